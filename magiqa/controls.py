@@ -1,0 +1,25 @@
+"""Predictors that know nothing of quality: what a method must beat before its number means something."""
+
+import numpy as np
+from PIL import Image
+
+CONTROLS = ("width", "height", "bytes", "laplacian")
+
+
+def laplacian_variance(image: Image.Image) -> float:
+    """Variance of the 4-neighbour Laplacian of luma (Pillow's ``L``, 0..255) over the inner pixels; 0 if none.
+
+    Example:
+        >>> laplacian_variance(Image.new("RGB", (8, 8), "red"))
+        0.0
+    """
+    luma = np.asarray(image.convert("L"), dtype=np.float64)  # unsigned integers would wrap round
+    if min(luma.shape) < 3:
+        return 0.0
+    inner = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
+    return float(inner.var())
+
+
+def controls(image: Image.Image, n_bytes: int) -> np.ndarray:
+    """Width, height, file bytes and Laplacian variance of the image as distributed: float64 (4,)."""
+    return np.array([image.width, image.height, n_bytes, laplacian_variance(image)], dtype=np.float64)
