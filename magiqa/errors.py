@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The command line prints the message on one line and exits with code 2.
     """
+
+
+class UnreadableImage(UserError):
+    """An image file that is missing, empty, truncated or no image: ``on_error=skip`` lists it and goes on."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from magiqa.errors import UserError
+from magiqa.errors import UnreadableImage, UserError
 
 KINDS = ("windows", "global", "whole", "center_crop")
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -105,9 +105,7 @@ class Views:
         """A name for each view of an image of that size (after its resize), in the order of the views."""
         out: list[str] = []
         for kind in self.kinds:
-            out += (
-                [f"window {x},{y}" for x, y in self.boxes(width, height)] if kind == "windows" else [kind]
-            )
+            out += [f"window {x},{y}" for x, y in self.boxes(width, height)] if kind == "windows" else [kind]
         return out
 
 
@@ -115,23 +113,25 @@ def open_image(data: bytes, name: str) -> Image.Image:
     """Decode an image file's bytes fully.
 
     Raises:
-        UserError: names the file when it is empty, truncated, no image, or has more than 8 bits a channel.
+        UnreadableImage: names the file when it is empty, truncated, no image, or has more than 8 bits a channel.
     """
     if not data:
-        raise UserError(f"{name}: the file is empty; fetch it again, or use on_error=skip to list and leave out")
+        raise UnreadableImage(
+            f"{name}: the file is empty; fetch it again, or use on_error=skip to list and leave out"
+        )
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
     except UnidentifiedImageError:
-        raise UserError(
+        raise UnreadableImage(
             f"{name}: not an image that Pillow reads; replace it, or use on_error=skip to list and leave out"
         ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(
+        raise UnreadableImage(
             f"{name}: cannot be decoded ({error}); replace it, or use on_error=skip to list and leave out"
         ) from None
     if image.mode.startswith(("I", "F")):
-        raise UserError(
+        raise UnreadableImage(
             f"{name}: more than 8 bits a channel (mode {image.mode}), which Pillow would clip; convert it to 8 bits"
         )
     return image
@@ -141,12 +141,12 @@ def read_image(path: str | Path) -> bytes:
     """An image file's bytes.
 
     Raises:
-        UserError: the file is missing or unreadable.
+        UnreadableImage: the file is missing or unreadable.
     """
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise UserError(
+        raise UnreadableImage(
             f"{path}: cannot be read ({error.strerror}); restore it, or use on_error=skip to list and leave out"
         ) from None
 
@@ -161,7 +161,7 @@ def normalise(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarr
 
 
 def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """The normalised image (H, W, 3), resized to (1, 3, size, size): bilinear, corners not aligned, no antialias.
+    """The normalised image (H, W, 3) resized to (1, 3, size, size): bilinear, corners not aligned, no antialias.
 
     Only the rows and columns that the interpolation reads are normalised, so that a large photo costs no more
     than a small one. Equal to ``torch.nn.functional.interpolate`` of the whole normalised image, to rounding.

@@ -1,0 +1,277 @@
+"""Per-view features on disk: written once, atomically, shard by shard; found by what shaped them.
+
+Layout under ``cache_dir``::
+
+    features/<key>/key.json              all that shaped these features
+    features/<key>/<name>.safetensors    a shard: features (views, D), counts and controls (images, ...), and in its
+                                         header the images' sha256 and the sha256 of the tensors
+    text/<key>.safetensors               embeddings (P, 2, D) of a prompt set, and the logit scale
+
+An image is known by the sha256 of its file, so data sets, subsets and folders share features, and a changed file is
+another image. Shards are never rewritten: several writers may fill one folder at once.
+"""
+
+import hashlib
+import json
+import os
+import struct
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magiqa.controls import CONTROLS
+from magiqa.errors import UserError
+
+
+def key_hash(key: dict[str, Any]) -> str:
+    """A short, stable name of a key: any field that differs gives another."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def content_sha256(data: bytes) -> str:
+    """The identity of an image file."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one image's features lie: a shard, and its rows [start, start + count)."""
+
+    shard: Path
+    start: int
+    count: int
+    controls: np.ndarray
+
+
+def _tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _corrupt(path: Path, why: object) -> UserError:
+    return UserError(
+        f"{path}: this cache shard is corrupt ({why}); run `magiqa cache prune=corrupt` to remove it, "
+        "then run again: everything else stays cached"
+    )
+
+
+_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64}
+
+
+def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """A safetensors file as memory-mapped arrays, and its metadata. Nothing is read but the header.
+
+    Raises:
+        UserError: the file is cut short or no safetensors file.
+    """
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise ValueError("header longer than the file")
+            header = json.loads(file.read(length))
+        metadata = header.pop("__metadata__")
+        size = max(entry["data_offsets"][1] for entry in header.values())
+        if path.stat().st_size != 8 + length + size:
+            raise ValueError("not of the size its header states")
+        tensors = {
+            name: np.memmap(
+                path,
+                _DTYPES[entry["dtype"]],
+                mode="r",
+                offset=8 + length + entry["data_offsets"][0],
+                shape=tuple(entry["shape"]),
+            )
+            if np.prod(entry["shape"])
+            else np.zeros(entry["shape"], _DTYPES[entry["dtype"]])
+            for name, entry in header.items()
+        }
+        return tensors, metadata
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise _corrupt(path, error) from None
+
+
+def verify_shard(path: Path) -> None:
+    """Check a shard's tensors against the sha256 in its header.
+
+    Raises:
+        UserError: they differ.
+    """
+    tensors, metadata = read_shard(path)
+    if _tensors_sha256(tensors) != metadata.get("sha256"):
+        raise _corrupt(path, "its tensors do not match its checksum")
+
+
+def _write_atomically(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    from safetensors.numpy import save_file
+
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, temporary, metadata=metadata | {"sha256": _tensors_sha256(tensors)})
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"{path.parent}: the cache cannot be written ({error.strerror or error}); set cache_dir=DIR or MAGIQA_CACHE "
+            "to a folder with room that you may write to"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class FeatureCache:
+    """The features of one key.
+
+    Args:
+        root: the cache folder. key: JSON-able dict of all that shapes a feature, the image's content apart.
+    """
+
+    def __init__(self, root: str | Path, key: dict[str, Any]) -> None:
+        self.key = key
+        self.name = key_hash(key)
+        self.folder = Path(root).expanduser() / "features" / self.name
+        self.entries: dict[str, Entry] = {}
+        for shard in sorted(self.folder.glob("*.safetensors")):
+            self._index(shard)
+
+    def _index(self, shard: Path) -> None:
+        tensors, metadata = read_shard(shard)
+        try:
+            images = json.loads(metadata["images"])
+            counts, controls = np.array(tensors["counts"]), np.array(tensors["controls"])
+            if len(images) != len(counts) or counts.sum() != len(tensors["features"]):
+                raise ValueError("its counts do not match its features")
+        except (KeyError, ValueError) as error:
+            raise _corrupt(shard, error) from None
+        starts = np.cumsum(counts) - counts
+        for image, start, count, control in zip(images, starts, counts, controls, strict=True):
+            self.entries.setdefault(image, Entry(shard, int(start), int(count), control))
+
+    def __contains__(self, image: str) -> bool:
+        return image in self.entries
+
+    def write(self, images: Sequence[str], features: Sequence[np.ndarray], controls: np.ndarray) -> None:
+        """Add a shard: the images' sha256, their features (V_i, D) and their controls (N, 4)."""
+        folder_key = self.folder / "key.json"
+        if not folder_key.exists():
+            self._write_key(folder_key)
+        tensors = {
+            "features": np.ascontiguousarray(np.concatenate(features), np.float32),
+            "counts": np.array([len(f) for f in features], np.int64),
+            "controls": np.ascontiguousarray(controls, np.float64).reshape(len(images), len(CONTROLS)),
+        }
+        shard = self.folder / f"{int(time.time())}-{uuid.uuid4().hex[:12]}.safetensors"
+        _write_atomically(shard, tensors, {"images": json.dumps(list(images))})
+        self._index(shard)
+
+    def _write_key(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".key.{uuid.uuid4().hex[:8]}.tmp")
+            temporary.write_text(json.dumps(self.key, indent=1, sort_keys=True))
+            os.replace(temporary, path)
+        except OSError as error:
+            raise UserError(
+                f"{path.parent}: the cache cannot be written ({error.strerror or error}); set cache_dir=DIR or "
+                "MAGIQA_CACHE to a folder with room that you may write to"
+            ) from None
+
+    def blocks(self, images: Sequence[str], views: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Features of images in blocks of about that many views, straight from the mapped shards.
+
+        Each shard's checksum is verified before its first use.
+
+        Args:
+            images: sha256 of each, all cached; any order, repeats allowed.
+
+        Yields:
+            owner (M,) int64, the position in ``images`` of each row, an image's rows together and in order; and
+            the features (M, D) float32.
+
+        Raises:
+            UserError: a corrupt shard; a feature that is NaN or infinite.
+        """
+        at: dict[Path, list[int]] = {}
+        for position, image in enumerate(images):
+            at.setdefault(self.entries[image].shard, []).append(position)
+        for shard, positions in at.items():
+            verify_shard(shard)
+            features = read_shard(shard)[0]["features"]
+            positions.sort(key=lambda p: self.entries[images[p]].start)
+            for chunk in _chunks(positions, [self.entries[images[p]].count for p in positions], views):
+                entries = [self.entries[images[p]] for p in chunk]
+                rows = np.concatenate([features[e.start : e.start + e.count] for e in entries])
+                if not np.isfinite(rows).all():
+                    raise _corrupt(shard, "a feature is NaN or infinite")
+                yield np.repeat(np.array(chunk), [e.count for e in entries]), rows
+
+
+def _chunks(items: Sequence[int], sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
+    chunk: list[int] = []
+    total = 0
+    for item, size in zip(items, sizes, strict=True):
+        if chunk and total + size > limit:
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(item)
+        total += size
+    if chunk:
+        yield chunk
+
+
+def text_path(root: str | Path, key: dict[str, Any]) -> Path:
+    """Where the embeddings of a prompt set lie."""
+    return Path(root).expanduser() / "text" / f"{key_hash(key)}.safetensors"
+
+
+def read_text(root: str | Path, key: dict[str, Any]) -> tuple[np.ndarray, float] | None:
+    """Cached embeddings (P, 2, D) and logit scale, or None."""
+    path = text_path(root, key)
+    if not path.is_file():
+        return None
+    verify_shard(path)
+    tensors, _ = read_shard(path)
+    return np.array(tensors["text"]), float(tensors["logit_scale"][0])
+
+
+def write_text(root: str | Path, key: dict[str, Any], text: np.ndarray, logit_scale: float) -> None:
+    """Cache embeddings (P, 2, D) and the logit scale."""
+    _write_atomically(
+        text_path(root, key),
+        {"text": np.ascontiguousarray(text, np.float32), "logit_scale": np.array([logit_scale])},
+        {"key": json.dumps(key, sort_keys=True)},
+    )
+
+
+def listing(root: str | Path) -> Iterable[dict[str, Any]]:
+    """A row for each key in the cache: folder, key, shards, images, views, bytes, corrupt shards."""
+    for folder in sorted((Path(root).expanduser() / "features").glob("*")):
+        shards = sorted(folder.glob("*.safetensors"))
+        key_file = folder / "key.json"
+        row: dict[str, Any] = {
+            "name": folder.name,
+            "key": json.loads(key_file.read_text()) if key_file.is_file() else {},
+            "shards": len(shards),
+            "images": 0,
+            "views": 0,
+            "bytes": sum(s.stat().st_size for s in shards),
+            "unreadable": [],
+            "leftovers": sorted(folder.glob(".*.tmp")),
+        }
+        for shard in shards:
+            try:
+                tensors, metadata = read_shard(shard)
+                row["images"] += len(json.loads(metadata["images"]))
+                row["views"] += len(tensors["features"])
+            except (UserError, KeyError, ValueError):
+                row["unreadable"].append(shard)
+        yield row

@@ -1,0 +1,278 @@
+"""Image files in, cached features out: the pipeline that keeps the engine busy.
+
+Decoding and cutting run in threads beside the engine; views of different images share micro-batches, padded to one
+size, so that an image's features do not depend on what else is in the batch; finished images go to the cache shard by
+shard, off the critical path, so that a stopped run loses at most a minute.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from magiqa.backbone import Backbone, Weights
+from magiqa.cache import FeatureCache, content_sha256
+from magiqa.controls import controls
+from magiqa.errors import UnreadableImage, UserError
+from magiqa.views import Resize, Views, cut, open_image, read_image
+
+FEATURE_VERSION = 1  # raise it when a change of code changes features: old caches are then never hit
+SHARD_BYTES = 64 << 20
+SHARD_SECONDS = 60.0
+PREFETCHED_VIEWS = (
+    64  # of one image, cut in a worker; a larger image's other views are cut as they are needed
+)
+
+
+class Encoder(Protocol):
+    """What the pipeline asks of an engine: (B, 3, H, W) float32 -> (B, D) float32, B up to ``batch_size``."""
+
+    batch_size: int
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        """Encode."""
+        ...
+
+
+def feature_key(
+    backbone: Backbone, weights: Weights, views: Views, resize: Resize | None, engine: str, precision: str
+) -> dict[str, Any]:
+    """All that shapes a feature, the image's content apart."""
+    return {
+        "version": FEATURE_VERSION,
+        "weights_sha256": weights.sha256,
+        "architecture": {k: weights.config[k] for k in sorted(weights.config)},
+        "activation": "quickgelu" if weights.quickgelu else "gelu",
+        "positional_embedding": backbone.positional_embedding,
+        "engine": engine,
+        "precision": precision,
+        "mean": list(weights.mean),
+        "std": list(weights.std),
+        "decode": "pillow rgb, no exif rotation",
+        "resize": asdict(resize) if resize is not None else None,
+        "views": asdict(views) | {"kinds": list(views.kinds)},
+    }
+
+
+def hash_files(paths: Sequence[str], on_error: str) -> tuple[list[str | None], dict[int, str]]:
+    """sha256 of each file, None for those that cannot be read, and why, by position.
+
+    Raises:
+        UnreadableImage: a file cannot be read and ``on_error`` is not ``skip``.
+    """
+
+    def one(path: str) -> str | UnreadableImage:
+        try:
+            return content_sha256(read_image(path))
+        except UnreadableImage as error:
+            return error
+
+    failed: dict[int, str] = {}
+    out: list[str | None] = []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for i, result in enumerate(pool.map(one, paths)):
+            if isinstance(result, UnreadableImage):
+                if on_error != "skip":
+                    raise result
+                failed[i] = str(result)
+            out.append(None if isinstance(result, UnreadableImage) else result)
+    return out, failed
+
+
+@dataclass
+class _Image:
+    """An image on its way: its features arrive view by view."""
+
+    sha256: str
+    controls: np.ndarray
+    features: dict[int, np.ndarray] = field(default_factory=dict)
+    cut: int = 0  # views handed to the batches so far
+    complete: bool = False  # all of its views are cut
+
+
+def _load(
+    path: str,
+    sha256: str,
+    views: Views,
+    resize: Resize | None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> tuple[_Image, Iterator[np.ndarray]]:
+    data = read_image(path)
+    if content_sha256(data) != sha256:
+        raise UserError(f"{path}: the file changed while it was being read; run again when it is at rest")
+    image = open_image(data, path)
+    blocks = cut(image, views, resize, name=path, mean=mean, std=std)
+    ready: list[np.ndarray] = []
+    while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
+        ready.append(block)
+    return _Image(sha256, controls(image, len(data))), chain(ready, blocks)
+
+
+class _Batches:
+    """Packs windows of all images into micro-batches, and hands the features back to their images."""
+
+    def __init__(self, engine: Encoder, size: int) -> None:
+        self.engine = engine
+        self.buffer = np.empty((engine.batch_size, 3, size, size), np.float32)
+        self.owners: list[tuple[_Image, int]] = []
+
+    def add(self, image: _Image, block: np.ndarray) -> None:
+        """Take views (k, 3, H, W) of one image; those of another size than a window (whole images) run alone."""
+        for view in block:
+            owner = (image, image.cut)
+            image.cut += 1
+            if view.shape != self.buffer.shape[1:]:
+                image.features[owner[1]] = self.engine(view[None])[0]
+                continue
+            self.buffer[len(self.owners)] = view
+            self.owners.append(owner)
+            if len(self.owners) == len(self.buffer):
+                self.run()
+
+    def run(self) -> None:
+        """Encode what is there."""
+        if self.owners:
+            features = self.engine(self.buffer[: len(self.owners)])
+            if not np.isfinite(features).all():
+                raise UserError(
+                    "backbone: a feature is NaN or infinite; with precision=fp16 use bf16 or fp32, otherwise check "
+                    "the weights"
+                )
+            for (image, index), feature in zip(self.owners, features, strict=True):
+                image.features[index] = feature
+            self.owners.clear()
+
+
+class _Shards:
+    """Writes finished images to the cache in a thread of its own, a shard at a time."""
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self.cache = cache
+        self.pool = ThreadPoolExecutor(1)
+        self.writing: Future[None] | None = None
+        self.images: list[_Image] = []
+        self.bytes = 0
+        self.since = time.monotonic()
+
+    def add(self, image: _Image) -> None:
+        """Take a finished image; start a shard when enough has gathered."""
+        self.images.append(image)
+        self.bytes += sum(f.nbytes for f in image.features.values())
+        if self.bytes >= SHARD_BYTES or time.monotonic() - self.since >= SHARD_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand the gathered images to the writer."""
+        if self.writing is not None:
+            self.writing.result()
+            self.writing = None
+        if self.images:
+            images, self.images, self.bytes, self.since = self.images, [], 0, time.monotonic()
+            self.writing = self.pool.submit(self._write, images)
+
+    def _write(self, images: list[_Image]) -> None:
+        self.cache.write(
+            [i.sha256 for i in images],
+            [np.stack([i.features[v] for v in range(i.cut)]) for i in images],
+            np.stack([i.controls for i in images]),
+        )
+
+    def close(self) -> None:
+        """Write the rest and wait for it."""
+        try:
+            self.flush()
+            self.flush()
+        finally:
+            self.pool.shutdown()
+
+
+def fill_cache(
+    cache: FeatureCache,
+    wanted: Sequence[tuple[str, str]],
+    build_engine: Callable[[], Encoder],
+    *,
+    views: Views,
+    resize: Resize | None = None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    workers: int = 2,
+    on_error: str = "raise",
+    progress: bool = True,
+) -> tuple[int, dict[str, str]]:
+    """Encode the images that the cache lacks.
+
+    Args:
+        cache: filled in place. wanted: (path, sha256) of each image; those cached already cost nothing.
+        build_engine: called once, and only if something is missing.
+        on_error: ``raise`` at the first unreadable image, or ``skip`` and report it. Either way, and when stopped
+            by hand, what was encoded stays cached.
+
+    Returns:
+        The number of views encoded, and why an image was skipped, by sha256.
+
+    Raises:
+        UnreadableImage: see ``on_error``. UserError: an image too small for its views, an unwritable cache.
+    """
+    missing = {sha: path for path, sha in reversed(wanted) if sha not in cache}
+    todo = list(reversed(missing.items()))
+    if not todo:
+        return 0, {}
+    engine = build_engine()
+    batches, shards = _Batches(engine, views.window), _Shards(cache)
+    open_images: deque[_Image] = deque()
+    skipped: dict[str, str] = {}
+    encoded = 0
+
+    def finished() -> None:
+        nonlocal encoded
+        while open_images and open_images[0].complete and len(open_images[0].features) == open_images[0].cut:
+            image = open_images.popleft()
+            encoded += image.cut
+            shards.add(image)
+            bar.update()
+            bar.set_postfix_str(
+                f"{encoded / max(bar.format_dict['elapsed'], 1e-9):.1f} views/s", refresh=False
+            )
+
+    queue: deque[tuple[str, Future[tuple[_Image, Iterator[np.ndarray]]]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    bar = tqdm(total=len(todo), desc="encode", unit="image", disable=not progress, smoothing=0.05)
+    try:
+        pending = iter(todo)
+
+        def feed() -> None:
+            for sha, path in islice(pending, max(0, workers + 2 - len(queue))):
+                queue.append((sha, pool.submit(_load, path, sha, views, resize, mean, std)))
+
+        feed()
+        while queue:
+            sha, future = queue.popleft()
+            feed()
+            try:
+                image, blocks = future.result()
+            except UnreadableImage as error:
+                if on_error != "skip":
+                    raise
+                skipped[sha] = str(error)
+                bar.update()
+                continue
+            open_images.append(image)
+            for block in blocks:
+                batches.add(image, block)
+            image.complete = True
+            finished()
+        batches.run()
+        finished()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        shards.close()
+        bar.close()
+    return encoded, skipped
