@@ -361,7 +361,7 @@ def build_model(spec: Backbone, weights: Weights) -> "torch.nn.Module":
     return model
 
 
-def _positional_owner(model: "torch.nn.Module", spec: Backbone) -> "torch.nn.Module":
+def _positional_owner(model: "torch.nn.Module", spec: Backbone) -> Any:
     visual: Any = model.visual
     owner: Any = getattr(visual, "attnpool", visual)
     if not hasattr(owner, "positional_embedding"):

@@ -164,7 +164,7 @@ class FeatureCache:
         folder_key = self.folder / "key.json"
         if not folder_key.exists():
             self._write_key(folder_key)
-        tensors = {
+        tensors: dict[str, np.ndarray] = {
             "features": np.ascontiguousarray(np.concatenate(features), np.float32),
             "counts": np.array([len(f) for f in features], np.int64),
             "controls": np.ascontiguousarray(controls, np.float64).reshape(len(images), len(CONTROLS)),
