@@ -275,3 +275,44 @@ def listing(root: str | Path) -> Iterable[dict[str, Any]]:
             except (UserError, KeyError, ValueError):
                 row["unreadable"].append(shard)
         yield row
+
+
+def prune(root: str | Path, what: str) -> tuple[int, int]:
+    """Remove a key's features (by its name, or a beginning of it), every ``corrupt`` shard, or ``all``.
+
+    Leftovers of writers that were killed go too.
+
+    Returns:
+        Files and bytes removed.
+
+    Raises:
+        UserError: no key, or several, begin with that name.
+    """
+    base = Path(root).expanduser()
+    rows = list(listing(base))
+    doomed: list[Path] = [f for row in rows for f in row["leftovers"]]
+    if what == "all":
+        doomed += [f for row in rows for f in (base / "features" / row["name"]).iterdir()]
+        doomed += list((base / "text").glob("*"))
+    elif what == "corrupt":
+        shards = [s for row in rows for s in (base / "features" / row["name"]).glob("*.safetensors")]
+        for shard in [*shards, *(base / "text").glob("*.safetensors")]:
+            try:
+                verify_shard(shard)
+            except UserError:
+                doomed.append(shard)
+    else:
+        names = [row["name"] for row in rows if row["name"].startswith(what)]
+        if len(names) != 1:
+            raise UserError(
+                f"cache: prune={what} names {len(names)} keys of {base}; see `magiqa cache` for their names"
+            )
+        doomed += list((base / "features" / names[0]).iterdir())
+    doomed = list(dict.fromkeys(doomed))
+    size = sum(f.stat().st_size for f in doomed)
+    for file in doomed:
+        file.unlink()
+    for folder in {f.parent for f in doomed}:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    return len(doomed), size

@@ -1,0 +1,362 @@
+"""The ``magiqa`` command. The only module that knows Hydra.
+
+Configs compose with Hydra's compose API, so that nothing is written but what a command says it writes: no
+``outputs/`` or ``multirun/`` folder, no change of directory.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magiqa.errors import UserError
+
+if TYPE_CHECKING:
+    from magiqa.runner import Job
+
+GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "dataset")
+_LITERAL = re.compile(
+    r"^\+{0,2}((?:[\w.]+\.)?(?:root|annotation|checkpoint)|out|bundle|cache_dir)=(.*)$", re.DOTALL
+)
+
+HELP = """magiqa: training-free, CLIP-based no-reference image quality assessment, benchmarked.
+
+  magiqa evaluate [overrides]        encode, score, and report the agreement with human opinion
+  magiqa evaluate -m dataset=a,b     every combination, one folder each and one table
+  magiqa encode   [overrides]        fill the feature cache and nothing else
+  magiqa check    dataset=NAME dataset.root=DIR    is the data set complete and readable?
+  magiqa cache    [verify | prune=KEY|corrupt|all] [cache_dir=DIR]
+
+Overrides are Hydra's: group=option (see below) or key=value, e.g.
+  magiqa evaluate dataset=koniq dataset.root=~/koniq backbone=rn50 fusion.alpha=2
+
+Paths (*.root, *.annotation, *.checkpoint, out, bundle, cache_dir) are taken as typed.
+Your own configs: ./conf/GROUP/NAME.yaml, or --config-dir DIR.
+--cfg prints the composed config; HYDRA_FULL_ERROR=1 shows tracebacks.
+"""
+
+
+def conf_dir() -> Path:
+    """The configs: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise UserError("magiqa's conf folder is not beside the package: reinstall magiqa")
+
+
+def search_path(config_dir: str | None) -> list[Path]:
+    """The user's config folders: ``./conf`` and ``--config-dir``.
+
+    Raises:
+        UserError: a folder is missing, or holds a config that the package or the other folder has too (Hydra
+            would silently ignore one of them).
+    """
+    own = conf_dir()
+    folders: list[Path] = []
+    if config_dir is not None:
+        folder = Path(config_dir).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {config_dir}: no such folder")
+        folders.append(folder)
+    if Path("conf").is_dir():
+        folders.append(Path("conf"))
+    seen: dict[Path, Path] = {f.relative_to(own): f for f in own.rglob("*.yaml")}
+    out: list[Path] = []
+    for folder in dict.fromkeys(f.resolve() for f in folders):
+        if folder == own:
+            continue
+        for file in sorted(folder.rglob("*.yaml")):
+            name = file.relative_to(folder)
+            if name in seen:
+                raise UserError(
+                    f"{file}: {seen[name]} has that name too and one would be ignored; rename your file"
+                )
+            seen[name] = file
+        out.append(folder)
+    return out
+
+
+def split_literal(overrides: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
+    """Set apart the overrides whose values are paths, which Hydra's grammar must not touch.
+
+    Example:
+        >>> split_literal(["fusion.alpha=2", "dataset.root=~/a b,[c]"])
+        (['fusion.alpha=2'], {'dataset.root': '~/a b,[c]'})
+    """
+    rest: list[str] = []
+    literal: dict[str, str | None] = {}
+    for override in overrides:
+        match = _LITERAL.match(override)
+        if match:
+            literal[match[1]] = None if match[2] == "null" else match[2]
+        else:
+            rest.append(override)
+    return rest, literal
+
+
+@contextmanager
+def _configs(config_dir: str | None) -> Iterator[str]:
+    from hydra import initialize_config_dir
+
+    folders = search_path(config_dir)
+    quoted = ",".join("'file://" + str(f).replace("\\", "\\\\").replace("'", "\\'") + "'" for f in folders)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield f"hydra.searchpath=[{quoted}]"
+
+
+def compose(overrides: Sequence[str], searchpath: str) -> tuple[Any, dict[str, str]]:
+    """Compose a config: a DictConfig and the option chosen in each group."""
+    import hydra
+    from omegaconf import OmegaConf, open_dict
+
+    rest, literal = split_literal(overrides)
+    cfg = hydra.compose("config", overrides=[*rest, searchpath], return_hydra_config=True)
+    choices = {g: str(cfg.hydra.runtime.choices[g]) for g in GROUPS}
+    with open_dict(cfg):
+        del cfg["hydra"]
+    for key, value in literal.items():
+        parent, _, leaf = key.rpartition(".")
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        if node is None or leaf not in node:
+            raise UserError(
+                f"{key}: the config has no such key; {parent or 'the config'} has {', '.join(node or [])}"
+            )
+        # a dollar before a brace would be read as an interpolation
+        node[leaf] = value.replace("${", "\\${") if value is not None else None
+    return cfg, choices
+
+
+def make_job(overrides: Sequence[str], searchpath: str) -> "Job":
+    """Compose and instantiate: past this function there is no DictConfig."""
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    cfg, choices = compose(overrides, searchpath)
+    if cfg.cache_dir is None:
+        from magiqa.runner import default_cache_dir
+
+        cfg.cache_dir = default_cache_dir()
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(
+            f"{missing[0]} is not set: add {missing[0]}=VALUE"
+            + (f" (the folder of the data set {choices['dataset']})" if missing[0] == "dataset.root" else "")
+        )
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    from magiqa.runner import Job
+
+    config = {str(k): v for k, v in plain.items()}
+    return Job(**instantiate(cfg, _convert_="all"), choices=choices, config=config)
+
+
+def _sweep(overrides: Sequence[str]) -> list[list[str]]:
+    """The jobs of ``-m``: Hydra's own grammar for the product of choices, paths kept as typed."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    rest, _ = split_literal(overrides)
+    literal = [o for o in overrides if _LITERAL.match(o) and not o.startswith("out=")]
+    batches = BasicSweeper.split_arguments(
+        OverridesParser.create().parse_overrides(list(rest)), max_batch_size=None
+    )
+    return [[*job, *literal] for batch in batches for job in batch]
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    with _configs(options.config_dir) as searchpath:
+        if options.multirun:
+            return _evaluate_many(options, searchpath)
+        job = make_job(options.args, searchpath)
+    from magiqa.runner import evaluate, render
+
+    table, record = evaluate(job)
+    print(render(table, record))
+    print(f"\n{job.folder}/: scores.csv, agreement.csv, record.json, figures/")
+    return 0
+
+
+def _evaluate_many(options: argparse.Namespace, searchpath: str) -> int:
+    import hashlib
+
+    from magiqa.runner import combine, evaluate, render
+
+    jobs = _sweep(options.args)
+    out = split_literal(options.args)[1].get("out")
+    digest = hashlib.sha256("\n".join(options.args).encode()).hexdigest()[:8]
+    folder = Path(out).expanduser() if out else Path("results/runs") / f"sweep-{digest}"
+    done: list[tuple[Any, Any]] = []
+    failures: list[dict[str, str]] = []
+    names: dict[str, list[str]] = {}
+    for i, overrides in enumerate(jobs):
+        print(f"[{i + 1}/{len(jobs)}] {' '.join(overrides)}", flush=True)
+        try:
+            name = make_job(overrides, searchpath).name
+            if name in names:
+                raise UserError(f"the same run as {' '.join(names[name])}: drop one of the two")
+            names[name] = overrides
+            table, record = evaluate(make_job([*overrides, f"out={folder / name}"], searchpath))
+            print(render(table, record) + "\n", flush=True)
+            done.append((table, record))
+        except Exception as error:
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            failures.append({"job": " ".join(overrides), "error": one_line(error)})
+            print(f"magiqa: {failures[-1]['error']}", file=sys.stderr, flush=True)
+    print(combine(folder, done, failures))
+    print(f"\n{folder}/: agreement.csv, table.md, and one folder a job")
+    return 2 if failures else 0
+
+
+def _encode(options: argparse.Namespace) -> int:
+    from magiqa.runner import Clock, prepare
+
+    with _configs(options.config_dir) as searchpath:
+        for overrides in _sweep(options.args) if options.multirun else [options.args]:
+            job = make_job(overrides, searchpath)
+            features = prepare(job, Clock())
+            cached = features.record["cache"]
+            print(
+                f"{features.record['dataset']['name']}: {len(features.images)} images, "
+                f"{features.record['views']['count']} views, {cached['views_encoded']} of them new; "
+                f"left out: {len(features.skipped)}; {features.cache.folder}"
+            )
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from magiqa.datasets.check import check, render
+
+    with _configs(options.config_dir) as searchpath:
+        job = make_job(options.args, searchpath)
+    report = check(job.dataset)
+    print(render(report))
+    return 0 if report.usable else 2
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from magiqa.cache import listing, prune, verify_shard
+    from magiqa.runner import default_cache_dir
+
+    words, literal = split_literal(options.args)
+    root = Path(
+        literal.pop("cache_dir", None) or os.environ.get("MAGIQA_CACHE") or default_cache_dir()
+    ).expanduser()
+    unknown = [w for w in words if w != "verify" and not w.startswith("prune=")] + list(literal)
+    if unknown or len(words) > 1:
+        raise UserError(
+            f"cache: {' '.join([*words, *literal])} is not understood: use verify, or prune=KEY|corrupt|all"
+        )
+    if words and words[0].startswith("prune="):
+        count, size = prune(root, words[0].removeprefix("prune="))
+        print(f"{root}: removed {count} files, {size / 1e6:.1f} MB")
+        return 0
+    bad: list[str] = []
+    for row in listing(root):
+        key = row["key"]
+        what = (
+            f"weights {key['weights_sha256'][:12]}, {key['engine']} {key['precision']}, views "
+            f"{'+'.join(key['views']['kinds'])}, positional embedding {key['positional_embedding']}"
+            if key
+            else "no key.json: written by something else, or cut short"
+        )
+        print(
+            f"{row['name']}  {row['images']:>6} images  {row['views']:>8} views  {row['bytes'] / 1e6:>8.1f} MB  {what}"
+        )
+        bad += [f"{s}: not readable" for s in row["unreadable"]]
+        if words:
+            for shard in sorted((root / "features" / row["name"]).glob("*.safetensors")):
+                if shard not in row["unreadable"]:
+                    try:
+                        verify_shard(shard)
+                    except UserError as error:
+                        bad.append(str(error))
+    print(f"{root}" + (": every shard matches its checksum" if words and not bad else ""))
+    for line in bad:
+        print(line, file=sys.stderr)
+    return 2 if bad else 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "evaluate": _evaluate,
+    "encode": _encode,
+    "check": _check,
+    "cache": _cache,
+}
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line; the user's mistake behind a Hydra error where there is one."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__ or cause.__context__
+    text = " ".join(str(cause or error).split())
+    return text if isinstance(cause, UserError) or text else type(error).__name__
+
+
+def _is_users(error: BaseException) -> bool:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    return isinstance(error, UserError | HydraException | OmegaConfBaseException)
+
+
+def options_text() -> str:
+    """The options of each config group, read from the folder."""
+    lines = [
+        f"  {g:<10} {', '.join(sorted(f.stem for f in (conf_dir() / g).glob('*.yaml')))}" for g in GROUPS
+    ]
+    return "Groups and their options:\n" + "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 2 for what a user can mend, 130 when stopped by hand."""
+    parser = argparse.ArgumentParser("magiqa", add_help=False, allow_abbrev=False)
+    parser.add_argument("command", nargs="?")
+    parser.add_argument("args", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--config-dir")
+    parser.add_argument("--cfg", action="store_true")
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    options = parser.parse_intermixed_args(argv)
+    if options.version:
+        from magiqa import __version__
+
+        print(f"magiqa {__version__}")
+        return 0
+    try:
+        if options.help or options.command is None:
+            print(f"{HELP}\n{options_text()}")
+            return 0 if options.help else 2
+        if options.command not in COMMANDS:
+            raise UserError(
+                f"magiqa {options.command}: no such command; use {', '.join(COMMANDS)}, or --help"
+            )
+        if options.cfg:
+            from omegaconf import OmegaConf
+
+            with _configs(options.config_dir) as searchpath:
+                print(OmegaConf.to_yaml(compose(options.args, searchpath)[0]), end="")
+            return 0
+        return COMMANDS[options.command](options)
+    except KeyboardInterrupt:
+        print(
+            "magiqa: stopped; what was encoded is cached: the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 130
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" or not _is_users(error):
+            raise
+        print(f"magiqa: {one_line(error)}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
