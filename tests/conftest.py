@@ -1,0 +1,48 @@
+"""Shared fixtures: deterministic weights in a file, the optional folder of real data."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+ARCHITECTURES = {"RN50-quickgelu": "RN50", "ViT-B-32-quickgelu": "ViT-B-32"}
+GOLDEN_SEED = 20261123
+
+
+def pytest_configure(config):
+    # Every test reads and writes caches of its own: never the user's.
+    os.environ["MAGIQA_CACHE"] = "/nonexistent/magiqa-tests-must-set-cache_dir"
+
+
+def golden_state(name: str) -> dict:
+    """The golden weights of an open_clip architecture as a state dict (float32)."""
+    import open_clip
+
+    spec = importlib.util.spec_from_file_location("golden_weights", GOLDEN / "weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.fill(open_clip.create_model(name, pretrained=None).state_dict(), GOLDEN_SEED)
+
+
+@pytest.fixture(scope="session")
+def golden_checkpoints(tmp_path_factory) -> dict[str, Path]:
+    """Safetensors files of the golden weights by open_clip name."""
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("golden")
+    out = {}
+    for name in ARCHITECTURES:
+        out[name] = folder / f"{name}.safetensors"
+        save_file({k: v.clone().contiguous() for k, v in golden_state(name).items()}, out[name])
+    return out
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of MAGIQA_TEST_DATA: real data sets and golden images that are not part of the project."""
+    root = os.environ.get("MAGIQA_TEST_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("MAGIQA_TEST_DATA is not set to a folder with datasets/AGIQA-3K and golden/")
+    return Path(root)

@@ -1,0 +1,86 @@
+"""Parity with the official implementation's own numbers, through the package's loading, views, engine and cache."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+from conftest import ARCHITECTURES, GOLDEN
+
+from magiqa.backbone import Backbone, build_model, encode_text, load_weights
+from magiqa.cache import FeatureCache, content_sha256
+from magiqa.cues import BoxCox, similarity
+from magiqa.encode import feature_key, fill_cache
+from magiqa.engine import build, resolve
+from magiqa.fusion import Adaptive
+from magiqa.views import Resize, Views
+
+TOLERANCE = 5e-6
+MACLIP = [
+    ("Good image", "bad image"),
+    ("Sharp image", "blurry image"),
+    ("sharp edges", "blurry edges"),
+    ("High resolution image", "low resolution image"),
+    ("Noise-free image", "noisy image"),
+]
+PRESETS = {
+    "AGIQA-3k": (Views(), None),
+    "AGIQA-1k": (Views(), Resize("squash", 224)),
+    "SPAQ": (Views(), Resize("squash", 448)),
+    "full": (Views(kinds=("whole",)), None),
+}
+
+
+def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Path) -> int:
+    """Compare every case; returns how many numbers were compared."""
+    compared = 0
+    for backbone_name in ARCHITECTURES:
+        spec = Backbone(ARCHITECTURES[backbone_name], checkpoint=str(checkpoints[backbone_name]), quickgelu=True)
+        weights = load_weights(spec)
+        model = build_model(spec, weights)
+        text, scale = encode_text(model, spec, MACLIP)
+        engine = build(model.visual, resolve("torch", "fp32", "cpu"), batch_size=5, view_size=(224, 224))
+        for preset, (views, resize) in PRESETS.items():
+            cases = [c for c in golden["cases"] if (c["backbone"], c["preset"]) == (backbone_name, preset)]
+            paths = [str(find(c["image"])) for c in cases]
+            images = [content_sha256(Path(p).read_bytes()) for p in paths]
+            cache = FeatureCache(cache_dir, feature_key(spec, weights, views, resize, "torch", "fp32"))
+            wanted = list(zip(paths, images, strict=True))
+            options = {"views": views, "resize": resize, "mean": weights.mean, "std": weights.std}
+            fill_cache(cache, wanted, lambda engine=engine: engine, progress=False, **options)
+            for owner, features in cache.blocks(images, views=1):
+                case = cases[owner[0]]
+                where = f"{backbone_name} {preset} {case['image']}"
+                assert len(features) == case["n_crops"], where
+                close = {"rtol": 0, "atol": TOLERANCE, "err_msg": where}
+                norms = np.linalg.norm(features.astype(np.float64), axis=1)
+                np.testing.assert_allclose(norms / case["feature_norm"], 1, **close)
+                np.testing.assert_allclose(features[-1, :8], case["feature_head_global"], **close)
+                q_sim = similarity(features, text, scale).mean(axis=1)
+                np.testing.assert_allclose(q_sim, case["q_sim"], **close)
+                np.testing.assert_allclose(BoxCox(0.5)(features), case["q_mag"], **close)
+                for p, q in zip(golden["params"], case["q"] or [], strict=bool(case["q"])):
+                    fusion = Adaptive(p["base_cos"], p["base_norm"], p["alpha"])
+                    fused, _ = fusion(q_sim, BoxCox(p["box_lam"])(features))
+                    np.testing.assert_allclose(fused.mean(), q, **close)
+                compared += 1
+    return compared
+
+
+@pytest.mark.slow
+def test_golden_on_the_photos_that_scikit_image_ships(golden_checkpoints, tmp_path):
+    golden = json.loads((GOLDEN / "golden_skimage.json").read_text())
+    photos = Path(skimage.__file__).parent / "data"
+    assert check_cases(golden, lambda name: photos / name, golden_checkpoints, tmp_path) == 35
+
+
+@pytest.mark.slow
+def test_golden_on_all_cases(golden_checkpoints, tmp_path, real_data):
+    golden = json.loads((real_data / "golden" / "golden.json").read_text())
+
+    def find(name: str) -> Path:
+        own = real_data / "golden" / "images" / name
+        return own if own.is_file() else real_data / "datasets" / "AGIQA-3K" / name
+
+    assert check_cases(golden, find, golden_checkpoints, tmp_path) == 105
