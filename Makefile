@@ -1,0 +1,33 @@
+# make run: set up, run the embedded default (demo backbone on sample).  make test: set up, pass the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run setup test test-fast lint clean
+
+run: setup
+	$(BIN)/magiqa evaluate
+
+setup: $(VENV)/.done
+
+# torchvision comes with open_clip; naming both lets pip choose a matching pair
+$(VENV)/.done: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "magiqa needs Python >= 3.11: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet torch torchvision open_clip_torch
+	$(BIN)/pip install --quiet --editable '.[dev,openvino]'
+	touch $@
+
+test: setup lint
+	$(BIN)/pytest -n auto --dist loadgroup
+
+test-fast: setup
+	$(BIN)/pytest -n auto --dist loadgroup -m 'not slow'
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

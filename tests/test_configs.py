@@ -1,0 +1,129 @@
+"""Every option of every group composes and instantiates; the user's own configs are found or refused."""
+
+from pathlib import Path
+
+import pytest
+
+from magiqa import cli
+from magiqa.errors import UserError
+
+CONF = Path(__file__).parent.parent / "conf"
+OPTIONS = [(g, f.stem) for g in cli.GROUPS for f in sorted((CONF / g).glob("*.yaml"))]
+MANDATORY = {"open_clip": ["backbone.name=RN50", "backbone.pretrained=openai"]}
+
+
+def job(*overrides: str, config_dir: str | None = None):
+    with cli._configs(config_dir) as searchpath:
+        return cli.make_job(list(overrides), searchpath)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda v: v)
+def test_every_option_composes_and_instantiates(group, option, tmp_path):
+    overrides = [f"{group}={option}", f"cache_dir={tmp_path}", *MANDATORY.get(option, [])]
+    if group == "dataset" and option != "sample":
+        overrides.append(f"dataset.root={tmp_path}")
+    made = job(*overrides)
+    assert made.choices[group] == option
+    assert not any("omegaconf" in type(getattr(made, g)).__module__ for g in cli.GROUPS)
+
+
+def test_every_group_has_options():
+    assert {g for g, _ in OPTIONS} == set(cli.GROUPS)
+
+
+def test_an_unset_root_names_the_key(tmp_path):
+    with pytest.raises(UserError, match=r"^dataset.root is not set: add dataset.root=VALUE \(the folder of the data"):
+        job("dataset=koniq", f"cache_dir={tmp_path}")
+
+
+def test_paths_are_literal(tmp_path):
+    odd = "~/a b=c,[d]/${x}/{e}'f"
+    made = job("dataset=koniq", f"dataset.root={odd}", f"out={odd}", f"cache_dir={tmp_path}")
+    assert made.dataset.root == odd
+    assert made.out == odd
+
+
+def test_a_misspelt_path_key_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"^prompts.root: the config has no such key; prompts has "):
+        job("prompts.root=/tmp", f"cache_dir={tmp_path}")
+
+
+def test_own_configs_in_the_working_directory(tmp_path, monkeypatch):
+    own = tmp_path / "conf" / "prompts"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(
+        "_target_: magiqa.prompts.PromptSet\nname: mine\npairs:\n  - [crisp photo, smeared photo]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert job("prompts=mine", f"cache_dir={tmp_path}").prompts.pairs == (("crisp photo", "smeared photo"),)
+
+
+def test_own_configs_in_a_config_dir_with_an_odd_name(tmp_path, monkeypatch):
+    own = tmp_path / "my, 'conf' = [x]" / "fusion"
+    own.mkdir(parents=True)
+    (own / "bold.yaml").write_text("defaults: [adaptive]\nalpha: 3.0\n")
+    monkeypatch.chdir(tmp_path)
+    made = job("fusion=bold", f"cache_dir={tmp_path}", config_dir=str(own.parent))
+    assert (made.fusion.alpha, made.fusion.base_mag) == (3.0, 0.6)
+
+
+def test_a_name_that_the_package_has_too_is_an_error(tmp_path, monkeypatch):
+    own = tmp_path / "conf" / "prompts"
+    own.mkdir(parents=True)
+    (own / "maclip.yaml").write_text("_target_: magiqa.prompts.PromptSet\nname: mine\npairs: []\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"maclip.yaml: .*maclip.yaml has that name too .*rename your file"):
+        job(f"cache_dir={tmp_path}")
+
+
+def test_a_missing_config_dir(tmp_path):
+    with pytest.raises(UserError, match=r"no such folder"):
+        job(config_dir=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("fusion.alpha=abc", "fusion.alpha=abc must be a finite number"),
+        ("magnitude.lam=.nan", "magnitude.lam=nan must be a finite number"),
+        ("views.stride=0", "views.window=224 and views.stride=0 must both be at least 1"),
+        ("views.small=crop", "views.small=crop is not known: use error or upscale"),
+        ("pooling=max", "pooling=max is not known: use mean, median, worst_tenth"),
+        ("batch_size=0", "batch_size=0 must be auto or a whole number from 1"),
+        ("resamples=5", "resamples=5 must be a whole number from 100"),
+        ("prompts.pairs=[]", "prompts.pairs must be a list of [positive, negative] pairs and holds none"),
+        ("backbone.positional_embedding=keep", "backbone.positional_embedding=keep is not known"),
+        ("backbone.name=RN50-quickgelu", "write RN50 and backbone.quickgelu=true"),
+    ],
+)
+def test_config_objects_check_themselves(override, message, tmp_path, capsys):
+    assert cli.main(["evaluate", override, f"cache_dir={tmp_path}", f"out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["evaluate", "fusion.alhpa=2"], "Key 'alhpa' is not in struct"),
+        (["evaluate", "dataset=nosuch"], "Could not find 'dataset/nosuch' Available options in 'dataset'"),
+        (["evaluate", "fusion.alpha"], "missing EQUAL"),
+        (["evalaute"], "no such command; use evaluate"),
+        (["evaluate", "dataset=koniq"], "dataset.root is not set"),
+    ],
+)
+def test_hydras_own_errors_take_one_line_and_code_2(argv, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MAGIQA_CACHE", raising=False)
+    assert cli.main(argv) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_sweeps_expand_and_keep_paths(tmp_path):
+    jobs = cli._sweep(["dataset=koniq,spaq", "fusion.alpha=1,2", "dataset.root=/a,b", "out=x"])
+    assert len(jobs) == 4
+    assert jobs[0] == ["dataset=koniq", "fusion.alpha=1", "dataset.root=/a,b"]
