@@ -183,7 +183,7 @@ def finish(labels: Labels, every: int, file: Path) -> Labels:
         table = table.iloc[::every].reset_index(drop=True)
     if len(table) < MIN_IMAGES:
         raise UserError(f"{file}: {len(table)} images are too few, agreement needs at least {MIN_IMAGES}")
-    if table[labels.label].nunique() == 1:
+    if (table[labels.label] == table[labels.label].iloc[0]).all():
         raise UserError(
             f"{file}: all values of {labels.label} are {table[labels.label].iloc[0]}; nothing can be ranked"
         )

@@ -1,0 +1,73 @@
+"""KADID-10k: ``dmos.csv``, images (and the 81 references) under ``images/``.
+
+Example::
+
+    dist_img,ref_img,dmos,var
+    I01_01_01.png,I01.png,4.57,0.496
+
+Despite its name ``dmos`` is higher = better.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.errors import UserError
+
+if TYPE_CHECKING:
+    from magiqa.views import Resize
+
+PAGE = "http://database.mmsp-kn.de/kadid-10k-database.html"
+TYPES = (
+    "gaussian blur", "lens blur", "motion blur", "color diffusion", "color shift", "color quantization",
+    "color saturation 1", "color saturation 2", "jpeg2000", "jpeg", "white noise", "white noise color",
+    "impulse noise", "multiplicative noise", "denoise", "brighten", "darken", "mean shift", "jitter",
+    "non-eccentricity patch", "pixelate", "quantization", "color block", "high sharpen", "contrast change",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kadid10k:
+    """KADID-10k (Lin et al., QoMEX 2019): 81 references x 25 distortion types x 5 levels."""
+
+    root: str
+    resize: "Resize | None" = None
+    every: int = 1
+
+    def load(self) -> Labels:
+        """Read the labels. ``group`` is the distortion type."""
+        root = find_root(self.root, PAGE)
+        file = find_file(root, ["dmos.csv", "kadid10k/dmos.csv"], PAGE)
+        raw = read_table(file, pd.read_csv, ["dist_img", "ref_img", "dmos", "var"])
+        names = raw["dist_img"].astype(str)
+        parts = names.str.extract(r"^I\d+_(\d\d)_(\d\d)\.")
+        if parts.isna().any(axis=None) or not parts[0].astype(int).between(1, len(TYPES)).all():
+            bad = names[parts.isna().any(axis=1)].tolist() or names.tolist()
+            raise UserError(
+                f"{file}: dist_img {bad[0]!r} is not of the form I01_TT_LL.png, TT 1-25; is it KADID-10k?"
+            )
+        index = ImageIndex([file.parent / "images", file.parent])
+        table = pd.DataFrame(
+            {
+                "image": names,
+                "path": [index.find(n) for n in names],
+                "mos": numbers(file, raw["dmos"], "dmos"),
+                "group": [TYPES[int(t) - 1] for t in parts[0]],
+                "level": parts[1].astype(int),
+                "reference": raw["ref_img"].astype(str),
+                "mos_std": np.sqrt(numbers(file, raw["var"], "var")),
+            }
+        )
+        labels = Labels(
+            name="kadid10k",
+            table=table,
+            cluster="reference",
+            expected=10125,
+            page=PAGE,
+            layout=index.layout(root, file),
+            notes=("dmos is higher = better despite its name: taken as it is",),
+        )
+        return finish(labels, self.every, file)

@@ -1,0 +1,54 @@
+"""SPAQ: ``Annotations/MOS and Image attribute scores.xlsx``, images under ``TestImage/``.
+
+Example (sheet's columns)::
+
+    Image name   MOS    Brightness  Colorfulness  Contrast  Noisiness  Sharpness
+    00001.jpg    46.5   62.33       ...
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+
+if TYPE_CHECKING:
+    from magiqa.views import Resize
+
+PAGE = "https://github.com/h4nwei/SPAQ"
+FILES = ("MOS and Image attribute scores.xlsx", "MOS_and_Image_attribute_scores.xlsx")
+
+
+@dataclass(frozen=True)
+class Spaq:
+    """SPAQ (Fang et al., CVPR 2020): 11,125 smartphone photos. Used with four different resizes: see ``resize``."""
+
+    root: str
+    resize: "Resize | None" = None
+    every: int = 1
+
+    def load(self) -> Labels:
+        """Read the labels."""
+        root = find_root(self.root, PAGE)
+        candidates = [f"{folder}{name}" for folder in ("Annotations/", "") for name in FILES]
+        file = find_file(root, candidates, PAGE)
+        raw = read_table(file, pd.read_excel, ["Image name", "MOS"])
+        names = raw["Image name"].astype(str)
+        index = ImageIndex([root / "TestImage", root / "Dataset" / "TestImage", root / "Dataset", root])
+        table = pd.DataFrame(
+            {"image": names, "path": [index.find(n) for n in names], "mos": numbers(file, raw["MOS"], "MOS")}
+        )
+        size = (
+            "native" if self.resize is None else f"{self.resize.mode}_{self.resize.size}_{self.resize.filter}"
+        )
+        labels = Labels(
+            name="spaq",
+            variant=size,
+            table=table,
+            expected=11125,
+            page=PAGE,
+            layout=index.layout(root, file),
+            notes=(f"images resized: {size}",),
+        )
+        return finish(labels, self.every, file)
