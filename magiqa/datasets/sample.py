@@ -4,6 +4,7 @@ The label is ``ssim``, the structural similarity to the pristine photo: it is no
 distortion types the demo backbone was trained on (``seen``) and which not (``unseen``); no photo was in its training.
 """
 
+# ruff: noqa: E501  (a table of sha256, one photo a line)
 import hashlib
 import importlib.util
 import io
