@@ -28,7 +28,7 @@ class Labels:
         cluster: the column to resample by, where images are not independent.
         expected: the published number of images of this variant. page: where to get the set.
         layout: what was found where, in words. notes: policies and subsets that a reader of numbers must know.
-        every: only every K-th row was taken.
+        every: only every K-th row was taken. annotated: rows of this variant before that; set by ``finish``.
     """
 
     name: str
@@ -42,6 +42,14 @@ class Labels:
     layout: str = ""
     notes: tuple[str, ...] = ()
     every: int = 1
+    annotated: int | None = None
+
+
+def count_note(labels: Labels) -> str:
+    """That the annotation does not hold as many images as were published; "" where it does."""
+    if labels.expected is None or labels.annotated is None or labels.annotated == labels.expected:
+        return ""
+    return f"{labels.annotated} annotated images, where {labels.expected} were published"
 
 
 def fingerprint(labels: Labels) -> str:
@@ -59,7 +67,7 @@ def find_root(root: str, page: str) -> Path:
         UserError: it does not exist.
     """
     folder = Path(root).expanduser()
-    if not folder.is_dir():
+    if not str(root) or not folder.is_dir():
         where = f"; get the set from {page}" if page else ""
         raise UserError(f"dataset.root={root}: no such folder{where}")
     return folder.absolute()
@@ -72,14 +80,15 @@ def find_file(root: Path, candidates: Sequence[str], page: str = "") -> Path:
         UserError: none exists, or it is empty.
     """
     for candidate in candidates:
-        folder = root
+        at = root
         for part in Path(candidate).parts:
-            names = {p.name.lower(): p for p in folder.iterdir()} if folder.is_dir() else {}
-            folder = names.get(part.lower(), folder / part)
-        if folder.is_file():
-            if folder.stat().st_size == 0:
-                raise UserError(f"{folder}: the annotation file is empty; fetch it again" + _from(page))
-            return folder
+            exact = at / part
+            names = {} if exact.exists() or not at.is_dir() else {p.name.lower(): p for p in at.iterdir()}
+            at = names.get(part.lower(), exact)
+        if at.is_file():
+            if at.stat().st_size == 0:
+                raise UserError(f"{at}: the annotation file is empty; fetch it again" + _from(page))
+            return at
     raise UserError(
         f"{root}: annotation file {' or '.join(candidates)} is missing; put it there" + _from(page)
     )
@@ -122,8 +131,9 @@ def numbers(file: Path, values: Iterable[Any], column: str) -> np.ndarray:
     out = pd.to_numeric(series, errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(~np.isfinite(out))
     if len(bad):
+        value = series[bad[0]]
         raise UserError(
-            f"{file}: column {column} holds {series[bad[0]]!r} in row {bad[0] + 1}"
+            f"{file}: column {column} holds {repr(value) if isinstance(value, str) else value} in row {bad[0] + 1}"
             + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
             + ", which is no finite number; mend or remove the row"
         )
@@ -131,39 +141,59 @@ def numbers(file: Path, values: Iterable[Any], column: str) -> np.ndarray:
 
 
 class ImageIndex:
-    """Finds annotated names among the files below some folders, without regard to case.
+    """Finds annotated names among the files below some folders: as written, else without regard to case.
 
     Args:
-        folders: searched in order; the first that holds a name wins. recursive: descend into sub-folders.
+        folders: searched in order; the first that holds a name wins, and ``layout`` says which others hold it too.
+        recursive: descend into sub-folders.
     """
 
     def __init__(self, folders: Sequence[Path], recursive: bool = False) -> None:
-        self.folders = [f for f in folders if f.is_dir()]
+        self.folders = [f for f in dict.fromkeys(folders) if f.is_dir()]
         self.used: set[Path] = set()
-        self._names: list[dict[str, str]] = []
+        self.unused: set[Path] = set()
+        self._names: list[dict[str, list[str]]] = []
         for folder in self.folders:
-            names: dict[str, str] = {}
+            names: dict[str, list[str]] = {}
             for base, subfolders, files in os.walk(folder):
-                for file in sorted(files):
-                    names.setdefault(file.lower(), os.path.join(base, file))
+                for file in files:
+                    names.setdefault(file.lower(), []).append(os.path.join(base, file))
                 if not recursive:
                     subfolders.clear()
             self._names.append(names)
 
     def find(self, name: str) -> str:
-        """The absolute path of a file, or "" when there is none."""
+        """The absolute path of a file, or "" when there is none.
+
+        Raises:
+            UserError: a folder holds several files that could be meant.
+        """
+        chosen = ""
         for folder, names in zip(self.folders, self._names, strict=True):
-            if name.lower() in names:
+            found = names.get(name.lower(), [])
+            if chosen:
+                if any(not os.path.samefile(chosen, other) for other in found):
+                    self.unused.add(folder)
+                continue
+            exact = [path for path in found if os.path.basename(path) == name] or found
+            if len(exact) > 1:
+                raise UserError(f"{name}: could be {' or '.join(sorted(exact))}; keep one of them")
+            if exact:
+                chosen = exact[0]
                 self.used.add(folder)
-                return names[name.lower()]
-        return ""
+        return chosen
 
     def layout(self, root: Path, annotation: Path) -> str:
         """What was found where, in words."""
-        folders = (
-            ", ".join(sorted(f"{f.relative_to(root)}/" for f in self.used)) or "no folder that holds images"
-        )
-        return f"{annotation.relative_to(root) if annotation.is_relative_to(root) else annotation}; images in {folders}"
+
+        def words(folders: set[Path]) -> str:
+            return ", ".join(
+                sorted(f"{f.relative_to(root) if f.is_relative_to(root) else f}/" for f in folders)
+            )
+
+        file = annotation.relative_to(root) if annotation.is_relative_to(root) else annotation
+        also = f" (not used: files of the same names in {words(self.unused)})" if self.unused else ""
+        return f"{file}; images in {words(self.used) or 'no folder'}{also}"
 
 
 def finish(labels: Labels, every: int, file: Path) -> Labels:
@@ -174,15 +204,18 @@ def finish(labels: Labels, every: int, file: Path) -> Labels:
     """
     if isinstance(every, bool) or not isinstance(every, int) or every < 1:
         raise UserError(f"dataset.every={every} must be a whole number from 1")
-    notes = labels.notes
-    if labels.expected is not None and len(labels.table) != labels.expected:
-        notes += (f"{len(labels.table)} annotated images, where {labels.expected} were published",)
     table = labels.table.reset_index(drop=True)
+    labels = replace(labels, annotated=len(table))
+    notes = labels.notes + ((count_note(labels),) if count_note(labels) else ())
     if every > 1:
-        notes += (f"every {every}th row: {len(table.iloc[::every])} of {len(table)}",)
         table = table.iloc[::every].reset_index(drop=True)
+        notes += (f"every {every}th row: {len(table)} of {labels.annotated}",)
     if len(table) < MIN_IMAGES:
-        raise UserError(f"{file}: {len(table)} images are too few, agreement needs at least {MIN_IMAGES}")
+        raise UserError(
+            f"{file}: {len(table)} images are too few"
+            + (f" (dataset.every={every} of {labels.annotated})" if every > 1 else "")
+            + f", agreement needs at least {MIN_IMAGES}"
+        )
     if (table[labels.label] == table[labels.label].iloc[0]).all():
         raise UserError(
             f"{file}: all values of {labels.label} are {table[labels.label].iloc[0]}; nothing can be ranked"
