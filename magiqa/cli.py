@@ -122,10 +122,9 @@ def compose(overrides: Sequence[str], searchpath: str) -> tuple[Any, dict[str, s
     for key, value in literal.items():
         parent, _, leaf = key.rpartition(".")
         node = OmegaConf.select(cfg, parent) if parent else cfg
-        if node is None or leaf not in node:
-            raise UserError(
-                f"{key}: the config has no such key; {parent or 'the config'} has {', '.join(node or [])}"
-            )
+        keys = [str(k) for k in node.keys()] if OmegaConf.is_dict(node) else []  # noqa: SIM118 (`in` hides ???)
+        if leaf not in keys:
+            raise UserError(f"{key}: no such key in the config; {parent or 'it'} has {', '.join(keys)}")
         # a dollar before a brace would be read as an interpolation
         node[leaf] = value.replace("${", "\\${") if value is not None else None
     return cfg, choices

@@ -44,7 +44,7 @@ def test_paths_are_literal(tmp_path):
 
 
 def test_a_misspelt_path_key_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"^prompts.root: the config has no such key; prompts has "):
+    with pytest.raises(UserError, match=r"^prompts.root: no such key in the config; prompts has _target_, name, pairs"):
         job("prompts.root=/tmp", f"cache_dir={tmp_path}")
 
 
