@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from magiqa.views import Resize
 
 PAGE = "https://github.com/lcysyzxdxc/AGIQA-1k-Database"
-POLICIES = ("keep", "first", "last", "drop")
+POLICIES = ("keep", "first", "last", "mean", "drop", "error")
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class Agiqa1k:
     """AGIQA-1K (Zhang et al., arXiv:2303.12618): 1,080 rows, 1,079 names.
 
     Args:
-        duplicate: what becomes of a name that stands twice: ``keep`` both rows (as MA-CLIP's list does), the
-            ``first`` or the ``last`` row, or ``drop`` the image.
+        duplicate: what becomes of a name that stands twice: ``keep`` both rows (1,080 in all, as published), the
+            ``first`` or the ``last`` row, the ``mean`` of the MOS in the first row's place, ``drop`` the image, or
+            stop with an ``error``.
     """
 
     root: str
@@ -60,11 +61,18 @@ class Agiqa1k:
         )
         twice = sorted(set(names[names.duplicated()]))
         notes: tuple[str, ...] = ()
-        if twice:
+        if twice and self.duplicate == "error":
+            raise UserError(
+                f"{file}: annotated twice: {', '.join(twice)}; choose with dataset.duplicate=keep, first, last, mean "
+                "or drop"
+            )
+        if twice and self.duplicate != "keep":
             notes = (f"annotated twice: {', '.join(twice)}; duplicate={self.duplicate}",)
+            if self.duplicate == "mean":
+                table["mos"] = table.groupby("image")["mos"].transform("mean")
             if self.duplicate == "drop":
                 table = table[~table["image"].duplicated(keep=False)]
-            elif self.duplicate == "first":
+            elif self.duplicate in ("first", "mean"):
                 table = table[~table["image"].duplicated(keep="first")]
             elif self.duplicate == "last":
                 table = table[~table["image"].duplicated(keep="last")]

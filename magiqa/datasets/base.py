@@ -66,8 +66,8 @@ def find_root(root: str, page: str) -> Path:
     Raises:
         UserError: it does not exist.
     """
-    folder = Path(root).expanduser()
-    if not str(root) or not folder.is_dir():
+    folder = Path(os.path.expanduser(root))
+    if not root or not folder.is_dir():
         where = f"; get the set from {page}" if page else ""
         raise UserError(f"dataset.root={root}: no such folder{where}")
     return folder.absolute()
@@ -94,6 +94,11 @@ def find_file(root: Path, candidates: Sequence[str], page: str = "") -> Path:
     )
 
 
+def has_file(root: Path, name: str) -> bool:
+    """Whether a folder holds a file of that name, without regard to case."""
+    return any(entry.name.lower() == name.lower() for entry in root.iterdir())
+
+
 def _from(page: str) -> str:
     return f" (from {page})" if page else ""
 
@@ -108,7 +113,7 @@ def read_table(file: Path, read: Callable[[Path], pd.DataFrame], columns: Sequen
         table = read(file)
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(f"{file}: cannot be read ({reason}); fetch the annotation file again") from None
+        raise UserError(f"{file}: cannot be read ({reason}); mend or replace the annotation file") from None
     table = table.rename(columns={c: str(c).strip() for c in table.columns})
     missing = [c for c in columns if c not in table]
     if missing:
@@ -117,7 +122,7 @@ def read_table(file: Path, read: Callable[[Path], pd.DataFrame], columns: Sequen
             f"{file}: no column {', '.join(missing)} (found {found}); is it the right annotation file?"
         )
     if table.empty:
-        raise UserError(f"{file}: the annotation file has no rows; fetch it again")
+        raise UserError(f"{file}: the annotation file has no rows; mend or replace it")
     return table
 
 
@@ -138,6 +143,21 @@ def numbers(file: Path, values: Iterable[Any], column: str) -> np.ndarray:
             + ", which is no finite number; mend or remove the row"
         )
     return out
+
+
+def name_parts(file: Path, names: pd.Series, pattern: str, form: str) -> pd.DataFrame:
+    """The groups of a pattern that all names must match, a column each.
+
+    Raises:
+        UserError: a name is not of that form.
+    """
+    parts = names.str.extract(pattern)
+    bad = names[parts.isna().any(axis=1)]
+    if len(bad):
+        raise UserError(
+            f"{file}: {bad.iloc[0]!r} is not of the form {form}; is it the right annotation file?"
+        )
+    return parts
 
 
 class ImageIndex:
@@ -207,6 +227,12 @@ def finish(labels: Labels, every: int, file: Path) -> Labels:
     table = labels.table.reset_index(drop=True)
     labels = replace(labels, annotated=len(table))
     notes = labels.notes + ((count_note(labels),) if count_note(labels) else ())
+    twice = list(dict.fromkeys(table.loc[table["image"].duplicated(), "image"]))
+    if twice and labels.label == "mos":
+        more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+        notes += (
+            f"{len(twice)} images are annotated more than once, all rows kept: {', '.join(twice[:5])}{more}",
+        )
     if every > 1:
         table = table.iloc[::every].reset_index(drop=True)
         notes += (f"every {every}th row: {len(table)} of {labels.annotated}",)

@@ -6,6 +6,7 @@ Example (``labels.csv``)::
     a.jpg,3.2
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ class Folder:
         annotation: the CSV, absolute or relative to the root. image_column: paths, absolute or relative to the root.
         higher_is_better: false for DMOS and the like: the label is then negated, once, here.
         split: take only the rows with this value in ``split_column``.
-        cluster: resample intervals by ``reference`` or ``group``, where images are not independent.
+        reference_column: what images share that are not independent: intervals are resampled by it.
     """
 
     root: str
@@ -46,7 +47,7 @@ class Folder:
     def load(self) -> Labels:
         """Read the labels."""
         root = find_root(self.root, "")
-        given = Path(self.annotation).expanduser()
+        given = Path(os.path.expanduser(self.annotation))
         file = find_file(given.parent, [given.name]) if given.is_absolute() else find_file(root, [str(given)])
         optional = {
             "group": self.group_column,
@@ -55,50 +56,48 @@ class Folder:
             "mos_std": self.mos_std_column,
         }
         wanted = [self.image_column, self.mos_column, *(c for c in optional.values() if c)]
-        raw = read_table(file, lambda f: pd.read_csv(f, dtype={self.image_column: str}), wanted)
-        names = raw[self.image_column].fillna("")
-        if (names == "").any():
-            row = int((names == "").to_numpy().argmax()) + 1
-            raise UserError(
-                f"{file}: column {self.image_column} is empty in row {row}; name the image or remove the row"
-            )
-        twice = sorted(set(names[names.duplicated()]))
+        raw = read_table(file, lambda f: pd.read_csv(f, dtype=str, keep_default_na=False), wanted)
+        names = _filled(file, raw, self.image_column)
+        # Joined and tidied, so that a.jpg and ./a.jpg are one image.
+        paths = pd.Series([os.path.normpath(root / os.path.expanduser(name)) for name in names])
+        twice = list(dict.fromkeys(names[paths.duplicated()]))
         if twice:
-            more = f" and {len(twice) - 3} more" if len(twice) > 3 else ""
-            raise UserError(f"{file}: rated twice: {', '.join(twice[:3])}{more}; keep one row an image")
-        paths = [root / Path(n).expanduser() for n in names]
+            more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+            raise UserError(
+                f"{file}: rated more than once: {', '.join(twice[:5])}{more}; keep one row an image"
+            )
         mos = numbers(file, raw[self.mos_column], self.mos_column)
         table = pd.DataFrame(
             {
                 "image": names,
-                "path": [str(p) if p.is_file() else "" for p in paths],
+                "path": [path if os.path.isfile(path) else "" for path in paths],
                 "mos": mos if self.higher_is_better else -mos,
             }
         )
-        for column, source in optional.items():
-            if source:
-                table[column] = (
-                    numbers(file, raw[source], source) if column == "mos_std" else raw[source].astype(str)
+        for key, column in optional.items():
+            if column:
+                table[key] = (
+                    numbers(file, raw[column], column) if key == "mos_std" else _filled(file, raw, column)
                 )
+        notes: tuple[str, ...] = ()
+        if not self.higher_is_better:
+            notes += (f"{self.mos_column} is lower = better: mos = -{self.mos_column}",)
         if self.split is not None:
             if self.split_column is None:
                 raise UserError(
-                    "dataset.split is set without dataset.split_column: name the column that holds it"
+                    f"dataset.split={self.split} needs dataset.split_column: name the column that holds it"
                 )
-            known = sorted(set(table["split"]))
-            table = table[table["split"] == self.split]
-            if table.empty:
+            chosen = table[table["split"] == str(self.split)]
+            if chosen.empty:
+                known = ", ".join(dict.fromkeys(table["split"]))
                 raise UserError(
-                    f"dataset.split={self.split}: {file} has {', '.join(known)} in {self.split_column}"
+                    f"dataset.split={self.split}: column {self.split_column} of {file} has {known}"
                 )
-        notes = (
-            ()
-            if self.higher_is_better
-            else (f"{self.mos_column} is lower = better: mos = -{self.mos_column}",)
-        )
+            notes += (f"split {self.split}: {len(chosen)} of {len(table)} rows",)
+            table = chosen
         labels = Labels(
             name=root.name,
-            variant=self.split or "",
+            variant="" if self.split is None else str(self.split),
             table=table,
             higher_is_better=self.higher_is_better,
             cluster="reference" if self.reference_column else None,
@@ -106,3 +105,13 @@ class Folder:
             notes=notes,
         )
         return finish(labels, self.every, file)
+
+
+def _filled(file: Path, raw: pd.DataFrame, column: str) -> pd.Series:
+    """A column of text with no empty cell."""
+    empty = (raw[column] == "").to_numpy()
+    if empty.any():
+        raise UserError(
+            f"{file}: column {column} is empty in row {int(empty.argmax()) + 1}; fill it or remove the row"
+        )
+    return raw[column]

@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
-from magiqa.errors import UserError
+from magiqa.datasets.base import (
+    ImageIndex,
+    Labels,
+    find_file,
+    find_root,
+    finish,
+    name_parts,
+    numbers,
+    read_table,
+)
 
 if TYPE_CHECKING:
     from magiqa.views import Resize
@@ -43,12 +51,8 @@ class Kadid10k:
         file = find_file(root, ["dmos.csv", "kadid10k/dmos.csv"], PAGE)
         raw = read_table(file, pd.read_csv, ["dist_img", "ref_img", "dmos", "var"])
         names = raw["dist_img"].astype(str)
-        parts = names.str.extract(r"^I\d+_(\d\d)_(\d\d)\.")
-        if parts.isna().any(axis=None) or not parts[0].astype(int).between(1, len(TYPES)).all():
-            bad = names[parts.isna().any(axis=1)].tolist() or names.tolist()
-            raise UserError(
-                f"{file}: dist_img {bad[0]!r} is not of the form I01_TT_LL.png, TT 1-25; is it KADID-10k?"
-            )
+        pattern = r"^I\d\d_(0[1-9]|1\d|2[0-5])_(0[1-5])\.png$"
+        parts = name_parts(file, names, pattern, "I01_TT_LL.png (TT 01-25, LL 01-05)")
         index = ImageIndex([file.parent / "images", file.parent])
         table = pd.DataFrame(
             {

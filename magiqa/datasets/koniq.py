@@ -3,21 +3,31 @@
 ``koniq10k_scores_and_distributions.csv`` (raw MOS, 1-5)::
 
     "image_name","c1","c2","c3","c4","c5","c_total","MOS","SD","MOS_zscore"
-    "10004473376.jpg",0,0,25,73,7,105,3.828571429,0.527278894,3.9
+    "10004473376.jpg",0,0,25,73,7,105,3.828571429,0.527278894,77.38
 
 ``koniq10k_distributions_sets.csv`` (z-scored MOS, 1-100, with the official split)::
 
     image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set
-    10004473376.jpg,0,0,25,73,7,105,77.38,12.1,training
+    10004473376.jpg,0,0,25,73,7,105,77.38,0.527278894,training
 """
 
+import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from PIL import Image
 
-from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.datasets.base import (
+    ImageIndex,
+    Labels,
+    find_file,
+    find_root,
+    finish,
+    has_file,
+    numbers,
+    read_table,
+)
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,64 +68,66 @@ class Koniq:
     def load(self) -> Labels:
         """Read the labels, from whichever of the two CSVs the variant needs."""
         root = find_root(self.root, PAGE)
-        scores, sets = self._read(root, RAW), self._read(root, SETS)
-        label = "MOS"  # of two files, on two scales
-        if self.mos == "raw":
-            table = scores
-        elif sets is not None:
-            table = sets
-        else:
-            table, label = scores, "MOS_zscore"
-        if table is None:
-            find_file(root, [RAW] if self.mos == "raw" else [SETS, RAW], PAGE)  # raises: neither is there
-            raise AssertionError
-        file = Path(table.attrs["file"])
-        value = numbers(file, table.get(label, []), label)
-        if self.mos == "raw" and value.max() > 5:
+        raw = self.mos == "raw"
+        file = find_file(root, [RAW] if raw else [SETS, RAW], PAGE)
+        column = "MOS_zscore" if not raw and file.name.lower() == RAW else "MOS"
+        table = read_table(file, pd.read_csv, ["image_name", column, "SD"])
+        value = numbers(file, table[column], column)
+        if raw and value.max() > 5:
             raise UserError(
-                f"{file}: column MOS reaches {value.max():g}, so it is no raw MOS of 1-5; fetch {RAW} from {PAGE}, or "
-                "use dataset.mos=zscore"
+                f"{file}: column {column} reaches {value.max():g}, so it is no raw MOS of 1-5; put {RAW} there (from "
+                f"{PAGE}), or use dataset.mos=zscore"
+            )
+        if not raw and value.max() <= 5:
+            raise UserError(
+                f"{file}: column {column} reaches {value.max():g} only, so it is no z-scored MOS of 1-100; put {SETS} "
+                f"there (from {PAGE}), or use dataset.mos=raw"
             )
         names = table["image_name"].astype(str)
         index = ImageIndex(
             [root / self.size, root / "images" / self.size, root / f"koniq10k_{self.size}", root / "images"]
         )
         out = pd.DataFrame({"image": names, "path": [index.find(n) for n in names], "mos": value})
-        if self.mos == "raw":
+        if raw:  # the deviation belongs to the raw scale
             out["mos_std"] = numbers(file, table["SD"], "SD")
-        if sets is not None:
-            split_of = dict(zip(sets["image_name"].astype(str), sets["set"].astype(str), strict=True))
-            out["split"] = [split_of.get(n) for n in names]
+        if self.split != "all" or has_file(root, SETS):
+            sets_file = find_file(root, [SETS], PAGE)
+            sets = read_table(sets_file, pd.read_csv, ["image_name", "set"])
+            out["split"] = names.map(
+                dict(zip(sets["image_name"].astype(str), sets["set"].astype(str), strict=True))
+            )
+            if self.split != "all" and out["split"].isna().any():
+                lost = names[out["split"].isna()]
+                raise UserError(
+                    f"{sets_file}: no set for {len(lost)} images of {file.name} ({lost.iloc[0]}, ...); fetch it again "
+                    f"(from {PAGE})"
+                )
         if self.split != "all":
-            if sets is None:
-                find_file(root, [SETS], PAGE)
             out = out[out["split"] == self.split]
+        self._check_size(next(iter(out["path"][out["path"] != ""]), ""))
+        usual = raw == (self.split == "all")
+        words = [
+            self.split * (self.split != "all"),
+            self.mos * (not usual),
+            self.size[:3] * (self.size == "512x384"),
+        ]
         labels = Labels(
             name="koniq",
-            variant="_".join(
-                filter(
-                    None,
-                    [
-                        self.split if self.split != "all" else "",
-                        self.mos if self.mos != "raw" else "",
-                        "512" if self.size == "512x384" else "",
-                    ],
-                )
-            ),
+            variant="_".join(filter(None, words)),
             table=out,
             expected=COUNTS[self.split],
             page=PAGE,
             layout=index.layout(root, file),
-            notes=(f"{self.mos} MOS from {file.name}",),
+            notes=(f"mos: {self.mos} MOS, column {column} of {file.name}",),
         )
         return finish(labels, self.every, file)
 
-    @staticmethod
-    def _read(root: Path, name: str) -> pd.DataFrame | None:
-        if not any((root / name).parent.glob(name)):
-            return None
-        file = find_file(root, [name], PAGE)
-        columns = ["image_name", "MOS", "SD"] + (["set"] if name == SETS else [])
-        table = read_table(file, pd.read_csv, columns)
-        table.attrs["file"] = str(file)
-        return table
+    def _check_size(self, path: str) -> None:
+        """Refuse the other folder's images: a folder named ``images`` does not tell."""
+        with contextlib.suppress(OSError):  # an image that cannot be read is told later, with its reason
+            with Image.open(path) as image:
+                size = "{}x{}".format(*image.size)
+            if size != self.size:
+                raise UserError(
+                    f"{path}: {size}, not dataset.size={self.size}; use the images or the variant of that size"
+                )

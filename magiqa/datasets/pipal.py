@@ -4,7 +4,8 @@ Example (``Train_Label/A0001.txt``)::
 
     A0001_00_00.bmp,1520.0648
 
-The validation images' scores are on another scale (0-1) and are not mixed in: only the training part is read.
+Names are reference_type_level. The validation images' scores are on another scale (0-1) and are not mixed in: only the
+training part is read.
 """
 
 from dataclasses import dataclass
@@ -12,17 +13,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from magiqa.datasets.base import ImageIndex, Labels, find_root, finish, numbers, read_table
+from magiqa.datasets.base import ImageIndex, Labels, find_root, finish, name_parts, numbers, read_table
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
     from magiqa.views import Resize
 
 PAGE = "https://github.com/HaomingCai/PIPAL-dataset"
-TYPES = (
-    "traditional distortion", "traditional super-resolution", "PSNR-oriented super-resolution",
-    "kernel mismatch super-resolution", "GAN-based super-resolution", "denoising", "super-resolution and denoising",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,10 +31,10 @@ class Pipal:
     every: int = 1
 
     def load(self) -> Labels:
-        """Read the labels. ``group`` is the distortion type."""
+        """Read the labels. ``group`` is the distortion type by its published number."""
         root = find_root(self.root, PAGE)
         folders = [root / "Train_Label", root / "train" / "Train_Label", root]
-        files = next((sorted(f.glob("*.txt")) for f in folders if any(f.glob("A*.txt"))), [])
+        files = next((sorted(f.glob("A*.txt")) for f in folders if any(f.glob("A*.txt"))), [])
         if not files:
             raise UserError(
                 f"{root}: annotation files Train_Label/*.txt are missing; put them there (from {PAGE})"
@@ -58,10 +55,7 @@ class Pipal:
                 "validation part (0-1) are mixed in; keep Train_Label only"
             )
         names = raw["name"].astype(str)
-        parts = names.str.extract(r"^(A\d+)_(\d\d)_(\d\d)\.")
-        if parts.isna().any(axis=None) or not parts[1].astype(int).between(0, len(TYPES) - 1).all():
-            bad = names[parts.isna().any(axis=1)].tolist() or names.tolist()
-            raise UserError(f"{base}: {bad[0]!r} is not of the form A0001_TT_LL.bmp, TT 00-06; is it PIPAL?")
+        parts = name_parts(base, names, r"^(A\d+)_(\d\d)_(\d\d)\.bmp$", "A0001_TT_LL.bmp")
         top = base.parent if base != root else root
         index = ImageIndex(
             [
@@ -76,7 +70,7 @@ class Pipal:
                 "image": names,
                 "path": [index.find(n) for n in names],
                 "mos": raw["elo"],
-                "group": [TYPES[int(t)] for t in parts[1]],
+                "group": "type " + parts[1],
                 "level": parts[2].astype(int),
                 "reference": parts[0],
             }

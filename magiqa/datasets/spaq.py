@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PAGE = "https://github.com/h4nwei/SPAQ"
 FILES = ("MOS and Image attribute scores.xlsx", "MOS_and_Image_attribute_scores.xlsx")
 
+VARIANTS = {"squash 448 bicubic": "", "short_side 448 bilinear": "448short", "short_side 512 bicubic": "512"}
+
 
 @dataclass(frozen=True)
 class Spaq:
@@ -39,12 +41,12 @@ class Spaq:
         table = pd.DataFrame(
             {"image": names, "path": [index.find(n) for n in names], "mos": numbers(file, raw["MOS"], "MOS")}
         )
-        size = (
-            "native" if self.resize is None else f"{self.resize.mode}_{self.resize.size}_{self.resize.filter}"
-        )
+        size = "native"
+        if self.resize is not None:
+            size = f"{self.resize.mode} {self.resize.size} {self.resize.filter}"
         labels = Labels(
             name="spaq",
-            variant=size,
+            variant=VARIANTS.get(size, size.replace(" ", "_")),
             table=table,
             expected=11125,
             page=PAGE,

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.datasets.base import (
+    ImageIndex,
+    Labels,
+    find_file,
+    find_root,
+    finish,
+    has_file,
+    name_parts,
+    numbers,
+    read_table,
+)
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,12 +57,8 @@ class Tid2013:
             ["mos", "name"],
         )
         names = raw["name"].astype(str)
-        parts = names.str.extract(r"(?i)^(I\d\d)_(\d\d)_(\d)\.bmp$")
-        if parts.isna().any(axis=None) or not parts[1].astype(int).between(1, len(TYPES)).all():
-            bad = names[parts.isna().any(axis=1)].tolist() or names.tolist()
-            raise UserError(
-                f"{file}: {bad[0]!r} is not of the form I01_TT_L.bmp, TT 1-24; is it TID2013's list?"
-            )
+        pattern = r"(?i)^(I\d\d)_(0[1-9]|1\d|2[0-4])_([1-5])\.bmp$"
+        parts = name_parts(file, names, pattern, "I01_TT_L.bmp (TT 01-24, L 1-5)")
         index = ImageIndex([file.parent / "distorted_images", file.parent])
         table = pd.DataFrame(
             {
@@ -65,7 +71,7 @@ class Tid2013:
             }
         )
         notes: tuple[str, ...] = ()
-        if any(p.name.lower() == "mos_std.txt" for p in file.parent.iterdir()):
+        if has_file(file.parent, "mos_std.txt"):
             std_file = find_file(file.parent, ["mos_std.txt"])
             std = read_table(
                 std_file,
