@@ -1,0 +1,693 @@
+"""Each reader on a miniature set written as the set is distributed, its traps included; the check of a set."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from magiqa.datasets.agiqa1k import Agiqa1k
+from magiqa.datasets.agiqa3k import Agiqa3k
+from magiqa.datasets.base import ImageIndex, fingerprint
+from magiqa.datasets.check import check, render
+from magiqa.datasets.csiq import Csiq
+from magiqa.datasets.folder import Folder
+from magiqa.datasets.kadid10k import Kadid10k
+from magiqa.datasets.koniq import Koniq
+from magiqa.datasets.livec import Livec
+from magiqa.datasets.pipal import Pipal
+from magiqa.datasets.spaq import Spaq
+from magiqa.datasets.tid2013 import Tid2013
+from magiqa.errors import UserError
+from magiqa.views import Resize
+
+NO_NUMBER = ", which is no finite number; mend or remove the row"
+KONIQ_RAW, KONIQ_SETS = "koniq10k_scores_and_distributions.csv", "koniq10k_distributions_sets.csv"
+
+
+def picture(path: Path, size: tuple[int, int] = (32, 24)) -> None:
+    """A flat image whose colour comes from its path, so that no two are the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, tuple(np.random.default_rng(list(str(path).encode())).integers(0, 256, 3))).save(
+        path
+    )
+
+
+def workbook(path: Path, rows: list[list], sheet: str = "Sheet1") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    book = openpyxl.Workbook()
+    book.active.title = sheet
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
+
+
+def lines(path: Path, *text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in text))
+
+
+def raises(message: str):
+    """The whole message, which takes one line."""
+    assert "\n" not in message
+    return pytest.raises(UserError, match=f"^{re.escape(message)}$")
+
+
+# --- miniature sets -------------------------------------------------------------------------------------------------
+
+
+def koniq(root: Path) -> None:
+    names = [f"{i}.jpg" for i in range(10, 16)]
+    raw = [3.83, 2.5, 1.25, 4.5, 3.0, 2.0]
+    sets = ["training", "test", "test", "validation", "test", "training"]
+    lines(
+        root / KONIQ_RAW,
+        '"image_name","c1","c2","c3","c4","c5","c_total","MOS","SD","MOS_zscore"',
+        *(f'"{n}",0,0,25,73,7,105,{m},0.5,{20 * m}' for n, m in zip(names, raw, strict=True)),
+    )
+    lines(  # in another order, so that only a join by name gives the right split
+        root / KONIQ_SETS,
+        "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set",
+        *(
+            f"{n},0,0,25,73,7,105,{20 * m},0.5,{s}"
+            for n, m, s in list(zip(names, raw, sets, strict=True))[::-1]
+        ),
+    )
+    for name in names:
+        picture(root / "1024x768" / name, (1024, 768))
+        picture(root / "512x384" / name, (512, 384))
+
+
+def livec(root: Path, images: str = "Images") -> None:
+    names = [f"t{i}.bmp" for i in range(1, 8)] + ["3.bmp", "4.bmp", "5.JPG", "t8.bmp"]
+    cells = np.empty((len(names), 1), dtype=object)
+    cells[:, 0] = names
+    (root / "Data").mkdir(parents=True)
+    savemat(root / "Data" / "AllImages_release.mat", {"AllImages_release": cells})
+    savemat(root / "Data" / "AllMOS_release.mat", {"AllMOS_release": np.arange(11.0)[None] * 9})
+    savemat(root / "Data" / "AllStdDev_release.mat", {"AllStdDev_release": np.full((1, 11), 18.5)})
+    for i, name in enumerate(names):
+        picture(root / images / ("trainingImages" if i < 7 else "") / name)
+
+
+def spaq(
+    root: Path, file: str = "Annotations/MOS and Image attribute scores.xlsx", images: str = "TestImage"
+) -> None:
+    head = ["Image name", "MOS", "Brightness", "Colorfulness", "Contrast", "Noisiness", "Sharpness"]
+    workbook(root / file, [head, *([f"0000{i}.jpg", 11.5 * i, 1, 2, 3, 4, 5] for i in range(1, 5))])
+    for i in range(1, 5):
+        picture(root / images / f"0000{i}.jpg")
+
+
+def agiqa3k(root: Path) -> None:
+    names = [
+        "AttnGAN_normal_000.jpg",
+        "AttnGAN_normal_001.jpg",
+        "sd1.5_lowstep_000.jpg",
+        "DALLE2_normal_010.jpg",
+    ]
+    lines(
+        root / "data.csv",
+        "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align",
+        *(
+            f'{n},"a {p}, old",,,,{i + 0.5},0.{i + 1},{4 - i},0.5'
+            for i, (n, p) in enumerate(zip(names, "abab", strict=True))
+        ),
+    )
+    for name in names:
+        picture(root / name)
+
+
+def agiqa1k(root: Path) -> None:
+    rows = [
+        ["dreamStudio_8_9_1_0.jpg", "a cat", 1.0],
+        ["dreamStudio_8_9_1_1.jpg", "a cat", 0.441],
+        ["SD2_0_0_0_0.jpg", "a dog", 3.0],
+        ["dreamStudio_8_9_1_1.jpg", "a cat", 2.084],
+        ["SD2_0_0_0_1.jpg", "a dog", 4.0],
+    ]
+    workbook(root / "AIGC_MOS_Zscore.xlsx", [["Image", "Prompt", "MOS"], *rows])
+    lines(root / "AIGC_all.csv", "Image,Score", *(f"{name},9" for name, *_ in rows))
+    for name, *_ in rows:
+        picture(root / "file" / name)
+    picture(root / "file" / "dreamStudio_8_5_0_0.jpg")  # in the folder, not in the list
+
+
+def kadid10k(root: Path) -> None:
+    names = ["I01_01_01.png", "I01_25_05.png", "I02_10_03.png"]
+    lines(
+        root / "dmos.csv",
+        "dist_img,ref_img,dmos,var",
+        *(f"{n},{n[:3]}.png,{m},0.25" for n, m in zip(names, (4.57, 1.2, 3.0), strict=True)),
+    )
+    for name in [*names, "I01.png", "I02.png"]:
+        picture(root / "images" / name)
+
+
+def tid2013(root: Path) -> None:
+    lines(root / "mos_with_names.txt", "5.51429 I01_01_1.bmp", "4.2 i25_08_5.bmp", "3.1 I01_24_2.bmp")
+    lines(root / "mos_std.txt", "0.1", "0.2", "0.3")
+    for name in ("i01_01_1.bmp", "I25_08_5.BMP", "I01_24_2.bmp"):
+        picture(root / "distorted_images" / name)
+
+
+def csiq(root: Path, folders: tuple[str, ...] = ("awgn", "blur", "jpeg2000")) -> None:
+    head = [None, None, None, "image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"]
+    rows = [
+        [None, None, None, "artisanal", 1, "noise", 1, 0.01, 0.0623],
+        [None, None, None, 1600, 2, "jpeg 2000", 3, 0.02, 0.5],
+        [None, None, None, "1600", 3, "blur", 5, 0.03, 0.9],
+    ]
+    workbook(root / "csiq.DMOS.xlsx", [["CSIQ"], [None], ["all"], head, *rows], "all_by_image")
+    for folder, name in zip(
+        folders, ("artisanal.AWGN.1.png", "1600.BLUR.5.png", "1600.jpeg2000.3.png"), strict=True
+    ):
+        picture(root / "dst_imgs" / folder / name)
+
+
+def pipal(root: Path, folders: tuple[str, ...] = ("Distortion_1", "Distortion_2", "Distortion_4")) -> None:
+    lines(root / "Train_Label" / "A0001.txt", "A0001_00_00.bmp,1520.0648", "A0001_04_11.bmp,1400.5")
+    lines(root / "Train_Label" / "A0002.txt", "A0002_06_03.bmp,1300.25")
+    for folder, name in zip(folders, ("A0001_00_00.bmp", "A0001_04_11.bmp", "A0002_06_03.bmp"), strict=True):
+        picture(root / folder / name)
+
+
+def folder(root: Path) -> None:
+    lines(root / "labels.csv", "image,mos,kind,ref,part,sd", "a.png,1.5,x,r1,0,0.1", "sub/b.png,2.5,y,r1,1,0.2",
+          "c.png,3.5,x,r2,1,0.3", "d.png,4.5,y,r2,1,0.4")  # fmt: skip
+    for name in ("a.png", "sub/b.png", "c.png", "d.png"):
+        picture(root / name)
+
+
+READERS = {
+    "koniq": (koniq, Koniq, 10073), "livec": (livec, Livec, 1162), "spaq": (spaq, Spaq, 11125),
+    "agiqa3k": (agiqa3k, Agiqa3k, 2982), "agiqa1k": (agiqa1k, Agiqa1k, 1080), "kadid10k": (kadid10k, Kadid10k, 10125),
+    "tid2013": (tid2013, Tid2013, 3000), "csiq": (csiq, Csiq, 866), "pipal": (pipal, Pipal, 23200),
+    "folder": (folder, Folder, None),
+}  # fmt: skip
+
+
+# --- what all readers share -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_finds_all_images_and_says_what_it_expected(name, tmp_path):
+    make, reader, expected = READERS[name]
+    make(tmp_path)
+    labels = reader(root=str(tmp_path)).load()
+    assert labels.name == (tmp_path.name if name == "folder" else name)
+    assert labels.expected == expected
+    assert all(Path(p).is_absolute() and Path(p).is_file() for p in labels.table["path"])
+    assert labels.table[labels.label].dtype == np.float64
+    assert labels.cluster is None or labels.cluster in labels.table
+    assert labels.layout
+    short = f"{len(labels.table)} annotated images, where {expected} were published"
+    assert (short in labels.notes) == (expected is not None)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_missing_root_names_the_key_and_the_page(name, tmp_path):
+    make, reader, _ = READERS[name]
+    make(tmp_path / "set")
+    page = reader(root=str(tmp_path / "set")).load().page
+    assert page.startswith("http") or name == "folder"
+    gone = tmp_path / "gone"
+    with raises(f"dataset.root={gone}: no such folder" + (f"; get the set from {page}" if page else "")):
+        reader(root=str(gone)).load()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_missing_annotation_is_named(name, tmp_path):
+    with pytest.raises(
+        UserError, match=r"^\S+: annotation files? \S.* (is|are) missing; put (it|them) there"
+    ):
+        READERS[name][1](root=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_empty_and_unreadable_annotations_are_named(name, tmp_path):
+    make, reader, _ = READERS[name]
+    make(tmp_path)
+    files = {"livec": "Data/AllMOS_release.mat", "pipal": "Train_Label/A0002.txt", "csiq": "csiq.DMOS.xlsx"}
+    file = tmp_path / files.get(name, "") if name in files else next(
+        p for p in sorted(tmp_path.rglob("*.*"), reverse=name == "tid2013")
+        if p.name not in ("AIGC_all.csv", KONIQ_SETS, "mos_std.txt") and p.suffix in (".csv", ".txt", ".xlsx")
+    )  # fmt: skip
+    file.write_bytes(b"")
+    with pytest.raises(
+        UserError, match=rf"^{re.escape(str(file))}: the annotation file is empty; fetch it again"
+    ):
+        reader(root=str(tmp_path)).load()
+    file.write_bytes(b"\x00\xff\xfe\n\n")
+    with pytest.raises(UserError, match=rf"^{re.escape(str(file))}: [^\n]+$"):
+        reader(root=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_missing_image_keeps_its_row(name, tmp_path):
+    make, reader, _ = READERS[name]
+    make(tmp_path)
+    whole = reader(root=str(tmp_path)).load().table
+    Path(whole["path"].iloc[-1]).unlink()
+    table = reader(root=str(tmp_path)).load().table
+    assert list(table["image"]) == list(whole["image"])
+    assert list(table["path"]) == [*whole["path"][:-1], ""]
+
+
+def test_every_takes_rows_after_the_split_and_says_so(tmp_path):
+    koniq(tmp_path)
+    full = Koniq(root=str(tmp_path), split="test", mos="zscore").load()
+    assert (len(full.table), full.expected, full.annotated) == (3, 2015, 3)
+    with raises(
+        f"{tmp_path / KONIQ_SETS}: 2 images are too few (dataset.every=2 of 3), agreement needs at least 3"
+    ):
+        Koniq(root=str(tmp_path), split="test", mos="zscore", every=2).load()
+    labels = Koniq(root=str(tmp_path), every=2).load()
+    assert list(labels.table["image"]) == ["10.jpg", "12.jpg", "14.jpg"]
+    assert (labels.every, labels.annotated, labels.expected) == (2, 6, 10073)
+    assert "every 2th row: 3 of 6" in labels.notes
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5, True])
+def test_every_must_be_a_whole_number(every, tmp_path):
+    folder(tmp_path)
+    with raises(f"dataset.every={every} must be a whole number from 1"):
+        Folder(root=str(tmp_path), every=every).load()
+
+
+def test_the_fingerprint_follows_names_and_labels_only(tmp_path):
+    folder(tmp_path / "a")
+    folder(tmp_path / "b")
+    first = fingerprint(Folder(root=str(tmp_path / "a")).load())
+    assert first == fingerprint(Folder(root=str(tmp_path / "b")).load())
+    text = (tmp_path / "b" / "labels.csv").read_text()
+    (tmp_path / "b" / "labels.csv").write_text(text.replace("4.5", "4.5000001"))
+    assert first != fingerprint(Folder(root=str(tmp_path / "b")).load())
+    assert first != fingerprint(Folder(root=str(tmp_path / "a"), higher_is_better=False).load())
+
+
+def test_a_tilde_in_the_root_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder(tmp_path / "own set")
+    assert Folder(root="~/own set").load().table["path"][0] == str(tmp_path / "own set" / "a.png")
+
+
+def test_names_that_differ_in_case_only_are_never_guessed(tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "A.png")
+    if len(list(tmp_path.iterdir())) < 2:
+        pytest.skip("this file system does not tell case")
+    index = ImageIndex([tmp_path])
+    assert index.find("A.png") == str(tmp_path / "A.png")
+    with raises(f"a.PNG: could be {tmp_path / 'A.png'} or {tmp_path / 'a.png'}; keep one of them"):
+        index.find("a.PNG")
+
+
+def test_the_first_known_folder_wins_and_the_other_is_told(tmp_path):
+    spaq(tmp_path)
+    picture(tmp_path / "Dataset" / "00002.jpg")
+    labels = Spaq(root=str(tmp_path)).load()
+    assert labels.table["path"][1] == str(tmp_path / "TestImage" / "00002.jpg")
+    assert labels.layout == (
+        "Annotations/MOS and Image attribute scores.xlsx; images in TestImage/ "
+        "(not used: files of the same names in Dataset/)"
+    )
+
+
+# --- KonIQ-10k ------------------------------------------------------------------------------------------------------
+
+
+def test_koniq_raw_and_zscored_mos_come_from_their_own_columns(tmp_path):
+    koniq(tmp_path)
+    raw = Koniq(root=str(tmp_path)).load()
+    assert list(raw.table["mos"]) == [3.83, 2.5, 1.25, 4.5, 3.0, 2.0]
+    assert list(raw.table["split"]) == ["training", "test", "test", "validation", "test", "training"]
+    assert list(raw.table["mos_std"]) == [0.5] * 6
+    test = Koniq(root=str(tmp_path), split="test", mos="zscore", size="512x384").load()
+    assert dict(zip(test.table["image"], test.table["mos"], strict=True)) == {
+        "14.jpg": 60,
+        "12.jpg": 25,
+        "11.jpg": 50,
+    }
+    assert {Path(p).parent.name for p in test.table["path"]} == {"512x384"}
+    assert (raw.variant, test.variant) == ("", "test_512")
+    assert "mos: zscore MOS, column MOS of koniq10k_distributions_sets.csv" in test.notes
+    (tmp_path / KONIQ_SETS).unlink()
+    alone = Koniq(root=str(tmp_path), mos="zscore").load()
+    assert alone.table["mos"][0] == pytest.approx(76.6)
+    assert "mos: zscore MOS, column MOS_zscore of koniq10k_scores_and_distributions.csv" in alone.notes
+
+
+def test_koniq_refuses_the_wrong_file_and_the_wrong_images(tmp_path):
+    koniq(tmp_path)
+    raw, sets = tmp_path / KONIQ_RAW, tmp_path / KONIQ_SETS
+    page = "http://database.mmsp-kn.de/koniq-10k-database.html"
+    both = raw.read_text(), sets.read_text()
+    raw.write_text(both[1])
+    with raises(
+        f"{raw}: column MOS reaches 90, so it is no raw MOS of 1-5; put {KONIQ_RAW} there (from {page}), or use "
+        "dataset.mos=zscore"
+    ):
+        Koniq(root=str(tmp_path)).load()
+    sets.write_text(both[0])
+    with raises(
+        f"{sets}: column MOS reaches 4.5 only, so it is no z-scored MOS of 1-100; put {KONIQ_SETS} there (from "
+        f"{page}), or use dataset.mos=raw"
+    ):
+        Koniq(root=str(tmp_path), mos="zscore").load()
+    raw.write_text(both[0])
+    sets.unlink()
+    with raises(f"{tmp_path}: annotation file {KONIQ_SETS} is missing; put it there (from {page})"):
+        Koniq(root=str(tmp_path), split="test").load()
+    shutil.rmtree(tmp_path / "1024x768")
+    (tmp_path / "512x384").rename(tmp_path / "images")
+    with raises(
+        f"{tmp_path / 'images' / '10.jpg'}: 512x384, not dataset.size=1024x768; use the images or the "
+        "variant of that size"
+    ):
+        Koniq(root=str(tmp_path)).load()
+    assert (Koniq(root=str(tmp_path), size="512x384").load().table["path"] != "").all()
+
+
+def test_koniq_unknown_options():
+    with raises("dataset.split=train is not known: use all, training, validation, test"):
+        Koniq(root="x", split="train")
+    with raises("dataset.size=256x192 is not known: use 1024x768, 512x384"):
+        Koniq(root="x", size="256x192")
+
+
+# --- LIVE-C, SPAQ ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images", ["Images", "images"])
+def test_livec_with_and_without_the_practice_images(images, tmp_path):
+    livec(tmp_path, images)
+    plain, practice = Livec(root=str(tmp_path)).load(), Livec(root=str(tmp_path), practice=True).load()
+    assert list(plain.table["image"]) == ["3.bmp", "4.bmp", "5.JPG", "t8.bmp"]
+    assert list(plain.table["mos"]) == [63, 72, 81, 90]
+    assert (plain.expected, practice.expected, len(practice.table)) == (1162, 1169, 11)
+    assert (practice.table["path"] != "").all()
+    assert "7 practice images left out" in plain.notes
+    assert "7 practice images included" in practice.notes
+
+
+def test_livec_files_that_do_not_belong_together(tmp_path):
+    livec(tmp_path)
+    file = tmp_path / "Data" / "AllMOS_release.mat"
+    savemat(file, {"AllMOS_release": np.arange(10.0)})
+    with raises(f"{file}: 10 MOS for 11 images and 11 deviations; fetch the files again"):
+        Livec(root=str(tmp_path)).load()
+    savemat(file, {"other": np.arange(11.0)})
+    with raises(f"{file}: no variable AllMOS_release (found other); is it the right annotation file?"):
+        Livec(root=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize(
+    ("file", "images"),
+    [
+        ("MOS_and_Image_attribute_scores.xlsx", "Dataset/TestImage"),
+        ("Annotations/mos and image attribute scores.xlsx", "Dataset"),
+    ],
+)
+def test_spaq_layouts_and_variants(file, images, tmp_path):
+    spaq(tmp_path, file, images)
+    labels = Spaq(root=str(tmp_path), resize=Resize("squash", 448)).load()
+    assert list(labels.table["mos"]) == [11.5, 23, 34.5, 46]
+    assert (labels.table["path"] != "").all()
+    assert labels.variant == ""
+    for resize, variant in (
+        (None, "native"),
+        (Resize("short_side", 512), "512"),
+        (Resize("short_side", 448, "bilinear"), "448short"),
+        (Resize("squash", 224), "squash_224_bicubic"),
+    ):
+        assert Spaq(root=str(tmp_path), resize=resize).load().variant == variant
+
+
+# --- AGIQA ----------------------------------------------------------------------------------------------------------
+
+
+def test_agiqa3k_generators_prompts_and_both_labels(tmp_path):
+    agiqa3k(tmp_path)
+    labels = Agiqa3k(root=str(tmp_path)).load()
+    assert list(labels.table["group"]) == [
+        "AttnGAN_normal",
+        "AttnGAN_normal",
+        "sd1.5_lowstep",
+        "DALLE2_normal",
+    ]
+    assert list(labels.table["prompt"]) == ["a a, old", "a b, old", "a a, old", "a b, old"]
+    assert labels.cluster == "prompt"
+    assert list(labels.table["mos_std"]) == [0.1, 0.2, 0.3, 0.4]
+    align = Agiqa3k(root=str(tmp_path), label_column="mos_align").load()
+    assert list(align.table["mos"]) == [4, 3, 2, 1]
+    assert align.variant == "align"
+    with raises("dataset.label_column=mos is not known: use mos_quality or mos_align"):
+        Agiqa3k(root=str(tmp_path), label_column="mos")
+
+
+def test_agiqa3k_as_distributed(real_data):
+    labels = Agiqa3k(root=str(real_data / "datasets" / "AGIQA-3K")).load()
+    counts = labels.table["group"].value_counts()
+    assert len(labels.table) == labels.expected == 2982
+    assert len(counts) == 10
+    assert counts.between(290, 300).all()
+    assert labels.table["mos"].between(0, 4.49).all()
+    assert labels.table["mos"].max() > 4.4
+    assert (labels.table["path"] != "").all()
+    assert labels.table["prompt"].nunique() == 300
+    assert labels.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("policy", "mos", "expected"),
+    [
+        ("keep", [1, 0.441, 3, 2.084, 4], 1080),
+        ("first", [1, 0.441, 3, 4], 1079),
+        ("last", [1, 3, 2.084, 4], 1079),
+        ("mean", [1, 1.2625, 3, 4], 1079),
+        ("drop", [1, 3, 4], 1078),
+    ],
+)
+def test_agiqa1k_duplicate_policies(policy, mos, expected, tmp_path):
+    agiqa1k(tmp_path)
+    labels = Agiqa1k(root=str(tmp_path), duplicate=policy).load()
+    assert list(labels.table["mos"]) == pytest.approx(mos)
+    assert labels.expected == expected
+    assert any("dreamStudio_8_9_1_1.jpg" in note for note in labels.notes)
+    assert set(labels.table["group"]) == {"dreamStudio", "SD2"}
+
+
+def test_agiqa1k_duplicate_errors(tmp_path):
+    agiqa1k(tmp_path)
+    with raises(
+        f"{tmp_path / 'AIGC_MOS_Zscore.xlsx'}: annotated twice: dreamStudio_8_9_1_1.jpg; choose with "
+        "dataset.duplicate=keep, first, last, mean or drop"
+    ):
+        Agiqa1k(root=str(tmp_path), duplicate="error").load()
+    with raises("dataset.duplicate=both is not known: use keep, first, last, mean, drop, error"):
+        Agiqa1k(root=str(tmp_path), duplicate="both")
+
+
+# --- sets with references -------------------------------------------------------------------------------------------
+
+
+def test_kadid_dmos_is_not_turned(tmp_path):
+    kadid10k(tmp_path)
+    labels = Kadid10k(root=str(tmp_path)).load()
+    assert list(labels.table["mos"]) == [4.57, 1.2, 3.0]
+    assert labels.higher_is_better
+    assert list(labels.table["group"]) == ["gaussian blur", "contrast change", "jpeg"]
+    assert list(labels.table["level"]) == [1, 5, 3]
+    assert list(labels.table["reference"]) == ["I01.png", "I01.png", "I02.png"]
+    assert list(labels.table["mos_std"]) == [0.5] * 3
+    file = tmp_path / "dmos.csv"
+    file.write_text(file.read_text().replace("I01_25_05", "I01_26_05"))
+    with raises(
+        f"{file}: 'I01_26_05.png' is not of the form I01_TT_LL.png (TT 01-25, LL 01-05); is it the right "
+        "annotation file?"
+    ):
+        Kadid10k(root=str(tmp_path)).load()
+
+
+def test_tid2013_names_that_differ_in_case(tmp_path):
+    tid2013(tmp_path)
+    labels = Tid2013(root=str(tmp_path)).load()
+    assert [Path(p).name for p in labels.table["path"]] == ["i01_01_1.bmp", "I25_08_5.BMP", "I01_24_2.bmp"]
+    assert list(labels.table["reference"]) == ["I01", "I25", "I01"]
+    assert labels.table["group"][1] == "gaussian blur"
+    assert list(labels.table["mos_std"]) == [0.1, 0.2, 0.3]
+    lines(tmp_path / "mos_std.txt", "0.1")
+    with raises(f"{tmp_path / 'mos_std.txt'}: 1 deviations for 3 images; fetch it again"):
+        Tid2013(root=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("folders", [("awgn", "blur", "jpeg2000"), ("AWGN", "BLUR", "JPEG2000")])
+def test_csiq_dmos_is_turned_once_and_says_so(folders, tmp_path):
+    csiq(tmp_path, folders)
+    labels = Csiq(root=str(tmp_path)).load()
+    assert list(labels.table["mos"]) == [-0.0623, -0.5, -0.9]
+    assert not labels.higher_is_better
+    assert "dmos is lower = better: mos = -dmos" in labels.notes
+    assert list(labels.table["image"]) == ["artisanal.AWGN.1.png", "1600.jpeg2000.3.png", "1600.BLUR.5.png"]
+    assert list(labels.table["reference"]) == ["artisanal", "1600", "1600"]
+    assert list(labels.table["group"]) == ["noise", "jpeg 2000", "blur"]
+    assert (labels.table["path"] != "").all()
+
+
+def test_csiq_unpacked_twice_is_not_guessed(tmp_path):
+    csiq(tmp_path)
+    shutil.copytree(tmp_path / "dst_imgs" / "awgn", tmp_path / "dst_imgs" / "copy")
+    one, two = (tmp_path / "dst_imgs" / f / "artisanal.AWGN.1.png" for f in ("awgn", "copy"))
+    with raises(f"artisanal.AWGN.1.png: could be {one} or {two}; keep one of them"):
+        Csiq(root=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("folders", [("Distortion_1", "Distortion_2", "Distortion_4"), ("Train_Dist",) * 3])
+def test_pipal_layouts(folders, tmp_path):
+    pipal(tmp_path, folders)
+    labels = Pipal(root=str(tmp_path)).load()
+    assert list(labels.table["mos"]) == [1520.0648, 1400.5, 1300.25]
+    assert list(labels.table["group"]) == ["type 00", "type 04", "type 06"]
+    assert list(labels.table["reference"]) == ["A0001", "A0001", "A0002"]
+    assert list(labels.table["level"]) == [0, 11, 3]
+
+
+def test_pipal_refuses_mixed_scales(tmp_path):
+    pipal(tmp_path)
+    lines(tmp_path / "Train_Label" / "A0201.txt", "A0201_00_00.bmp,0.6213")
+    with raises(
+        f"{tmp_path / 'Train_Label'}: the score of A0201_00_00.bmp is 0.6213, not an Elo of 900 or more: labels of the "
+        "validation part (0-1) are mixed in; keep Train_Label only"
+    ):
+        Pipal(root=str(tmp_path)).load()
+
+
+# --- anyone's folder ------------------------------------------------------------------------------------------------
+
+
+def test_folder_columns_split_and_direction(tmp_path):
+    folder(tmp_path)
+    labels = Folder(
+        root=str(tmp_path), higher_is_better=False, group_column="kind", reference_column="ref", split_column="part",
+        mos_std_column="sd", split="1",
+    ).load()  # fmt: skip
+    assert list(labels.table["image"]) == ["sub/b.png", "c.png", "d.png"]
+    assert list(labels.table["mos"]) == [-2.5, -3.5, -4.5]
+    assert list(labels.table["group"]) == ["y", "x", "y"]
+    assert list(labels.table["mos_std"]) == [0.2, 0.3, 0.4]
+    assert labels.cluster == "reference"
+    assert labels.notes == ("mos is lower = better: mos = -mos", "split 1: 3 of 4 rows")
+    with raises(f"dataset.split=2: column part of {tmp_path / 'labels.csv'} has 0, 1"):
+        Folder(root=str(tmp_path), split_column="part", split="2").load()
+    with raises("dataset.split=1 needs dataset.split_column: name the column that holds it"):
+        Folder(root=str(tmp_path), split="1").load()
+
+
+def test_folder_annotation_elsewhere_and_absolute_images(tmp_path):
+    folder(tmp_path / "images")
+    elsewhere = tmp_path / "my ratings, new.csv"
+    rows = [f"{tmp_path / 'images' / 'a.png'},1", "c.png,2", "~x.png,3", "001.png,4"]
+    lines(elsewhere, "file,score", *rows)
+    for name in ("~x.png", "001.png"):
+        picture(tmp_path / "images" / name)
+    labels = Folder(
+        root=str(tmp_path / "images"), annotation=str(elsewhere), image_column="file", mos_column="score"
+    ).load()
+    assert [Path(p).name for p in labels.table["path"]] == ["a.png", "c.png", "~x.png", "001.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,mos\na.png,1\n", "no column image (found file, mos); is it the right annotation file?"),
+        ("image;mos\na.png;1\n", "no column image, mos (found image;mos); is it the right annotation file?"),
+        ("image,mos\n", "the annotation file has no rows; mend or replace it"),
+        ("image,mos\na.png,1\nb.png,good\n", f"column mos holds 'good' in row 2{NO_NUMBER}"),
+        ("image,mos\na.png,NaN\nb.png,\n", f"column mos holds 'NaN' in row 1 (and 1 more){NO_NUMBER}"),
+        ("image,mos\na.png,inf\n", f"column mos holds 'inf' in row 1{NO_NUMBER}"),
+        ("image,mos\na.png,1\n,2\n", "column image is empty in row 2; fill it or remove the row"),
+        ("image,mos\na.png,1\nb.png,2\n", "2 images are too few, agreement needs at least 3"),
+        ("image,mos\na.png,2\nb.png,2\nc.png,2\n", "all values of mos are 2.0; nothing can be ranked"),
+        ("image,mos\na.png,1\n./a.png,2\nb.png,3\nb.png,4\n",
+         "rated more than once: ./a.png, b.png; keep one row an image"),
+    ],
+)  # fmt: skip
+def test_folder_bad_annotations(text, message, tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text(text)
+    with raises(f"{file}: {message}"):
+        Folder(root=str(tmp_path)).load()
+
+
+def test_published_sets_refuse_nan_as_mos(tmp_path):
+    agiqa1k(tmp_path)
+    file = tmp_path / "AIGC_MOS_Zscore.xlsx"
+    table = pd.read_excel(file)
+    table.loc[2, "MOS"] = np.nan
+    table.to_excel(file, index=False)
+    with raises(f"{file}: column MOS holds nan in row 3, which is no finite number; mend or remove the row"):
+        Agiqa1k(root=str(tmp_path)).load()
+
+
+# --- the check ------------------------------------------------------------------------------------------------------
+
+
+def test_check_of_a_good_set(tmp_path):
+    folder(tmp_path)
+    for name in ("a.png", "sub/b.png", "c.png", "d.png"):
+        picture(tmp_path / name, (300, 256))
+    report = check(Folder(root=str(tmp_path), group_column="kind"))
+    assert report.usable
+    assert (report.problems, report.warnings) == ((), ())
+    text = render(report)
+    for part in (
+        "labels.csv; images as it names them",
+        "4 annotated; 4 good, 0 missing, 0 unreadable",
+        "mos 1.5 to 4.5, 4 different values; higher = better",
+        "2: x 2, y 2",
+        "300x256; shortest side 256, longest 300",
+    ):
+        assert part in text
+    assert text.endswith("\nusable")
+
+
+def test_check_names_what_is_wrong(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "c.png").write_bytes((tmp_path / "c.png").read_bytes()[:60])  # opens, but does not decode
+    shutil.copy(tmp_path / "d.png", tmp_path / "sub" / "b.png")
+    report = check(Folder(root=str(tmp_path), higher_is_better=False))
+    assert not report.usable
+    assert report.missing == ("a.png",)
+    assert [name for name, _ in report.unreadable] == ["c.png"]
+    assert report.twins == (("sub/b.png", "d.png"),)
+    assert report.small == ("sub/b.png", "d.png")
+    assert report.problems[0] == "1 images are missing: a.png"
+    assert report.problems[1].startswith(f"1 images cannot be read: {tmp_path / 'c.png'}: ")
+    assert report.warnings[0] == "1 images are there under more than one name: sub/b.png=d.png"
+    assert "lower = better as distributed, negated by the reader" in render(report)
+    assert render(report).endswith("\nNOT usable as it is")
+
+
+def test_check_refuses_an_incomplete_annotation_whatever_every_is(tmp_path):
+    spaq(tmp_path)
+    message = "4 annotated images, where 11125 were published: complete or replace the annotation file"
+    assert message in check(Spaq(root=str(tmp_path))).problems
+
+
+def test_check_takes_the_resize_of_the_protocol_into_account(tmp_path):
+    spaq(tmp_path)
+    assert len(check(Spaq(root=str(tmp_path))).small) == 4
+    assert check(Spaq(root=str(tmp_path), resize=Resize("squash", 448))).small == ()
+
+
+def test_check_of_the_real_set(real_data):
+    report = check(Agiqa3k(root=str(real_data / "datasets" / "AGIQA-3K"), every=20))
+    assert report.usable
+    assert "2982 annotated of 2982 expected; 150 of them looked at (every=20); 150 good" in render(report)
