@@ -233,6 +233,11 @@ def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
     Raises:
         UserError: anything a user can mend; what was encoded before stays cached.
     """
+    if job.bundle:
+        from magiqa.bundle import unpack
+
+        with clock.stage("bundle"):
+            return unpack(job)
     with clock.stage("labels"):
         labels, images, skipped, table = load_labels(job)
     with clock.stage("weights"):
