@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.special import expit
+
+from magiqa.agreement import logistic
 
 __all__ = ["ablation_figure", "caption", "dots", "line_band", "run_figures", "scatter"]
 
@@ -196,7 +197,7 @@ def scatter(
             params = (curves or {}).get(column)
             if params is not None:
                 grid = np.linspace(np.nanmin(x), np.nanmax(x), 200)
-                ax.plot(grid, _logistic(grid, params), color="#111827", linewidth=1.6)
+                ax.plot(grid, logistic(grid, params), color="#111827", linewidth=1.6)
             if column in (remarks or {}):
                 ax.text(
                     0.02,
@@ -270,7 +271,7 @@ def dots(
             ax.plot(x, y, "o", color=colour, markersize=4.2, label=NAMES.get(one, one) if one else None)
         if zero:
             ax.axvline(0, color="#6b7280", linewidth=0.9)
-        ax.set_yticks([place[name] for name in names], [_short(name) for name in names])
+        ax.set_yticks([place[name] for name in names], [_short(name, 64) for name in names])
         for tick, name in zip(ax.get_yticklabels(), names, strict=True):
             if name in bold or name == reference:
                 tick.set_fontweight("bold")
@@ -441,12 +442,6 @@ def _agreement_line(agreement: pd.DataFrame, score: str) -> str:
         interval = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) and np.isfinite(high) else ""
         parts.append(f"{statistic.upper()} {value:.3f}{interval}")
     return "\n".join(parts)
-
-
-def _logistic(x: np.ndarray, params: Sequence[float]) -> np.ndarray:
-    """b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5, without overflow."""
-    b1, b2, b3, b4, b5 = params
-    return b1 * (0.5 - expit(-b2 * (x - b3))) + b4 * x + b5
 
 
 def _label_name(label: str) -> str:

@@ -1,0 +1,117 @@
+"""Published numbers, and which of them a run may be compared with.
+
+``published.csv``: method, setting, dataset, n (empty where not stated), statistic, value, source, grade. Grade A was
+read in the primary source, B is quoted by another paper, C comes from a summary of the paper.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from magiqa.errors import UserError
+
+COLUMNS = ("method", "setting", "dataset", "n", "statistic", "value", "source", "grade")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a published row measured: the score, and the options that fix it.
+
+    Args:
+        score: ``q_sim`` or ``q``. prompts, views: names of options. backbone: open_clip's name.
+        remark: what a reader must know about the comparison.
+    """
+
+    score: str
+    prompts: str
+    views: str
+    backbone: str = "RN50"
+    remark: str = ""
+
+
+# The rows whose protocol is known well enough to run it. Any other row stands alone.
+PROTOCOLS: dict[str, Protocol] = {
+    "MA-CLIP": Protocol("q", "maclip", "maclip"),
+    "CLIP-IQA (as MA-CLIP reports it)": Protocol(
+        "q_sim", "maclip", "whole", remark="prompts and views of this row are inferred from its TID2013 value"
+    ),
+    "CLIP-IQA": Protocol("q_sim", "clipiqa", "whole"),
+    "CLIP-IQA (piq 0.8)": Protocol("q_sim", "clipiqa", "whole"),
+    "CLIP-IQA (pyiqa, 5 pairs)": Protocol("q_sim", "maclip", "whole"),
+    "CLIP-IQA, ViT-B/32": Protocol("q_sim", "clipiqa", "whole", backbone="ViT-B-32"),
+    "CLIP-IQA, High/Low quality": Protocol("q_sim", "high_low_quality", "whole"),
+}
+
+
+@cache
+def _file() -> Path:
+    """The table inside the installed package, or in the checkout's ``results``."""
+    package = Path(__file__).resolve().parent
+    for path in (package / "published.csv", package.parent / "results" / "published.csv"):
+        if path.is_file():
+            return path
+    raise UserError("published.csv is neither in magiqa's package nor in results/: reinstall magiqa")
+
+
+def published(path: Path | None = None) -> pd.DataFrame:
+    """The published rows: `COLUMNS`, `n` a nullable integer.
+
+    Raises:
+        UserError: a file of yours that lacks a column.
+
+    Example:
+        >>> table = published()
+        >>> sorted(set(table["grade"]))
+        ['A', 'B', 'C']
+    """
+    path = path or _file()
+    table = pd.read_csv(path, dtype={"n": "Int64"})
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise UserError(f"{path}: the column {missing[0]} is missing; the columns are {', '.join(COLUMNS)}")
+    return table
+
+
+def comparable(record: Mapping[str, Any]) -> str:
+    """Why a run's numbers must not stand beside published ones; empty if they may.
+
+    Example:
+        >>> comparable({"backbone": {"kind": "demo", "label": "demo weights"}})
+        'demo weights: never set beside a published number'
+        >>> comparable({"backbone": {"kind": "published", "label": None}, "dataset": {"label": "mos", "every": 1}})
+        ''
+    """
+    backbone, data = record.get("backbone", {}), record.get("dataset", {})
+    if backbone.get("label") or backbone.get("kind") not in ("published", "given"):
+        return f"{backbone.get('label') or backbone.get('kind')}: never set beside a published number"
+    if data.get("label") != "mos":
+        return f"the label is {data.get('label')}, not mos"
+    if int(data.get("every") or 1) > 1:
+        return f"every {data['every']}th row only"
+    if data.get("skipped"):
+        return f"{len(data['skipped'])} images were skipped"
+    return ""
+
+
+def same_set(row: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Whether a published row and a run's data set are the same set, by name and variant, or by name and n.
+
+    Example:
+        >>> same_set({"dataset": "koniq_test", "n": 2015}, {"name": "koniq", "variant": "test", "n": 2015})
+        True
+        >>> same_set({"dataset": "koniq", "n": 10073}, {"name": "koniq", "variant": "test", "n": 2015})
+        False
+    """
+    name, variant = _plain(data.get("name")), _plain(data.get("variant"))
+    target, n = _plain(row["dataset"]), row.get("n")
+    return target == name + variant or (target == name and not pd.isna(n) and n == data.get("n"))
+
+
+def _plain(name: object) -> str:
+    """Lower case, letters and digits only."""
+    return re.sub(r"[^a-z0-9]", "", str(name or "").lower())
