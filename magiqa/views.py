@@ -19,6 +19,7 @@ KINDS = ("windows", "global", "whole", "center_crop")
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+BLOCK = 16  # windows cut at once: bounds the memory that a long panorama's row would take
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,8 @@ class Resize:
         """The resized image."""
         if self.mode == "squash":
             return image.resize((self.size, self.size), FILTERS[self.filter])
-        scale = self.size / min(image.size)
-        side = [self.size if s == min(image.size) else round(s * scale) for s in image.size]
-        return image.resize((side[0], side[1]), FILTERS[self.filter])
+        width, height = (int(self.size * s / min(image.size)) for s in image.size)  # torchvision's rounding
+        return image.resize((width, height), FILTERS[self.filter])
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def open_image(data: bytes, name: str) -> Image.Image:
     """Decode an image file's bytes fully.
 
     Raises:
-        UnreadableImage: names the file when it is empty, truncated, no image, or has more than 8 bits a channel.
+        UnreadableImage: names the file when it is empty, truncated, no image, or has more than 8 bits in its one
+            channel, which Pillow would clip (of 16-bit RGB it takes the high bytes, as 8-bit files hold).
     """
     if not data:
         raise UnreadableImage(
@@ -126,7 +127,7 @@ def open_image(data: bytes, name: str) -> Image.Image:
         raise UnreadableImage(
             f"{name}: not an image that Pillow reads; replace it, or use on_error=skip to list and leave out"
         ) from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's plugins raise what they like on a damaged file
         raise UnreadableImage(
             f"{name}: cannot be decoded ({error}); replace it, or use on_error=skip to list and leave out"
         ) from None
@@ -168,7 +169,8 @@ def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray
     """
 
     def taps(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        at = np.maximum((np.arange(size, dtype=np.float32) + 0.5) * np.float32(side / size) - 0.5, 0)
+        scale = float(np.float32(side) / np.float32(size))  # float32, then one rounding: torch's multiply-add
+        at = np.maximum((np.arange(size) + 0.5) * scale - 0.5, 0).astype(np.float32)
         low = at.astype(np.int64)
         return low, np.minimum(low + 1, side - 1), (at - low).astype(np.float32)
 
@@ -182,7 +184,7 @@ def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray
 
 
 def _upscale(image: Image.Image, views: Views, name: str) -> Image.Image:
-    if min(image.size) >= views.window or views.kinds == ("whole",) or views.kinds == ("center_crop",):
+    if min(image.size) >= views.window or set(views.kinds) <= {"whole", "center_crop"}:
         return image
     if views.small == "error":
         raise UserError(
@@ -209,7 +211,7 @@ def cut(
         image: as decoded. resize: the data set's own, first. name: for messages. mean, std: the backbone's.
 
     Yields:
-        float32 (k, 3, H, W), normalised; windows a row of windows at a time.
+        float32 (k, 3, H, W), normalised; windows at most ``BLOCK`` at a time.
 
     Raises:
         UserError: a side is under the window size and ``views.small`` is ``error``.
@@ -224,9 +226,9 @@ def cut(
     for kind in views.kinds:
         if kind == "windows":
             boxes = views.boxes(image.width, image.height)
-            for y in dict.fromkeys(y for _, y in boxes):
-                row = [pixels[y : y + size, x : x + size] for x, top in boxes if top == y]
-                yield normalise(np.stack(row), mean_, std_)
+            for at in range(0, len(boxes), BLOCK):
+                block = [pixels[y : y + size, x : x + size] for x, y in boxes[at : at + BLOCK]]
+                yield normalise(np.stack(block), mean_, std_)
         elif kind == "global":
             yield global_view(pixels, size, mean_, std_)
         elif kind == "whole":
