@@ -105,7 +105,7 @@ def check(dataset: Labels | Reader, *, progress: bool = True, workers: int | Non
         facts=(
             ("data set", " ".join(filter(None, [labels.name, labels.variant]))),
             ("layout", labels.layout),
-            ("images", _counts(labels, len(missing), len(unreadable))),
+            ("images", _counts(labels, int(table["path"].isin(list(good)).sum()), len(missing))),
             ("label", _label(labels)),
             *((("groups", _groups(labels)),) if "group" in table else ()),
             *(
@@ -155,14 +155,14 @@ def _some(items: Sequence[str], separator: str = ", ") -> str:
     return separator.join(items[:SHOWN]) + more
 
 
-def _counts(labels: Labels, missing: int, unreadable: int) -> str:
+def _counts(labels: Labels, good: int, missing: int) -> str:
     n = len(labels.table)
     annotated = labels.annotated if labels.annotated is not None else n
     text = f"{annotated} annotated" + (
         f" of {labels.expected} expected" if labels.expected is not None else ""
     )
     text += f"; {n} of them looked at (every={labels.every})" if labels.every > 1 else ""
-    return f"{text}; {n - missing - unreadable} good, {missing} missing, {unreadable} unreadable"
+    return f"{text}; {good} good, {missing} missing, {n - good - missing} unreadable"
 
 
 def _label(labels: Labels) -> str:
