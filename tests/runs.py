@@ -12,9 +12,14 @@ from PIL import Image
 from magiqa.agreement import agreement, by_group
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-DEMO = {"name": "demo", "kind": "demo", "label": "demo, trained on synthetic degradations", "pretrained": None}
+DEMO = {
+    "name": "demo",
+    "kind": "demo",
+    "label": "demo, trained on synthetic degradations",
+    "pretrained": None,
+}
 RN50 = {"name": "RN50", "kind": "published", "label": None, "pretrained": "openai"}
-NASTY = 'a <b>"&\' | $x_1$ `*`.png'
+NASTY = "a <b>\"&' | $x_1$ `*`.png"
 
 
 def write_run(
@@ -30,9 +35,17 @@ def write_run(
     seed: int = 0,
     resamples: int = 100,
 ) -> Path:
-    """Write a run's folder; with `images`, its image files too. Labels depend on n only, scores on `seed` and `noise`."""
-    chosen = {"prompts": "maclip", "views": "maclip", "magnitude": "boxcox", "fusion": "adaptive", **(choices or {})}
-    config: dict[str, Any] = {g: yaml.safe_load((CONF / g / f"{o}.yaml").read_text()) for g, o in chosen.items()}
+    """Write a run's folder; with `images`, its image files too. Labels depend on n only."""
+    chosen = {
+        "prompts": "maclip",
+        "views": "maclip",
+        "magnitude": "boxcox",
+        "fusion": "adaptive",
+        **(choices or {}),
+    }
+    config: dict[str, Any] = {
+        g: yaml.safe_load((CONF / g / f"{o}.yaml").read_text()) for g, o in chosen.items()
+    }
     config["pooling"] = "mean"
     config["dataset"] = {"root": str(images) if images else ""}
     names = [NASTY, *(f"image-{i:04d}.png" for i in range(1, n))]
@@ -60,7 +73,9 @@ def write_run(
         result = agreement(x, mos, groups=by, resamples=resamples)
         rows += [{"score": score, **row} for row in result.rows()]
         fits[score] = {"status": result.fit.status, "params": result.fit.params, "method": "best"}
-        grouped += [{"score": score, **row} for row in by_group(x, mos, by, resamples=resamples)] if groups else []
+        grouped += (
+            [{"score": score, **row} for row in by_group(x, mos, by, resamples=resamples)] if groups else []
+        )
     record = {
         "magiqa": "0.1.0",
         "command": "evaluate",
@@ -101,7 +116,10 @@ def write_ablation(folder: Path, *, points: int = 101, backbone: dict[str, Any] 
     table = pd.DataFrame({"variant": [f"lam={x:.2f}" for x in lam], "lam": lam, "standardise": True})
     for statistic, top in (("srcc", 0.5), ("srcc_within", 0.3), ("plcc", 0.52)):
         table[statistic] = top - 0.1 * (lam - 0.36) ** 2
-        table[f"{statistic}_low"], table[f"{statistic}_high"] = table[statistic] - 0.03, table[statistic] + 0.03
+        table[f"{statistic}_low"], table[f"{statistic}_high"] = (
+            table[statistic] - 0.03,
+            table[statistic] + 0.03,
+        )
     table["diff"] = table["srcc"] - float(table.loc[table["lam"] == 0.5, "srcc"].iloc[0])
     table["diff_low"], table["diff_high"], table["p"] = table["diff"] - 0.01, table["diff"] + 0.01, 0.5
     record = {

@@ -1,0 +1,255 @@
+"""The report's page in a real, headless Chromium, driven over WebDriver's plain HTTP."""
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import NASTY, write_ablation, write_run
+
+from magiqa.report import report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
+    ),
+]
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+
+
+class Browser:
+    """As much of the WebDriver protocol as these tests need."""
+
+    def __init__(self, profile: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.driver = subprocess.Popen(
+            [str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.url = f"http://127.0.0.1:{port}"
+        options = {
+            "binary": CHROMIUM,
+            "args": [
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--window-size=1280,1000",
+                f"--user-data-dir={profile}",
+            ],
+        }
+        logs = {"browser": "ALL", "performance": "ALL"}
+        for _ in range(100):
+            try:
+                if self.call("GET", "/status")["ready"]:
+                    break
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.1)
+        wanted = {
+            "alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logs}
+        }
+        self.url += "/session/" + self.call("POST", "/session", {"capabilities": wanted})["sessionId"]
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.url + path, data, {"Content-Type": "application/json"}, method=method
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def open(self, url: str) -> None:
+        self.call("POST", "/url", {"url": url})
+
+    def js(self, code: str, *args: Any) -> Any:
+        return self.call("POST", "/execute/sync", {"script": code, "args": list(args)})
+
+    def find(self, css: str) -> dict[str, str]:
+        return self.call("POST", "/element", {"using": "css selector", "value": css})
+
+    def click(self, css: str) -> None:
+        self.call("POST", f"/element/{self.find(css)[ELEMENT]}/click", {})
+
+    def press(self, key: str) -> None:
+        actions = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+        self.call("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
+
+    def hover(self, css: str, x: int, y: int) -> None:
+        """Move the pointer to (x, y) from the middle of an element."""
+        move = {"type": "pointerMove", "duration": 50, "origin": self.find(css), "x": x, "y": y}
+        self.call("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": [move]}]})
+
+    def log(self, kind: str) -> list[dict[str, Any]]:
+        return self.call("POST", "/se/log", {"type": kind})
+
+    def screenshot(self, path: Path) -> None:
+        path.write_bytes(base64.b64decode(self.call("GET", "/screenshot")))
+
+    def close(self) -> None:
+        try:
+            self.call("DELETE", "")
+        finally:
+            self.driver.terminate()
+            self.driver.wait(10)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("report")
+    first = write_run(base / "first", images=base / "images")
+    second = write_run(
+        base / "second", images=base / "images", noise=2.0, seed=5, choices={"fusion": "product"}, groups=12
+    )
+    grid = write_ablation(base / "grid", points=21)
+    report([first, second, grid], base / "out")
+    return base / "out" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, page: Path) -> Browser:
+    browser.log("browser"), browser.log("performance")
+    browser.open(page.as_uri())
+    assert browser.js("return document.documentElement.dataset.ready") == "true"
+    return browser
+
+
+def column(browser: Browser, table: str, k: int) -> list[str]:
+    rows = "[...document.querySelectorAll(`#${arguments[0]} tbody tr`)]"
+    return browser.js(f"return {rows}.map(row => row.cells[arguments[1]].dataset.v)", table, k)
+
+
+def test_a_header_sorts_by_pointer_and_by_keyboard(opened: Browser) -> None:
+    before = [float(v) for v in column(opened, "table-agreement", 2)]
+    header = "#table-agreement thead tr:last-child th:nth-child(3)"
+    head = f"return document.querySelector('{header}').getAttribute('aria-sort')"
+    opened.click(f"{header} button")
+    assert [float(v) for v in column(opened, "table-agreement", 2)] == sorted(before, reverse=True) != before
+    assert opened.js(head) == "descending"
+    opened.press("\ue007")  # enter, on the button that the click focused
+    assert opened.js(head) == "ascending"
+    assert [float(v) for v in column(opened, "table-agreement", 2)] == sorted(before)
+    opened.press("\ue007")
+    assert opened.js(head) == "none"
+    assert [float(v) for v in column(opened, "table-agreement", 2)] == before
+
+
+def test_text_sorts_with_numbers_in_their_order(opened: Browser) -> None:
+    opened.js("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    opened.click("#table-groups_second thead tr:last-child th:nth-child(1) button")
+    names = column(opened, "table-groups_second", 0)
+    assert [int(name.split("_")[1].split()[0]) for name in names] == list(range(12))
+
+
+def test_hovering_a_point_shows_thumbnail_name_label_and_cues(opened: Browser) -> None:
+    canvas = "[data-run='0'] canvas[data-score='q']"
+    opened.js("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", canvas)
+    # the middle of the canvas may hold no point: go where the page has drawn one, as a user does by eye
+    spot = opened.js(
+        """const c = document.querySelector(arguments[0]), g = c.getContext('2d'), r = devicePixelRatio;
+        const d = g.getImageData(0, 0, c.width, c.height).data;
+        for (let y = Math.round(30 * r); y < c.height - 60 * r; y++)
+          for (let x = Math.round(80 * r); x < c.width - 20 * r; x++) {
+            const rgb = d.slice(4 * (y * c.width + x), 4 * (y * c.width + x) + 3);
+            if (Math.max(...rgb) - Math.min(...rgb) > 90)
+              return [x / r - c.clientWidth / 2, y / r - c.clientHeight / 2];
+          }""",
+        canvas,
+    )
+    opened.hover(canvas, round(spot[0]), round(spot[1]))
+    tip = opened.js("const t = document.getElementById('tip'); return t.hidden ? null : t.innerText")
+    assert tip is not None and ".png" in tip
+    for word in ("mos", "q_sim", "q_mag", "w_sim", "group", "gen_"):
+        assert word in tip
+    style = "const s = getComputedStyle(document.querySelector('#tip .thumb'));"
+    image, width, height = opened.js(f"{style} return [s.backgroundImage, s.width, s.height]")
+    assert image.startswith('url("data:image/jpeg')
+    assert float(width[:-2]) > float(height[:-2]) > 20  # the images are 48 x 32
+    opened.hover("h1", 0, 0)
+    assert opened.js("return document.getElementById('tip').hidden") is True
+
+
+def test_arrow_keys_step_through_the_points(opened: Browser) -> None:
+    opened.js("document.querySelector(\"[data-run='0'] canvas[data-score='q_mag']\").focus()")
+    seen = []
+    for key in ("\ue014", "\ue014", "\ue010", "\ue011"):  # right, right, end, home
+        opened.press(key)
+        seen.append(opened.js("return document.querySelector('#tip b').textContent"))
+    assert len(set(seen[:3])) == 3 and seen[3] == seen[0]
+
+
+def test_the_gallery_opens_with_images_in_both_directions(opened: Browser) -> None:
+    gallery = "[data-run='0'] details.images"
+    loaded = "return [...document.querySelectorAll(`${arguments[0]} img`)].map(i => i.naturalWidth)"
+    assert set(opened.js(loaded, gallery)) == {0}
+    opened.click(f"{gallery} > summary")
+    images = "[...document.querySelectorAll(`${arguments[0]} img`)]"
+    decoded = f"{images}.map(i => {{{{ i.loading = 'eager'; return i.decode(); }}}})"
+    opened.js(f"return Promise.all({decoded})", gallery)
+    widths = opened.js(loaded, gallery)
+    assert len(widths) == 72 and set(widths) == {48}
+    titles = opened.js(
+        "return [...document.querySelectorAll(`${arguments[0]} h4`)].map(h => h.textContent)", gallery
+    )
+    assert titles[:2] == ["q_sim far above mos", "q_sim far below mos"]
+
+
+def test_names_are_shown_as_they_are(opened: Browser) -> None:
+    assert (
+        opened.js("return JSON.parse(document.getElementById('data').textContent).sets[0].names[0]") == NASTY
+    )
+    assert opened.js("return document.querySelectorAll('main script, main b script').length") == 0
+    text = opened.js("return document.querySelector(\"[data-run='0'] .legend button\").textContent")
+    assert text == "gen_0 <&$>"
+
+
+def test_a_group_can_be_singled_out(opened: Browser) -> None:
+    picture = "return document.querySelector(\"[data-run='%d'] canvas\").toDataURL()"
+    for run, act in (
+        (0, "document.querySelector(\"[data-run='0'] .legend button\").click()"),
+        (
+            1,
+            "const s = document.querySelector(\"[data-run='1'] select\");"
+            "s.value = '3'; s.dispatchEvent(new Event('change'))",
+        ),
+    ):
+        before = opened.js(picture % run)
+        opened.js(act)
+        assert opened.js(picture % run) != before
+
+
+def test_no_console_error_and_nothing_loaded(opened: Browser) -> None:
+    opened.js("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    opened.hover("[data-run='0'] canvas", 0, 0)
+    opened.js("return new Promise(r => setTimeout(r, 300))")
+    assert [entry["message"] for entry in opened.log("browser")] == []
+    events = [json.loads(entry["message"])["message"] for entry in opened.log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if not url.startswith("data:")] == [opened.call("GET", "/url")]
+
+
+def test_dark_and_light_have_their_own_colours(opened: Browser) -> None:
+    found = set()
+    for scheme in ("light", "dark"):
+        feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        opened.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": feature})
+        found.add(opened.js("return getComputedStyle(document.body).backgroundColor"))
+    assert len(found) == 2
