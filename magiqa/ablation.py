@@ -28,7 +28,6 @@ from magiqa.agreement import (
     srcc_many,
     srcc_within,
 )
-from magiqa.comparison import holm
 from magiqa.cues import BoxCox, similarity, standardise
 from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
@@ -114,7 +113,9 @@ def _values(name: str, key: str, values: Any, pairs: Sequence[Any]) -> list[Any]
 def _shown(value: Any) -> str:
     """A value in a variant's name."""
     if isinstance(value, list | tuple):
-        return " | ".join(_shown(v) if not isinstance(v, list | tuple) else " / ".join(map(str, v)) for v in value)
+        return " | ".join(
+            _shown(v) if not isinstance(v, list | tuple) else " / ".join(map(str, v)) for v in value
+        )
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -174,7 +175,9 @@ def expand(job: Job, compose: Compose | None = None) -> tuple[list[Variant], int
     names = [str(p.get("name") or _name(p)) for p in points]
     twice = next((n for n in names if names.count(n) > 1), None) if len(names) < 2000 else None
     if twice:
-        raise UserError(f"ablation {ablation.name}: two variants are named {twice}; give one a name: of its own")
+        raise UserError(
+            f"ablation {ablation.name}: two variants are named {twice}; give one a name: of its own"
+        )
     out = []
     for name, point in zip(names, points, strict=True):
         try:
@@ -281,7 +284,9 @@ def magnitudes(rows: np.ndarray, cues: Sequence[Callable[[np.ndarray], np.ndarra
     """Many magnitude cues of features (V, D): (len(cues), V). log1p once for all lambdas of one kind."""
     out = np.empty((len(cues), len(rows)))
     for standardised in (True, False):
-        lams = {i: c.lam for i, c in enumerate(cues) if isinstance(c, BoxCox) and c.standardise == standardised}
+        lams = {
+            i: c.lam for i, c in enumerate(cues) if isinstance(c, BoxCox) and c.standardise == standardised
+        }
         if len(lams) > 1:
             a = standardise(rows) if standardised else np.abs(rows.astype(np.float64))
             out[list(lams)] = box_cox_means(np.log1p(a), list(lams.values())).T
@@ -352,7 +357,9 @@ def scores(features: Features, jobs: Sequence[Job], score: str = "q") -> np.ndar
     _in_threads(work, features.cache.blocks(features.images))
     if not np.isfinite(out).all():
         bad = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
-        raise UserError(f"{score}: not finite for {jobs[bad].magnitude} and {jobs[bad].fusion}; narrow the ablation")
+        raise UserError(
+            f"{score}: not finite for {jobs[bad].magnitude} and {jobs[bad].fusion}; narrow the ablation"
+        )
     return out
 
 
@@ -405,9 +412,7 @@ def _fuse_many(sim: np.ndarray, mag: np.ndarray, fusions: Sequence[Any]) -> Iter
             yield i, weight
 
 
-def grid_srcc(
-    features: Features, jobs: Sequence[Job], labels: np.ndarray, subsets: np.ndarray
-) -> np.ndarray:
+def grid_srcc(features: Features, jobs: Sequence[Job], labels: np.ndarray, subsets: np.ndarray) -> np.ndarray:
     """SRCC of many variants that differ in magnitude and fusion only, on subsets of the images.
 
     Args:
@@ -500,13 +505,15 @@ def optimism(on_halves: np.ndarray, reference: int) -> dict[str, float]:
 
 def _resampling(labels: Labels, table: pd.DataFrame) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Groups and clusters of the images, where the data set has them."""
-    groups = table["group"].astype(str).to_numpy() if "group" in table and table["group"].notna().any() else None
+    groups = (
+        table["group"].astype(str).to_numpy() if "group" in table and table["group"].notna().any() else None
+    )
     cluster = labels.cluster
     return groups, table[cluster].astype(str).to_numpy() if cluster and cluster in table else None
 
 
 def _two_sided(differences: np.ndarray) -> float:
-    """p of a paired percentile bootstrap."""
+    """The two-sided p of a paired percentile bootstrap."""
     known = differences[np.isfinite(differences)]
     if len(known) < 0.95 * len(differences):
         return float("nan")
@@ -563,6 +570,8 @@ def statistics(
     tested = table["p"].notna()
     table.insert(table.columns.get_loc("p") + 1, "p_holm", np.nan)
     if tested.any():
+        from magiqa.comparison import holm
+
         table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy())
     return table
 
@@ -690,7 +699,9 @@ def _current(job: Job, key: str) -> Any:
 
 def _labels_of(features: Features) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Label, groups and clusters of each image."""
-    return features.table[features.labels.label].to_numpy(float), *_resampling(features.labels, features.table)
+    return features.table[features.labels.label].to_numpy(float), *_resampling(
+        features.labels, features.table
+    )
 
 
 def _large(

@@ -32,7 +32,11 @@ from magiqa.runner import Clock, Features, Job, load_labels, prepare
 FORMAT = 1
 MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file")
 SAMPLED = 50
-TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2, "fp16": 1e-2}  # of an image's largest |feature|: engines and CPUs differ
+TOLERANCE = {
+    "fp32": 1e-4,
+    "bf16": 3e-2,
+    "fp16": 1e-2,
+}  # of an image's largest |feature|: engines and CPUs differ
 _LABELS = ("name", "variant", "label", "higher_is_better", "cluster", "expected", "page", "layout", "every")
 _TYPES = {"float64": "F64", "float32": "F32", "int64": "I64"}
 
@@ -93,7 +97,11 @@ def pack(
     features = prepare(job, Clock())
     for what, then, now in (
         ("the labels", recorded["dataset"]["fingerprint"], features.record["dataset"]["fingerprint"]),
-        ("the weights", recorded["backbone"]["weights_sha256"], features.record["backbone"]["weights_sha256"]),
+        (
+            "the weights",
+            recorded["backbone"]["weights_sha256"],
+            features.record["backbone"]["weights_sha256"],
+        ),
         ("what shapes the features", recorded["cache"]["key"], features.record["cache"]["key"]),
     ):
         if then != now:
@@ -194,7 +202,9 @@ def _write(
             file.write(head(digest.hexdigest()))
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"out={path}: cannot be written ({error.strerror or error}); give another out=FILE") from None
+        raise UserError(
+            f"out={path}: cannot be written ({error.strerror or error}); give another out=FILE"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -228,7 +238,9 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     try:
         meta = json.loads(read_shard(file)[1]["magiqa"])
     except (UserError, KeyError, ValueError):
-        raise UserError(f"bundle={path}: no bundle, or cut short; fetch it again or run magiqa pack anew") from None
+        raise UserError(
+            f"bundle={path}: no bundle, or cut short; fetch it again or run magiqa pack anew"
+        ) from None
     if meta.get("format") != FORMAT:
         raise UserError(f"bundle={path}: format {meta.get('format')} is not known here; update magiqa")
     return dict(meta)
@@ -364,7 +376,9 @@ def verify(
         for name in chosen:
             sha, shown = here[name][0], name[0]
             if there[name] != sha:
-                problems.append(f"{shown}: the image file is another one (sha256 {sha[:12]}, not {there[name][:12]})")
+                problems.append(
+                    f"{shown}: the image file is another one (sha256 {sha[:12]}, not {there[name][:12]})"
+                )
                 continue
             new, old = fresh.entries[sha], held.entries[sha]
             if new.count != old.count:
@@ -420,14 +434,18 @@ def _compare_labels(own: pd.DataFrame, meta: dict[str, Any], labels: Labels, kep
     out = []
     for extra in ("group", "reference", "prompt", "split", "level", "mos_std"):
         if (extra in own) != (extra in kept):
-            out.append(f"labels: the column {extra} is {'missing here' if extra in own else 'not in the bundle'}")
+            out.append(
+                f"labels: the column {extra} is {'missing here' if extra in own else 'not in the bundle'}"
+            )
         elif extra in own:
             same = [
                 (pd.isna(x) and pd.isna(y)) or x == y or str(x) == str(y)
                 for x, y in zip(own[extra], kept[extra], strict=True)
             ]
             if not all(same):
-                out.append(f"labels: the column {extra} differs for {same.count(False)} of {len(same)} images")
+                out.append(
+                    f"labels: the column {extra} differs for {same.count(False)} of {len(same)} images"
+                )
     if not out and fingerprint(labels) != meta["fingerprint"]:
         out.append("labels: the annotation differs from the bundle's fingerprint")
     return out

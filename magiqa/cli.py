@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from magiqa.runner import Job
 
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "dataset")
+STUDIES = ("ablation", "experiment")  # groups that a run itself does not need
 _LITERAL = re.compile(
     r"^\+{0,2}((?:[\w.]+\.)?(?:root|annotation|checkpoint)|out|bundle|cache_dir)=(.*)$", re.DOTALL
 )
@@ -28,12 +29,20 @@ HELP = """magiqa: training-free, CLIP-based no-reference image quality assessmen
   magiqa evaluate [overrides]        encode, score, and report the agreement with human opinion
   magiqa evaluate -m dataset=a,b     every combination, one folder each and one table
   magiqa encode   [overrides]        fill the feature cache and nothing else
+  magiqa ablate   ablation=NAME [overrides]        variants on cached features, with paired differences
+  magiqa compare  RUN OTHER...                     paired tests; OTHER: runs, or CSV files of image,score
+  magiqa explain  ROW | RUN RUN                    from one protocol to the other, a factor at a time
+  magiqa experiment experiment=NAME [overrides]    tables and figures of the paper's kind
+  magiqa report   DIR... out=DIR                   tables, figures and one HTML page of runs and ablations
+  magiqa pack     RUN [out=FILE]                   features, labels and records in one file: a bundle
+  magiqa verify   BUNDLE dataset.root=DIR [backbone.checkpoint=FILE]
   magiqa check    dataset=NAME dataset.root=DIR    is the data set complete and readable?
   magiqa cache    [verify | prune=KEY|corrupt|all] [cache_dir=DIR]
 
 Overrides are Hydra's: group=option (see below) or key=value, e.g.
   magiqa evaluate dataset=koniq dataset.root=~/koniq backbone=rn50 fusion.alpha=2
 
+bundle=FILE in place of images and weights: evaluate, ablate, experiment and report run from it.
 Paths (*.root, *.annotation, *.checkpoint, out, bundle, cache_dir) are taken as typed.
 Your own configs: ./conf/GROUP/NAME.yaml, or --config-dir DIR.
 --cfg prints the composed config; HYDRA_FULL_ERROR=1 shows tracebacks.
@@ -115,10 +124,17 @@ def compose(overrides: Sequence[str], searchpath: str) -> tuple[Any, dict[str, s
     from omegaconf import OmegaConf, open_dict
 
     rest, literal = split_literal(overrides)
-    cfg = hydra.compose("config", overrides=[*rest, searchpath], return_hydra_config=True)
+    bundled = _bundled(rest, literal.get("bundle"))
+    cfg = hydra.compose("config", overrides=[*bundled[0], *rest, searchpath], return_hydra_config=True)
     choices = {g: str(cfg.hydra.runtime.choices[g]) for g in GROUPS}
     with open_dict(cfg):
         del cfg["hydra"]
+        for key, value in bundled[1].items():
+            for typed in _typed(rest):
+                if typed.startswith(f"{key}."):
+                    OmegaConf.update(value, typed.removeprefix(f"{key}."), OmegaConf.select(cfg, typed))
+            cfg[key] = value
+    choices |= bundled[2]
     for key, value in literal.items():
         parent, _, leaf = key.rpartition(".")
         node = OmegaConf.select(cfg, parent) if parent else cfg
@@ -128,6 +144,29 @@ def compose(overrides: Sequence[str], searchpath: str) -> tuple[Any, dict[str, s
         # a dollar before a brace would be read as an interpolation
         node[leaf] = value.replace("${", "\\${") if value is not None else None
     return cfg, choices
+
+
+def _typed(overrides: Sequence[str]) -> list[str]:
+    """The keys that overrides set."""
+    return [o.lstrip("+~").partition("=")[0].partition("@")[0] for o in overrides]
+
+
+def _bundled(rest: Sequence[str], bundle: str | None) -> tuple[list[str], dict[str, Any], dict[str, str]]:
+    """What a bundle's own config says where the overrides do not: options, nodes and scalars, names of options."""
+    if bundle is None:
+        return [], {}, {}
+    from omegaconf import OmegaConf
+
+    from magiqa.bundle import read_meta
+
+    meta = read_meta(bundle)
+    typed = set(_typed(rest))
+    held = {k: v for k, v in meta["config"].items() if k not in typed}
+    choices = {g: c for g, c in meta["choices"].items() if g in held}
+    # with the same options composed, Hydra checks the keys typed against the right fields
+    options = [f"{g}={c}" for g, c in choices.items() if (conf_dir() / g / f"{c}.yaml").is_file()]
+    nodes = {k: OmegaConf.create(v) if isinstance(v, dict) else v for k, v in held.items()}
+    return options, nodes, choices
 
 
 def make_job(overrides: Sequence[str], searchpath: str) -> "Job":
@@ -228,6 +267,140 @@ def _encode(options: argparse.Namespace) -> int:
     return 0
 
 
+def _composer(args: Sequence[str], searchpath: str) -> "Callable[[list[str]], Job]":
+    """Composes a job anew with some overrides in place of those of the same keys."""
+
+    def composed(overrides: list[str]) -> "Job":
+        new = set(_typed(overrides))
+        kept = [a for a, key in zip(args, _typed(args), strict=True) if key not in new]
+        return make_job([*kept, *overrides], searchpath)
+
+    return composed
+
+
+def _ablate(options: argparse.Namespace) -> int:
+    from magiqa.ablation import ablate, folder_of, render, transfer
+    from magiqa.runner import make_folder, write_csv
+
+    with _configs(options.config_dir) as searchpath:
+        if not options.multirun:
+            job = make_job(options.args, searchpath)
+            table, record = ablate(job, _composer(options.args, searchpath))
+            print(render(table, record))
+            print(f"\n{folder_of(job)}/: ablation.csv, record.json{', figures/' if job.figures else ''}")
+            return 0
+        out = split_literal(options.args)[1].get("out")
+        done = []
+        for overrides in _sweep(options.args):
+            print(f"{' '.join(overrides)}", flush=True)
+            if out:
+                job = make_job(overrides, searchpath)
+                overrides = [
+                    *overrides,
+                    f"out={Path(out).expanduser() / (job.ablation.name + '-' + job.name)}",
+                ]
+            done.append(ablate(make_job(overrides, searchpath), _composer(overrides, searchpath)))
+            print(render(*done[-1]) + "\n", flush=True)
+    names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]
+    if len(done) > 1 and len(set(names)) == len(names) and len({tuple(t["variant"]) for t, _ in done}) == 1:
+        left_out = transfer(done)
+        folder = Path(out).expanduser() if out else Path("results/ablations")
+        make_folder(folder)
+        write_csv(left_out, folder / f"{done[0][1]['ablation']['name']}-left_out.csv")
+        print("one data set left out: the variant chosen on the others, and what it gains over the reference")
+        print(left_out.to_string(index=False))
+    return 0
+
+
+def _experiment(options: argparse.Namespace) -> int:
+    from magiqa.experiments import run
+
+    with _configs(options.config_dir) as searchpath:
+        for overrides in _sweep(options.args) if options.multirun else [options.args]:
+            print(run(make_job(overrides, searchpath), _composer(overrides, searchpath)))
+    return 0
+
+
+def _words(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Positional words and overrides, in any order: an argument that exists as a path is a word."""
+    words = [a for a in args if "=" not in a or (not _LITERAL.match(a) and Path(a).expanduser().exists())]
+    return words, [a for a in args if a not in words]
+
+
+def job_of(folder: Path, overrides: Sequence[str] = ()) -> "Job":
+    """The job of a run's folder, from the config in its record; overrides of paths and machine settings on top."""
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from magiqa.bundle import read_record
+    from magiqa.runner import Job, default_cache_dir
+
+    record = read_record(folder)
+    cfg: Any = OmegaConf.create(record["config"])
+    rest, literal = split_literal(overrides)
+    given: list[tuple[str, str | None]] = [(o.partition("=")[0], o.partition("=")[2]) for o in rest]
+    for key, value in [*given, *literal.items()]:
+        if (
+            OmegaConf.select(cfg, key.rpartition(".")[0] or key, throw_on_missing=False) is None
+            and key not in cfg
+        ):
+            raise UserError(f"{key}: no such key in the config of {folder}")
+        OmegaConf.update(cfg, key, value)
+    cfg["ablation"] = cfg["experiment"] = None
+    if not cfg.get("cache_dir"):
+        cfg["cache_dir"] = os.environ.get("MAGIQA_CACHE") or default_cache_dir()
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    config = {str(k): v for k, v in plain.items()}
+    return Job(**instantiate(cfg, _convert_="all"), choices=record["choices"], config=config)
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from magiqa.bundle import pack
+
+    words, overrides = _words(options.args)
+    if len(words) != 1:
+        raise UserError("pack: give one run's folder: magiqa pack RUN [out=FILE]")
+    out = split_literal(overrides)[1].get("out")
+    folder = Path(words[0]).expanduser()
+    job = replace(job_of(folder, [o for o in overrides if not o.startswith("out=")]), out=str(folder))
+    sets = []
+    with _configs(options.config_dir) as searchpath:
+        for option in sorted(f.stem for f in (conf_dir() / "prompts").glob("*.yaml")):
+            sets.append(make_job([f"prompts={option}"], searchpath).prompts)
+    path = pack(folder, job, sets, out)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; no images, no weights")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from magiqa.bundle import verify
+
+    words, overrides = _words(options.args)
+    if len(words) != 1:
+        raise UserError(
+            "verify: give one bundle: magiqa verify FILE dataset.root=DIR [backbone.checkpoint=FILE]"
+        )
+    seeds = [o.removeprefix("seed=") for o in overrides if o.startswith("seed=")]
+    if seeds and not seeds[-1].isdigit():
+        raise UserError(f"verify: seed={seeds[-1]} must be a whole number")
+    with _configs(options.config_dir) as searchpath:
+        job = make_job(
+            [f"bundle={words[0]}", *(o for o in overrides if not o.startswith("seed="))], searchpath
+        )
+    problems, done = verify(words[0], job, seed=int(seeds[-1]) if seeds else None)
+    print(
+        f"{words[0]}: {done['labels']} labels compared; {done['images']} images encoded anew (seed={done['seed']}), "
+        f"largest difference {done['largest_difference']:.2g} of {done['tolerance']:g} allowed"
+    )
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print("this bundle is NOT what it claims" if problems else "this bundle is what it claims")
+    return 2 if problems else 0
+
+
 def _check(options: argparse.Namespace) -> int:
     from magiqa.datasets.check import check, render
 
@@ -284,6 +457,10 @@ def _cache(options: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "evaluate": _evaluate,
     "encode": _encode,
+    "ablate": _ablate,
+    "experiment": _experiment,
+    "pack": _pack,
+    "verify": _verify,
     "check": _check,
     "cache": _cache,
 }
@@ -308,7 +485,8 @@ def _is_users(error: BaseException) -> bool:
 def options_text() -> str:
     """The options of each config group, read from the folder."""
     lines = [
-        f"  {g:<10} {', '.join(sorted(f.stem for f in (conf_dir() / g).glob('*.yaml')))}" for g in GROUPS
+        f"  {g:<10} {', '.join(sorted(f.stem for f in (conf_dir() / g).glob('*.yaml')))}"
+        for g in (*GROUPS, *STUDIES)
     ]
     return "Groups and their options:\n" + "\n".join(lines)
 
