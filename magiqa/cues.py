@@ -7,6 +7,7 @@ Source: Liao et al., arXiv:2511.09948 (MA-CLIP), zhix000/MA-CLIP at 9581a2c; Wan
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from magiqa.errors import UserError
 
@@ -31,7 +32,7 @@ def similarity(features: np.ndarray, text: np.ndarray, logit_scale: float) -> np
     norm = np.linalg.norm(features, axis=1, keepdims=True)
     # cos(f, t+) - cos(f, t-) = f . (t+ - t-) / |f|
     gap = features @ (text[:, 0].astype(np.float64) - text[:, 1]).T / np.maximum(norm, 1e-12)
-    return 0.5 * (1.0 + np.tanh(0.5 * logit_scale * gap))  # the sigmoid without overflow
+    return expit(logit_scale * gap)
 
 
 def standardise(features: np.ndarray, eps: float = 1e-6) -> np.ndarray:
@@ -66,8 +67,10 @@ class BoxCox:
     standardise: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.lam, int | float) or not np.isfinite(self.lam):
+        if isinstance(self.lam, bool) or not isinstance(self.lam, int | float) or not np.isfinite(self.lam):
             raise UserError(f"magnitude.lam={self.lam} must be a finite number")
+        if not isinstance(self.standardise, bool):
+            raise UserError(f"magnitude.standardise={self.standardise} must be true or false")
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(V, D) -> (V,), higher = better."""

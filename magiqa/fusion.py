@@ -6,6 +6,7 @@ Source: Liao et al., arXiv:2511.09948, zhix000/MA-CLIP at 9581a2c.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from magiqa.errors import UserError
 
@@ -16,11 +17,6 @@ def _finite(**values: float) -> None:
     for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
             raise UserError(f"fusion.{key}={value} must be a finite number")
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), without overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(x, np.float64)))
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Adaptive:
         """(V,), (V,) -> q (V,) higher = better, w_sim (V,) in [0, 1]."""
         q_sim, q_mag = np.asarray(q_sim, np.float64), np.asarray(q_mag, np.float64)
         gap = q_sim - q_mag
-        w_sim = sigmoid(self.base_sim - self.base_mag + 2.0 * self.alpha * gap)
+        w_sim = expit(self.base_sim - self.base_mag + 2.0 * self.alpha * gap)
         return q_mag + w_sim * gap, w_sim
 
 

@@ -1,0 +1,143 @@
+"""Cues against plain definitions, high precision, and what follows from the formulas."""
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+
+from magiqa.cues import BoxCox, Plain, box_cox_log, similarity, standardise
+from magiqa.errors import UserError
+
+RNG = np.random.default_rng(7)
+FEATURES = (RNG.standard_normal((6, 64)) * np.geomspace(0.1, 30, 6)[:, None]).astype(np.float32)
+
+
+def unit(*shape: int) -> np.ndarray:
+    text = RNG.standard_normal(shape)
+    return (text / np.linalg.norm(text, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
+def test_similarity_is_the_softmax_of_the_pairs_cosines(scale):
+    text = unit(5, 2, 64)
+    f = torch.nn.functional.normalize(torch.from_numpy(FEATURES).double(), dim=1)
+    logits = scale * torch.einsum("vd,psd->vps", f, torch.from_numpy(text).double())
+    expected = logits.softmax(dim=-1)[..., 0].numpy()
+    got = similarity(FEATURES, text, scale)
+    assert got.dtype == np.float64 and got.shape == (6, 5)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
+
+
+def test_similarity_knows_the_positive_side_and_nothing_of_length():
+    text = unit(3, 2, 64)
+    got = similarity(FEATURES, text, 100.0)
+    np.testing.assert_allclose(got + similarity(FEATURES, text[:, ::-1], 100.0), 1, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(similarity(1024 * FEATURES, text, 100.0), got, rtol=1e-12)
+    aligned = similarity(text[:, 0], text, 100.0)
+    assert (np.diag(aligned) > 0.99).all()
+
+
+def test_similarity_at_the_ends_neither_overflows_nor_leaves_its_range():
+    pair = np.array([[[1.0, 0.0], [-1.0, 0.0]]])
+    with np.errstate(all="raise", under="ignore"):
+        got = similarity(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), pair, 1e6)
+    np.testing.assert_array_equal(got[:, 0], [1.0, 0.0, 0.5, 0.5])
+    low = similarity(np.array([[-1.0, 0.0], [-1.0, 0.1]]), pair, 100.0)
+    assert 0 < low[0, 0] < low[1, 0] < 1e-80  # far below 0.5 values still differ: no ties by rounding
+
+
+def official_magnitude(features: np.ndarray, lam: float) -> list:
+    """Step 6 of the method in 40 digits, one view at a time."""
+    mpmath.mp.dps = 40
+    out = []
+    for row in features:
+        a = [abs(mpmath.mpf(float(x))) for x in row]
+        mean = sum(a) / len(a)
+        std = mpmath.sqrt(sum((x - mean) ** 2 for x in a) / (len(a) - 1))
+        a = [x / (std + mpmath.mpf("1e-6")) for x in a]
+        lam_ = mpmath.mpf(lam)
+        values = [mpmath.log(x + 1) if lam == 0 else ((x + 1) ** lam_ - 1) / lam_ for x in a]
+        out.append(float(sum(values) / len(values)))
+    return out
+
+
+@pytest.mark.parametrize("lam", [-3.0, -0.5, -1e-9, 0.0, 1e-14, 1e-9, 1e-4, 0.025, 0.3, 0.5, 1.0, 2.0, 5.0])
+def test_box_cox_against_forty_digits(lam):
+    np.testing.assert_allclose(BoxCox(lam)(FEATURES), official_magnitude(FEATURES, lam), rtol=1e-13)
+
+
+def test_box_cox_is_scipys_with_shift_one():
+    from scipy.special import boxcox1p
+
+    a = np.abs(FEATURES).astype(np.float64)
+    for lam in (-1.0, 0.0, 0.025, 0.5, 2.0):
+        np.testing.assert_allclose(box_cox_log(np.log1p(a), lam), boxcox1p(a, lam), rtol=1e-13)
+        raw = BoxCox(lam, standardise=False)(FEATURES)
+        np.testing.assert_allclose(raw, boxcox1p(a, lam).mean(axis=1), rtol=1e-13)
+
+
+def test_lambda_one_is_the_mean_and_the_cue_falls_with_smaller_lambda():
+    np.testing.assert_allclose(BoxCox(1.0)(FEATURES), standardise(FEATURES).mean(axis=1), rtol=1e-12)
+    cues = np.stack([BoxCox(lam)(FEATURES) for lam in (-2, -0.5, 0, 0.5, 1, 2)])
+    assert (np.diff(cues, axis=0) > 0).all()
+
+
+def test_standardised_box_cox_ignores_sign_order_and_scale_but_the_raw_one_sees_scale():
+    cue, raw = BoxCox(), BoxCox(standardise=False)
+    np.testing.assert_allclose(
+        cue(37.0 * FEATURES), cue(FEATURES), rtol=1e-4
+    )  # up to the 1e-6 beside the std
+    np.testing.assert_array_equal(cue(-FEATURES), cue(FEATURES))
+    np.testing.assert_allclose(cue(FEATURES[:, ::-1]), cue(FEATURES), rtol=1e-12)
+    assert (raw(2.0 * FEATURES) > 1.2 * raw(FEATURES)).all()
+
+
+def test_standardise_uses_the_std_with_d_minus_one():
+    a = torch.from_numpy(FEATURES).double().abs()
+    expected = a / (a.std(dim=1, keepdim=True) + 1e-6)
+    np.testing.assert_allclose(standardise(FEATURES), expected.numpy(), rtol=1e-12)
+    np.testing.assert_array_equal(standardise(np.ones((1, 4))), np.full((1, 4), 1e6))  # constant, not NaN
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference"),
+    [
+        ("l1", lambda f: torch.linalg.vector_norm(f, 1, dim=1)),
+        ("l2", lambda f: torch.linalg.vector_norm(f, 2, dim=1)),
+        ("max", lambda f: torch.linalg.vector_norm(f, torch.inf, dim=1)),
+        ("std", lambda f: f.abs().std(dim=1)),
+        ("mean", lambda f: f.abs().mean(dim=1)),
+    ],
+)
+def test_plain_magnitudes_are_torchs_in_the_features_own_scale(kind, reference):
+    cue = Plain(kind)
+    got = cue(FEATURES)
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, reference(torch.from_numpy(FEATURES).double()).numpy(), rtol=1e-12)
+    np.testing.assert_allclose(cue(-3.0 * FEATURES.astype(np.float64)), 3.0 * got, rtol=1e-12)
+
+
+def test_a_views_cues_do_not_depend_on_the_other_views():
+    text = unit(5, 2, 64)
+    cues = [BoxCox(), BoxCox(0.0, standardise=False), *(Plain(k) for k in ("l1", "l2", "max", "std", "mean"))]
+    for cue in [*cues, lambda f: similarity(f, text, 100.0)]:
+        alone = np.concatenate([cue(row[None]) for row in FEATURES])
+        np.testing.assert_allclose(alone, cue(FEATURES), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: BoxCox(float("nan")), "magnitude.lam=nan must be a finite number"),
+        (lambda: BoxCox(float("inf")), "magnitude.lam=inf must be a finite number"),
+        (lambda: BoxCox("0.5"), "magnitude.lam=0.5 must be a finite number"),
+        (lambda: BoxCox(None), "magnitude.lam=None must be a finite number"),
+        (lambda: BoxCox(True), "magnitude.lam=True must be a finite number"),
+        (lambda: BoxCox(0.5, "yes"), "magnitude.standardise=yes must be true or false"),
+        (lambda: Plain("l3"), "magnitude.kind=l3 is not known: use one of l1, l2, max, std, mean"),
+    ],
+)
+def test_cues_check_themselves(make, message):
+    with pytest.raises(UserError) as error:
+        make()
+    assert str(error.value) == message

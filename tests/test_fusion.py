@@ -1,0 +1,141 @@
+"""Fusion in closed form on both sides of q_sim = q_mag, and what follows from the formulas."""
+
+import mpmath
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from magiqa.errors import UserError
+from magiqa.fusion import Adaptive, Fixed, Product, pool
+
+RNG = np.random.default_rng(3)
+Q_SIM, Q_MAG = (
+    RNG.uniform(0, 1, 500),
+    RNG.uniform(0, 2, 500),
+)  # both sides: similarity above and below magnitude
+PARAMETERS = [(1.0, 0.6, 1.0), (0.0, 0.0, 0.0), (0.2, 2.0, 3.0), (-1.0, 4.0, -2.0), (1.0, 1.0, 10.0)]
+
+
+@pytest.mark.parametrize("parameters", PARAMETERS)
+def test_adaptive_is_the_softmax_form(parameters):
+    base_sim, base_mag, alpha = parameters
+    assert (Q_SIM > Q_MAG).sum() > 50 and (Q_SIM < Q_MAG).sum() > 50
+    d = Q_SIM - Q_MAG
+    e_sim, e_mag = np.exp(base_sim + alpha * d), np.exp(base_mag - alpha * d)
+    w_sim, w_mag = e_sim / (e_sim + e_mag), e_mag / (e_sim + e_mag)
+    q, w = Adaptive(*parameters)(Q_SIM, Q_MAG)
+    np.testing.assert_allclose(w, w_sim, rtol=1e-12)
+    np.testing.assert_allclose(1 - w, w_mag, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(q, w_sim * Q_SIM + w_mag * Q_MAG, rtol=1e-12)
+
+
+def test_worked_examples_by_hand_on_both_sides():
+    """At the defaults w_sim = sigmoid(0.4 + 2 d): d = 0.5 -> sigmoid(1.4), d = -0.5 -> sigmoid(-0.6)."""
+    q, w = Adaptive()(np.array([1.0, 0.5, 0.7]), np.array([0.5, 1.0, 0.7]))
+    np.testing.assert_allclose(w, [0.802183888558582, 0.354343693774205, 0.598687660112452], rtol=1e-12)
+    np.testing.assert_allclose(q, [0.901091944279291, 0.822828153112898, 0.7], rtol=1e-12)
+
+
+@pytest.mark.parametrize("parameters", PARAMETERS)
+def test_the_fused_cue_lies_between_the_cues_and_only_the_base_difference_matters(parameters):
+    base_sim, base_mag, alpha = parameters
+    q, w = Adaptive(*parameters)(Q_SIM, Q_MAG)
+    assert ((w >= 0) & (w <= 1)).all()
+    slack = 1e-12
+    assert (q >= np.minimum(Q_SIM, Q_MAG) - slack).all() and (q <= np.maximum(Q_SIM, Q_MAG) + slack).all()
+    shifted, _ = Adaptive(base_sim + 5, base_mag + 5, alpha)(Q_SIM, Q_MAG)
+    np.testing.assert_allclose(shifted, q, rtol=1e-12)
+    if alpha:
+        moved, _ = Adaptive(base_sim + 5, base_mag, alpha)(Q_SIM, Q_MAG)
+        assert np.abs(moved - q).max() > 1e-3
+
+
+def test_arguments_are_not_interchangeable():
+    q, _ = Adaptive()(np.array([0.2]), np.array([0.9]))
+    swapped, _ = Adaptive()(np.array([0.9]), np.array([0.2]))
+    assert abs(q - swapped) > 1e-2
+
+
+@pytest.mark.parametrize("q_mag", [0.8, 1.0, 1.2])
+def test_the_default_score_has_its_minimum_0_688_below_the_magnitude_cue(q_mag):
+    found = minimize_scalar(
+        lambda s: float(Adaptive()(np.array([s]), np.array([q_mag]))[0][0]), bounds=(-2, 2), method="bounded"
+    )
+    assert found.x - q_mag == pytest.approx(-0.688, abs=1e-3)
+    q, _ = Adaptive()(np.array([0.0, found.x, 1.0]), np.full(3, q_mag))
+    assert q[0] > q[1] < q[2]
+
+
+def test_extremes_neither_overflow_nor_turn_into_nan():
+    wild = np.array([-1e300, -1e6, -750.0, 0.0, 750.0, 1e6, 1e300])
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        np.testing.assert_array_equal(Adaptive(0, 0)(wild, np.zeros(7))[1], [0, 0, 0, 0.5, 1, 1, 1])
+        q, w = Adaptive(alpha=1e3)(np.array([0.0, 1.0, 1e6]), np.array([1e6, 0.0, 0.0]))
+    np.testing.assert_array_equal(w, [0, 1, 1])
+    np.testing.assert_array_equal(q, [1e6, 1, 1e6])
+
+
+def test_weights_to_high_precision():
+    d = np.linspace(-40, 15, 56)
+    expected = [float(1 / (1 + mpmath.exp(-(mpmath.mpf(0.4) + 2 * mpmath.mpf(v))))) for v in d]
+    np.testing.assert_allclose(Adaptive(0.4, 0.0)(d, np.zeros(56))[1], expected, rtol=1e-13)
+
+
+def test_fixed_and_product():
+    for w in (0.0, 0.3, 1.0):
+        q, w_sim = Fixed(w)(Q_SIM, Q_MAG)
+        np.testing.assert_allclose(q, w * Q_SIM + (1 - w) * Q_MAG, rtol=1e-15)
+        np.testing.assert_array_equal(w_sim, np.full(500, w))
+    np.testing.assert_array_equal(Fixed(1.0)(Q_SIM, Q_MAG)[0], Q_SIM)
+    np.testing.assert_array_equal(Fixed(0.0)(Q_SIM, Q_MAG)[0], Q_MAG)
+    q, w_sim = Product()(Q_SIM, Q_MAG)
+    np.testing.assert_array_equal(q, Q_SIM * Q_MAG)
+    assert np.isnan(w_sim).all()  # no weight exists: never a number
+
+
+def test_adaptive_without_alpha_is_fixed_at_the_sigmoid_of_the_bases():
+    np.testing.assert_allclose(
+        Adaptive(alpha=0.0)(Q_SIM, Q_MAG)[0],
+        Fixed(float(expit(0.4)))(Q_SIM, Q_MAG)[0],
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("fusion", [Adaptive(), Fixed(1.0), Fixed(0.0), Fixed(0.5), Product()])
+def test_inputs_stay_as_they_are_and_float32_is_computed_in_float64(fusion):
+    sim, mag = Q_SIM.astype(np.float32), Q_MAG.astype(np.float32)
+    before = sim.copy(), mag.copy()
+    q, w = fusion(sim, mag)
+    assert q.dtype == w.dtype == np.float64
+    q += 1
+    np.testing.assert_array_equal(sim, before[0])
+    np.testing.assert_array_equal(mag, before[1])
+
+
+def test_pooling():
+    values = np.array([5.0, 1.0, 3.0, 2.0])
+    assert pool(values) == 2.75 and pool(values, "median") == 2.5 and pool(values, "worst_tenth") == 1.0
+    assert pool(np.arange(11.0)[::-1], "worst_tenth") == 0.5  # the two lowest of eleven
+    assert pool(np.array([4.0]), "worst_tenth") == 4.0
+    with pytest.raises(UserError, match=r"^pooling=max is not known: use mean, median or worst_tenth$"):
+        pool(values, "max")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Adaptive(base_sim=float("nan")), "fusion.base_sim=nan must be a finite number"),
+        (lambda: Adaptive(base_mag=float("inf")), "fusion.base_mag=inf must be a finite number"),
+        (lambda: Adaptive(alpha="1"), "fusion.alpha=1 must be a finite number"),
+        (lambda: Adaptive(alpha=None), "fusion.alpha=None must be a finite number"),
+        (lambda: Adaptive(alpha=True), "fusion.alpha=True must be a finite number"),
+        (lambda: Fixed(1.5), "fusion.w_sim=1.5 must lie between 0 and 1"),
+        (lambda: Fixed(-0.1), "fusion.w_sim=-0.1 must lie between 0 and 1"),
+        (lambda: Fixed(None), "fusion.w_sim=None must be a finite number"),
+    ],
+)
+def test_fusions_check_themselves(make, message):
+    with pytest.raises(UserError) as error:
+        make()
+    assert str(error.value) == message
