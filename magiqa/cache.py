@@ -4,7 +4,7 @@ Layout under ``cache_dir``::
 
     features/<key>/key.json              all that shaped these features
     features/<key>/<name>.safetensors    a shard: features (views, D), counts and controls (images, ...), and in its
-                                         header the images' sha256 and the sha256 of the tensors
+                                         header the images' sha256 and a checksum of all this
     text/<key>.safetensors               embeddings (P, 2, D) of a prompt set, and the logit scale
 
 An image is known by the sha256 of its file, so data sets, subsets and folders share features, and a changed file is
@@ -48,8 +48,10 @@ class Entry:
     controls: np.ndarray
 
 
-def _tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _checksum(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
+    """sha256 of the tensors and the metadata: a wrong image name is as bad as a wrong feature."""
+    kept = {k: v for k, v in metadata.items() if k != "sha256"}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
@@ -57,8 +59,12 @@ def _tensors_sha256(tensors: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _corrupt(path: Path, why: object) -> UserError:
-    return UserError(
+class CorruptShard(UserError):
+    """A shard cut short or changed since it was written: what ``prune`` removes as ``corrupt``."""
+
+
+def _corrupt(path: Path, why: object) -> CorruptShard:
+    return CorruptShard(
         f"{path}: this cache shard is corrupt ({why}); run `magiqa cache prune=corrupt` to remove it, "
         "then run again: everything else stays cached"
     )
@@ -71,7 +77,7 @@ def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """A safetensors file as memory-mapped arrays, and its metadata. Nothing is read but the header.
 
     Raises:
-        UserError: the file is cut short or no safetensors file.
+        CorruptShard: the file is cut short or no safetensors file. UserError: it cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -83,49 +89,63 @@ def read_shard(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         size = max(entry["data_offsets"][1] for entry in header.values())
         if path.stat().st_size != 8 + length + size:
             raise ValueError("not of the size its header states")
-        tensors = {
-            name: np.memmap(
-                path,
-                _DTYPES[entry["dtype"]],
-                mode="r",
-                offset=8 + length + entry["data_offsets"][0],
-                shape=tuple(entry["shape"]),
+        tensors: dict[str, np.ndarray] = {}
+        for name, entry in header.items():
+            dtype, shape, (start, end) = _DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+            if end - start != np.prod(shape) * np.dtype(dtype).itemsize:
+                raise ValueError(f"{name} is not of the size its shape states")
+            tensors[name] = (
+                np.memmap(path, dtype, mode="r", offset=8 + length + start, shape=shape)
+                if end > start
+                else np.zeros(shape, dtype)
             )
-            if np.prod(entry["shape"])
-            else np.zeros(entry["shape"], _DTYPES[entry["dtype"]])
-            for name, entry in header.items()
-        }
         return tensors, metadata
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise _corrupt(path, error) from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: this cache shard was removed meanwhile; run again") from None
+    except OSError as error:
+        raise UserError(
+            f"{path}: this cache shard cannot be read ({error.strerror or error}); make it readable, or set "
+            "cache_dir=DIR or MAGIQA_CACHE to another folder"
+        ) from None
+    except Exception as error:  # a damaged header may hold anything
+        raise _corrupt(path, " ".join(str(error).split()) or type(error).__name__) from None
 
 
 def verify_shard(path: Path) -> None:
-    """Check a shard's tensors against the sha256 in its header.
+    """Check a shard against the checksum in its header.
 
     Raises:
-        UserError: they differ.
+        CorruptShard: they differ.
     """
     tensors, metadata = read_shard(path)
-    if _tensors_sha256(tensors) != metadata.get("sha256"):
-        raise _corrupt(path, "its tensors do not match its checksum")
+    if _checksum(tensors, metadata) != metadata.get("sha256"):
+        raise _corrupt(path, "its content does not match its checksum")
 
 
-def _write_atomically(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    from safetensors.numpy import save_file
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{folder}: the cache cannot be written ({error.strerror or error}); set cache_dir=DIR or MAGIQA_CACHE "
+        "to a folder with room that you may write to"
+    )
 
+
+def _write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata=metadata | {"sha256": _tensors_sha256(tensors)})
-        os.replace(temporary, path)
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(
-            f"{path.parent}: the cache cannot be written ({error.strerror or error}); set cache_dir=DIR or MAGIQA_CACHE "
-            "to a folder with room that you may write to"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise _unwritable(path.parent, error) from None
+
+
+def _serialised(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    from safetensors.numpy import save
+
+    return save(tensors, metadata | {"sha256": _checksum(tensors, metadata)})
 
 
 class FeatureCache:
@@ -140,6 +160,7 @@ class FeatureCache:
         self.name = key_hash(key)
         self.folder = Path(root).expanduser() / "features" / self.name
         self.entries: dict[str, Entry] = {}
+        self._verified: set[Path] = set()
         for shard in sorted(self.folder.glob("*.safetensors")):
             self._index(shard)
 
@@ -150,7 +171,7 @@ class FeatureCache:
             counts, controls = np.array(tensors["counts"]), np.array(tensors["controls"])
             if len(images) != len(counts) or counts.sum() != len(tensors["features"]):
                 raise ValueError("its counts do not match its features")
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise _corrupt(shard, error) from None
         starts = np.cumsum(counts) - counts
         for image, start, count, control in zip(images, starts, counts, controls, strict=True):
@@ -159,31 +180,34 @@ class FeatureCache:
     def __contains__(self, image: str) -> bool:
         return image in self.entries
 
+    def prepare(self) -> None:
+        """Create the folder and write its key: an unwritable cache is found before hours of encoding.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        _write_atomically(self.folder / "key.json", json.dumps(self.key, indent=1, sort_keys=True).encode())
+
     def write(self, images: Sequence[str], features: Sequence[np.ndarray], controls: np.ndarray) -> None:
-        """Add a shard: the images' sha256, their features (V_i, D) and their controls (N, 4)."""
-        folder_key = self.folder / "key.json"
-        if not folder_key.exists():
-            self._write_key(folder_key)
+        """Add a shard: the images' sha256, their features (V_i, D) and their controls (N, 4).
+
+        Raises:
+            UserError: the folder cannot be written; a feature is NaN or infinite.
+        """
+        if not all(np.isfinite(f).all() for f in features):
+            raise UserError(
+                "cache: a feature is NaN or infinite and is not stored; check the backbone's weights"
+            )
+        if not (self.folder / "key.json").exists():
+            self.prepare()
         tensors: dict[str, np.ndarray] = {
             "features": np.ascontiguousarray(np.concatenate(features), np.float32),
             "counts": np.array([len(f) for f in features], np.int64),
             "controls": np.ascontiguousarray(controls, np.float64).reshape(len(images), len(CONTROLS)),
         }
         shard = self.folder / f"{int(time.time())}-{uuid.uuid4().hex[:12]}.safetensors"
-        _write_atomically(shard, tensors, {"images": json.dumps(list(images))})
+        _write_atomically(shard, _serialised(tensors, {"images": json.dumps(list(images))}))
         self._index(shard)
-
-    def _write_key(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".key.{uuid.uuid4().hex[:8]}.tmp")
-            temporary.write_text(json.dumps(self.key, indent=1, sort_keys=True))
-            os.replace(temporary, path)
-        except OSError as error:
-            raise UserError(
-                f"{path.parent}: the cache cannot be written ({error.strerror or error}); set cache_dir=DIR or "
-                "MAGIQA_CACHE to a folder with room that you may write to"
-            ) from None
 
     def blocks(self, images: Sequence[str], views: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Features of images in blocks of about that many views, straight from the mapped shards.
@@ -198,20 +222,20 @@ class FeatureCache:
             the features (M, D) float32.
 
         Raises:
-            UserError: a corrupt shard; a feature that is NaN or infinite.
+            CorruptShard: by its checksum.
         """
         at: dict[Path, list[int]] = {}
         for position, image in enumerate(images):
             at.setdefault(self.entries[image].shard, []).append(position)
         for shard, positions in at.items():
-            verify_shard(shard)
+            if shard not in self._verified:
+                verify_shard(shard)
+                self._verified.add(shard)
             features = read_shard(shard)[0]["features"]
             positions.sort(key=lambda p: self.entries[images[p]].start)
             for chunk in _chunks(positions, [self.entries[images[p]].count for p in positions], views):
                 entries = [self.entries[images[p]] for p in chunk]
                 rows = np.concatenate([features[e.start : e.start + e.count] for e in entries])
-                if not np.isfinite(rows).all():
-                    raise _corrupt(shard, "a feature is NaN or infinite")
                 yield np.repeat(np.array(chunk), [e.count for e in entries]), rows
 
 
@@ -245,21 +269,26 @@ def read_text(root: str | Path, key: dict[str, Any]) -> tuple[np.ndarray, float]
 
 def write_text(root: str | Path, key: dict[str, Any], text: np.ndarray, logit_scale: float) -> None:
     """Cache embeddings (P, 2, D) and the logit scale."""
-    _write_atomically(
-        text_path(root, key),
-        {"text": np.ascontiguousarray(text, np.float32), "logit_scale": np.array([logit_scale])},
-        {"key": json.dumps(key, sort_keys=True)},
-    )
+    tensors = {"text": np.ascontiguousarray(text, np.float32), "logit_scale": np.array([logit_scale])}
+    metadata = {"key": json.dumps(key, sort_keys=True)}
+    _write_atomically(text_path(root, key), _serialised(tensors, metadata))
+
+
+def _read_key(path: Path) -> dict[str, Any]:
+    try:  # for people only: features are found by the folder's name
+        key = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return key if isinstance(key, dict) else {}
 
 
 def listing(root: str | Path) -> Iterable[dict[str, Any]]:
     """A row for each key in the cache: folder, key, shards, images, views, bytes, corrupt shards."""
-    for folder in sorted((Path(root).expanduser() / "features").glob("*")):
+    for folder in sorted(f for f in (Path(root).expanduser() / "features").glob("*") if f.is_dir()):
         shards = sorted(folder.glob("*.safetensors"))
-        key_file = folder / "key.json"
         row: dict[str, Any] = {
             "name": folder.name,
-            "key": json.loads(key_file.read_text()) if key_file.is_file() else {},
+            "key": _read_key(folder / "key.json"),
             "shards": len(shards),
             "images": 0,
             "views": 0,
@@ -272,7 +301,7 @@ def listing(root: str | Path) -> Iterable[dict[str, Any]]:
                 tensors, metadata = read_shard(shard)
                 row["images"] += len(json.loads(metadata["images"]))
                 row["views"] += len(tensors["features"])
-            except (UserError, KeyError, ValueError):
+            except (UserError, KeyError, ValueError, TypeError):
                 row["unreadable"].append(shard)
         yield row
 
@@ -291,6 +320,7 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
     base = Path(root).expanduser()
     rows = list(listing(base))
     doomed: list[Path] = [f for row in rows for f in row["leftovers"]]
+    doomed += (base / "text").glob(".*.tmp")
     if what == "all":
         doomed += [f for row in rows for f in (base / "features" / row["name"]).iterdir()]
         doomed += list((base / "text").glob("*"))
@@ -299,10 +329,10 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
         for shard in [*shards, *(base / "text").glob("*.safetensors")]:
             try:
                 verify_shard(shard)
-            except UserError:
+            except CorruptShard:
                 doomed.append(shard)
     else:
-        names = [row["name"] for row in rows if row["name"].startswith(what)]
+        names = [row["name"] for row in rows if what and row["name"].startswith(what)]
         if len(names) != 1:
             raise UserError(
                 f"cache: prune={what} names {len(names)} keys of {base}; see `magiqa cache` for their names"

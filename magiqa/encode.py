@@ -23,12 +23,10 @@ from magiqa.controls import controls
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.views import Resize, Views, cut, open_image, read_image
 
-FEATURE_VERSION = 1  # raise it when a change of code changes features: old caches are then never hit
+FEATURE_VERSION = 2  # raise it when a change of code changes features: old caches are then never hit
 SHARD_BYTES = 64 << 20
 SHARD_SECONDS = 60.0
-PREFETCHED_VIEWS = (
-    64  # of one image, cut in a worker; a larger image's other views are cut as they are needed
-)
+PREFETCHED_VIEWS = 64  # of one image, cut in a worker; a larger image's others are cut as they are needed
 
 
 class Encoder(Protocol):
@@ -90,6 +88,7 @@ def hash_files(paths: Sequence[str], on_error: str) -> tuple[list[str | None], d
 class _Image:
     """An image on its way: its features arrive view by view."""
 
+    path: str
     sha256: str
     controls: np.ndarray
     features: dict[int, np.ndarray] = field(default_factory=dict)
@@ -113,7 +112,7 @@ def _load(
     ready: list[np.ndarray] = []
     while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
         ready.append(block)
-    return _Image(sha256, controls(image, len(data))), chain(ready, blocks)
+    return _Image(path, sha256, controls(image, len(data))), chain(ready, blocks)
 
 
 class _Batches:
@@ -130,22 +129,36 @@ class _Batches:
             owner = (image, image.cut)
             image.cut += 1
             if view.shape != self.buffer.shape[1:]:
-                image.features[owner[1]] = self.engine(view[None])[0]
+                try:
+                    image.features[owner[1]] = self._encode(view[None])[0]
+                except (
+                    RuntimeError
+                ) as error:  # smaller than the tower's stride, or than its positional embedding
+                    reason = str(error).strip().split("\n")[0]
+                    raise UserError(
+                        f"{image.path}: the backbone cannot encode it whole at {view.shape[2]}x{view.shape[1]} "
+                        f"({reason}); use windows or global views, or backbone.positional_embedding=drop for other "
+                        "sizes than the native one"
+                    ) from None
                 continue
             self.buffer[len(self.owners)] = view
             self.owners.append(owner)
             if len(self.owners) == len(self.buffer):
                 self.run()
 
+    def _encode(self, views: np.ndarray) -> np.ndarray:
+        features = self.engine(views)
+        if not np.isfinite(features).all():
+            raise UserError(
+                "backbone: a feature is NaN or infinite; with precision=fp16 use bf16 or fp32, otherwise check "
+                "the weights"
+            )
+        return features
+
     def run(self) -> None:
         """Encode what is there."""
         if self.owners:
-            features = self.engine(self.buffer[: len(self.owners)])
-            if not np.isfinite(features).all():
-                raise UserError(
-                    "backbone: a feature is NaN or infinite; with precision=fp16 use bf16 or fp32, otherwise check "
-                    "the weights"
-                )
+            features = self._encode(self.buffer[: len(self.owners)])
             for (image, index), feature in zip(self.owners, features, strict=True):
                 image.features[index] = feature
             self.owners.clear()
@@ -225,6 +238,7 @@ def fill_cache(
     todo = list(reversed(missing.items()))
     if not todo:
         return 0, {}
+    cache.prepare()
     engine = build_engine()
     batches, shards = _Batches(engine, views.window), _Shards(cache)
     open_images: deque[_Image] = deque()
@@ -258,21 +272,24 @@ def fill_cache(
             feed()
             try:
                 image, blocks = future.result()
-            except UnreadableImage as error:
-                if on_error != "skip":
-                    raise
-                skipped[sha] = str(error)
-                bar.update()
-                continue
+            except UserError as error:
+                if on_error == "skip" and isinstance(error, UnreadableImage):
+                    skipped[sha] = str(error)
+                    bar.update()
+                    continue
+                batches.run()  # the images before this one wait there complete
+                raise
             open_images.append(image)
             for block in blocks:
                 batches.add(image, block)
             image.complete = True
             finished()
         batches.run()
-        finished()
     finally:
         pool.shutdown(cancel_futures=True)
-        shards.close()
-        bar.close()
+        try:
+            finished()
+        finally:
+            shards.close()
+            bar.close()
     return encoded, skipped

@@ -1,0 +1,395 @@
+"""The cache: what comes out is what went in, damage is found and mended, writers do not disturb each other."""
+
+import json
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from magiqa.backbone import Backbone, Weights
+from magiqa.cache import (
+    CorruptShard,
+    FeatureCache,
+    content_sha256,
+    key_hash,
+    listing,
+    prune,
+    read_shard,
+    read_text,
+    text_path,
+    verify_shard,
+    write_text,
+)
+from magiqa.encode import feature_key
+from magiqa.errors import UserError
+from magiqa.views import Resize, Views
+
+RNG = np.random.default_rng(5)
+KEY = {"version": 1, "weights_sha256": "ab"}
+
+
+def images(n: int, start: int = 0) -> list[str]:
+    return [content_sha256(bytes([i])) for i in range(start, start + n)]
+
+
+def features(*counts: int, size: int = 6) -> list[np.ndarray]:
+    return [RNG.standard_normal((c, size)).astype(np.float32) for c in counts]
+
+
+def filled(
+    root: Path, *counts: int, start: int = 0
+) -> tuple[FeatureCache, list[str], list[np.ndarray], Path]:
+    cache = FeatureCache(root, KEY)
+    names, values = images(len(counts), start), features(*counts)
+    cache.write(names, values, np.arange(4.0 * len(counts)))
+    return cache, names, values, cache.entries[names[0]].shard
+
+
+def read(cache: FeatureCache, names: list[str], views: int = 4096) -> list[np.ndarray]:
+    rows: dict[int, list[np.ndarray]] = {}
+    for owner, block in cache.blocks(names, views):
+        assert len(block) == len(owner)
+        for o, row in zip(owner, block, strict=True):
+            rows.setdefault(int(o), []).append(row)
+    return [np.stack(rows[i]) for i in range(len(names))]
+
+
+@pytest.mark.parametrize("views", [1, 4, 7, 4096])
+def test_what_comes_out_is_what_went_in_bit_for_bit(tmp_path, views):
+    _, names, values, _ = filled(tmp_path, 3, 1, 5)
+    cache = FeatureCache(tmp_path, KEY)
+    more, others = images(2, 10), features(2, 9)
+    cache.write(more, others, np.arange(8.0))
+    again = FeatureCache(tmp_path, KEY)
+    order = [more[1], names[2], names[0], more[0], names[1], names[2]]  # any order, with a repeat
+    for got, expected in zip(
+        read(again, order, views),
+        [others[1], values[2], values[0], others[0], values[1], values[2]],
+        strict=True,
+    ):
+        assert got.dtype == np.float32
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(again.entries[names[1]].controls, [4, 5, 6, 7])
+
+
+def test_a_block_holds_whole_images_and_about_as_many_views_as_asked(tmp_path):
+    cache, names, _, _ = filled(tmp_path, 3, 4, 2, 9, 1)
+    sizes = [np.unique(owner, return_counts=True) for owner, _ in cache.blocks(names, views=6)]
+    assert [list(o) for o, _ in sizes] == [[0], [1, 2], [3], [4]]
+    assert [int(c.sum()) for _, c in sizes] == [3, 6, 9, 1]
+
+
+def test_another_key_or_another_content_is_a_miss(tmp_path):
+    _, names, _, _ = filled(tmp_path, 1)
+    assert names[0] in FeatureCache(tmp_path, KEY)
+    assert names[0] not in FeatureCache(tmp_path, KEY | {"version": 2})
+    assert content_sha256(b"\0 ") not in FeatureCache(tmp_path, KEY)
+
+
+def weights(**changed) -> Weights:
+    config = {"embed_dim": 8, "quick_gelu": True, "vision_cfg": {"layers": 1}, "text_cfg": {"width": 8}}
+    base = Weights({}, "aa", config, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0), "somewhere")
+    return replace(base, **changed)
+
+
+def test_every_field_that_shapes_a_feature_changes_the_key():
+    backbone, views = Backbone("RN50"), Views()
+    config = weights().config
+
+    def key(b=backbone, w=weights(), v=views, resize=None, engine="torch", precision="fp32"):  # noqa: B008
+        return key_hash(feature_key(b, w, v, resize, engine, precision))
+
+    others = {
+        "weights": key(w=weights(sha256="ab")),
+        "activation": key(w=weights(config=config | {"quick_gelu": False})),
+        "architecture": key(w=weights(config=config | {"vision_cfg": {"layers": 2}})),
+        "mean": key(w=weights(mean=(0.1, 0.2, 0.4))),
+        "std": key(w=weights(std=(1.0, 1.0, 1.1))),
+        "native": key(b=Backbone("RN50", positional_embedding="native")),
+        "interpolate": key(b=Backbone("RN50", positional_embedding="interpolate")),
+        "engine": key(engine="openvino"),
+        "precision": key(precision="bf16"),
+        "kinds": key(v=Views(kinds=("global", "windows"))),
+        "kinds whole": key(v=Views(kinds=("whole",))),
+        "window": key(v=Views(window=192)),
+        "stride": key(v=Views(stride=127)),
+        "cover": key(v=Views(cover=True)),
+        "small": key(v=Views(small="upscale")),
+        "squash": key(resize=Resize("squash", 448)),
+        "short side": key(resize=Resize("short_side", 448)),
+        "size": key(resize=Resize("squash", 447)),
+        "filter": key(resize=Resize("squash", 448, "bilinear")),
+    }
+    assert len({key(), *others.values()}) == len(others) + 1
+
+
+def test_a_new_version_of_the_code_changes_the_key(monkeypatch):
+    import magiqa.encode
+
+    def key():
+        return key_hash(feature_key(Backbone("RN50"), weights(), Views(), None, "torch", "fp32"))
+
+    before = key()
+    monkeypatch.setattr(magiqa.encode, "FEATURE_VERSION", magiqa.encode.FEATURE_VERSION + 1)
+    assert key() != before
+
+
+def test_where_weights_come_from_does_not_change_the_key():
+    def key(backbone, w):
+        return key_hash(feature_key(backbone, w, Views(), None, "torch", "fp32"))
+
+    assert key(Backbone("RN50", pretrained="openai"), weights()) == key(
+        Backbone("RN50", checkpoint="x.pt", label="mine"), weights(source="x.pt")
+    )
+
+
+def damage_cut(data: bytes) -> bytes:
+    return data[:-3]
+
+
+def damage_longer(data: bytes) -> bytes:
+    return data + b"\0"
+
+
+def damage_feature(data: bytes) -> bytes:
+    return data[:-2] + bytes([data[-2] ^ 1]) + data[-1:]
+
+
+def damage_name(data: bytes) -> bytes:
+    at = data.index(images(1)[0].encode()) + 5
+    return data[:at] + (b"0" if data[at : at + 1] != b"0" else b"1") + data[at + 1 :]
+
+
+def damage_names_json(data: bytes) -> bytes:
+    at = data.index(b'[\\"') + 1
+    return data[:at] + b" " + data[at + 1 :]
+
+
+def damage_header(data: bytes) -> bytes:
+    return data[:8] + b"}" + data[9:]
+
+
+def damage_length(data: bytes) -> bytes:
+    return b"\xff" * 8 + data[8:]
+
+
+def damage_all(data: bytes) -> bytes:
+    return b"not a shard"
+
+
+def damage_empty(data: bytes) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_cut,
+        damage_longer,
+        damage_feature,
+        damage_name,
+        damage_names_json,
+        damage_header,
+        damage_length,
+        damage_all,
+        damage_empty,
+    ],
+)
+def test_a_damaged_shard_is_a_one_line_error_and_its_remedy_works(tmp_path, damage):
+    _, names, _, shard = filled(tmp_path, 2, 3)
+    _, kept, values, _ = filled(tmp_path, 4, start=50)
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(CorruptShard) as error:
+        cache = FeatureCache(tmp_path, KEY)
+        assert damage in (damage_feature, damage_name)  # all else shows at the opening
+        read(cache, [n for n in cache.entries if n not in kept])
+    message = str(error.value)
+    assert message.startswith(f"{shard}: this cache shard is corrupt (") and "\n" not in message
+    assert message.endswith(
+        "run `magiqa cache prune=corrupt` to remove it, then run again: everything else stays cached"
+    )
+    assert prune(tmp_path, "corrupt")[0] == 1
+    again = FeatureCache(tmp_path, KEY)
+    assert names[0] not in again
+    np.testing.assert_array_equal(read(again, kept)[0], values[0])
+
+
+@pytest.mark.slow
+def test_a_flip_of_any_byte_is_found(tmp_path):
+    """Header included: each of its bytes shapes the names, shapes or offsets of what is read."""
+    _, _, _, shard = filled(tmp_path, 1, 2)
+    data = shard.read_bytes()
+    missed = []
+    for at in range(len(data)):
+        shard.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        try:
+            verify_shard(shard)
+        except CorruptShard:
+            continue
+        missed.append(at)
+    assert missed == []
+
+
+def test_prune_corrupt_leaves_sound_shards_and_sound_text(tmp_path):
+    filled(tmp_path, 2)
+    write_text(tmp_path, KEY, np.ones((1, 2, 4), np.float32), 100.0)
+    assert prune(tmp_path, "corrupt") == (0, 0)
+    assert images(1)[0] in FeatureCache(tmp_path, KEY) and read_text(tmp_path, KEY) is not None
+
+
+def test_leftovers_of_killed_writers_are_never_read_and_go_with_any_prune(tmp_path):
+    cache, names, _, shard = filled(tmp_path, 2)
+    write_text(tmp_path, KEY, np.ones((1, 2, 4), np.float32), 100.0)
+    leftovers = [cache.folder / f".{shard.name}.1234.tmp", tmp_path / "text" / ".x.safetensors.1234.tmp"]
+    for file in leftovers:
+        file.write_bytes(shard.read_bytes()[:50])
+    assert set(FeatureCache(tmp_path, KEY).entries) == set(names)
+    assert [len(r["leftovers"]) for r in listing(tmp_path)] == [1]
+    assert prune(tmp_path, "corrupt") == (2, 100)
+    assert not any(f.exists() for f in leftovers) and shard.exists()
+
+
+def test_no_partial_shard_is_ever_visible(tmp_path, monkeypatch):
+    cache, names, _, _ = filled(tmp_path, 2)
+    before = sorted(cache.folder.iterdir())
+
+    def full(self, data):
+        with open(self, "wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError) as error:
+        cache.write(images(1, 90), features(3), np.zeros(4))
+    assert str(error.value) == (
+        f"{cache.folder}: the cache cannot be written (No space left on device); set cache_dir=DIR or MAGIQA_CACHE "
+        "to a folder with room that you may write to"
+    )
+    assert sorted(cache.folder.iterdir()) == before
+    assert set(FeatureCache(tmp_path, KEY).entries) == set(names)
+
+
+@pytest.mark.parametrize("what", ["features", "text"])
+def test_a_cache_folder_that_cannot_be_written_says_so(tmp_path, what):
+    root = tmp_path / "file"
+    root.write_text("in the way")
+    with pytest.raises(
+        UserError, match=r"the cache cannot be written \(Not a directory\); set cache_dir=DIR or"
+    ):
+        if what == "text":
+            write_text(root, KEY, np.ones((1, 2, 4), np.float32), 1.0)
+        else:
+            FeatureCache(root, KEY).prepare()
+
+
+def test_writers_side_by_side_lose_nothing(tmp_path):
+    caches = [FeatureCache(tmp_path, KEY) for _ in range(4)]
+    values = {n: f for n, f in zip(images(40), features(*[3] * 40), strict=True)}
+    errors = []
+
+    def work(cache: FeatureCache, part: int) -> None:
+        try:
+            for n in list(values)[part::3]:  # thirds overlap nowhere, the fourth writer repeats the first
+                cache.write([n], [values[n]], np.zeros(4))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(c, i % 3)) for i, c in enumerate(caches)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    cache = FeatureCache(tmp_path, KEY)
+    for got, expected in zip(read(cache, list(values)), values.values(), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert json.loads((cache.folder / "key.json").read_text()) == KEY
+    assert not list(cache.folder.glob(".*"))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_features_that_are_no_numbers_are_not_stored(tmp_path, bad):
+    cache = FeatureCache(tmp_path, KEY)
+    values = features(2, 2)
+    values[1][1, 3] = bad
+    with pytest.raises(UserError, match=r"^cache: a feature is NaN or infinite and is not stored"):
+        cache.write(images(2), values, np.zeros(8))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_shard_removed_while_in_use_says_run_again(tmp_path):
+    cache, names, _, shard = filled(tmp_path, 2)
+    shard.unlink()
+    with pytest.raises(UserError) as error:
+        read(cache, names)
+    assert str(error.value) == f"{shard}: this cache shard was removed meanwhile; run again"
+
+
+def test_listing_counts_and_survives_damage(tmp_path):
+    cache, _, _, shard = filled(tmp_path, 2, 3)
+    (tmp_path / "features" / ".DS_Store").write_text("x")
+    row = next(iter(listing(tmp_path)))
+    assert (row["name"], row["shards"], row["images"], row["views"]) == (key_hash(KEY), 1, 2, 5)
+    assert row["key"] == KEY and row["bytes"] == shard.stat().st_size and row["unreadable"] == []
+    (cache.folder / "key.json").write_text("{")
+    shard.write_bytes(b"x")
+    row = next(iter(listing(tmp_path)))
+    assert row["key"] == {} and row["unreadable"] == [shard]
+    assert list(listing(tmp_path / "none")) == []
+
+
+def test_prune_by_name_and_all(tmp_path):
+    filled(tmp_path, 2)
+    other = FeatureCache(tmp_path, {"version": 3})
+    other.write(images(1), features(1), np.zeros(4))
+    write_text(tmp_path, KEY, np.ones((1, 2, 4), np.float32), 100.0)
+    for what, n in (("", 0), ("zz", 0)):
+        with pytest.raises(UserError) as error:
+            prune(tmp_path, what)
+        assert str(error.value) == (
+            f"cache: prune={what} names {n} keys of {tmp_path}; see `magiqa cache` for their names"
+        )
+    count, size = prune(tmp_path, other.name[:8])
+    assert count == 2 and size > 0
+    assert not other.folder.exists() and images(1)[0] in FeatureCache(tmp_path, KEY)
+    prune(tmp_path, "all")
+    assert not [f for f in tmp_path.rglob("*") if f.is_file()]
+    assert prune(tmp_path, "all") == (0, 0)
+
+
+def test_shards_are_plain_safetensors_that_others_read_too(tmp_path):
+    from safetensors.numpy import load_file
+
+    _, _, values, shard = filled(tmp_path, 2, 3)
+    tensors, metadata = read_shard(shard)
+    loaded = load_file(shard)
+    assert set(loaded) == set(tensors) == {"features", "counts", "controls"}
+    for name in loaded:
+        np.testing.assert_array_equal(tensors[name], loaded[name])
+    np.testing.assert_array_equal(loaded["features"], np.concatenate(values))
+    assert json.loads(metadata["images"]) == images(2)
+
+
+def test_a_cache_may_be_moved(tmp_path):
+    _, names, values, _ = filled(tmp_path / "a", 2)
+    shutil.move(tmp_path / "a", tmp_path / "b c")
+    np.testing.assert_array_equal(read(FeatureCache(tmp_path / "b c", KEY), names)[0], values[0])
+
+
+def test_text_comes_back_bit_for_bit_by_its_key(tmp_path):
+    text = RNG.standard_normal((3, 2, 5)).astype(np.float32)
+    assert read_text(tmp_path, KEY) is None
+    write_text(tmp_path, KEY, text, 99.99999237060547)
+    got, scale = read_text(tmp_path, KEY)
+    np.testing.assert_array_equal(got, text)
+    assert scale == 99.99999237060547
+    assert read_text(tmp_path, KEY | {"pairs": 1}) is None
+    path = text_path(tmp_path, KEY)
+    path.write_bytes(damage_feature(path.read_bytes()))
+    with pytest.raises(CorruptShard, match="prune=corrupt"):
+        read_text(tmp_path, KEY)
+    assert prune(tmp_path, "corrupt")[0] == 1
+    assert read_text(tmp_path, KEY) is None
