@@ -16,18 +16,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from magiqa import __version__
-from magiqa.agreement import (
-    bootstrap_plcc,
-    bootstrap_srcc_many,
-    bootstrap_srcc_within,
-    interval,
-    plcc,
-    resample_counts,
-    srcc_many,
-    srcc_within,
-)
+from magiqa.agreement import bootstrap_many, bootstrap_srcc_many, interval, point_many, resample_counts
 from magiqa.cues import BoxCox, similarity, standardise
 from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
@@ -442,17 +434,14 @@ class _SubsetSrcc:
 
     def __init__(self, labels: np.ndarray, subsets: np.ndarray) -> None:
         self.labels, self.subsets = labels, subsets
-        self.member = np.ascontiguousarray(subsets.T, np.float64)
-        self.centred = np.zeros_like(self.member)
+        self.member = subsets.astype(np.int32)
+        self.centred = np.zeros(subsets.shape)
         n = subsets.sum(axis=1).astype(float)
         self.norm = np.empty(len(subsets))
-        from scipy.stats import rankdata
-
         for h, subset in enumerate(subsets.astype(bool)):
             ranks = rankdata(labels[subset])
-            ranks -= ranks.mean()
-            self.centred[subset, h] = ranks
-            self.norm[h] = np.sqrt((ranks @ ranks) * (n[h] ** 3 - n[h]) / 12)
+            self.centred[h, subset] = ranks - ranks.mean()
+            self.norm[h] = np.sqrt(np.square(self.centred[h]).sum() * (n[h] ** 3 - n[h]) / 12)
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """(N,) -> (H,)."""
@@ -460,9 +449,9 @@ class _SubsetSrcc:
         if (np.diff(scores[order]) == 0).any():
             return bootstrap_srcc_many(scores[None], self.labels, self.subsets)[0]
         # the centred label ranks sum to 0 in a subset, so the scores' ranks need no centring
-        ranks = np.cumsum(self.member[order], axis=0)
+        ranks = np.cumsum(np.take(self.member, order, axis=1), axis=1, dtype=np.int32).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.einsum("nh,nh->h", ranks, self.centred[order]) / self.norm
+            return np.einsum("hn,hn->h", ranks, np.take(self.centred, order, axis=1)) / self.norm
 
 
 # --- statistics -----------------------------------------------------------------------------------------------------
@@ -541,30 +530,31 @@ def statistics(
     inside = counts
     if groups is not None and clusters is None:
         inside = resample_counts(len(y), groups=groups, resamples=resamples, seed=seed)
+    chosen: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"srcc": (counts, None), "plcc": (counts, None)}
+    if groups is not None:
+        chosen["srcc_within"] = (inside, groups)
+    point = {s: point_many(s, matrix, y, g) for s, (_, g) in chosen.items()}
     with ThreadPoolExecutor(threads()) as executor:
-        srcc = np.concatenate(list(executor.map(lambda x: bootstrap_srcc_many(x[None], y, counts), matrix)))
-        plccs = list(executor.map(lambda x: interval(bootstrap_plcc(x, y, counts)), matrix))
-        within = (
-            np.array(list(executor.map(lambda x: bootstrap_srcc_within(x, y, groups, inside), matrix)))
-            if groups is not None
-            else None
-        )
-    point = srcc_many(matrix, y)
-    inner = np.array([srcc_within(x, y, groups) for x in matrix]) if groups is not None else None
+        bands = {
+            s: np.concatenate(
+                list(executor.map(lambda x, s=s, c=c, g=g: bootstrap_many(s, x[None], y, c, g), matrix))
+            )
+            for s, (c, g) in chosen.items()
+        }
     rows = []
-    for v, x in enumerate(matrix):
-        row: dict[str, Any] = {"n": len(y), "srcc": point[v]}
-        row["srcc_low"], row["srcc_high"] = interval(srcc[v])
-        if inner is not None and within is not None:
-            row["srcc_within"] = inner[v]
-            row["srcc_within_low"], row["srcc_within_high"] = interval(within[v])
-        row["plcc"], (row["plcc_low"], row["plcc_high"]) = plcc(x, y), plccs[v]
-        row |= {"diff": point[v] - point[reference]}
-        row["diff_low"], row["diff_high"] = interval(srcc[v] - srcc[reference])
-        row["p"] = float("nan") if v == reference else _two_sided(srcc[v] - srcc[reference])
-        if inner is not None and within is not None:
-            row["diff_within"] = inner[v] - inner[reference]
-            row["diff_within_low"], row["diff_within_high"] = interval(within[v] - within[reference])
+    for v in range(len(matrix)):
+        row: dict[str, Any] = {"n": len(y)}
+        for s in ("srcc", "srcc_within", "plcc"):
+            if s in chosen:
+                row[s] = point[s][v]
+                row[f"{s}_low"], row[f"{s}_high"] = interval(bands[s][v])
+        for s, name in (("srcc", "diff"), ("srcc_within", "diff_within")):
+            if s in chosen:
+                differences = bands[s][v] - bands[s][reference]
+                row[name] = point[s][v] - point[s][reference]
+                row[f"{name}_low"], row[f"{name}_high"] = interval(differences)
+                if s == "srcc":
+                    row["p"] = float("nan") if v == reference else _two_sided(differences)
         rows.append(row)
     table = pd.DataFrame(rows)
     tested = table["p"].notna()

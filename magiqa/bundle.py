@@ -189,7 +189,7 @@ def _write(
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
         with open(temporary, "wb") as file:
             file.write(head("0" * 64))
             for name in sorted(tensors):
@@ -252,6 +252,7 @@ class _File(FeatureCache):
     def __init__(self, path: Path, key: dict[str, Any]) -> None:
         self.key, self.name, self.folder = key, key_hash(key), path.parent
         self.entries = {}
+        self._verified = set()
         self._index(path)
 
 
