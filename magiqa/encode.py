@@ -130,7 +130,7 @@ class _Batches:
             image.cut += 1
             if view.shape != self.buffer.shape[1:]:
                 try:
-                    image.features[owner[1]] = self._encode(view[None])[0]
+                    image.features[owner[1]] = self._encode(np.ascontiguousarray(view[None]))[0]
                 except (
                     RuntimeError
                 ) as error:  # smaller than the tower's stride, or than its positional embedding
