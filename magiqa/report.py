@@ -8,6 +8,7 @@ import base64
 import html
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -349,7 +350,7 @@ def _legend(names: Sequence[str]) -> str:
 def _gallery(run: Run, store: "_Images") -> str:
     """The images of largest disagreement in each direction, for each score."""
     parts = []
-    for score in CUES:
+    for score in reversed(CUES):
         gap = disagreement(run.scores[score], run.scores[run.label])
         order = np.argsort(gap, kind="stable")
         most = max(1, min(store.gallery, len(order) // 2))
@@ -387,35 +388,51 @@ def _gallery_item(run: Run, i: int, score: str, gap: float, store: "_Images") ->
 
 
 def _sheet(sheet: Sheet, out: Path) -> tuple[Table, str, list[Path]]:
-    """An ablation (or another result): its figure, table and record."""
+    """An ablation (or another result): its figures, table and record."""
     about = sheet.record.get("ablation")
-    reference = about.get("reference") if isinstance(about, dict) else None
-    title = ("Ablation" if sheet.ablation else "Results") + f" {sheet.name}"
+    about = about if sheet.ablation and isinstance(about, dict) else {}
+    title = f"{'Ablation' if sheet.ablation else 'Results'} {sheet.name}"
     caption = figures.caption(sheet.record)
     name = f"ablation_{sheet.name}" if sheet.ablation else sheet.name
+    reference = about.get("reference")
     table = frame_table(
-        name,
-        f"{title}: {caption}" if caption else title,
-        sheet.table,
-        reference=None if reference is None else str(reference),
+        name, f"{title}: {caption}", sheet.table, reference=None if reference is None else str(reference)
     )
-    files: list[Path] = []
-    plots = ""
-    if sheet.ablation and {"variant", "srcc"} <= set(sheet.table):
-        files = figures.ablation_figure(out / "figures" / name, sheet.table, sheet.record)
-        plots = _plot(files[0], f"{title}: SRCC by variant; the same numbers are in the table below")
-    elif not sheet.ablation:
-        stored = sorted([*sheet.folder.glob("*.png"), *sheet.folder.glob("figures/*.png")])
-        plots = "".join(
-            _plot(file, file.stem) for file in stored if slug(file.stem) in sheet.name or len(stored) == 1
+    split = about.get("split_half") or {}
+    if split.get("optimism") is not None:
+        table.notes.append(
+            f"Picked on these images, {about.get('best')} gains {about.get('best_gain') or 0:+.4f}. A variant picked "
+            f"on one half of them gains {split['optimism']:.4f} less on the other ({split.get('splits')} splits)."
         )
+    own = sorted(sheet.folder.glob("figures/ablation_*.png" if sheet.ablation else "figures/*.png"))
+    if sheet.ablation and not own and {"variant", "srcc"} <= set(sheet.table):
+        files = figures.ablation_figure(out / "figures" / name, sheet.table, sheet.record)
+    else:
+        files = _copied(
+            [f for f in own if sheet.ablation or f.stem == sheet.name.split("-")[-1]], out / "figures" / name
+        )
+    plots = "".join(
+        _plot(f, f"{title}: {f.stem}; the table holds its numbers") for f in files if f.suffix == ".png"
+    )
+    rows = len(table.rows)
     body = (
         _table(table)
-        if len(table.rows) <= MOST_SHOWN_ROWS
-        else f'<p class="note">{len(table.rows):,} rows: see the CSV.</p>'
+        if rows <= MOST_SHOWN_ROWS
+        else f'<p class="note">{rows:,} rows: see {_e(name)}.csv.</p>'
     )
     head = f'<h3>{_e(title)}</h3><p class="soft">{_e(caption)}</p>'
     return table, f'<article class="card">{head}{plots}{body}{_record(sheet.record)}</article>', files
+
+
+def _copied(pictures: Sequence[Path], folder: Path) -> list[Path]:
+    """Copies of PNGs, and of the PDFs beside them."""
+    files = []
+    for picture in pictures:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (picture, picture.with_suffix(".pdf")):
+            if file.is_file():
+                files.append(Path(shutil.copyfile(file, folder / file.name)))
+    return files
 
 
 class _Images:

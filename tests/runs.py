@@ -50,10 +50,12 @@ def write_run(
     config["dataset"] = {"root": str(images) if images else ""}
     names = [NASTY, *(f"image-{i:04d}.png" for i in range(1, n))]
     mos = np.round(np.random.default_rng(n).uniform(1, 5, n), 3)
+    mos[0] = 4.9
     rng = np.random.default_rng(seed)
     scores = pd.DataFrame({"image": names, "mos": mos})
     scores["q_sim"] = 0.4 + 0.1 * mos + noise * rng.normal(0, 0.1, n)
     scores["q_mag"] = 1.0 + 0.05 * mos + noise * rng.normal(0, 0.2, n)
+    scores.loc[0, "q_sim"] = 0.4  # the image of the nasty name is in every gallery
     scores["q"] = 0.6 * scores["q_sim"] + 0.4 * scores["q_mag"]
     scores["w_sim"] = 0.6
     if groups:
