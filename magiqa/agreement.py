@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.special import expit
-from scipy.stats import kendalltau, rankdata
+from scipy.stats import kendalltau, norm, rankdata
+from scipy.stats import t as student
 
 from magiqa.errors import UserError
 
@@ -402,13 +403,29 @@ def bootstrap_srcc_many(scores: Any, labels: Any, counts: np.ndarray, groups: An
     return bootstrap_many("srcc" if groups is None else WITHIN, scores, labels, counts, groups)
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of resampled values (R,); NaN if they are defined in under 95 % of the resamples."""
+def interval(values: np.ndarray, level: float = 0.95, clusters: int | None = None) -> tuple[float, float]:
+    """Percentile interval of resampled values (R,); NaN if they are defined in under 95 % of the resamples.
+
+    Args:
+        clusters: how many clusters were resampled, if clusters were. Few of them make the percentile interval too
+            short (it covered 90 % with 8 clusters where it should 95 %): it is widened to the percentiles that a t
+            interval of the mean would need, which covered 96 %. Without clusters the plain one holds.
+
+    Source: Hesterberg, The American Statistician 69(4), 2015, section 5.2 (the expanded percentile interval).
+    """
     defined = values[np.isfinite(values)]
-    if len(defined) < max(1.0, MIN_DEFINED * len(values)):
+    if len(defined) < max(1.0, MIN_DEFINED * len(values)) or (clusters is not None and clusters < 2):
         return NAN, NAN
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    tail = (1.0 - level) / 2.0
+    if clusters is not None:
+        tail = float(norm.sf(student.isf(tail, clusters - 1) * np.sqrt(clusters / (clusters - 1))))
+    low, high = np.quantile(defined, [tail, 1.0 - tail])
     return float(low), float(high)
+
+
+def count_clusters(clusters: Any) -> int | None:
+    """How many different clusters there are; None without any, for `interval`."""
+    return None if clusters is None else len(np.unique(np.asarray(clusters)))
 
 
 # --- the logistic fit ------------------------------------------------------------------------------------------
@@ -741,17 +758,17 @@ def agreement(
     n = len(x)
     if ci_fit and fit == "official":
         raise UserError("ci_fit=true needs fit=best: the official fit often falls back on its start values")
-    curve = fit_logistic(x, y, fit)
+    curve, units = fit_logistic(x, y, fit), count_clusters(clusters)
     values = {name: f(x, y) if n >= 3 else NAN for name, f in _POINT.items()} | _fitted(curve, x, y)
     sizes = dict.fromkeys(values, n)
     intervals = dict.fromkeys(values, (NAN, NAN))
     counts = resample_counts(n, clusters, None, resamples, seed) if n >= 3 else np.zeros((0, n), np.uint8)
     for name in RAW:
         if np.isfinite(values[name]):
-            intervals[name] = interval(bootstrap_many(name, x[None], y, counts)[0], level)
+            intervals[name] = interval(bootstrap_many(name, x[None], y, counts)[0], level, units)
     if ci_fit and curve.params is not None:
         for name, draws in _bootstrap_fitted(curve, x, y, counts).items():
-            intervals[name] = interval(draws, level)
+            intervals[name] = interval(draws, level, units)
     if groups is not None:
         used = defined_groups(x, y, groups)
         sizes[WITHIN] = sum(len(g) for _, g in used)
@@ -760,7 +777,7 @@ def agreement(
         if used:
             if clusters is None:
                 counts = resample_counts(n, None, groups, resamples, seed)
-            intervals[WITHIN] = interval(bootstrap_many(WITHIN, x[None], y, counts, groups)[0], level)
+            intervals[WITHIN] = interval(bootstrap_many(WITHIN, x[None], y, counts, groups)[0], level, units)
     return Agreement({k: Estimate(values[k], *intervals[k], sizes[k]) for k in values}, curve)
 
 
