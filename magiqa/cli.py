@@ -121,11 +121,16 @@ def _configs(config_dir: str | None) -> Iterator[str]:
 def compose(overrides: Sequence[str], searchpath: str) -> tuple[Any, dict[str, str]]:
     """Compose a config: a DictConfig and the option chosen in each group."""
     import hydra
+    from hydra.errors import ConfigCompositionException
     from omegaconf import OmegaConf, open_dict
 
     rest, literal = split_literal(overrides)
     bundled = _bundled(rest, literal.get("bundle"))
-    cfg = hydra.compose("config", overrides=[*bundled[0], *rest, searchpath], return_hydra_config=True)
+    composed = [*bundled[0], *rest, searchpath]
+    try:
+        cfg = hydra.compose("config", overrides=composed, return_hydra_config=True)
+    except ConfigCompositionException as error:
+        raise UserError(one_line(error) + _suggest(composed, error)) from error
     choices = {g: str(cfg.hydra.runtime.choices[g]) for g in GROUPS}
     with open_dict(cfg):
         del cfg["hydra"]
@@ -141,8 +146,11 @@ def compose(overrides: Sequence[str], searchpath: str) -> tuple[Any, dict[str, s
         keys = [str(k) for k in node.keys()] if OmegaConf.is_dict(node) else []  # noqa: SIM118 (`in` hides ???)
         if leaf not in keys:
             raise UserError(f"{key}: no such key in the config; {parent or 'it'} has {', '.join(keys)}")
-        # a dollar before a brace would be read as an interpolation
-        node[leaf] = value.replace("${", "\\${") if value is not None else None
+        if value is not None and "${" in value:
+            raise UserError(
+                f"{key}={value}: holds ${{, which configs read as a reference; rename the folder or link to it"
+            )
+        node[leaf] = value
     return cfg, choices
 
 
@@ -167,6 +175,30 @@ def _bundled(rest: Sequence[str], bundle: str | None) -> tuple[list[str], dict[s
     options = [f"{g}={c}" for g, c in choices.items() if (conf_dir() / g / f"{c}.yaml").is_file()]
     nodes = {k: OmegaConf.create(v) if isinstance(v, dict) else v for k, v in held.items()}
     return options, nodes, choices
+
+
+def _suggest(overrides: Sequence[str], error: Exception) -> str:
+    """For an override of a key that does not exist: the nearest key that does."""
+    import difflib
+
+    import hydra
+    from omegaconf import OmegaConf
+
+    named = re.search(r"Could not override '([\w.]+)'", str(error))
+    if named is None:
+        return ""
+    groups = [o for o in overrides if o.split("=")[0] in GROUPS]
+    keys: list[str] = []
+    pending = [("", hydra.compose("config", overrides=groups))]
+    while pending:
+        prefix, node = pending.pop()
+        for key in node.keys():  # noqa: SIM118 (`in` hides ???)
+            keys.append(f"{prefix}{key}")
+            child = None if OmegaConf.is_missing(node, key) else node._get_node(key)
+            if OmegaConf.is_dict(child) and not child._is_none():
+                pending.append((f"{prefix}{key}.", child))
+    near = difflib.get_close_matches(named[1], keys, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def make_job(overrides: Sequence[str], searchpath: str) -> "Job":

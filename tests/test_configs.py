@@ -32,19 +32,29 @@ def test_every_group_has_options():
 
 
 def test_an_unset_root_names_the_key(tmp_path):
-    with pytest.raises(UserError, match=r"^dataset.root is not set: add dataset.root=VALUE \(the folder of the data"):
+    with pytest.raises(
+        UserError, match=r"^dataset.root is not set: add dataset.root=VALUE \(the folder of the data"
+    ):
         job("dataset=koniq", f"cache_dir={tmp_path}")
 
 
 def test_paths_are_literal(tmp_path):
-    odd = "~/a b=c,[d]/${x}/{e}'f"
+    odd = "~/a b=c,[d]/{e}'f#g"
     made = job("dataset=koniq", f"dataset.root={odd}", f"out={odd}", f"cache_dir={tmp_path}")
     assert made.dataset.root == odd
     assert made.out == odd
 
 
+def test_a_path_that_reads_as_a_reference_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"^out=a\$\{x\}: holds \$\{, which configs read as a reference"):
+        job("out=a${x}", f"cache_dir={tmp_path}")
+
+
 def test_a_misspelt_path_key_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"^prompts.root: no such key in the config; prompts has _target_, name, pairs"):
+    with pytest.raises(
+        UserError,
+        match=r"^prompts.root: no such key in the config; prompts has _target_, name, source, pairs",
+    ):
         job("prompts.root=/tmp", f"cache_dir={tmp_path}")
 
 
@@ -85,7 +95,7 @@ def test_a_missing_config_dir(tmp_path):
     ("override", "message"),
     [
         ("fusion.alpha=abc", "fusion.alpha=abc must be a finite number"),
-        ("magnitude.lam=.nan", "magnitude.lam=nan must be a finite number"),
+        ("magnitude.lam=nan", "magnitude.lam=nan must be a finite number"),
         ("views.stride=0", "views.window=224 and views.stride=0 must both be at least 1"),
         ("views.small=crop", "views.small=crop is not known: use error or upscale"),
         ("pooling=max", "pooling=max is not known: use mean, median, worst_tenth"),
@@ -106,7 +116,7 @@ def test_config_objects_check_themselves(override, message, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["evaluate", "fusion.alhpa=2"], "Key 'alhpa' is not in struct"),
+        (["evaluate", "fusion.alhpa=2"], "Could not override 'fusion.alhpa'"),
         (["evaluate", "dataset=nosuch"], "Could not find 'dataset/nosuch' Available options in 'dataset'"),
         (["evaluate", "fusion.alpha"], "missing EQUAL"),
         (["evalaute"], "no such command; use evaluate"),

@@ -1,0 +1,287 @@
+"""The command line end to end: what is written where, the second run, sweeps, and every bad input's one line."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from magiqa import cli
+from magiqa.fusion import Adaptive
+
+REPOSITORY = Path(__file__).parent.parent
+DEMO = ["backbone.untrained=0", "engine=torch", "batch_size=4", "resamples=100", "workers=1"]
+
+
+def make_set(root: Path, n: int = 6) -> Path:
+    """A folder of n images that get noisier, with ratings, two groups."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True)
+    rows = ["image,mos,kind"]
+    for i in range(n):
+        noise = rng.normal(0, 4 + 8 * i, (230, 240 + i, 3))
+        pixels = np.clip(np.linspace(40, 200, 240 + i)[None, :, None] + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / f"image {i}.png")
+        rows.append(f"image {i}.png,{n - i},{'ab'[i % 2]}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a command in an empty folder: code, output, error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAGIQA_CACHE", str(tmp_path / "cache"))
+
+    def call(*argv: str) -> tuple[int, str, str]:
+        code = cli.main([str(a) for a in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def folder_args(root: Path) -> list[str]:
+    return ["dataset=folder", f"dataset.root={root}", *DEMO]
+
+
+def test_evaluate_writes_what_it_says_and_nothing_else(run, tmp_path):
+    root = make_set(tmp_path / "my, set = [1]")
+    before = sorted(root.iterdir())
+    args = [*folder_args(root), "dataset.group_column=kind", f"out={tmp_path / 'out dir'}", "views_file=true"]
+    code, out, _ = run("evaluate", *args)
+    assert code == 0
+    assert "n=6" in out
+    assert "untrained, seed 0" in out
+    assert "srcc_within" in out
+    folder = tmp_path / "out dir"
+    files = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
+    assert {"scores.csv", "agreement.csv", "groups.csv", "record.json", "views.csv"} <= files
+    assert {f for f in files if f.endswith(".png")}
+    assert {Path(f).with_suffix("") for f in files if f.endswith(".png")} == {
+        Path(f).with_suffix("") for f in files if f.endswith(".pdf")
+    }
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "my, set = [1]", "out dir"]
+    assert sorted(root.iterdir()) == before
+
+    scores = pd.read_csv(folder / "scores.csv")
+    assert scores["image"].tolist() == [f"image {i}.png" for i in range(6)]
+    assert scores["mos"].tolist() == [6, 5, 4, 3, 2, 1]
+    assert scores["bytes"].tolist() == [(root / name).stat().st_size for name in scores["image"]]
+    assert scores["width"].tolist() == [240 + i for i in range(6)]
+    table = pd.read_csv(folder / "agreement.csv")
+    assert list(table.columns) == ["score", "statistic", "value", "ci_low", "ci_high", "n"]
+    assert set(table["score"]) == {"q_sim", "q_mag", "q", "laplacian", "bytes"}
+    assert (table["n"] == 6).all()
+    # noise raises the Laplacian and lowers the rating: the sign stays
+    at = table.set_index(["score", "statistic"])["value"]
+    assert at["laplacian", "srcc"] == pytest.approx(-1)
+
+    views = pd.read_csv(folder / "views.csv")
+    assert len(views) == 6 * 2 * 5  # one window and the global view, five prompt pairs
+    one = views.drop_duplicates(["image", "view"])
+    q, _ = Adaptive()(one["q_sim"], one["q_mag"])
+    np.testing.assert_allclose(one["q"], q, atol=1e-12)
+    np.testing.assert_allclose(one.groupby("image", sort=False)["q"].mean(), scores["q"], atol=1e-12)
+    np.testing.assert_allclose(
+        views.groupby(["image", "view"])["similarity"].mean().to_numpy(), one["q_sim"], atol=1e-12
+    )
+
+    record = json.loads((folder / "record.json").read_text())
+    assert record["dataset"]["n"] == 6
+    assert record["backbone"]["label"] == "untrained, seed 0"
+    assert record["views"]["count"] == 12
+    assert len(record["backbone"]["weights_sha256"]) == 64
+    assert record["fits"]["q"]["status"] == "ok"
+
+
+def test_a_second_run_encodes_nothing_and_gives_the_same_bytes(run, tmp_path):
+    root = make_set(tmp_path / "set")
+    for out in ("one", "two"):
+        assert run("evaluate", *folder_args(root), f"out={out}", "figures=false")[0] == 0
+    for name in ("scores.csv", "agreement.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    encoded = [
+        json.loads((tmp_path / d / "record.json").read_text())["cache"]["views_encoded"]
+        for d in ("one", "two")
+    ]
+    assert encoded == [12, 0]
+
+
+def test_encode_fills_the_cache_and_nothing_else(run, tmp_path):
+    root = make_set(tmp_path / "set")
+    code, out, _ = run("encode", *folder_args(root))
+    assert code == 0
+    assert "6 images, 12 views, 12 of them new" in out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "set"]
+    assert "12 views, 0 of them new" in run("encode", *folder_args(root))[1]
+    code, out, _ = run("cache")
+    assert code == 0
+    assert "6 images" in out
+    assert "12 views" in out
+    assert run("cache", "verify")[0] == 0
+    code, out, _ = run("cache", "prune=all")
+    assert code == 0
+    assert not list((tmp_path / "cache" / "features").glob("*/*.safetensors"))
+
+
+def test_a_sweep_writes_a_folder_a_job_and_one_table_when_some_jobs_fail_too(run, tmp_path):
+    root = make_set(tmp_path / "set")
+    args = [*folder_args(root), "figures=false", "fusion.alpha=0,1,abc", f"out={tmp_path / 'sweep'}", "-m"]
+    code, out, err = run("evaluate", *args)
+    assert code == 2
+    assert "fusion.alpha=abc must be a finite number" in err
+    table = pd.read_csv(tmp_path / "sweep" / "agreement.csv")
+    assert table["run"].nunique() == 2
+    markdown = (tmp_path / "sweep" / "table.md").read_text()
+    assert "1 failed" in markdown
+    assert "fusion.alpha=abc" in markdown
+    assert "untrained, seed 0" in markdown
+    assert len([p for p in (tmp_path / "sweep").iterdir() if p.is_dir()]) == 2
+    assert markdown in out + "\n"
+
+
+def test_skip_lists_what_it_leaves_out_and_raise_keeps_what_was_encoded(run, tmp_path):
+    root = make_set(tmp_path / "set", 7)
+    (root / "image 5.png").write_bytes((root / "image 5.png").read_bytes()[:500])
+    code, _, err = run("evaluate", *folder_args(root), "out=o")
+    assert code == 2
+    assert "image 5.png: cannot be decoded" in err
+    assert "5 images" in run("cache")[1]
+    (root / "image 6.png").unlink()
+    code, out, _ = run("evaluate", *folder_args(root), "out=o", "on_error=skip", "figures=false")
+    assert code == 0
+    assert "n=5 of 7" in out
+    record = json.loads((tmp_path / "o" / "record.json").read_text())
+    assert {s["image"] for s in record["dataset"]["skipped"]} == {"image 5.png", "image 6.png"}
+    assert (record["dataset"]["n"], record["dataset"]["n_annotated"]) == (5, 7)
+    assert any("2 of 7 images left out" in w for w in record["warnings"])
+
+
+def spoil(what: str, root: Path) -> list[str]:
+    """Spoil a good set in one way; the extra overrides."""
+    labels = root / "labels.csv"
+    text = labels.read_text()
+    if what == "missing root":
+        shutil.rmtree(root)
+    elif what == "missing annotation":
+        labels.unlink()
+    elif what == "empty annotation":
+        labels.write_text("")
+    elif what == "wrong columns":
+        labels.write_text(text.replace("image,mos", "file,score"))
+    elif what == "missing image":
+        (root / "image 2.png").unlink()
+    elif what == "zero bytes":
+        (root / "image 2.png").write_bytes(b"")
+    elif what == "text named .jpg":
+        (root / "image 2.jpg").write_text("not an image")
+        labels.write_text(text.replace("image 2.png", "image 2.jpg"))
+    elif what == "NaN as MOS":
+        labels.write_text(text.replace("image 2.png,4", "image 2.png,nan"))
+    elif what == "text as MOS":
+        labels.write_text(text.replace("image 2.png,4", "image 2.png,good"))
+    elif what == "equal MOS":
+        labels.write_text("image,mos\n" + "".join(f"image {i}.png,3\n" for i in range(6)))
+    elif what == "too few":
+        labels.write_text("image,mos\nimage 0.png,1\nimage 1.png,2\n")
+    elif what == "small image":
+        Image.new("RGB", (300, 100)).save(root / "image 2.png")
+    elif what == "missing checkpoint":
+        return ["backbone=rn50", "backbone.untrained=null", "backbone.checkpoint=nowhere.pt"]
+    elif what == "unwritable out":
+        (root.parent / "file").write_text("")
+        return ["out=file"]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("missing root", "dataset.root="),
+        ("missing annotation", "annotation file labels.csv is missing; put it there"),
+        ("empty annotation", "the annotation file is empty; fetch it again"),
+        ("wrong columns", "no column image, mos (found file, score, kind)"),
+        ("missing image", "1 of 6 annotated images are missing under"),
+        ("zero bytes", "image 2.png: the file is empty; fetch it again, or use on_error=skip"),
+        ("text named .jpg", "image 2.jpg: not an image that Pillow reads; replace it, or use on_error=skip"),
+        ("NaN as MOS", "column mos holds"),
+        ("text as MOS", "column mos holds 'good' in row 3"),
+        ("equal MOS", "nothing can be ranked"),
+        ("too few", "2 images are too few, agreement needs at least 3"),
+        ("small image", "300x100 has a side under the window size 224; use views.small=upscale"),
+        ("missing checkpoint", "backbone.checkpoint=nowhere.pt: no such file"),
+        ("unwritable out", "out=file: cannot be written"),
+    ],
+)
+def test_bad_input_takes_one_line_with_the_remedy(run, tmp_path, what, message):
+    root = make_set(tmp_path / "set")
+    extra = spoil(what, root)
+    code, out, err = run("evaluate", *folder_args(root), *extra)
+    assert code == 2
+    assert message in err
+    assert (
+        err.rstrip("\n").count("\n") == err.count("\r") == 0 or "encode" in err
+    )  # the progress bar's line apart
+    assert "Traceback" not in out + err
+
+
+def test_a_corrupt_shard_names_the_remedy_which_works(run, tmp_path):
+    root = make_set(tmp_path / "set")
+    assert run("encode", *folder_args(root))[0] == 0
+    shard = next((tmp_path / "cache" / "features").glob("*/*.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[-9] ^= 1
+    shard.write_bytes(bytes(data))
+    code, _, err = run("evaluate", *folder_args(root), "out=o")
+    assert code == 2
+    assert "is corrupt" in err
+    assert "`magiqa cache prune=corrupt`" in err
+    assert run("cache", "prune=corrupt")[0] == 0
+    assert run("evaluate", *folder_args(root), "out=o", "figures=false")[0] == 0
+
+
+def test_a_misspelt_key_suggests_the_right_one(run):
+    assert "did you mean fusion.alpha?" in run("evaluate", "fusion.alhpa=2")[2]
+
+
+def test_a_traceback_only_on_request(run, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(Exception, match="alhpa"):
+        run("evaluate", "fusion.alhpa=2")
+
+
+@pytest.mark.slow
+def test_a_wheel_in_another_folder_evaluates(tmp_path):
+    pytest.importorskip("hatchling", reason="hatchling builds the wheel")
+    target = tmp_path / "site"
+    build = [
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-build-isolation",
+        "--quiet",
+        "--target",
+        str(target),
+        str(REPOSITORY),
+    ]
+    subprocess.run([sys.executable, "-m", *build], check=True)
+    root = make_set(tmp_path / "set")
+    environment = os.environ | {"PYTHONPATH": str(target), "MAGIQA_CACHE": str(tmp_path / "cache")}
+    code = "import magiqa, sys; from magiqa.cli import main; print(magiqa.__file__); sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "evaluate", *folder_args(root), "out=o"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(target))
+    assert (tmp_path / "o" / "agreement.csv").is_file()
