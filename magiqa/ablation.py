@@ -42,8 +42,8 @@ class Ablation:
         name: for folders and titles.
         axes: key -> values; their product makes the variants. A key is a config group (``magnitude``: names of
             options), one of its fields (``magnitude.lam``), or ``pooling``, ``precision``, ``engine``. Values are a
-            list, ``{start, stop, step}`` (both ends included), or for ``prompts.pairs`` the word ``each``: the
-            set as configured, and each of its pairs alone.
+            list, ``{start, stop, step}`` (both ends included), or for ``prompts.pairs`` the word ``each``: each pair
+            of the configured set alone.
         variants: a list of mappings of the same keys, beside or instead of ``axes``; ``name`` names a variant.
         reference: the overrides of the variant that all others are compared with; the run as configured by default.
         score: ``q``, ``q_sim`` or ``q_mag``.
@@ -88,7 +88,7 @@ def _values(name: str, key: str, values: Any, pairs: Sequence[Any]) -> list[Any]
     """The values of an axis."""
     where = f"ablation {name}: axes.{key}"
     if values == "each" and key == "prompts.pairs":
-        return [list(pairs), *([pair] for pair in pairs)] if len(pairs) > 1 else [list(pairs)]
+        return [[pair] for pair in pairs]
     if isinstance(values, Mapping):
         if set(values) != {"start", "stop", "step"}:
             raise UserError(f"{where} needs start, stop and step, not {', '.join(map(str, values))}")
@@ -485,11 +485,18 @@ def optimism(on_halves: np.ndarray, reference: int) -> dict[str, float]:
     chosen, held_out = [], []
     for h in range(gain.shape[1]):
         if usable[h] and usable[h ^ 1]:
-            best = int(np.nanargmax(gain[:, h]))
+            best = _argmax(gain[:, h], reference)
             chosen.append(gain[best, h])
             held_out.append(gain[best, h ^ 1])
     a, b = float(np.mean(chosen)), float(np.nanmean(held_out))
     return {"gain_chosen": a, "gain_held_out": b, "optimism": a - b}
+
+
+def _argmax(values: np.ndarray, reference: int) -> int:
+    """The position of the largest value; the reference where it is as large, or nothing is defined."""
+    if not np.isfinite(values).any() or values[reference] >= np.nanmax(values):
+        return reference
+    return int(np.nanargmax(values))
 
 
 def _resampling(labels: Labels, table: pd.DataFrame) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -645,7 +652,7 @@ def ablate(
     table = pd.concat([pd.DataFrame(columns), found], axis=1)
     table["optimism"] = chosen["optimism"]
     numeric = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
-    best = int(table["srcc"].argmax()) if table["srcc"].notna().any() else reference
+    best = _argmax(table["srcc"].to_numpy(), reference)
     record = {
         "magiqa": __version__,
         "command": "ablate",
@@ -683,7 +690,7 @@ def _current(job: Job, key: str) -> Any:
     """The value that a key has in a job."""
     group, _, leaf = key.partition(".")
     if leaf:
-        return getattr(getattr(job, group), leaf)
+        return getattr(getattr(job, group), leaf, "")
     return job.choices.get(group, "") if group in GROUPS else getattr(job, group)
 
 
@@ -712,7 +719,7 @@ def _large(
         grid = grid_srcc(features, jobs, y, np.concatenate([everything, parts]))
     found = pd.DataFrame({"n": len(y), "srcc": grid[:, 0]})
     with clock.stage("statistics"):
-        best = int(np.nanargmax(grid[:, 0]))
+        best = _argmax(grid[:, 0], reference)
         rows = [reference, best] if best != reference else [reference]
         matrix = scores(features, [jobs[i] for i in rows], ablation.score)
         some = statistics(

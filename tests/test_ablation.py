@@ -1,0 +1,332 @@
+"""Ablations say what single runs say, a variant at a time, and what picking the best costs."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from scipy.stats import spearmanr
+
+from magiqa import ablation as ab
+from magiqa import cli
+from magiqa.cues import BoxCox, Plain
+from magiqa.errors import UserError
+from magiqa.fusion import Adaptive, Fixed, Product
+from magiqa.runner import Clock, evaluate, prepare, score
+
+CONF = cli.conf_dir()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def features(folder):
+    return prepare(tiny.job(folder), Clock(), progress=False)
+
+
+def ablate(folder, name, out, *more):
+    args = tiny.overrides(folder, f"ablation={name}", f"out={out}", *more)
+    with cli._configs(None) as searchpath:
+        return ab.ablate(cli.make_job(args, searchpath), cli._composer(args, searchpath), progress=False)
+
+
+@pytest.mark.parametrize("option", sorted(f.stem for f in (CONF / "ablation").glob("*.yaml")))
+def test_every_ablation_expands(option, folder):
+    args = tiny.overrides(folder, f"ablation={option}")
+    with cli._configs(None) as searchpath:
+        # a backbone's name belongs to this folder's tiny one
+        if option == "backbones":
+            args = [a for a in args if not a.startswith("backbone")]
+        variants, reference = ab.expand(cli.make_job(args, searchpath), cli._composer(args, searchpath))
+    assert len(variants) == {"lambda": 101, "grid": 101 * 21 * 21}.get(
+        option, len(variants)
+    ) > 2 or option in ("precision",)
+    assert variants[reference].overrides == dict(variants[0].job.ablation.reference)
+    if option != "grid":
+        # no two variants are the same run, but for the reference "as configured"
+        runs = [repr(replace(v.job, ablation=None, config={}, choices={})) for v in variants]
+        assert len(set(runs)) == len(runs)
+
+
+def test_a_lambda_grid_equals_single_runs(folder, tmp_path):
+    table, record = ablate(folder, "lambda", tmp_path)
+    assert table["magnitude.lam"].tolist() == [round(-1 + 0.02 * k, 10) for k in range(101)]
+    assert pd.read_csv(tmp_path / "ablation.csv")["srcc"].tolist() == table["srcc"].tolist()
+    for lam in (-0.84, 0.0, 0.5, 0.94):
+        single, _ = evaluate(
+            tiny.job(folder, f"magnitude.lam={lam}", f"out={tmp_path}/{lam}"), progress=False
+        )
+        one = single[single["score"] == "q"].set_index("statistic")
+        row = table[table["magnitude.lam"] == lam].iloc[0]
+        for statistic in ("srcc", "srcc_within", "plcc"):
+            for mine, theirs in (("", "value"), ("_low", "ci_low"), ("_high", "ci_high")):
+                assert row[statistic + mine] == pytest.approx(one.loc[statistic, theirs], abs=1e-12)
+    assert record["ablation"]["reference"] == "lam=0.5"
+    assert table.loc[75, "diff"] == 0
+    assert np.isnan(table.loc[75, "p"])
+    assert (table["p_holm"].dropna() >= table["p"].dropna()).all()
+    assert (table["optimism"] == record["ablation"]["split_half"]["optimism"]).all()
+
+
+def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
+    base = tiny.job(folder)
+    jobs = [
+        replace(base, magnitude=m, fusion=f, pooling=p)
+        for m, f, p in product(
+            (
+                BoxCox(0.3),
+                BoxCox(0.5),
+                BoxCox(-0.7, standardise=False),
+                BoxCox(0.0, standardise=False),
+                Plain("l2"),
+            ),
+            (Adaptive(alpha=2.0), Fixed(0.3), Product()),
+            ("mean", "median", "worst_tenth"),
+        )
+    ]
+    for wanted in ab.SCORES:
+        matrix = ab.scores(features, jobs, wanted)
+        for job, row in zip(jobs, matrix, strict=True):
+            single, _ = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)
+            np.testing.assert_allclose(row, single[wanted], rtol=1e-12)
+
+
+@pytest.mark.parametrize("kinds", [["windows"], ["global"], ["global", "windows"]])
+def test_a_view_mask_equals_an_encode_of_those_views(folder, features, kinds, tmp_path):
+    base = tiny.job(folder)
+    part = replace(base, views=replace(base.views, kinds=tuple(kinds)))
+    assert len(ab.sources([part, base])) == 1
+    own = prepare(part, Clock(), progress=False)
+    single, _ = score(own, part.prompts, part.magnitude, part.fusion)
+    np.testing.assert_allclose(ab.scores(features, [part])[0], single["q"], rtol=1e-6)
+
+
+def test_what_needs_features_of_its_own(folder):
+    base = tiny.job(folder)
+    others = [
+        replace(base, views=replace(base.views, stride=16)),
+        replace(base, views=replace(base.views, kinds=("whole",))),
+        replace(base, backbone=replace(base.backbone, untrained=1)),
+        replace(base, precision="bf16"),
+        replace(base, pooling="median"),
+        replace(base, magnitude=BoxCox(0.1)),
+    ]
+    assert [(users) for _, users in ab.sources([base, *others])] == [[0, 5, 6], [1], [3], [4], [2]]
+
+
+@pytest.mark.parametrize(
+    "lams", [list(np.round(np.arange(-50, 51) * 0.02, 10)), [0.5, -2.0, 0.0, 1e-9, 0.31, 3.0]]
+)
+def test_box_cox_of_many_lambdas_equals_one_at_a_time(lams):
+    logs = np.log1p(np.random.default_rng(0).exponential(3, (70, 33)))
+    logs[0] = 0
+    direct = np.stack(
+        [logs.mean(1) if lam == 0 else np.expm1(lam * logs).mean(1) / lam for lam in lams], axis=1
+    )
+    np.testing.assert_allclose(ab.box_cox_means(logs, lams), direct, rtol=1e-12, atol=0)
+
+
+def test_a_large_grid_equals_single_scores(folder, features):
+    base = tiny.job(folder)
+    jobs = [
+        replace(base, magnitude=BoxCox(lam), fusion=fusion)
+        for lam in (-0.5, 0.5)
+        for fusion in (*(Adaptive(b, 0.6, a) for b in (-400.0, 1.0) for a in (0.0, 1.0, 900.0)), Fixed(0.2))
+    ]
+    y = features.table["mos"].to_numpy()
+    subsets = np.concatenate([np.ones((1, tiny.N), np.int16), ab.halves(tiny.N, None, splits=2)])
+    grid = ab.grid_srcc(features, jobs, y, subsets)
+    for job, row in zip(jobs, grid, strict=True):
+        q = score(features, job.prompts, job.magnitude, job.fusion)[0]["q"].to_numpy()
+        expected = [spearmanr(q[s], y[s])[0] for s in subsets.astype(bool)]
+        np.testing.assert_allclose(row, expected, atol=1e-12)
+
+
+def test_srcc_on_subsets_with_ties_equals_scipy():
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 5, 40).astype(float), rng.integers(0, 5, 40).astype(float)
+    subsets = np.concatenate([np.ones((1, 40), np.int16), ab.halves(40, None, splits=3)])
+    for scores in (x, rng.permutation(40).astype(float)):
+        expected = [spearmanr(scores[s], y[s])[0] for s in subsets.astype(bool)]
+        np.testing.assert_allclose(ab._SubsetSrcc(y, subsets)(scores), expected, atol=1e-12)
+
+
+def test_the_grid_command(folder, tmp_path):
+    table, record = ablate(folder, "grid", tmp_path, "figures=true")
+    assert len(table) == 44541
+    at = table[table["variant"] == record["ablation"]["reference"]].iloc[0]
+    assert (at["magnitude.lam"], at["fusion.base_sim"], at["fusion.alpha"]) == (0.5, 1.0, 1.0)
+    single, _ = evaluate(tiny.job(folder, f"out={tmp_path}/single"), progress=False)
+    one = single.set_index(["score", "statistic"]).loc[("q", "srcc")]
+    assert at["srcc"] == pytest.approx(one["value"], abs=1e-12)
+    assert at["srcc_low"] == pytest.approx(one["ci_low"], abs=1e-12)
+    best = table[table["variant"] == record["ablation"]["best"]].iloc[0]
+    assert best["srcc"] == table["srcc"].max()
+    assert best["diff_low"] <= best["diff"] <= best["diff_high"]
+    assert table["srcc_low"].notna().sum() <= 2
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 3
+    assert "44541 variants; ablation.csv holds all" in ab.render(table, record)
+
+
+def test_options_of_groups_vary(folder, tmp_path):
+    table, record = ablate(folder, "magnitude", tmp_path)
+    assert table["magnitude"].tolist() == ["boxcox", "boxcox_raw", "l1", "l2", "max", "std", "mean"]
+    single, _ = evaluate(tiny.job(folder, "magnitude=l2", f"out={tmp_path}/l2"), progress=False)
+    value = single.set_index(["score", "statistic"]).loc[("q_mag", "srcc"), "value"]
+    assert table.set_index("magnitude").loc["l2", "srcc"] == pytest.approx(value, abs=1e-12)
+    assert record["backbone"]["label"] == "untrained, seed 0"
+    assert "untrained, seed 0" in ab.render(table, record)
+
+
+def test_optimism_of_noise_is_what_was_gained():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=200)
+    matrix = np.stack([rng.normal(size=200) for _ in range(60)])
+    split = ab.bootstrap_srcc_many(matrix, y, ab.halves(200, None, splits=40))
+    found = ab.optimism(split, int(np.abs(ab.point_many("srcc", matrix, y)).argmin()))
+    # all gain over the reference on the half where the best was picked is luck: none of it is left on the other
+    assert found["gain_chosen"] > 0.15
+    assert abs(found["gain_held_out"]) < 0.05
+    assert found["optimism"] == pytest.approx(found["gain_chosen"] - found["gain_held_out"])
+
+
+def test_optimism_of_a_true_winner_is_small():
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=400)
+    matrix = np.stack([y + rng.normal(size=400) * s for s in (3.0, 3.0, 0.2)])
+    found = ab.optimism(ab.bootstrap_srcc_many(matrix, y, ab.halves(400, None)), 0)
+    assert found["gain_held_out"] > 0.5
+    assert abs(found["optimism"]) < 0.02
+
+
+def test_halves_keep_clusters_together():
+    clusters = np.repeat(np.arange(30), 4)
+    parts = ab.halves(120, clusters, splits=5)
+    assert (parts[0::2] + parts[1::2] == 1).all()
+    assert all(len(set(zip(clusters, row, strict=True))) == 30 for row in parts)
+    assert len({tuple(r) for r in parts}) == 10
+
+
+def test_paired_differences_find_a_difference_that_intervals_hide():
+    rng = np.random.default_rng(5)
+    y = rng.normal(size=300)
+    noise = rng.normal(size=300)
+    a, b = y + noise, y + 0.85 * noise + 0.1 * rng.normal(size=300)
+    table = ab.statistics(np.stack([a, b]), y, 0, resamples=500)
+    assert table.loc[1, "srcc_low"] < table.loc[0, "srcc_high"]  # the intervals overlap
+    assert table.loc[1, "diff_low"] > 0
+    assert table.loc[1, "p"] < 0.05
+
+
+def test_leave_one_data_set_out():
+    def one(name, gains):
+        table = pd.DataFrame({"variant": ["a", "b", "c"], "diff": gains, "srcc": [0.5 + g for g in gains]})
+        record = {
+            "dataset": {"name": name, "variant": "", "n": 9},
+            "backbone": {"label": None, "kind": "given"},
+            "ablation": {"reference": "a"},
+        }
+        return table, record
+
+    found = ab.transfer(
+        [one("x", [0, 0.1, 0.0]), one("y", [0, 0.0, 0.2]), one("z", [0, -0.1, 0.1])]
+    ).set_index("dataset")
+    assert found["chosen_on_others"].to_dict() == {"x": "c", "y": "c", "z": "c"}
+    assert found.loc["x", "optimism"] == pytest.approx(0.1)
+    assert found.loc["y", "optimism"] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"axes": {}}, r"^ablation a: neither axes nor variants are given; nothing varies$"),
+        (
+            {"axes": {"magnitude.lam": []}},
+            r"^ablation a: axes.magnitude.lam must be a list of values or \{start",
+        ),
+        (
+            {"axes": {"magnitude.lam": {"start": 0, "stop": 1}}},
+            r"axes.magnitude.lam needs start, stop and step, not",
+        ),
+        (
+            {"axes": {"magnitude.lam": {"start": 0, "stop": 1, "step": 0}}},
+            r"step must be above 0 and stop not below",
+        ),
+        (
+            {"axes": {"dataset.size": [1]}},
+            r"^ablation a: dataset.size cannot vary here; use backbone, .*-m dataset",
+        ),
+        ({"axes": {"seed": [1]}}, r"^ablation a: seed cannot vary here"),
+        (
+            {"axes": {"pooling": ["mean"]}, "score": "w"},
+            r"^ablation.score=w is not known: use q, q_sim, q_mag$",
+        ),
+        (
+            {"axes": {"pooling": ["mean"]}, "intervals": "no"},
+            r"^ablation.intervals=no must be true or false$",
+        ),
+    ],
+)
+def test_ablations_check_themselves(made, message):
+    with pytest.raises(UserError, match=message):
+        ab.Ablation("a", **made)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (
+            {"magnitude.lambda": [1]},
+            r"^ablation a, variant lambda=1: magnitude.lambda: BoxCox has no such field, only lam",
+        ),
+        (
+            {"pooling": ["max"]},
+            r"^ablation a, variant pooling=max: pooling=max is not known: use mean, median",
+        ),
+        (
+            {"magnitude": ["l2"]},
+            r"^ablation a, variant magnitude=l2: magnitude=l2: options need the configs$",
+        ),
+        (
+            {"magnitude.lam": [0.1, 0.1]},
+            r"^ablation a: two variants are named lam=0.1; give one a name: of its own$",
+        ),
+    ],
+)
+def test_variants_that_cannot_be(folder, axes, message):
+    job = replace(tiny.job(folder), ablation=ab.Ablation("a", axes))
+    with pytest.raises(UserError, match=message):
+        ab.expand(job)
+
+
+def test_no_ablation_chosen(folder):
+    with pytest.raises(
+        UserError, match=r"^ablation is not set: add ablation=NAME, one of the options that --help lists$"
+    ):
+        ab.expand(tiny.job(folder))
+
+
+def test_a_large_grid_refuses_what_it_cannot_do(folder, tmp_path):
+    job = replace(
+        tiny.job(folder, f"out={tmp_path}"),
+        ablation=ab.Ablation("a", {"pooling": ["mean", "median"]}, intervals=False),
+    )
+    with pytest.raises(
+        UserError, match=r"^ablation a: with intervals=false only magnitude and fusion can vary"
+    ):
+        ab.ablate(job, progress=False)
+
+
+def test_the_command_prints_and_writes(folder, tmp_path, capsys):
+    assert cli.main(["ablate", *tiny.overrides(folder, "ablation=pooling", f"out={tmp_path}/a")]) == 0
+    printed = capsys.readouterr().out
+    assert "3 variants of q" in printed
+    assert "untrained, seed 0" in printed
+    assert (tmp_path / "a" / "ablation.csv").is_file()
+    assert cli.main(["ablate", *tiny.overrides(folder, f"out={tmp_path}/b")]) == 2
+    assert capsys.readouterr().err.startswith("magiqa: ablation is not set")

@@ -1,0 +1,64 @@
+"""A CLIP of a few thousand weights and a folder of small images: whole runs in a second, without any download."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from magiqa.cli import _configs, make_job
+
+CONFIG = {
+    "model_cfg": {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+    },
+    "preprocess_cfg": {},
+}
+N = 24
+
+
+def make(folder: Path) -> Path:
+    """Write ``clip/`` and ``set/`` (24 images of 128x96 or 96x96, three groups) into a folder."""
+    (folder / "clip").mkdir(parents=True)
+    (folder / "clip" / "open_clip_config.json").write_text(json.dumps(CONFIG))
+    images = folder / "set"
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    rows = ["image,mos,gen,sd"]
+    for i in range(N):
+        noise = rng.integers(0, 256, (96, 128 if i % 4 else 96, 3))
+        pixels = (noise * i / N + 128 * (1 - i / N)).astype(np.uint8)
+        Image.fromarray(pixels).save(images / f"{i:02d}.png")
+        rows.append(f"{i:02d}.png,{i / 5 + rng.normal():.4f},g{i % 3},0.5")
+    (images / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def overrides(folder: Path, *more: str) -> list[str]:
+    """Overrides of a run on that folder."""
+    return [
+        "dataset=folder",
+        f"dataset.root={folder / 'set'}",
+        "dataset.group_column=gen",
+        "dataset.mos_std_column=sd",
+        "backbone=open_clip",
+        f"backbone.name='local-dir:{folder / 'clip'}'",
+        "backbone.untrained=0",
+        "views.window=64",
+        "views.stride=32",
+        f"cache_dir={folder / 'cache'}",
+        "engine=torch",
+        "batch_size=4",
+        "workers=1",
+        "resamples=200",
+        "figures=false",
+        *more,
+    ]
+
+
+def job(folder: Path, *more: str):
+    """The job of these overrides."""
+    with _configs(None) as searchpath:
+        return make_job(overrides(folder, *more), searchpath)
