@@ -1,0 +1,486 @@
+"""Agreement against SciPy, the fit against SciPy's best of twenty starts, intervals against simulated truth."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.optimize import curve_fit
+
+from magiqa.agreement import (
+    FITTED,
+    agreement,
+    bootstrap_many,
+    bootstrap_srcc_many,
+    by_group,
+    defined_groups,
+    fit_logistic,
+    interval,
+    krcc,
+    leave_one_group_out,
+    logistic,
+    plcc,
+    point_many,
+    resample_counts,
+    srcc,
+    srcc_many,
+    srcc_within,
+)
+from magiqa.errors import UserError
+
+SCIPY = {"srcc": stats.spearmanr, "krcc": stats.kendalltau, "plcc": stats.pearsonr}
+OWN = {"srcc": srcc, "krcc": krcc, "plcc": plcc}
+
+
+def sample(kind: str, n: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    y = 0.7 * x + rng.normal(size=n)
+    if kind == "ties":
+        return x.round(0), y.round(0)
+    if kind == "half ties":
+        return x, (2 * y).round(0)
+    if kind == "offset":
+        return 1e6 + x, 1e-6 * y
+    return x, y
+
+
+@pytest.mark.parametrize("kind", ["plain", "ties", "half ties", "offset"])
+@pytest.mark.parametrize("name", OWN)
+class TestCorrelations:
+    def test_equal_scipys(self, name, kind):
+        x, y = sample(kind)
+        assert OWN[name](x, y) == pytest.approx(SCIPY[name](x, y).statistic, abs=1e-9)
+
+    def test_keep_the_sign(self, name, kind):
+        x, y = sample(kind)
+        assert OWN[name](x, y) > 0.2
+        assert OWN[name](-x, y) == pytest.approx(-OWN[name](x, y), abs=1e-12)
+
+    def test_of_every_resample_equal_scipys_on_the_drawn_images(self, name, kind):
+        x, y = sample(kind, n=41)
+        counts = resample_counts(41, resamples=30, seed=3)
+        matrix = np.stack([x, np.exp(x.mean() - x), x.round(1)])
+        drawn = [np.repeat(np.arange(41), c) for c in counts]
+        expected = [[SCIPY[name](row[d], y[d]).statistic for d in drawn] for row in matrix]
+        np.testing.assert_allclose(bootstrap_many(name, matrix, y, counts), expected, atol=1e-9)
+
+    def test_resamples_in_many_blocks_are_the_same(self, name, kind, monkeypatch):
+        x, y = sample(kind)
+        counts = resample_counts(len(x), resamples=50, seed=3)
+        whole = bootstrap_many(name, x[None], y, counts)
+        monkeypatch.setattr("magiqa.agreement._BLOCK", 1)
+        np.testing.assert_allclose(bootstrap_many(name, x[None], y, counts), whole, atol=1e-12)
+        np.testing.assert_array_equal(resample_counts(len(x), resamples=50, seed=3).sum(axis=1), len(x))
+
+
+@pytest.mark.parametrize("name", ["srcc", "krcc"])
+def test_rank_correlations_ignore_monotone_transforms(name):
+    x, y = sample("ties")
+    counts = resample_counts(len(x), resamples=20)
+    assert OWN[name](np.exp(3 * x), y**3) == pytest.approx(OWN[name](x, y), abs=1e-12)
+    np.testing.assert_allclose(
+        bootstrap_many(name, np.exp(3 * x)[None], y**3, counts),
+        bootstrap_many(name, x[None], y, counts),
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_nothing_that_varies_is_undefined_not_zero(name):
+    y = np.arange(10.0)
+    assert math.isnan(OWN[name](np.full(10, 0.1), y))
+    assert math.isnan(OWN[name](y, np.full(10, 1e9 + 0.1)))
+    counts = np.array([[10] + [0] * 9, [1] * 10], np.uint16)
+    draws = bootstrap_many(name, y[None], y, counts)[0]
+    assert math.isnan(draws[0])
+    assert draws[1] == pytest.approx(1.0)
+
+
+def test_plcc_of_extreme_numbers():
+    x, y = sample("plain")
+    assert plcc(x * 1e200, y * 1e-200) == pytest.approx(plcc(x, y), abs=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_refused(bad):
+    with pytest.raises(
+        UserError, match=r"^scores: 1 of 3 values are NaN or infinite \(first: row 1\); correct"
+    ):
+        agreement([1.0, bad, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(UserError, match=r"^labels: 1 of 3"):
+        srcc([1.0, 3.0, 2.0], [1.0, bad, 3.0])
+
+
+def test_unequal_lengths_are_refused():
+    with pytest.raises(UserError, match="one length"):
+        srcc([1, 2, 3], [1, 2])
+
+
+def test_unknown_statistic_names_the_known_ones():
+    with pytest.raises(UserError, match="statistic=tau is not known: use srcc, krcc, plcc or srcc_within"):
+        point_many("tau", np.ones((1, 3)), np.arange(3.0))
+
+
+class TestGroups:
+    def test_within_is_the_plain_mean_over_defined_groups(self):
+        x, y = sample("plain", n=60)
+        groups = np.repeat(["a", "b", "c", "d"], [30, 20, 8, 2])
+        x[50:58] = 1.0  # constant: undefined
+        expected = np.mean([stats.spearmanr(x[s], y[s]).statistic for s in (slice(0, 30), slice(30, 50))])
+        assert srcc_within(x, y, groups) == pytest.approx(expected)
+        assert [name for name, _ in defined_groups(x, y, groups)] == ["a", "b"]
+        result = agreement(x, y, groups=groups, resamples=100)["srcc_within"]
+        assert (result.value, result.n) == (pytest.approx(expected), 50)
+        assert result.ci_low < result.value < result.ci_high
+
+    def test_a_difference_between_groups_is_not_agreement_within(self):
+        rng = np.random.default_rng(0)
+        shift = np.repeat([0.0, 10.0], 200)
+        x, y = rng.normal(size=400) + shift, rng.normal(size=400) + shift
+        result = agreement(x, y, groups=shift, resamples=300)
+        assert result["srcc"].ci_low > 0.7
+        assert abs(result["srcc_within"].value) < 0.15
+
+    def test_resamples_within_are_scipys(self):
+        x, y = sample("ties", n=60)
+        groups = np.tile(["a", "b", "c"], 20)
+        counts = resample_counts(60, groups=groups, resamples=20, seed=1)
+        values = bootstrap_srcc_many(x[None], y, counts, groups)[0]
+        for c, value in zip(counts, values, strict=True):
+            drawn = [np.repeat(np.flatnonzero(groups == g), c[groups == g]) for g in "abc"]
+            assert value == pytest.approx(np.mean([stats.spearmanr(x[d], y[d]).statistic for d in drawn]))
+
+    def test_by_group_is_agreement_on_its_rows(self):
+        x, y = sample("plain", n=50)
+        groups = np.repeat(["b", "a", "small"], [28, 20, 2])
+        rows = list(by_group(x, y, groups, resamples=100))
+        assert list(dict.fromkeys(r["group"] for r in rows)) == ["a", "b", "small"]
+        direct = agreement(x[28:48], y[28:48], resamples=100).rows()
+        assert [r for r in rows if r["group"] == "a"] == [{"group": "a", **r} for r in direct]
+        assert all(math.isnan(r["value"]) and r["n"] == 2 for r in rows if r["group"] == "small")
+
+    def test_leaving_a_group_out(self):
+        x, y = sample("plain", n=90)
+        groups = np.repeat(["a", "b", "c"], 30)
+        y[:30] = -5 * x[:30]
+        without = {g: srcc(x[groups != g], y[groups != g]) for g in "abc"}
+        low, high, (lowest, highest) = leave_one_group_out(x, y, groups)
+        assert (low, high) == (min(without.values()), max(without.values()))
+        assert highest == "a" and without[lowest] == low
+
+    def test_groups_of_another_length_are_refused(self):
+        with pytest.raises(UserError, match=r"groups \(2,\) must hold one name for each of the 3 images"):
+            agreement([1, 2, 3], [1, 2, 3], groups=["a", "b"])
+
+
+class TestResamples:
+    def test_draw_as_many_images_as_there_are(self):
+        counts = resample_counts(500, resamples=400, seed=1)
+        assert counts.shape == (400, 500)
+        assert (counts.sum(axis=1) == 500).all()
+        # a multinomial's moments: mean 1, variance 1 - 1/n
+        assert counts.mean(axis=0).std() == pytest.approx(1 / 20, rel=0.15)
+        assert counts.var() == pytest.approx(1.0, abs=0.02)
+
+    def test_are_repeatable_and_differ_by_seed(self):
+        np.testing.assert_array_equal(resample_counts(50, seed=4), resample_counts(50, seed=4))
+        assert (resample_counts(50, seed=4) != resample_counts(50, seed=5)).any()
+
+    def test_draw_whole_clusters(self):
+        clusters = np.array(["x", "y", "x", "z", "y", "x"])
+        counts = resample_counts(6, clusters, resamples=200)
+        for name in "xyz":
+            inside = counts[:, clusters == name]
+            assert (inside == inside[:, :1]).all()
+        assert (counts[:, [0, 1, 3]].sum(axis=1) == 3).all()
+
+    def test_draw_within_groups(self):
+        groups = np.repeat(["a", "b"], [7, 33])
+        counts = resample_counts(40, groups=groups, resamples=50)
+        assert (counts[:, :7].sum(axis=1) == 7).all() and (counts[:, 7:].sum(axis=1) == 33).all()
+
+
+def test_many_scores_at_once_equal_one_by_one():
+    x, y = sample("half ties")
+    groups = np.tile(["a", "b"], 60)
+    matrix = np.stack([x, x.round(0), -x, np.zeros(120)])
+    np.testing.assert_allclose(srcc_many(matrix, y), [srcc(row, y) for row in matrix], atol=1e-12)
+    np.testing.assert_allclose(
+        srcc_many(matrix, y, groups), [srcc_within(row, y, groups) for row in matrix], atol=1e-12
+    )
+
+
+class TestAgreement:
+    def test_rows_are_tidy_and_complete(self):
+        x, y = sample("plain")
+        rows = agreement(x, y, groups=np.tile(["a", "b"], 60), resamples=200).rows()
+        assert [r["statistic"] for r in rows] == ["srcc", "krcc", "plcc", *FITTED, "srcc_within"]
+        assert all(r["n"] == 120 for r in rows)
+        raw = {r["statistic"]: r for r in rows}
+        for name in ("srcc", "krcc", "plcc", "srcc_within"):
+            assert raw[name]["ci_low"] < raw[name]["value"] < raw[name]["ci_high"]
+        assert all(math.isnan(raw[name]["ci_low"]) for name in FITTED)
+
+    def test_negated_scores_negate_all_but_the_fit(self):
+        x, y = sample("plain")
+        up, down = agreement(x, y, resamples=300), agreement(-x, y, resamples=300)
+        for name in ("srcc", "krcc", "plcc"):
+            assert down[name].value == pytest.approx(-up[name].value, abs=1e-12)
+            assert down[name].ci_low == pytest.approx(-up[name].ci_high, abs=1e-9)
+        assert down["srcc_logistic"].value == pytest.approx(up["srcc_logistic"].value, abs=0.02)
+        assert down["srcc_logistic"].value > 0.3
+
+    def test_fitted_intervals_on_request(self):
+        x, y = sample("plain", n=60)
+        result = agreement(x, y, ci_fit=True, resamples=100)
+        for name in FITTED:
+            estimate = result[name]
+            assert estimate.ci_low <= estimate.value * 1.1 and estimate.ci_high >= estimate.value * 0.9
+            assert 0.05 < estimate.ci_high - estimate.ci_low < 0.6
+
+    def test_fitted_intervals_of_the_official_fit_are_refused(self):
+        with pytest.raises(UserError, match="ci_fit=true needs fit=best"):
+            agreement([1, 2, 3], [1, 2, 3], fit="official", ci_fit=True)
+
+    def test_clusters_widen_the_interval_of_images_that_repeat_each_other(self):
+        x, y = sample("plain", n=50)
+        x10, y10, clusters = np.repeat(x, 10), np.repeat(y, 10), np.repeat(np.arange(50), 10)
+        alone, blind = agreement(x, y)["srcc"], agreement(x10, y10)["srcc"]
+        honest = agreement(x10, y10, clusters=clusters)["srcc"]
+        width = {k: v.ci_high - v.ci_low for k, v in (("one", alone), ("blind", blind), ("honest", honest))}
+        assert width["blind"] < 0.5 * width["one"]
+        assert width["honest"] == pytest.approx(width["one"], rel=0.15)
+
+    def test_one_cluster_has_no_interval(self):
+        x, y = sample("plain", n=20)
+        assert math.isnan(agreement(x, y, clusters=["a"] * 20, resamples=100)["srcc"].ci_low)
+
+    @pytest.mark.parametrize("n", [0, 1, 2])
+    def test_below_three_images_nothing_is_defined(self, n):
+        result = agreement(np.arange(n), np.arange(n))
+        assert all(math.isnan(r["value"]) and r["n"] == n for r in result.rows())
+        assert result.fit.status == "too_few"
+
+    def test_perfect_agreement_has_a_point_as_interval(self):
+        y = np.arange(30.0)
+        srcc_ = agreement(y, y, resamples=100)["srcc"]
+        assert (srcc_.value, srcc_.ci_low, srcc_.ci_high) == (
+            pytest.approx(1),
+            pytest.approx(1),
+            pytest.approx(1),
+        )
+
+
+def test_interval_is_undefined_where_too_many_resamples_are():
+    values = np.r_[np.full(6, np.nan), np.linspace(0, 1, 94)]
+    assert math.isnan(interval(values)[0])
+    assert interval(values[2:]) == pytest.approx(np.quantile(values[6:], [0.025, 0.975]))
+
+
+# --- the logistic fit ---
+
+
+def shapes(n: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    x, e = rng.normal(size=n), rng.normal(size=n)
+    return {
+        "sigmoid": (x, 3 / (1 + np.exp(-2 * x)) + 0.3 * e),
+        "inverted": (x, -x + 0.5 * e),
+        "saturating": (x, 3 / (1 + np.exp(-12 * (x - 0.5))) + 0.1 * e),
+        "step": (x, 3.0 * (x > 0.3) + 0.1 * e),
+        "ceiling": (1 / (1 + np.exp(-5 * x)), np.minimum(x, 0.2) + 0.05 * e),
+        "exponential": (x, np.exp(x) + 0.1 * e),
+        "cubic": (x, x**3 + 0.5 * e),
+        "parabola": (x, x**2 + 0.1 * e),
+        "pure noise": (x, e),
+        "bytes": (np.exp(2 * x) * 1e5, x + 0.5 * e),
+        "narrow probabilities": (0.5 + 0.01 * x, 50 + 10 * x + 5 * e),
+        "ties": (x.round(0), x + 0.5 * e),
+        "two values": ((x > 0).astype(float), x + e),
+        "straight line": (x, 2 * x + 1),
+        "exact": (x, logistic(x, (2, 3, 0.2, 0.5, 1))),
+    }
+
+
+def best_of_random_starts(x: np.ndarray, y: np.ndarray, starts: int = 20) -> float:
+    rng = np.random.default_rng(0)
+    best = np.inf
+    for _ in range(starts):
+        start = (
+            2 * np.ptp(y) * rng.normal(),
+            rng.choice([-1, 1]) * 10 ** rng.uniform(-1, 2) / x.std(),
+            rng.choice(x),
+            rng.normal() * y.std() / x.std(),
+            y.mean() + rng.normal() * y.std(),
+        )
+        try:
+            with np.errstate(all="ignore"):
+                found = curve_fit(lambda x, *b: logistic(x, b), x, y, p0=start, maxfev=2000)[0]
+        except RuntimeError:
+            continue
+        best = min(best, float(np.sum((logistic(x, found) - y) ** 2)))
+    return best
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Covariance of the parameters")
+@pytest.mark.parametrize("n", [15, 250])
+@pytest.mark.parametrize("shape", shapes(6, 0))
+def test_fit_is_no_worse_than_scipys_best_of_twenty_random_starts(shape, n):
+    x, y = shapes(n, seed=n)[shape]
+    fit = fit_logistic(x, y)
+    assert fit.status == "ok"
+    ours = float(np.sum((logistic(x, fit.params) - y) ** 2))
+    assert fit.rmse == pytest.approx(math.sqrt(ours / n), abs=1e-12)
+    assert ours <= best_of_random_starts(x, y) + 1e-9 * float(np.sum((y - y.mean()) ** 2))
+
+
+@pytest.mark.parametrize("shape", shapes(6, 0))
+def test_fit_is_least_squares_in_its_linear_part(shape):
+    x, y = shapes(200, 7)[shape]
+    fit = fit_logistic(x, y)
+    b2, b3 = fit.params[1:3]
+    design = np.stack([logistic(x, (1, b2, b3, 0, 0)), x / np.abs(x).max(), np.ones(200)], axis=1)
+    rest = y - fit.predict(x)
+    assert np.abs(design.T @ rest).max() < 1e-5 * np.linalg.norm(y)
+
+
+@pytest.mark.parametrize("factor, shift", [(1e-6, 0.0), (1e6, -3e6), (-40.0, 7.0)])
+def test_fit_follows_a_change_of_unit(factor, shift):
+    x, y = shapes(150, 3)["sigmoid"]
+    assert fit_logistic(factor * x + shift, y).rmse == pytest.approx(fit_logistic(x, y).rmse, rel=1e-7)
+    assert fit_logistic(x, 100 * y - 5).rmse == pytest.approx(100 * fit_logistic(x, y).rmse, rel=1e-7)
+
+
+def test_fit_recovers_the_curve_it_was_given():
+    x = np.random.default_rng(0).normal(size=300)
+    truth = (2.0, 3.0, 0.2, 0.5, 1.0)
+    assert fit_logistic(x, logistic(x, truth)).params == pytest.approx(truth, rel=1e-3)
+
+
+def test_fit_does_not_overflow():
+    with np.errstate(all="raise", under="ignore"):
+        x = np.r_[np.linspace(0, 1, 30), 1e8]
+        assert fit_logistic(x, np.linspace(1, 5, 31)).status == "ok"
+        assert logistic(np.array([-1e300, 1e300]), (1.0, 1e5, 0.0, 0.0, 0.0)) == pytest.approx([-0.5, 0.5])
+
+
+@pytest.mark.parametrize("method", ["best", "official"])
+def test_fit_says_why_there_is_none(method):
+    few, flat = (
+        fit_logistic([1, 2, 3, 4, 5], [1, 2, 3, 4, 6], method),
+        fit_logistic([1] * 9, range(9), method),
+    )
+    assert (few.status, few.params) == ("too_few", None)
+    assert (flat.status, flat.params) == ("failed: all scores are equal", None)
+    assert fit_logistic(range(9), [2] * 9, method).status == "failed: all labels are equal"
+    assert math.isnan(flat.rmse) and np.isnan(flat.predict([1.0, 2.0])).all()
+    result = agreement([1] * 9, range(9), fit=method, resamples=100)
+    assert all(math.isnan(result[name].value) for name in FITTED)
+
+
+def test_unknown_fit_is_refused():
+    with pytest.raises(UserError, match="fit=fancy is not known: use best or official"):
+        fit_logistic(range(9), range(9), "fancy")
+
+
+def official_procedure(y_label: np.ndarray, y_output: np.ndarray) -> tuple[bool, np.ndarray]:
+    """What the official evaluation does, written down from its description: converged, parameters."""
+
+    def curve(x, b1, b2, b3, b4, b5):
+        return b1 * (0.5 - 1 / (1 + np.exp(b2 * (x - b3)))) + b4 * x + b5
+
+    start = [np.max(y_label), np.min(y_label), np.mean(y_output), 0.1, 0.1]
+    with np.errstate(all="ignore"):
+        try:
+            return True, curve_fit(curve, y_output, y_label, p0=start, maxfev=10000)[0]
+        except RuntimeError:
+            return False, np.array(start)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Covariance of the parameters")
+def test_official_fit_is_the_official_procedure_failure_included():
+    seen = set()
+    for seed in range(4):
+        for x, y in shapes(60, seed).values():
+            for labels in (y, y - y.min(), 1 + 9 * (y - y.min()) / np.ptp(y)):  # lowest 0: b2 starts at 0
+                converged, params = official_procedure(labels, x)
+                fit = fit_logistic(x, labels, "official")
+                assert fit.status == ("ok" if converged else "start_values")
+                assert fit.params == tuple(params)
+                seen.add(fit.status)
+        if seen == {"ok", "start_values"}:
+            return
+    raise AssertionError(f"only {seen} occurred")
+
+
+def test_official_failure_gives_the_start_values_statistics_and_says_so():
+    for seed in range(40):
+        x, y = shapes(60, seed)["bytes"]
+        fit = fit_logistic(x, y - y.min(), "official")
+        if fit.status == "start_values":
+            break
+    start = (np.ptp(y), 0.0, x.mean(), 0.1, 0.1)
+    assert fit.params == pytest.approx(start)
+    result = agreement(x, y - y.min(), fit="official", resamples=100)
+    assert result.fit.status == "start_values"
+    assert result["plcc_logistic"].value == pytest.approx(plcc(0.1 * x, y))
+
+
+# --- intervals hold what they promise ---
+
+
+def binomial_range(p: float, trials: int) -> tuple[float, float]:
+    """Where a share of trials lies but once in a thousand."""
+    return tuple(stats.binom.ppf([0.0005, 0.9995], trials, p) / trials)
+
+
+@pytest.mark.slow
+def test_interval_coverage_of_independent_images():
+    rng, rho, n, trials = np.random.default_rng(0), 0.75, 100, 400
+    truth = {
+        "srcc": 6 / math.pi * math.asin(rho / 2),  # of a bivariate normal
+        "krcc": 2 / math.pi * math.asin(rho),
+        "plcc": rho,
+    }
+    held = dict.fromkeys(truth, 0)
+    for trial in range(trials):
+        x = rng.normal(size=n)
+        y = rho * x + math.sqrt(1 - rho**2) * rng.normal(size=n)
+        counts = resample_counts(n, resamples=400, seed=trial)
+        for name, value in truth.items():
+            low, high = interval(bootstrap_many(name, x[None], y, counts)[0])
+            held[name] += low <= value <= high
+    low, high = binomial_range(0.95, trials)
+    for name, times in held.items():
+        assert low - 0.01 <= times / trials <= high + 0.01, name
+
+
+def clustered(clusters: int, each: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Quality and bias of a cluster shared by its images."""
+    quality, bias = (rng.normal(size=clusters).repeat(each) for _ in range(2))
+    true = rng.normal(size=clusters * each) + 0.7 * quality
+    scores = true + 0.7 * bias + 0.5 * rng.normal(size=len(true))
+    return scores, true + 0.3 * rng.normal(size=len(true))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clusters", [8, 30])
+def test_interval_coverage_of_few_clusters(clusters):
+    rng, trials, each = np.random.default_rng(1), 400, 10
+    truth = np.mean([srcc(*clustered(2000, each, rng)) for _ in range(10)])
+    held = plain = 0
+    for trial in range(trials):
+        x, y = clustered(clusters, each, rng)
+        counts = resample_counts(len(x), np.repeat(np.arange(clusters), each), resamples=400, seed=trial)
+        draws = bootstrap_srcc_many(x[None], y, counts)[0]
+        low, high = interval(draws, clusters=clusters)
+        held += low <= truth <= high
+        low, high = interval(draws)
+        plain += low <= truth <= high
+    low, high = binomial_range(0.95, trials)
+    assert low - 0.015 <= held / trials <= high
+    if clusters == 8:
+        assert plain / trials < 0.93  # why the interval is widened
