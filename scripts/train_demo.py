@@ -66,7 +66,7 @@ class Config:
     crops_an_image: int = 48
     held_out: int = 14
     pairs: int = 36
-    steps: int = 3000
+    steps: int = 1200
     size: int = 128
     late_size: int = 192
     late_from: float = 0.85
@@ -74,12 +74,13 @@ class Config:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup: int = 150
-    ema: float = 0.995
+    cool_from: float = 0.5
+    ema: float = 0.99
     prompt_pairs: int = 14
     weight_caption: float = 0.4
     weight_prompt: float = 1.0
     weight_rank: float = 0.7
-    check_every: int = 250
+    check_every: int = 150
     threads: int = 2
 
 
@@ -623,12 +624,10 @@ def train(config: Config, work: Path, out: Path) -> None:
         lr=config.learning_rate,
         betas=(0.9, 0.98),
     )
+    cool = config.steps * config.cool_from  # constant up to here, then down in a straight line
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda s: (
-            min(1.0, (s + 1) / config.warmup)
-            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * s / config.steps)))
-        ),
+        lambda s: min(1.0, (s + 1) / config.warmup, 1.02 - (s - cool) / (config.steps - cool)),
     )
     ema = {k: v.clone() for k, v in model.state_dict().items()}
     key = hashlib.sha256(json.dumps(asdict(config)).encode()).hexdigest()[:12]
