@@ -19,7 +19,15 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from magiqa import __version__
-from magiqa.agreement import bootstrap_many, bootstrap_srcc_many, interval, point_many, resample_counts
+from magiqa.agreement import (
+    bootstrap_many,
+    bootstrap_srcc_many,
+    count_clusters,
+    interval,
+    point_many,
+    resample_counts,
+)
+from magiqa.comparison import bootstrap_p, halves, holm
 from magiqa.cues import BoxCox, similarity, standardise
 from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
@@ -457,18 +465,6 @@ class _SubsetSrcc:
 # --- statistics -----------------------------------------------------------------------------------------------------
 
 
-def halves(n: int, clusters: np.ndarray | None, splits: int = SPLITS, seed: int = 0) -> np.ndarray:
-    """Random halvings of n images, clusters kept together: (2 splits, n) zeros and ones, a half and its complement."""
-    rng = np.random.default_rng(seed)
-    member = np.arange(n) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    out = []
-    for _ in range(splits):
-        units = rng.permutation(int(member.max()) + 1)
-        first = (units < len(units) // 2)[member]
-        out += [first, ~first]
-    return np.array(out).astype(np.int16)
-
-
 def optimism(on_halves: np.ndarray, reference: int) -> dict[str, float]:
     """How far picking the best of a grid on the images it is reported on flatters.
 
@@ -476,18 +472,20 @@ def optimism(on_halves: np.ndarray, reference: int) -> dict[str, float]:
     the optimism. Both directions of every split, averaged.
 
     Args:
-        on_halves: (M, 2 K) SRCC of each variant on half 2k and its complement 2k + 1.
+        on_halves: (M, 2 K) SRCC of each variant on K halves, then on their complements.
     """
     gain = on_halves - on_halves[reference]
+    splits = gain.shape[1] // 2
     usable = np.isfinite(gain).any(axis=0)
-    if not usable.reshape(-1, 2).all(axis=1).any():
-        return {"gain_chosen": float("nan"), "gain_held_out": float("nan"), "optimism": float("nan")}
     chosen, held_out = [], []
-    for h in range(gain.shape[1]):
-        if usable[h] and usable[h ^ 1]:
+    for h in range(2 * splits):
+        other = (h + splits) % (2 * splits)
+        if usable[h] and usable[other]:
             best = _argmax(gain[:, h], reference)
             chosen.append(gain[best, h])
-            held_out.append(gain[best, h ^ 1])
+            held_out.append(gain[best, other])
+    if not chosen or not np.isfinite(held_out).any():
+        return dict.fromkeys(("gain_chosen", "gain_held_out", "optimism"), float("nan"))
     a, b = float(np.mean(chosen)), float(np.nanmean(held_out))
     return {"gain_chosen": a, "gain_held_out": b, "optimism": a - b}
 
@@ -508,15 +506,6 @@ def _resampling(labels: Labels, table: pd.DataFrame) -> tuple[np.ndarray | None,
     return groups, table[cluster].astype(str).to_numpy() if cluster and cluster in table else None
 
 
-def _two_sided(differences: np.ndarray) -> float:
-    """The two-sided p of a paired percentile bootstrap."""
-    known = differences[np.isfinite(differences)]
-    if len(known) < 0.95 * len(differences):
-        return float("nan")
-    tail = min((known <= 0).sum(), (known >= 0).sum())
-    return float(min(1.0, 2 * (tail + 1) / (len(known) + 1)))
-
-
 def statistics(
     matrix: np.ndarray,
     y: np.ndarray,
@@ -534,7 +523,7 @@ def statistics(
             resamples, ranked anew in each.
     """
     counts = resample_counts(len(y), clusters=clusters, resamples=resamples, seed=seed)
-    inside = counts
+    inside, units = counts, count_clusters(clusters)
     if groups is not None and clusters is None:
         inside = resample_counts(len(y), groups=groups, resamples=resamples, seed=seed)
     chosen: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"srcc": (counts, None), "plcc": (counts, None)}
@@ -554,21 +543,19 @@ def statistics(
         for s in ("srcc", "srcc_within", "plcc"):
             if s in chosen:
                 row[s] = point[s][v]
-                row[f"{s}_low"], row[f"{s}_high"] = interval(bands[s][v])
+                row[f"{s}_low"], row[f"{s}_high"] = interval(bands[s][v], clusters=units)
         for s, name in (("srcc", "diff"), ("srcc_within", "diff_within")):
             if s in chosen:
                 differences = bands[s][v] - bands[s][reference]
                 row[name] = point[s][v] - point[s][reference]
-                row[f"{name}_low"], row[f"{name}_high"] = interval(differences)
+                row[f"{name}_low"], row[f"{name}_high"] = interval(differences, clusters=units)
                 if s == "srcc":
-                    row["p"] = float("nan") if v == reference else _two_sided(differences)
+                    row["p"] = float("nan") if v == reference else bootstrap_p(differences, units)
         rows.append(row)
     table = pd.DataFrame(rows)
     tested = table["p"].notna()
     table.insert(table.columns.get_loc("p") + 1, "p_holm", np.nan)
     if tested.any():
-        from magiqa.comparison import holm
-
         table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy())
     return table
 
@@ -640,7 +627,9 @@ def ablate(
             found = statistics(
                 matrix, y, reference, groups=groups, clusters=clusters, resamples=job.resamples, seed=job.seed
             )
-            split = bootstrap_srcc_many(matrix, y, halves(len(y), clusters, seed=job.seed))
+            split = bootstrap_srcc_many(
+                matrix, y, halves(len(y), clusters=clusters, splits=SPLITS, seed=job.seed)
+            )
     else:
         features, found, split = _large(jobs, reference, ablation, job, clock, progress)
     chosen = optimism(split, reference)
@@ -714,7 +703,7 @@ def _large(
     features = prepare(jobs[0], clock, progress=progress)
     y, groups, clusters = _labels_of(features)
     with clock.stage("score"):
-        parts = halves(len(y), clusters, seed=job.seed)
+        parts = halves(len(y), clusters=clusters, splits=SPLITS, seed=job.seed)
         everything = np.ones((1, len(y)), np.int16)
         grid = grid_srcc(features, jobs, y, np.concatenate([everything, parts]))
     found = pd.DataFrame({"n": len(y), "srcc": grid[:, 0]})

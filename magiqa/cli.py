@@ -387,6 +387,75 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> "Job":
     return Job(**instantiate(cfg, _convert_="all"), choices=record["choices"], config=config)
 
 
+def _plain(command: str, overrides: Sequence[str], known: Sequence[str]) -> dict[str, str | None]:
+    """The overrides of a command that composes no config: only the known keys."""
+    out: dict[str, str | None] = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key not in known:
+            raise UserError(
+                f"{command}: {override} is not understood; it takes {', '.join(f'{k}=' for k in known)}"
+            )
+        out[key] = value
+    return out
+
+
+def _number(command: str, key: str, value: str | None, default: int) -> int:
+    if value is not None and not value.isdigit():
+        raise UserError(f"{command}: {key}={value} must be a whole number")
+    return default if value is None else int(value)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from magiqa.compare import compare, render
+
+    words, overrides = _words(options.args)
+    if not words:
+        raise UserError("compare: give a run's folder, then runs or CSV files of image,score")
+    given = _plain("compare", overrides, ("score", "out", "resamples", "seed"))
+    table, record = compare(
+        words[0],
+        words[1:],
+        score=given.get("score") or "q",
+        out=given.get("out"),
+        resamples=_number("compare", "resamples", given.get("resamples"), 2000),
+        seed=_number("compare", "seed", given.get("seed"), 0),
+    )
+    print(render(table, record))
+    print(f"\n{given.get('out') or words[0]}/: comparison.csv")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from magiqa.report import report
+
+    words, overrides = _words(options.args)
+    own = [o for o in overrides if o.startswith(("out=", "thumbnails="))]
+    given = _plain("report", own, ("out", "thumbnails"))
+    bundles = [o for o in overrides if o.startswith("bundle=")]
+    rest = [o for o in overrides if o not in own and o not in bundles]
+    if rest and not bundles:
+        raise UserError(f"report: {rest[0]} is not understood; it takes out=, thumbnails= and bundle=")
+    if not given.get("out"):
+        raise UserError("report: out is not set: add out=DIR")
+    out = Path(str(given["out"])).expanduser()
+    folders = [Path(w).expanduser() for w in words]
+    for i, bundle in enumerate(bundles):
+        from magiqa.runner import evaluate
+
+        folder = out / "runs" / f"bundle-{i}"
+        with _configs(options.config_dir) as searchpath:
+            evaluate(make_job([*rest, bundle, f"out={folder}"], searchpath))
+        folders.append(folder)
+    if not folders:
+        raise UserError("report: give folders written by magiqa evaluate or magiqa ablate, or bundle=FILE")
+    if given.get("thumbnails", "true") not in ("true", "false"):
+        raise UserError(f"report: thumbnails={given['thumbnails']} must be true or false")
+    written = report(folders, out, thumbnails=given.get("thumbnails", "true") == "true")
+    print(f"{out}/: report.html, tables/, figures/ ({len(written)} files)")
+    return 0
+
+
 def _pack(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
@@ -491,6 +560,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "encode": _encode,
     "ablate": _ablate,
     "experiment": _experiment,
+    "compare": _compare,
+    "report": _report,
     "pack": _pack,
     "verify": _verify,
     "check": _check,
