@@ -31,6 +31,8 @@ _NOT_WEIGHTS = (
     "vocab_size",
 )  # in OpenAI's archives, beside the weights
 
+_POSITION_IDS = "text.transformer.embeddings.position_ids"
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -38,9 +40,11 @@ class Backbone:
 
     Args:
         name: open_clip architecture without ``-quickgelu``, ``hf-hub:org/repo``, ``local-dir:FOLDER``, or ``demo``.
-        pretrained: open_clip tag of published weights. Unused with a checkpoint, ``untrained``, or a schema name.
+        pretrained: open_clip tag of published weights. With a checkpoint it only says what the file holds (its
+            activation, mean and std); unused with ``untrained`` or a schema name.
         checkpoint: weights on disk: OpenAI's TorchScript archive, a state dict (``.pt``) or safetensors.
-        quickgelu: the activation the weights were trained with. None: as the tag or the architecture says.
+        quickgelu: the activation the weights were trained with. None: as the archive, tag or config says; a
+            checkpoint that nothing is known of is refused where the architecture exists with both.
         positional_embedding: of the image tower: ``drop`` (MA-CLIP), ``native``, or ``interpolate`` to the view.
         untrained: seed of random weights, as a control.
         label: what these weights are where they are not published ones; shown with every number.
@@ -59,6 +63,13 @@ class Backbone:
             raise UserError(
                 f"backbone.positional_embedding={self.positional_embedding} is not known: use {', '.join(POSITIONAL)}"
             )
+        if self.quickgelu not in (None, True, False):
+            raise UserError(f"backbone.quickgelu={self.quickgelu} must be true, false or null")
+        seed = self.untrained
+        if seed is not None and (
+            isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63
+        ):
+            raise UserError(f"backbone.untrained={seed} must be a seed: a whole number from 0 on")
         if self.checkpoint is not None and self.untrained is not None:
             raise UserError("backbone.checkpoint and backbone.untrained exclude each other: drop one of them")
         if self.name.endswith("-quickgelu"):
@@ -144,7 +155,9 @@ def fingerprint(state: "dict[str, torch.Tensor]") -> str:
 
 
 def read_checkpoint(path: str | Path) -> "tuple[dict[str, torch.Tensor], bool]":
-    """A checkpoint's tensors by name, and whether it is a TorchScript archive as OpenAI released them.
+    """A checkpoint's tensors by name, and whether it is an archive as OpenAI released them.
+
+    A TorchScript archive is OpenAI's if it holds the input resolution beside the weights, as all of theirs do.
 
     Raises:
         UserError: the file is missing, or is no archive, state dict or safetensors file.
@@ -179,7 +192,8 @@ def read_checkpoint(path: str | Path) -> "tuple[dict[str, torch.Tensor], bool]":
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not loaded:
         raise UserError(f"backbone.checkpoint={path}: holds no state dict; save model.state_dict() there")
-    state = {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+    state = {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
+    archive = archive and "input_resolution" in state
     state = {name: tensor for name, tensor in state.items() if name not in _NOT_WEIGHTS}
     odd = next((name for name, tensor in state.items() if not isinstance(tensor, torch.Tensor)), None)
     if odd is not None:
@@ -237,11 +251,9 @@ def _published(spec: Backbone) -> tuple[Path, dict[str, Any]]:
                 f"backbone.pretrained is not set for backbone.name={spec.name}: give an open_clip tag, "
                 "backbone.checkpoint=FILE, or backbone.untrained=SEED"
             )
-        # open_clip lists a tag under the plain name, the -quickgelu name, or both
-        for name in (spec.name, f"{spec.name}-quickgelu"):
-            config = open_clip.pretrained.get_pretrained_cfg(name, spec.pretrained)
-            if config:
-                return Path(open_clip.pretrained.download_pretrained(config)), config
+        config = _tag(spec)
+        if config:
+            return Path(open_clip.pretrained.download_pretrained(config)), config
     except UserError:
         raise
     except Exception as error:
@@ -254,35 +266,61 @@ def _published(spec: Backbone) -> tuple[Path, dict[str, Any]]:
     raise UserError(f"{where}: no such tag; open_clip has {', '.join(tags) or 'none'} for {spec.name}")
 
 
+def _tag(spec: Backbone) -> dict[str, Any]:
+    """open_clip's pretrained config of the spec's tag, or an empty one.
+
+    A tag is listed under the plain name, the ``-quickgelu`` name, or both.
+    """
+    if not spec.pretrained:
+        return {}
+    find = _open_clip().pretrained.get_pretrained_cfg
+    return find(spec.name, spec.pretrained) or find(f"{spec.name}-quickgelu", spec.pretrained) or {}
+
+
 def _decide_quickgelu(spec: Backbone, config: dict[str, Any], tag: dict[str, Any], archive: bool) -> bool:
-    """The activation the weights were trained with; an error where the config says otherwise."""
+    """The activation the weights were trained with; an error where the config says otherwise, or nothing does."""
+    given = spec.quickgelu
     known = None
     if archive:
         known = (True, "OpenAI's archives were trained with QuickGELU")
-    elif tag:
-        known = (bool(tag.get("quick_gelu", False)), f"open_clip's tag {spec.pretrained} says so")
+    elif spec.kind in ("published", "demo"):
+        says = f"open_clip's tag {spec.pretrained}" if tag else "its own config"
+        known = (bool((tag or config).get("quick_gelu", False)), f"{says} says so")
     if known is not None:
-        if spec.quickgelu is not None and spec.quickgelu != known[0]:
+        if given is not None and given != known[0]:
             raise UserError(
-                f"QuickGELU mismatch: backbone.quickgelu={str(spec.quickgelu).lower()}, but these weights need "
+                f"QuickGELU mismatch: backbone.quickgelu={str(given).lower()}, but these weights need "
                 f"{str(known[0]).lower()} ({known[1]}); drop backbone.quickgelu or set it to {str(known[0]).lower()}"
             )
         return known[0]
-    return bool(config.get("quick_gelu", False)) if spec.quickgelu is None else spec.quickgelu
-
-
-def _new_model(spec: Backbone, config: dict[str, Any]) -> "torch.nn.Module":
-    with _quiet():
-        return (
-            _open_clip()
-            .create_model(
-                spec.located,
-                load_weights=False,
-                pretrained_text=False,
-                quick_gelu=bool(config.get("quick_gelu")),
-            )
-            .eval()
+    if given is not None:
+        return given
+    if spec.checkpoint is not None and tag:
+        return bool(tag.get("quick_gelu", False))
+    if spec.checkpoint is not None and f"{spec.name}-quickgelu" in _open_clip().list_models():
+        raise UserError(
+            f"backbone.checkpoint={spec.checkpoint}: the file does not say which activation its weights were trained "
+            f"with, and {spec.name} exists with both; set backbone.quickgelu=true (as OpenAI's) or false (as most of "
+            "open_clip's)"
         )
+    return bool(config.get("quick_gelu", False))
+
+
+def _new_model(spec: Backbone, config: dict[str, Any], seed: int = 0) -> "torch.nn.Module":
+    """A model with random weights of that seed; the caller's random numbers stay as they were."""
+    import torch
+
+    options = {"load_weights": False, "pretrained_text": False, "quick_gelu": bool(config.get("quick_gelu"))}
+    try:
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(seed)
+            return _open_clip().create_model(spec.located, **options).eval()
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"backbone.name={spec.name}: open_clip cannot build this architecture ({reason}); check its config, or "
+            "install what it asks for"
+        ) from None
 
 
 def load_weights(spec: Backbone) -> Weights:
@@ -295,19 +333,15 @@ def load_weights(spec: Backbone) -> Weights:
     tag: dict[str, Any] = {}
     archive = False
     if spec.untrained is not None:
-        import torch
-
         config["quick_gelu"] = _decide_quickgelu(spec, config, tag, archive)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.untrained)
-            state = _new_model(spec, config).state_dict()
+        state = _new_model(spec, config, spec.untrained).state_dict()
         source = f"random weights, seed {spec.untrained}"
     else:
         if spec.checkpoint is not None:
-            path = Path(spec.checkpoint)
+            path, tag = Path(spec.checkpoint), _tag(spec)
         else:
             path, tag = _published(spec)
-            preprocess = {**preprocess, **tag}
+        preprocess = {**preprocess, **tag}
         state, archive = read_checkpoint(path)
         config["quick_gelu"] = _decide_quickgelu(spec, config, tag, archive)
         source = path.name if spec.checkpoint is None else str(path)
@@ -351,8 +385,10 @@ def build_model(spec: Backbone, weights: Weights) -> "torch.nn.Module":
     model = _new_model(spec, weights.config)
     own = model.state_dict()
     state = dict(weights.state)
+    if _POSITION_IDS not in own:  # a constant that older transformers saved
+        state.pop(_POSITION_IDS, None)
     _check(state, own, f"backbone.name={spec.name} from {weights.source}")
-    for name in own:  # older files lack the batch norms' counters, which inference never reads
+    for name in own:  # files may lack the batch norms' counters, which inference never reads
         state.setdefault(name, own[name])
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     model.requires_grad_(False)
@@ -384,17 +420,23 @@ def _drop_positional_embedding(model: "torch.nn.Module", spec: Backbone) -> None
 def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tuple[int, int]) -> None:
     """Make the image tower accept views of (H, W) pixels.
 
-    ``drop`` takes any size, ``interpolate`` resizes the grid (bicubic, antialiased, as open_clip does for
-    checkpoints), ``native`` refuses what the weights were not trained for.
+    To be called once for a model. ``drop`` takes any size, ``interpolate`` resizes the grid (bicubic, antialiased,
+    as open_clip does for checkpoints), ``native`` refuses what the weights were not trained for.
 
     Raises:
-        UserError: ``native`` and another size.
+        UserError: ``native`` and another size; a size under the tower's stride.
     """
     import torch
 
+    visual: Any = model.visual
+    stride = 32 if hasattr(visual, "attnpool") else getattr(visual, "patch_size", (1,))[0]
+    if min(size) < stride:
+        raise UserError(
+            f"views.window={min(size)} is under the {stride} pixels that {spec.name} reads as one; "
+            f"use views.window={stride} at least"
+        )
     if spec.positional_embedding == "drop":
         return
-    visual: Any = model.visual
     native = visual.image_size if isinstance(visual.image_size, tuple) else (visual.image_size,) * 2
     if tuple(size) == tuple(native):
         return
@@ -404,7 +446,6 @@ def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tup
             f"{size[0]}x{size[1]}; use drop or interpolate, or views.window={native[0]}"
         )
     owner = _positional_owner(model, spec)
-    stride = 32 if owner is not visual else visual.patch_size[0]
     old = owner.positional_embedding.data
     grid = (native[0] // stride, native[1] // stride)
     new = (size[0] // stride, size[1] // stride)
@@ -421,12 +462,31 @@ def encode_text(
 
     Returns:
         float32 (P, 2, D) of unit length, and the logit scale (exponentiated).
+
+    Raises:
+        UserError: the tokenizer cannot be had, or a text is longer than the text tower's context.
     """
     import torch
 
     clip: Any = model
+    texts = [text for pair in pairs for text in pair]
     with _quiet(), torch.inference_mode():
-        tokenizer = _open_clip().get_tokenizer(spec.located)
-        tokens = tokenizer([text for pair in pairs for text in pair])
+        try:
+            tokenizer = _open_clip().get_tokenizer(spec.located)
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(
+                f"backbone.name={spec.name}: its tokenizer cannot be had ({reason}); install what it asks for, or "
+                "fill the hub cache where there is a network"
+            ) from None
+        tokens = tokenizer(texts)
+        if hasattr(tokenizer, "encode"):  # open_clip's own would cut a long text without a word
+            room = tokens.shape[1] - 2
+            for words in texts:
+                if len(tokenizer.encode(words)) > room:
+                    raise UserError(
+                        f"prompts.pairs: the text {words[:40]!r}... is longer than the {room} tokens that "
+                        f"{spec.name} reads; shorten it"
+                    )
         text = torch.nn.functional.normalize(clip.encode_text(tokens).float(), dim=-1)
         return text.reshape(len(pairs), 2, -1).numpy(), float(clip.logit_scale.exp())

@@ -20,10 +20,15 @@ def golden_state(name: str) -> dict:
     """The golden weights of an open_clip architecture as a state dict (float32)."""
     import open_clip
 
+    return golden_fill(open_clip.create_model(name, pretrained=None).state_dict())
+
+
+def golden_fill(state: dict) -> dict:
+    """A state dict of the same names and shapes with golden values (float32, exact in float16)."""
     spec = importlib.util.spec_from_file_location("golden_weights", GOLDEN / "weights.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.fill(open_clip.create_model(name, pretrained=None).state_dict(), GOLDEN_SEED)
+    return module.fill(state, GOLDEN_SEED)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,649 @@
+"""Weights by every path give the same tensors and features; what does not fit is refused by name."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from conftest import golden_fill
+from safetensors.torch import load_file, save_file
+
+from magiqa.backbone import (
+    Backbone,
+    build_model,
+    encode_text,
+    fingerprint,
+    fit_positional_embedding,
+    load_weights,
+    read_checkpoint,
+)
+from magiqa.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning"
+)
+PAIRS = [("Good photo.", "Bad photo."), ("Sharp image", "blurry image")]
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+TINY = {
+    "tiny-rn": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+    "tiny-vit": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
+}
+REPOSITORY = {"tiny-rn": "timm/tiny_rn.openai", "tiny-vit": "someone/tiny-vit"}
+TAGS = {"tiny-rn": "openai", "tiny-vit": "laion2b_tiny"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_architectures(tmp_path_factory):
+    """Two small CLIPs that open_clip knows like its own: with -quickgelu twins, and a tag each on the hub."""
+    folder = tmp_path_factory.mktemp("configs")
+    for name, vision in TINY.items():
+        config = {"embed_dim": 48, "vision_cfg": vision, "text_cfg": TEXT}
+        (folder / f"{name}.json").write_text(json.dumps(config))
+        (folder / f"{name}-quickgelu.json").write_text(json.dumps(config | {"quick_gelu": True}))
+    open_clip.add_model_config(folder)
+    known = open_clip.pretrained._PRETRAINED
+    known["tiny-rn"] = known["tiny-rn-quickgelu"] = {
+        "openai": open_clip.pretrained._pcfg(hf_hub="timm/tiny_rn.openai/", quick_gelu=True)
+    }
+    known["tiny-vit"] = {
+        "laion2b_tiny": open_clip.pretrained._pcfg(
+            hf_hub="someone/tiny-vit/", mean=(0.5, 0.5, 0.5), std=(0.4, 0.4, 0.4)
+        )
+    }
+    yield
+    for name in TINY:
+        for variant in (name, f"{name}-quickgelu"):
+            known.pop(variant, None)
+            open_clip.factory._MODEL_CONFIGS.pop(variant)
+    open_clip.factory._MODEL_CONFIG_PATHS.remove(folder)
+
+
+@pytest.fixture(scope="module")
+def states(tiny_architectures) -> dict[str, dict[str, torch.Tensor]]:
+    return {n: golden_fill(open_clip.create_model(n, pretrained=None).state_dict()) for n in TINY}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Path:
+    """An empty hub cache, and no network."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def in_hub(hub: Path, repository: str, files: dict[str, Path]) -> None:
+    """Lay files out as the hub's client does: refs/main names a snapshot, whose files point to blobs."""
+    folder, commit = (
+        hub / f"models--{repository.replace('/', '--')}",
+        "0123456789abcdef0123456789abcdef01234567",
+    )
+    for part in ("refs", "blobs", f"snapshots/{commit}"):
+        (folder / part).mkdir(parents=True)
+    (folder / "refs" / "main").write_text(commit)
+    for name, source in files.items():
+        blob = folder / "blobs" / name.replace(".", "")
+        blob.write_bytes(source.read_bytes())
+        (folder / "snapshots" / commit / name).symlink_to(
+            os.path.relpath(blob, folder / "snapshots" / commit)
+        )
+
+
+def write_archive(path: Path, state: dict[str, torch.Tensor], **extra: int) -> None:
+    """A TorchScript archive of a module tree with these names, as OpenAI released theirs."""
+
+    class Node(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    root = Node()
+    for name, tensor in {**state, **{k: torch.tensor(v) for k, v in extra.items()}}.items():
+        *parents, leaf = name.split(".")
+        at = root
+        for part in parents:
+            if not hasattr(at, part):
+                at.add_module(part, Node())
+            at = getattr(at, part)
+        at.register_buffer(leaf, tensor.clone())
+    torch.jit.script(root).save(str(path))
+
+
+OPENAI = {"input_resolution": 224, "context_length": 77, "vocab_size": 49408}
+
+
+def half(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def contiguous(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {k: v.clone().contiguous() for k, v in state.items()}
+
+
+def write(how: str, folder: Path, state: dict[str, torch.Tensor]) -> Path:
+    path = folder / f"{how}.{'safetensors' if how.startswith('safetensors') else 'pt'}"
+    if how == "archive":
+        write_archive(path, half(state), **OPENAI)
+    elif how == "safetensors":
+        save_file(contiguous(state), path)
+    elif how == "safetensors fp16":
+        save_file(contiguous(half(state)), path)
+    else:
+        content = {
+            "fp32": state,
+            "fp16": half(state),
+            "no counters": {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")},
+            "nested": {"epoch": 3, "name": "run", "state_dict": OrderedDict(state), "optimizer": {"lr": 0.1}},
+            "prefix": {f"module.{k}": v for k, v in state.items()},
+            "nested prefix fp16": {"state_dict": {f"module.{k}": v for k, v in half(state).items()}},
+        }[how]
+        torch.save(content, path, _use_new_zipfile_serialization=how != "fp16")  # the old format once
+    return path
+
+
+WAYS = (
+    "archive", "fp32", "fp16", "no counters", "nested", "prefix", "nested prefix fp16",
+    "safetensors", "safetensors fp16",
+)  # fmt: skip
+
+
+def outputs(spec: Backbone, size: int = 64) -> tuple[str, np.ndarray, float, np.ndarray]:
+    weights = load_weights(spec)
+    model = build_model(spec, weights)
+    text, scale = encode_text(model, spec, PAIRS)
+    views = torch.rand((2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return weights.sha256, text, scale, model.visual(views).numpy()
+
+
+def assert_same(a, b) -> None:
+    assert a[0] == b[0] and a[2] == b[2]
+    np.testing.assert_array_equal(a[1], b[1])
+    np.testing.assert_array_equal(a[3], b[3])
+
+
+def reference(name: str, state: dict[str, torch.Tensor], quickgelu: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Text and image features by open_clip alone, the positional embedding dropped by hand."""
+    model = open_clip.create_model(f"{name}-quickgelu" if quickgelu else name, pretrained=None).eval()
+    model.load_state_dict(state)
+    owner = model.visual.attnpool if hasattr(model.visual, "attnpool") else model.visual
+    owner.positional_embedding.data.zero_()
+    views = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        tokens = open_clip.get_tokenizer(name)([t for pair in PAIRS for t in pair])
+        text = model.encode_text(tokens, normalize=True).reshape(2, 2, -1)
+        return text.numpy(), model.encode_image(views).numpy()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_kind_of_file_gives_the_same_hash_text_and_image_features(tmp_path, states, name):
+    text, image = reference(name, states[name], quickgelu=True)
+    for how in WAYS:
+        path = write(how, tmp_path, states[name])
+        spec = Backbone(name, checkpoint=str(path), quickgelu=True)
+        assert load_weights(spec).sha256 == fingerprint(states[name]), how
+        if how not in ("archive", "nested prefix fp16", "safetensors"):
+            continue
+        got = outputs(spec)
+        np.testing.assert_allclose(got[1], text, rtol=0, atol=1e-6, err_msg=how)
+        np.testing.assert_allclose(got[3], image, rtol=0, atol=1e-5, err_msg=how)
+        assert got[2] == pytest.approx(100.0, rel=1e-3)
+
+
+def test_a_checkpoints_path_may_hold_anything(tmp_path, states, monkeypatch):
+    odd = tmp_path / "a b,c=[d] ü.pt"
+    torch.save(states["tiny-vit"], odd)
+    assert load_weights(Backbone("tiny-vit", checkpoint=str(odd), quickgelu=True)).sha256
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_weights(Backbone("tiny-vit", checkpoint=f"~/{odd.name}", quickgelu=True)).sha256
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_tag_in_the_hub_cache_needs_no_network(tmp_path, states, hub, name):
+    file = write("safetensors", tmp_path, states[name])
+    in_hub(hub, REPOSITORY[name], {"open_clip_model.safetensors": file})
+    by_tag = outputs(Backbone(name, pretrained=TAGS[name]))
+    quickgelu = name == "tiny-rn"
+    assert_same(by_tag, outputs(Backbone(name, checkpoint=str(file), quickgelu=quickgelu)))
+    text, _ = reference(name, states[name], quickgelu)
+    np.testing.assert_allclose(by_tag[1], text, rtol=0, atol=1e-6)
+
+
+def test_a_tags_mean_and_std_come_with_it_also_where_its_file_is_given_by_path(tmp_path, states, hub):
+    file = write("safetensors", tmp_path, states["tiny-vit"])
+    in_hub(hub, REPOSITORY["tiny-vit"], {"open_clip_model.safetensors": file})
+    for checkpoint in (None, str(file)):
+        weights = load_weights(Backbone("tiny-vit", pretrained="laion2b_tiny", checkpoint=checkpoint))
+        assert (weights.mean, weights.std, weights.quickgelu) == ((0.5,) * 3, (0.4,) * 3, False)
+
+
+def config_json(folder: Path, **changed) -> Path:
+    config = {"embed_dim": 48, "vision_cfg": TINY["tiny-vit"], "text_cfg": TEXT} | changed
+    path = folder / "open_clip_config.json"
+    path.write_text(
+        json.dumps({"model_cfg": config, "preprocess_cfg": {"mean": [0.4] * 3, "std": [0.3] * 3}})
+    )
+    return path
+
+
+@pytest.mark.parametrize("quickgelu", [False, True])
+def test_a_local_folder_and_a_hub_repository_bring_their_own_config(tmp_path, states, hub, quickgelu):
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    config = config_json(folder, quick_gelu=quickgelu)
+    file = write("safetensors", tmp_path, states["tiny-vit"]).rename(folder / "open_clip_model.safetensors")
+    in_hub(hub, "me/mine", {"open_clip_config.json": config, "open_clip_model.safetensors": file})
+    text, image = reference("tiny-vit", states["tiny-vit"], quickgelu)
+    for name in (f"local-dir:{folder}", "hf-hub:me/mine"):
+        weights = load_weights(Backbone(name))
+        assert (weights.mean, weights.std, weights.quickgelu) == ((0.4,) * 3, (0.3,) * 3, quickgelu)
+        got = outputs(Backbone(name))
+        np.testing.assert_allclose(got[1], text, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(got[3], image, rtol=0, atol=1e-5)
+        with pytest.raises(UserError, match=r"^QuickGELU mismatch: .*its own config says so"):
+            load_weights(Backbone(name, quickgelu=not quickgelu))
+
+
+def test_the_activation_changes_text_features_and_is_never_guessed(tmp_path, states):
+    path = str(write("fp16", tmp_path, states["tiny-rn"]))
+    quick = outputs(Backbone("tiny-rn", checkpoint=path, quickgelu=True))
+    plain = outputs(Backbone("tiny-rn", checkpoint=path, quickgelu=False))
+    assert quick[0] == plain[0]
+    np.testing.assert_array_equal(quick[3], plain[3])  # a ResNet's image tower has no GELU
+    assert np.abs(quick[1] - plain[1]).max() > 1e-4
+    with pytest.raises(UserError) as error:
+        load_weights(Backbone("tiny-rn", checkpoint=path))
+    assert str(error.value) == (
+        f"backbone.checkpoint={path}: the file does not say which activation its weights were trained with, and "
+        "tiny-rn exists with both; set backbone.quickgelu=true (as OpenAI's) or false (as most of open_clip's)"
+    )
+    assert load_weights(Backbone("tiny-rn", checkpoint=path, pretrained="openai")).quickgelu is True
+    assert (
+        load_weights(Backbone("tiny-rn", checkpoint=path, pretrained="openai", quickgelu=False)).quickgelu
+        is False
+    )
+
+
+def test_an_activation_that_contradicts_the_tag_or_the_archive_is_an_error(tmp_path, states, hub):
+    archive = write("archive", tmp_path, states["tiny-rn"])
+    assert load_weights(Backbone("tiny-rn", checkpoint=str(archive))).quickgelu is True
+    with pytest.raises(UserError) as error:
+        load_weights(Backbone("tiny-rn", checkpoint=str(archive), quickgelu=False))
+    assert str(error.value) == (
+        "QuickGELU mismatch: backbone.quickgelu=false, but these weights need true (OpenAI's archives were trained "
+        "with QuickGELU); drop backbone.quickgelu or set it to true"
+    )
+    file = write("safetensors", tmp_path, states["tiny-vit"])
+    in_hub(hub, REPOSITORY["tiny-vit"], {"open_clip_model.safetensors": file})
+    with pytest.raises(UserError) as error:
+        load_weights(Backbone("tiny-vit", pretrained="laion2b_tiny", quickgelu=True))
+    assert str(error.value) == (
+        "QuickGELU mismatch: backbone.quickgelu=true, but these weights need false (open_clip's tag laion2b_tiny says "
+        "so); drop backbone.quickgelu or set it to false"
+    )
+
+
+def test_an_archive_that_is_not_openais_does_not_decide_the_activation(tmp_path, states):
+    path = tmp_path / "mine.pt"
+    write_archive(path, states["tiny-rn"])
+    assert read_checkpoint(path)[1] is False
+    with pytest.raises(UserError, match=r"set backbone\.quickgelu=true"):
+        load_weights(Backbone("tiny-rn", checkpoint=str(path)))
+    weights = load_weights(Backbone("tiny-rn", checkpoint=str(path), quickgelu=False))
+    assert weights.sha256 == fingerprint(states["tiny-rn"]) and not weights.quickgelu
+
+
+def test_the_nine_openai_models_are_known_with_their_activation():
+    names = [
+        "RN50",
+        "RN101",
+        "RN50x4",
+        "RN50x16",
+        "RN50x64",
+        "ViT-B-32",
+        "ViT-B-16",
+        "ViT-L-14",
+        "ViT-L-14-336",
+    ]
+    for name in names:
+        assert open_clip.get_model_config(name) is not None
+        assert open_clip.pretrained.get_pretrained_cfg(name, "openai")["quick_gelu"] is True
+
+
+def test_the_hash_knows_names_shapes_and_values_and_nothing_else(states):
+    state = states["tiny-rn"]
+    base = fingerprint(state)
+    assert base == fingerprint(half(state)) == fingerprint(dict(reversed(state.items())))
+    name = "visual.conv1.weight"
+    others = [
+        {**state, name: state[name] + 0.25},
+        {**state, name: state[name].flatten()},
+        {k if k != name else "renamed": v for k, v in state.items()},
+        {k: v for k, v in state.items() if k != name},
+        {**state, name: state[name].transpose(0, 1).contiguous()},
+    ]
+    assert len({base, *map(fingerprint, others)}) == len(others) + 1
+    strided = {**state, name: state[name].contiguous(memory_format=torch.channels_last)}
+    assert fingerprint(strided) == base
+
+
+def load(tmp_path: Path, content, name: str = "tiny-rn"):
+    path = tmp_path / "w.pt"
+    torch.save(content, path)
+    spec = Backbone(name, checkpoint=str(path), quickgelu=True)
+    return build_model(spec, load_weights(spec))
+
+
+def test_weights_of_another_architecture_name_the_tensors(tmp_path, states):
+    where = f"backbone.name=tiny-rn from {tmp_path / 'w.pt'}: the weights are not of this architecture: "
+    state = states["tiny-rn"]
+    cases = [
+        (
+            {**state, "visual.conv1.weight": torch.zeros(8, 3, 5, 5)},
+            "shape of visual.conv1.weight is (8, 3, 5, 5), not (8, 3, 3, 3)",
+        ),
+        ({k: v for k, v in state.items() if k != "ln_final.bias"}, "missing ln_final.bias"),
+        ({**state, "extra": torch.zeros(1)}, "unexpected extra"),
+    ]
+    for content, problem in cases:
+        with pytest.raises(UserError) as error:
+            load(tmp_path, content)
+        assert str(error.value) == where + problem
+    with pytest.raises(
+        UserError, match=r"missing visual\.attnpool.* and \d+ more; unexpected visual\."
+    ) as error:
+        load(tmp_path, states["tiny-vit"])
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_tensor_that_holds_no_numbers_is_named(tmp_path, states, bad):
+    state = {**states["tiny-rn"], "text_projection": torch.full((32, 48), bad)}
+    with pytest.raises(UserError) as error:
+        load(tmp_path, state)
+    assert str(error.value).endswith("tensor text_projection holds NaN or infinity; fetch the file again")
+
+
+class Malicious:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return (os.system, (f"touch '{self.target}'",))
+
+
+def test_a_pickle_is_never_executed(tmp_path):
+    done = tmp_path / "executed"
+    path = tmp_path / "evil.pt"
+    for zipped in (True, False):
+        torch.save({"state_dict": Malicious(done)}, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(UserError) as error:
+            load_weights(Backbone("tiny-rn", checkpoint=str(path), quickgelu=True))
+        assert str(error.value).startswith(
+            f"backbone.checkpoint={path}: not readable as"
+        ) and "\n" not in str(error.value)
+    path.write_bytes(pickle.dumps(Malicious(done)))
+    with pytest.raises(UserError):
+        load_weights(Backbone("tiny-rn", checkpoint=str(path), quickgelu=True))
+    assert not done.exists()
+
+
+def test_files_that_are_no_weights_say_so(tmp_path, states):
+    def error_of(name: str, content: bytes | object) -> str:
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif content is not None:
+            torch.save(content, path)
+        with pytest.raises(UserError) as error:
+            load_weights(Backbone("tiny-rn", checkpoint=str(path), quickgelu=True))
+        message = str(error.value)
+        assert message.startswith(f"backbone.checkpoint={path}: ") and "\n" not in message
+        return message.removeprefix(f"backbone.checkpoint={path}: ")
+
+    assert error_of("none.pt", None) == "no such file; give the path of a .pt or .safetensors file"
+    good = write("fp32", tmp_path, states["tiny-rn"]).read_bytes()
+    for name, content in [
+        ("garbage.pt", b"garbage" * 99),
+        ("empty.pt", b""),
+        ("cut.pt", good[:-1000]),
+        ("garbage.safetensors", b"garbage" * 99),
+        ("empty.safetensors", b""),
+    ]:
+        message = error_of(name, content)
+        assert message.startswith("not readable as a TorchScript archive, state dict or safetensors (")
+        assert message.endswith("); fetch the file again or convert it to safetensors")
+    assert error_of("tensor.pt", torch.zeros(3)) == "holds no state dict; save model.state_dict() there"
+    assert error_of("nothing.pt", {}) == "holds no state dict; save model.state_dict() there"
+    assert error_of("odd.pt", {"a": 3}) == "entry 'a' is no tensor; save model.state_dict() there"
+    assert error_of("ints.pt", {1: "x"}) == "entry '1' is no tensor; save model.state_dict() there"
+
+
+def test_unknown_names_and_tags(hub):
+    with pytest.raises(UserError) as error:
+        load_weights(Backbone("RN51", pretrained="openai"))
+    assert str(error.value) == (
+        "backbone.name=RN51: open_clip knows no such architecture; see open_clip.list_models(), or use "
+        "hf-hub:org/repo or local-dir:FOLDER"
+    )
+    with pytest.raises(UserError) as error:
+        load_weights(Backbone("tiny-vit", pretrained="openai"))
+    assert str(error.value) == (
+        "backbone.name=tiny-vit backbone.pretrained=openai: no such tag; open_clip has laion2b_tiny for tiny-vit"
+    )
+    with pytest.raises(UserError) as error:
+        load_weights(Backbone("tiny-vit"))
+    assert str(error.value) == (
+        "backbone.pretrained is not set for backbone.name=tiny-vit: give an open_clip tag, backbone.checkpoint=FILE, "
+        "or backbone.untrained=SEED"
+    )
+
+
+def test_no_network_and_nothing_in_the_hub_cache(tmp_path, hub):
+    with pytest.raises(UserError) as error:
+        load_weights(Backbone("RN50", pretrained="openai"))
+    message = str(error.value)
+    assert message.startswith(
+        "backbone.name=RN50 backbone.pretrained=openai: the weights are neither in the hub cache nor to be downloaded ("
+    )
+    assert message.endswith("); give backbone.checkpoint=FILE, or fill HF_HOME where there is a network")
+    assert "\n" not in message
+    for name in ("hf-hub:me/none", f"local-dir:{tmp_path / 'none'}"):
+        with pytest.raises(UserError) as error:
+            load_weights(Backbone(name))
+        assert str(error.value).startswith(f"backbone.name={name}: its config cannot be had (")
+        assert "\n" not in str(error.value)
+    config_json(tmp_path)
+    with pytest.raises(UserError, match="no weights in"):
+        load_weights(Backbone(f"local-dir:{tmp_path}"))
+
+
+def test_a_config_that_open_clip_cannot_build_is_a_one_line_error(tmp_path, states):
+    config_json(tmp_path, vision_cfg={"no_such_option": 1})
+    write("safetensors", tmp_path, states["tiny-vit"]).rename(tmp_path / "open_clip_model.safetensors")
+    spec = Backbone(f"local-dir:{tmp_path}")
+    with pytest.raises(UserError, match=r"open_clip cannot build this architecture \(.*no_such_option"):
+        build_model(spec, load_weights(spec))
+
+
+def untrained(name: str = "tiny-vit", seed: int = 0, **options):
+    spec = Backbone(name, untrained=seed, **options)
+    weights = load_weights(spec)
+    return spec, weights, build_model(spec, weights)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_untrained_weights_depend_on_the_seed_only_and_leave_the_generator_alone(name):
+    torch.manual_seed(1)
+    first = untrained(name, 7)[1]
+    after = torch.rand(3)
+    torch.manual_seed(1)
+    torch.testing.assert_close(torch.rand(3), after, rtol=0, atol=0)
+    torch.manual_seed(99)
+    second = untrained(name, 7)[1]
+    assert first.sha256 == second.sha256 == fingerprint(first.state)
+    assert untrained(name, 8)[1].sha256 != first.sha256
+
+
+def test_labels_and_kinds():
+    spec = Backbone("RN50", pretrained="openai", untrained=3)
+    assert (spec.kind, spec.shown_label) == ("untrained", "untrained, seed 3")
+    assert Backbone("demo").kind == "demo" and "demo" in Backbone("demo").shown_label
+    assert (
+        Backbone("demo", untrained=0).shown_label == "untrained, seed 0"
+    )  # never passed off as the trained one
+    spec = Backbone("RN50", checkpoint="a.pt", label="synthetic")
+    assert (spec.kind, spec.shown_label) == ("given", "synthetic")
+    assert (Backbone("RN50", pretrained="openai").kind, Backbone("RN50").shown_label) == ("published", None)
+
+
+def encode(model, size: tuple[int, int]) -> np.ndarray:
+    views = torch.rand((2, 3, *size), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return model.visual(views).numpy()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_dropping_the_positional_embedding_equals_zeros_and_takes_any_size(name):
+    spec, weights, model = untrained(name, 0, positional_embedding="drop")
+    fit_positional_embedding(model, spec, (64, 64))
+    native = open_clip.create_model(name, pretrained=None).eval()
+    native.load_state_dict(weights.state)
+    owner = native.visual.attnpool if name == "tiny-rn" else native.visual
+    owner.positional_embedding.data.zero_()
+    np.testing.assert_array_equal(encode(model, (64, 64)), encode(native, (64, 64)))
+    assert encode(model, (96, 160)).shape == (2, 48)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_native_keeps_the_embedding_and_refuses_other_sizes(name):
+    spec, weights, model = untrained(name, 0, positional_embedding="native")
+    fit_positional_embedding(model, spec, (64, 64))
+    native = open_clip.create_model(name, pretrained=None).eval()
+    native.load_state_dict(weights.state)
+    np.testing.assert_array_equal(encode(model, (64, 64)), encode(native, (64, 64)))
+    assert np.abs(encode(model, (64, 64)) - encode(untrained(name)[2], (64, 64))).max() > 1e-4
+    with pytest.raises(UserError) as error:
+        fit_positional_embedding(model, spec, (224, 224))
+    assert str(error.value) == (
+        f"backbone.positional_embedding=native: {name} takes 64x64 views, not 224x224; use drop or interpolate, or "
+        "views.window=64"
+    )
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("size", [64, 96, 224])
+def test_interpolate_is_open_clips_own_resizing(name, size):
+    spec, weights, model = untrained(name, 0, positional_embedding="interpolate")
+    fit_positional_embedding(model, spec, (size, size))
+    own = open_clip.create_model(name, pretrained=None, force_image_size=size).eval()
+    state = dict(weights.state)
+    if name == "tiny-vit":
+        open_clip.model.resize_pos_embed(state, own)
+        own.load_state_dict(state)
+        np.testing.assert_allclose(encode(model, (size, size)), encode(own, (size, size)), rtol=0, atol=1e-5)
+    assert encode(model, (size, size)).shape == (2, 48)
+    if size == 64:
+        native = untrained(name, 0, positional_embedding="native")[2]
+        np.testing.assert_array_equal(encode(model, (64, 64)), encode(native, (64, 64)))
+
+
+@pytest.mark.parametrize("how", ["drop", "native", "interpolate"])
+def test_a_window_under_the_towers_stride_is_an_error(how):
+    spec, _, model = untrained("tiny-rn", 0, positional_embedding=how)
+    with pytest.raises(UserError) as error:
+        fit_positional_embedding(model, spec, (16, 16))
+    assert str(error.value) == (
+        "views.window=16 is under the 32 pixels that tiny-rn reads as one; use views.window=32 at least"
+    )
+
+
+def test_text_is_of_unit_length_in_the_order_of_the_pairs_and_never_cut():
+    spec, _, model = untrained()
+    text, scale = encode_text(model, spec, PAIRS)
+    assert text.shape == (2, 2, 48) and text.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(text, axis=-1), 1, rtol=1e-6)
+    swapped, _ = encode_text(model, spec, [pair[::-1] for pair in PAIRS[::-1]])
+    np.testing.assert_allclose(swapped[::-1, ::-1], text, rtol=0, atol=1e-6)
+    assert scale == pytest.approx(float(np.exp(np.float32(model.logit_scale))))
+    encode_text(model, spec, [("a " * 75, "b")])
+    with pytest.raises(UserError) as error:
+        encode_text(model, spec, [("a", "b"), ("long " * 76, "c")])
+    assert str(error.value) == (
+        "prompts.pairs: the text 'long long long long long long long long '... is longer than the 75 tokens that "
+        "tiny-vit reads; shorten it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"positional_embedding": "zero"},
+            "backbone.positional_embedding=zero is not known: use drop, native, interp",
+        ),
+        (
+            {"checkpoint": "a", "untrained": 1},
+            "backbone.checkpoint and backbone.untrained exclude each other: drop one",
+        ),
+        ({"name": "RN50-quickgelu"}, "backbone.name=RN50-quickgelu: write RN50 and backbone.quickgelu=true"),
+        ({"untrained": -1}, "backbone.untrained=-1 must be a seed: a whole number from 0 on"),
+        ({"untrained": True}, "backbone.untrained=True must be a seed: a whole number from 0 on"),
+        ({"untrained": 1.5}, "backbone.untrained=1.5 must be a seed: a whole number from 0 on"),
+        ({"quickgelu": "yes"}, "backbone.quickgelu=yes must be true, false or null"),
+    ],
+)
+def test_specs_check_themselves(options, message):
+    with pytest.raises(UserError) as error:
+        Backbone(**{"name": "RN50"} | options)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [("RN50", "timm/resnet50_clip.openai"), ("ViT-B-32", "timm/vit_base_patch32_clip_224.openai")],
+)
+def test_golden_weights_by_every_path_are_the_same_weights(tmp_path, name, repository, golden_checkpoints):
+    """OpenAI's own names and shapes: archive, fp16 state dict, and their tag offline in a process of its own."""
+    state = load_file(golden_checkpoints[f"{name}-quickgelu"])
+    sha = fingerprint(state)
+    for how in ("archive", "fp16"):
+        path = write(how, tmp_path, state)
+        weights = load_weights(Backbone(name, checkpoint=str(path), quickgelu=True))
+        assert weights.sha256 == sha
+        for tensor in state:
+            if not tensor.endswith("num_batches_tracked"):
+                torch.testing.assert_close(weights.state[tensor].float(), state[tensor], rtol=0, atol=0)
+        path.unlink()
+    in_hub(
+        tmp_path / "hub", repository, {"open_clip_model.safetensors": golden_checkpoints[f"{name}-quickgelu"]}
+    )
+    code = (
+        "from magiqa.backbone import *\nimport numpy as np\n"
+        f"spec = Backbone({name!r}, pretrained='openai')\nw = load_weights(spec)\n"
+        f"text, scale = encode_text(build_model(spec, w), spec, {PAIRS!r})\n"
+        f"np.save({str(tmp_path / 'text.npy')!r}, text)\nprint(w.sha256, w.quickgelu)"
+    )
+    env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert run.stdout.split() == [sha, "True"], run.stderr
+    got = np.load(tmp_path / "text.npy")
+    tokens = open_clip.get_tokenizer(name)([t for pair in PAIRS for t in pair])
+    model = open_clip.create_model(name, pretrained=None).eval()
+    model.load_state_dict(state)
+    with torch.inference_mode():
+        wrong = model.encode_text(tokens, normalize=True).reshape(2, 2, -1).numpy()
+        for module in model.transformer.modules():
+            if isinstance(module, torch.nn.GELU):
+                module.forward = lambda x: x * torch.sigmoid(1.702 * x)
+        right = model.encode_text(tokens, normalize=True).reshape(2, 2, -1).numpy()
+    np.testing.assert_allclose(got, right, rtol=0, atol=1e-6)
+    assert (np.linalg.norm(got - wrong, axis=-1) > 5e-3).all()  # what a silent mismatch would have done
