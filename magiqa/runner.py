@@ -42,7 +42,7 @@ Magnitude = Callable[[np.ndarray], np.ndarray]
 Fusion = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 SCORES = ("q_sim", "q_mag", "q", "laplacian", "bytes")
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
-_MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file")
+_MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file", "part")
 
 
 def default_cache_dir() -> str:
@@ -83,6 +83,7 @@ class Job:
     on_error: str = "raise"
     views_file: bool = False
     figures: bool = True
+    part: str | None = None
     ablation: Any = None
     experiment: Any = None
     choices: dict[str, str] = field(default_factory=dict)
@@ -105,6 +106,10 @@ class Job:
         for key in ("ci_fit", "views_file", "figures"):
             if not isinstance(getattr(self, key), bool):
                 raise UserError(f"{key}={getattr(self, key)} must be true or false")
+        if self.part is not None:
+            i, _, n = str(self.part).partition("/")
+            if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
+                raise UserError(f"part={self.part} must be I/N, the I-th of N parts, such as 3/8")
         if "whole" in self.views.kinds and self.backbone.positional_embedding != "drop":
             raise UserError(
                 f"views.kinds={list(self.views.kinds)} holds whole images of any size, which need "
@@ -240,6 +245,9 @@ def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             return unpack(job)
     with clock.stage("labels"):
         labels, images, skipped, table = load_labels(job)
+        if job.part is not None:  # only `magiqa encode` lets it through: nothing is scored on a part
+            first, step = (int(v) for v in job.part.split("/"))
+            images, table = images[first - 1 :: step], table.iloc[first - 1 :: step]
     with clock.stage("weights"):
         weights = load_weights(job.backbone)
         resolved: Resolved = resolve(job.engine, job.precision, job.device)
@@ -280,7 +288,7 @@ def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
     if skipped:
         clock.warnings.append(f"{len(skipped)} of {len(labels.table)} images left out (on_error=skip)")
     images, table = [images[i] for i in rows], table.iloc[rows].reset_index(drop=True)
-    if len(images) < 3:
+    if len(images) < 3 and job.part is None:
         raise UserError(
             f"dataset {labels.name}: {len(images)} usable images are left, agreement needs at least 3"
         )
@@ -436,6 +444,8 @@ def evaluate(job: Job, *, progress: bool = True) -> tuple[pd.DataFrame, dict[str
     Returns:
         ``agreement.csv`` and the record.
     """
+    if job.part is not None:
+        raise UserError(f"part={job.part} is for magiqa encode: scores need the whole set; drop it")
     clock = Clock()
     make_folder(job.folder)
     features = prepare(job, clock, progress=progress)

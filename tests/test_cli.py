@@ -131,6 +131,17 @@ def test_encode_fills_the_cache_and_nothing_else(run, tmp_path):
     assert not list((tmp_path / "cache" / "features").glob("*/*.safetensors"))
 
 
+def test_parts_of_an_encode_fill_one_cache_and_nothing_is_scored_on_a_part(run, tmp_path):
+    root = make_set(tmp_path / "set")
+    counts = [run("encode", *folder_args(root), f"part={i}/4")[1].split(" images")[0][-1] for i in (1, 2, 3, 4)]
+    assert counts == ["2", "2", "1", "1"]
+    assert "12 views, 0 of them new" in run("encode", *folder_args(root))[1]
+    code, _, err = run("evaluate", *folder_args(root), "part=1/4")
+    assert code == 2
+    assert "part=1/4 is for magiqa encode: scores need the whole set; drop it" in err
+    assert "part=5/4 must be I/N" in run("encode", *folder_args(root), "part=5/4")[2]
+
+
 def test_a_sweep_writes_a_folder_a_job_and_one_table_when_some_jobs_fail_too(run, tmp_path):
     root = make_set(tmp_path / "set")
     args = [*folder_args(root), "figures=false", "fusion.alpha=0,1,abc", f"out={tmp_path / 'sweep'}", "-m"]
