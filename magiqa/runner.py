@@ -562,7 +562,7 @@ def combine(
     if frames:
         long = pd.concat(frames, ignore_index=True)
         write_csv(long, folder / "agreement.csv")
-        chosen = [c for c in done[0][1]["choices"] if c != "dataset" and long[c].nunique() > 1]
+        chosen = [c for c in done[0][1]["choices"] if c != "dataset" and len(set(long[c])) > 1]
         rows = long[long["statistic"].isin(["srcc", "plcc"])]
         sets = list(dict.fromkeys(rows["dataset"]))
         keys = [*chosen, "weights", "score"]
