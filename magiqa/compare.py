@@ -202,7 +202,8 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     """What ``magiqa compare`` prints."""
     data = record["dataset"]
     lines = [
-        f"{' '.join(filter(None, (data['name'], data['variant'])))}, n={data['n']}, label {data['label']}; paired bootstrap of {record['resamples']} resamples"
+        f"{' '.join(filter(None, (data['name'], data['variant'])))}, n={data['n']}, label {data['label']}; "
+        f"paired bootstrap of {record['resamples']} resamples"
         + (f" by {data['cluster']}" if data["cluster"] else "")
         + ", ranked anew in each; p by Holm over the table",
         *(f"{m['name']}: {m['note']}" for m in record["methods"] if m["note"]),
