@@ -683,7 +683,14 @@ def train(config: Config, work: Path, out: Path) -> None:
             save_atomically(state, checkpoint)
             export(best["state"], out, 7, {"step": str(best["step"]), "config": key})
     chosen = {k: v for k, v in best.items() if k != "state"}
-    log = {"config": asdict(config), "held_out": held, "chosen": chosen, "history": history}
+    used = sorted({r["file"] for r in rows} - set(held))
+    log = {
+        "config": asdict(config),
+        "trained_on": used,
+        "held_out": held,
+        "chosen": chosen,
+        "history": history,
+    }
     log["minutes_since_start_or_resume"] = round((time.time() - began) / 60, 1)
     out.with_name("training.json").write_text(json.dumps(log, indent=1) + "\n")
     print(
