@@ -153,12 +153,13 @@ def read_image(path: str | Path) -> bytes:
 
 
 def normalise(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Pixels (..., H, W, 3) in 0..255 to normalised float32 (..., 3, H, W)."""
-    scaled = pixels.astype(np.float32)
-    scaled /= np.float32(255)
-    scaled -= mean
-    scaled /= std
-    return np.moveaxis(scaled, -1, -3)
+    """8-bit pixels (..., H, W, 3) to normalised float32 (..., 3, H, W)."""
+    values = np.arange(256, dtype=np.float32) / np.float32(255)
+    table = (values - mean[:, None]) / std[:, None]  # a pixel has 256 values: looked up, not computed
+    out = np.empty((*pixels.shape[:-3], 3, *pixels.shape[-3:-1]), np.float32)
+    for channel in range(3):
+        np.take(table[channel], pixels[..., channel], out=out[..., channel, :, :], mode="clip")
+    return out
 
 
 def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -177,7 +178,8 @@ def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray
     top, bottom, wy = taps(pixels.shape[0])
     left, right, wx = taps(pixels.shape[1])
     wy = wy[:, None]
-    rows = [normalise(pixels[y][:, x], mean, std) for y in (top, bottom) for x in (left, right)]
+    lines = [pixels.take(y, axis=0) for y in (top, bottom)]
+    rows = [normalise(line.take(x, axis=1), mean, std) for line in lines for x in (left, right)]
     upper = (1 - wx) * rows[0] + wx * rows[1]
     lower = (1 - wx) * rows[2] + wx * rows[3]
     return ((1 - wy) * upper + wy * lower)[None]
@@ -211,7 +213,7 @@ def cut(
         image: as decoded. resize: the data set's own, first. name: for messages. mean, std: the backbone's.
 
     Yields:
-        float32 (k, 3, H, W), normalised; windows at most ``BLOCK`` at a time.
+        float32 (k, 3, H, W), normalised; windows one at a time, ``BLOCK`` of a row in memory.
 
     Raises:
         UserError: a side is under the window size and ``views.small`` is ``error``.
@@ -226,9 +228,13 @@ def cut(
     for kind in views.kinds:
         if kind == "windows":
             boxes = views.boxes(image.width, image.height)
-            for at in range(0, len(boxes), BLOCK):
-                block = [pixels[y : y + size, x : x + size] for x, y in boxes[at : at + BLOCK]]
-                yield normalise(np.stack(block), mean_, std_)
+            for y in dict.fromkeys(y for _, y in boxes):
+                row = [x for x, top in boxes if top == y]
+                for at in range(0, len(row), BLOCK):  # windows of a row overlap: their pixels are normalised once
+                    first, last = row[at], row[at : at + BLOCK][-1]
+                    band = normalise(pixels[y : y + size, first : last + size], mean_, std_)
+                    for x in row[at : at + BLOCK]:
+                        yield band[None, :, :, x - first : x - first + size]
         elif kind == "global":
             yield global_view(pixels, size, mean_, std_)
         elif kind == "whole":
