@@ -189,14 +189,13 @@ def _suggest(overrides: Sequence[str], error: Exception) -> str:
         return ""
     groups = [o for o in overrides if o.split("=")[0] in GROUPS]
     keys: list[str] = []
-    pending = [("", hydra.compose("config", overrides=groups))]
+    pending: list[tuple[str, Any]] = [("", OmegaConf.to_container(hydra.compose("config", overrides=groups)))]
     while pending:
         prefix, node = pending.pop()
-        for key in node.keys():  # noqa: SIM118 (`in` hides ???)
+        for key, value in node.items():
             keys.append(f"{prefix}{key}")
-            child = None if OmegaConf.is_missing(node, key) else node._get_node(key)
-            if OmegaConf.is_dict(child) and not child._is_none():
-                pending.append((f"{prefix}{key}.", child))
+            if isinstance(value, dict):
+                pending.append((f"{prefix}{key}.", value))
     near = difflib.get_close_matches(named[1], keys, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

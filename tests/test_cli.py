@@ -133,7 +133,9 @@ def test_encode_fills_the_cache_and_nothing_else(run, tmp_path):
 
 def test_parts_of_an_encode_fill_one_cache_and_nothing_is_scored_on_a_part(run, tmp_path):
     root = make_set(tmp_path / "set")
-    counts = [run("encode", *folder_args(root), f"part={i}/4")[1].split(" images")[0][-1] for i in (1, 2, 3, 4)]
+    counts = [
+        run("encode", *folder_args(root), f"part={i}/4")[1].split(" images")[0][-1] for i in (1, 2, 3, 4)
+    ]
     assert counts == ["2", "2", "1", "1"]
     assert "12 views, 0 of them new" in run("encode", *folder_args(root))[1]
     code, _, err = run("evaluate", *folder_args(root), "part=1/4")

@@ -36,7 +36,9 @@ def test_one_module_knows_each_library(library):
         for file in PACKAGE.rglob("*.py")
         if any(name.split(".")[0] == library for name in imports(file))
     }
-    assert knowing - {"datasets/sample"} == ONLY[library]  # the sample's photo lies in matplotlib's package data
+    assert (
+        knowing - {"datasets/sample"} == ONLY[library]
+    )  # the sample's photo lies in matplotlib's package data
 
 
 def test_help_and_config_errors_import_no_torch():
@@ -44,6 +46,10 @@ def test_help_and_config_errors_import_no_torch():
         "import sys; from magiqa.cli import main; code = main(sys.argv[1:]); "
         "assert 'torch' not in sys.modules, 'torch was imported'; sys.exit(code)"
     )
-    for argv, expected in ((["--help"], 0), (["evaluate", "fusion.alhpa=2"], 2), (["evaluate", "dataset=nosuch"], 2)):
+    for argv, expected in (
+        (["--help"], 0),
+        (["evaluate", "fusion.alhpa=2"], 2),
+        (["evaluate", "dataset=nosuch"], 2),
+    ):
         done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True)
         assert done.returncode == expected, done.stderr
