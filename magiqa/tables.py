@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magiqa.comparison import compare
 from magiqa.published import PROTOCOLS, Protocol, comparable, published, same_set
 from magiqa.results import CONTROLS, CUES, Run, backbone, dataset, long_table, method
 from magiqa.typeset import DAGGER, Cell, Table
@@ -55,7 +56,7 @@ def agreement_table(runs: Sequence[Run], seed: int = 0) -> Table:
     labels = sorted(
         {str(r.record["backbone"]["label"]) for r in runs if r.record.get("backbone", {}).get("label")}
     )
-    notes += [f"Not published weights: {', '.join(labels)}."] if labels else []
+    notes += [f"Not published weights: {'; '.join(labels)}."] if labels else []
     first = int((~names["control"]).sum())
     rules = (first,) if 0 < first < len(names) else ()
     return Table(
@@ -83,75 +84,48 @@ def _interval(low: float, high: float) -> str:
     return "" if pd.isna(low) or pd.isna(high) else f"[{low:.3f}, {high:.3f}]"
 
 
+_MARKS = ["rank", "diff", "diff_low", "diff_high", "p", "p_holm", "tie", "untested"]
+
+
 def _marks(runs: Sequence[Run], rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Rank within each column, and the paired difference to its best, tested where both cover the same images."""
-    from magiqa.comparison import holm, paired
-
     by_name = {run.name: run for run in runs}
+    keys = ["dataset", "method", "backbone", "statistic"]
     out = []
-    for (one, statistic), part in rows.groupby(["dataset", "statistic"], sort=False):
+    for (_, statistic), part in rows.groupby(["dataset", "statistic"], sort=False):
         part = part[part["value"].notna()].sort_values("value", ascending=False, kind="stable")
-        tests = []
-        for rank, row in enumerate(part.itertuples(index=False), start=1):
-            entry: dict[str, Any] = {
-                "dataset": one,
-                "method": row.method,
-                "backbone": row.backbone,
-                "statistic": statistic,
-                "rank": rank,
-                "untested": False,
-            }
-            out.append(entry)
-            if rank == 1:
-                best = row
-                continue
-            pair = _on_same_images(
-                by_name[str(row.run)], str(row.score), by_name[str(best.run)], str(best.score)
-            )
-            if pair is None:
-                entry["untested"] = True
-                continue
-            a, b, y, clusters = pair
-            result = paired(a, b, y, statistic=str(statistic), clusters=clusters, seed=seed)
-            entry |= {
-                "diff": result.diff,
-                "diff_low": result.ci_low,
-                "diff_high": result.ci_high,
-                "p": result.p,
-            }
-            tests.append(entry)
-        for entry, p in zip(tests, holm([entry["p"] for entry in tests]), strict=True):
-            entry |= {"p_holm": float(p), "tie": bool(p >= 0.05)}
-    columns = [
-        "dataset",
-        "method",
-        "backbone",
-        "statistic",
-        "rank",
-        "diff",
-        "diff_low",
-        "diff_high",
-        "p",
-        "p_holm",
-        "tie",
-        "untested",
-    ]
-    return pd.DataFrame(out, columns=columns).astype({"rank": "Int64"})
+        entries = part[keys].assign(rank=range(1, len(part) + 1), untested=False).to_dict("records")
+        if not entries:
+            continue
+        best = by_name[str(part["run"].iloc[0])]
+        scores = {
+            str(k): values
+            for k, (run, score) in enumerate(zip(part["run"], part["score"], strict=True))
+            if (values := _on_images_of(best, by_name[run], score)) is not None
+        }
+        labels = best.scores[best.label].to_numpy(float)
+        cluster = best.record["dataset"].get("cluster")
+        clusters = best.scores[cluster].astype(str).to_numpy() if cluster in best.scores else None
+        options: dict[str, Any] = {"statistic": str(statistic), "clusters": clusters, "seed": seed}
+        pairs = compare(scores, labels, reference="0", **options) if "0" in scores else []
+        for pair in pairs:
+            test, entry = pair.test, entries[int(pair.a)]
+            entry |= {"diff": test.diff, "diff_low": test.ci_low, "diff_high": test.ci_high, "p": test.p}
+            entry |= {"p_holm": pair.p_holm, "tie": pair.p_holm >= 0.05}
+        tested = {int(pair.a) for pair in pairs if np.isfinite(pair.p_holm)}
+        for k, entry in enumerate(entries):
+            entry["untested"] = k > 0 and k not in tested
+        out += entries
+    return pd.DataFrame(out, columns=[*keys, *_MARKS]).astype({"rank": "Int64"})
 
 
-def _on_same_images(
-    run: Run, score: str, best: Run, best_score: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None] | None:
-    """Scores of both, label and clusters, row by row; None where the images or labels differ."""
-    a, b = run.scores.set_index("image"), best.scores.set_index("image")
-    if not a.index.is_unique or set(a.index) != set(b.index) or run.label != best.label:
+def _on_images_of(best: Run, run: Run, score: str) -> np.ndarray | None:
+    """A run's score in the order of another's images; None where images or labels differ."""
+    mine, theirs = run.scores.set_index("image"), best.scores.set_index("image")
+    if not mine.index.is_unique or set(mine.index) != set(theirs.index) or run.label != best.label:
         return None
-    b = b.loc[a.index]
-    if not np.array_equal(a[run.label], b[best.label]):
-        return None
-    cluster = run.record["dataset"].get("cluster")
-    clusters = a[cluster].astype(str).to_numpy() if cluster and cluster in a else None
-    return a[score].to_numpy(float), b[best_score].to_numpy(float), a[run.label].to_numpy(float), clusters
+    mine = mine.loc[theirs.index]
+    return mine[score].to_numpy(float) if np.array_equal(mine[run.label], theirs[best.label]) else None
 
 
 def groups_table(run: Run) -> Table | None:
