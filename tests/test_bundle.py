@@ -1,0 +1,234 @@
+"""A bundle reruns a run byte for byte, and verify finds what is wrong with one."""
+
+import json
+import shutil
+import struct
+
+import numpy as np
+import pytest
+import tiny
+
+from magiqa import cli
+from magiqa.bundle import _write, pack, read_meta, verify
+from magiqa.cache import read_shard
+from magiqa.errors import UserError
+from magiqa.runner import evaluate
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tiny.make(tmp_path_factory.mktemp("bundled"))
+    evaluate(tiny.job(made, f"out={made / 'run'}"), progress=False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def bundle(folder):
+    assert cli.main(["pack", str(folder / "run"), f"cache_dir={folder / 'cache'}"]) == 0
+    return folder / "run" / "bundle.safetensors"
+
+
+def from_bundle(bundle, *more):
+    with cli._configs(None) as searchpath:
+        return cli.make_job([f"bundle={bundle}", "figures=false", *more], searchpath)
+
+
+def altered(bundle, out, change):
+    """A bundle with a change of its tensors and meta, and a checksum that fits."""
+    tensors, metadata = read_shard(bundle)
+    arrays = {k: np.array(v) for k, v in tensors.items()}
+    meta = json.loads(metadata["magiqa"])
+    change(arrays, meta)
+    _write(
+        out,
+        {k: (v.dtype, v.shape, [v]) for k, v in arrays.items()},
+        {"images": metadata["images"], "magiqa": json.dumps(meta, sort_keys=True)},
+    )
+    return out
+
+
+def verified(bundle, folder, **options):
+    job = from_bundle(
+        bundle, f"dataset.root={folder / 'set'}", f"backbone.name='local-dir:{folder / 'clip'}'"
+    )
+    return verify(bundle, job, progress=False, **options)
+
+
+def test_tables_are_the_same_bytes_in_another_folder(folder, bundle, tmp_path):
+    elsewhere = tmp_path / "elsewhere" / "theirs.safetensors"
+    elsewhere.parent.mkdir()
+    shutil.copy(bundle, elsewhere)
+    args = [
+        f"bundle={elsewhere}",
+        f"out={tmp_path / 'out'}",
+        "figures=false",
+        f"cache_dir={tmp_path / 'none'}",
+    ]
+    assert cli.main(["evaluate", *args]) == 0
+    for name in ("scores.csv", "agreement.csv", "groups.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (folder / "run" / name).read_bytes()
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["backbone"]["label"] == "untrained, seed 0"
+    assert record["bundle"]["code_sha256"] == read_meta(bundle)["code_sha256"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_same_run_packs_to_the_same_bytes_and_tells_no_path(folder, bundle, tmp_path):
+    again = pack(folder / "run", cli.job_of(folder / "run"), _packaged(), tmp_path / "again.safetensors")
+    assert again.read_bytes() == bundle.read_bytes()
+    assert str(folder).encode() not in bundle.read_bytes().replace(
+        b"local-dir:" + str(folder / "clip").encode(), b""
+    )
+
+
+def _packaged():
+    with cli._configs(None) as searchpath:
+        return [
+            cli.make_job([f"prompts={f.stem}"], searchpath).prompts
+            for f in sorted((cli.conf_dir() / "prompts").glob("*.yaml"))
+        ]
+
+
+def test_other_tools_read_it(bundle):
+    from safetensors.numpy import load_file
+
+    tensors = load_file(bundle)
+    assert set(tensors) == {"features", "counts", "controls", "text", "logit_scale"}
+    assert len(tensors["features"]) == tensors["counts"].sum()
+    assert len(tensors["counts"]) == tiny.N
+
+
+def test_overrides_go_on_top_of_the_bundles_own_config(bundle):
+    job = from_bundle(bundle, "fusion.alpha=3", "prompts=clipiqa")
+    assert (job.fusion.alpha, job.fusion.base_mag, job.prompts.name) == (3.0, 0.6, "clipiqa")
+    assert (job.views.window, job.resamples, job.choices["dataset"]) == (64, 200, "folder")
+
+
+def test_ablations_run_from_it(folder, bundle, tmp_path, capsys):
+    assert (
+        cli.main(["ablate", "ablation=pairs", f"bundle={bundle}", f"out={tmp_path}/a", "figures=false"]) == 0
+    )
+    args = tiny.overrides(folder, "ablation=pairs", f"out={tmp_path}/b")
+    assert cli.main(["ablate", *args]) == 0
+    a, b = (np.genfromtxt(tmp_path / d / "ablation.csv", delimiter=",", skip_header=1) for d in "ab")
+    np.testing.assert_allclose(a, b, atol=5e-6)  # a pair encoded in another batch of texts
+    assert cli.main(["ablate", "ablation=views", f"bundle={bundle}", f"out={tmp_path}/c"]) == 2
+    assert "holds features of views.kinds=['windows', 'global'], not ['whole']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ["views.stride=16"],
+            r"^bundle=.*: holds features of views.stride=32, not 16; other features need the images",
+        ),
+        (
+            ["backbone.untrained=1"],
+            r"^bundle=.*: holds features of backbone.untrained=0, not 1; other features need",
+        ),
+        (["precision=bf16"], r"^bundle=.*: holds features of precision=fp32, not bf16; other features need"),
+    ],
+)
+def test_features_that_it_does_not_hold(bundle, more, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        evaluate(from_bundle(bundle, f"out={tmp_path}", *more), progress=False)
+
+
+def test_prompts_that_it_does_not_hold(bundle, tmp_path):
+    job = from_bundle(bundle, f"out={tmp_path}", "prompts.pairs=[[a lion,a lamb]]")
+    with pytest.raises(
+        UserError, match=r"holds no embeddings of the prompt pair a lion / a lamb, which would need the w"
+    ):
+        evaluate(job, progress=False)
+
+
+def test_a_damaged_file(bundle, tmp_path):
+    data = bytearray(bundle.read_bytes())
+    data[-3] ^= 1
+    (tmp_path / "b").write_bytes(data)
+    with pytest.raises(
+        UserError, match=r"^bundle=.*: its contents do not match its checksum; fetch it again"
+    ):
+        evaluate(from_bundle(tmp_path / "b", f"out={tmp_path}/o"), progress=False)
+    (tmp_path / "c").write_bytes(data[:500])
+    with pytest.raises(
+        UserError, match=r"^bundle=.*: no bundle, or cut short; fetch it again or run magiqa pack anew$"
+    ):
+        from_bundle(tmp_path / "c")
+    with pytest.raises(UserError, match=r"^bundle=.*: no such file; give one that magiqa pack wrote$"):
+        from_bundle(tmp_path / "nothing")
+
+
+def test_pack_refuses_what_is_no_run(tmp_path, capsys):
+    assert cli.main(["pack", str(tmp_path)]) == 2
+    assert (
+        "no run's folder; give one that holds the record.json of magiqa evaluate" in capsys.readouterr().err
+    )
+
+
+def test_pack_refuses_a_run_whose_labels_changed(folder, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(folder / "run", run)
+    record = json.loads((run / "record.json").read_text())
+    record["dataset"]["fingerprint"] = "0" * 64
+    (run / "record.json").write_text(json.dumps(record))
+    with pytest.raises(
+        UserError, match=r": the labels changed since this run; run magiqa evaluate again with out="
+    ):
+        pack(run, cli.job_of(run))
+
+
+def test_an_honest_bundle_holds(folder, bundle, capsys):
+    problems, done = verified(bundle, folder, seed=1)
+    assert problems == []
+    assert (done["labels"], done["images"]) == (tiny.N, tiny.N)
+    assert done["largest_difference"] < 1e-5
+    args = [f"dataset.root={folder / 'set'}", f"backbone.name='local-dir:{folder / 'clip'}'"]
+    assert cli.main(["verify", str(bundle), *args]) == 0
+    assert "this bundle is what it claims" in capsys.readouterr().out
+
+
+def test_one_changed_feature_is_found_when_its_image_is_drawn(folder, bundle, tmp_path):
+    def change(arrays, meta):
+        arrays["features"][arrays["counts"][:7].sum() + 2, 5] += 0.01 * np.abs(arrays["features"]).max()
+
+    wrong = altered(bundle, tmp_path / "wrong", change)
+    found = {seed: verified(wrong, folder, seed=seed, sampled=12)[0] for seed in range(8)}
+    caught = [p for p in found.values() if p]
+    assert 0 < len(caught) < 8  # half of the images are drawn each time
+    for problems in caught:
+        assert len(problems) == 1
+        assert problems[0].startswith("07.png: the features of view 2 differ by 0.01")
+
+
+def test_a_wrong_label_is_always_found(folder, bundle, tmp_path):
+    def change(arrays, meta):
+        meta["table"]["mos"][1][4] += 1e-9
+
+    wrong = altered(bundle, tmp_path / "wrong", change)
+    problems, _ = verified(wrong, folder, sampled=1)
+    assert any(p.startswith("labels: mos differs for 1 of 24 images (first 04.png: ") for p in problems)
+
+    def other_column(arrays, meta):
+        meta["table"]["group"][1][0] = "g9"
+
+    problems, _ = verified(altered(bundle, tmp_path / "group", other_column), folder, sampled=1)
+    assert problems == ["labels: the column group differs for 1 of 24 images"]
+
+
+def test_other_weights_and_images_are_found(folder, bundle, tmp_path):
+    def change(arrays, meta):
+        meta["record"]["backbone"]["weights_sha256"] = "f" * 64
+        meta["images"][0] = "e" * 64
+
+    problems, _ = verified(altered(bundle, tmp_path / "wrong", change), folder)
+    assert any(p.startswith("weights: sha256 ") for p in problems)
+    assert any(p.startswith("00.png: the image file is another one (sha256 ") for p in problems)
+
+
+def test_the_header_states_its_length(bundle):
+    data = bundle.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    assert length % 8 == 0
+    assert json.loads(data[8 : 8 + length])["features"]["dtype"] == "F32"
