@@ -1,0 +1,59 @@
+"""The demo backbone: its file, and a run on the sample that an untrained network fails."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from magiqa import agreement
+from magiqa.backbone import DEMO, DEMO_LABEL, Backbone, build_model, load_weights
+from magiqa.cli import main
+from magiqa.datasets import sample
+
+FLOOR = 0.4  # mean SRCC within photo and type
+
+
+def test_weights_are_small_half_precision_and_labelled() -> None:
+    file = DEMO / "demo.safetensors"
+    assert file.stat().st_size <= 8_000_000
+    spec = Backbone("demo")
+    weights = load_weights(spec)
+    assert all(t.dtype.itemsize == 2 for t in weights.state.values() if t.is_floating_point())
+    build_model(spec, weights)  # every tensor there, of the right shape
+    assert spec.kind == "demo" and spec.shown_label == DEMO_LABEL
+
+
+def test_it_was_trained_without_the_positional_embedding() -> None:
+    state = load_weights(Backbone("demo")).state
+    assert not state["visual.attnpool.positional_embedding"].any()
+
+
+def test_no_photo_of_the_sample_is_named_in_the_training_record() -> None:
+    text = (DEMO / "training.json").read_text().lower()
+    assert '"held_out"' in text
+    assert not [p for p, (_, name, _, _) in sample.PHOTOS.items() if Path(name).name in text]
+
+
+def within(scores: pd.DataFrame, cue: str, split: str) -> float:
+    cells = scores[scores["split"] == split].groupby(["reference", "group"])
+    return float(np.mean([np.nan_to_num(agreement.srcc(c[cue], c["ssim"])) for _, c in cells]))
+
+
+@pytest.mark.slow
+def test_a_run_on_the_sample_beats_a_floor_that_the_untrained_network_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = {k: sample.PHOTOS[k] for k in ("astronaut", "coffee", "chelsea", "gravel")}  # a quarter: quick
+    monkeypatch.setattr(sample, "PHOTOS", photos)
+    common = ["evaluate", f"cache_dir={tmp_path / 'cache'}", "figures=false", "resamples=100", "engine=torch"]
+    found = {}
+    for name, more in {"demo": [], "untrained": ["backbone.untrained=0"]}.items():
+        assert (
+            main([*common, f"out={tmp_path / name}", *more]) == 0
+        )  # the defaults: backbone=demo dataset=sample
+        scores = pd.read_csv(tmp_path / name / "scores.csv")
+        assert len(scores) == 4 * 8 * 6 and "mos" not in scores
+        found[name] = {s: within(scores, "q_sim", s) for s in ("seen", "unseen")}
+    assert min(found["demo"].values()) > FLOOR
+    assert max(found["untrained"].values()) < FLOOR
