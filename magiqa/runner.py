@@ -359,6 +359,11 @@ def score(
     for owner, pairs, mag in score_views(features, prompts, magnitude):
         sim = pairs.mean(axis=1)
         q, w = fusion(sim, mag)
+        if not np.isfinite(q).all():
+            image = features.table["image"].iloc[owner[np.flatnonzero(~np.isfinite(q))[0]]]
+            raise UserError(
+                f"{image}: its score is NaN or infinite; choose a magnitude.lam or fusion.alpha nearer to 0"
+            )
         block = pd.DataFrame({"position": owner, "q_sim": sim, "q_mag": mag, "q": q, "w_sim": w})
         blocks.append(pd.concat([block, pd.DataFrame(pairs).add_prefix("pair_")], axis=1))
     views = pd.concat(blocks, ignore_index=True).sort_values("position", kind="stable", ignore_index=True)
