@@ -425,6 +425,35 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _explain(options: argparse.Namespace) -> int:
+    from magiqa.explain import explain, overrides_of, published_row, render, write
+
+    words, overrides = _words(options.args)
+    out = split_literal(overrides)[1].get("out")
+    overrides = [o for o in overrides if not o.startswith("out=")]
+    row = None
+    if len(words) == 2:
+        first, last = (job_of(Path(w).expanduser(), overrides) for w in words)
+        default = Path(words[0]).expanduser() / "explain"
+    elif len(words) == 1:
+        row = published_row(words[0])
+        with _configs(options.config_dir) as searchpath:
+            first = make_job(overrides, searchpath)
+            sets = sorted(f.stem for f in (conf_dir() / "dataset").glob("*.yaml"))
+            last = _composer(overrides, searchpath)(overrides_of(row, sets, first.backbone.name))
+        default = Path("results/explain") / re.sub(r"[^A-Za-z0-9.-]+", "_", words[0])
+    else:
+        raise UserError(
+            "explain: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
+        )
+    table, features = explain(first, last, resamples=first.resamples, seed=first.seed)
+    folder = Path(out).expanduser() if out else default
+    write(folder, table, features, row)
+    print(render(table, features, row))
+    print(f"\n{folder}/: explain.csv, record.json")
+    return 0
+
+
 def _report(options: argparse.Namespace) -> int:
     from magiqa.report import report
 
@@ -560,6 +589,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "ablate": _ablate,
     "experiment": _experiment,
     "compare": _compare,
+    "explain": _explain,
     "report": _report,
     "pack": _pack,
     "verify": _verify,

@@ -201,7 +201,7 @@ class Main:
 
 @dataclass(frozen=True)
 class Attribution:
-    """What brings the gain: {one pair, five pairs} x {whole, global, windows + global} x {similarity, magnitude, fused}."""
+    """What brings the gain: one or five pairs, whole image, global view or windows too, each cue or both fused."""
 
     name: str = "attribution"
 
@@ -692,7 +692,9 @@ class Raters:
         rows = []
         for name, x in (*((c, cues[c].to_numpy()) for c in CUES), ("laplacian", controls)):
             found = krasula(x, study.y, std, self.ratings, clusters=study.clusters, seed=study.job.seed)
-            rows.append({"score": name} | asdict(found))
+            values = asdict(found)
+            band = {f"ordered_rightly_{s}": values.pop(f"ci_{s}") for s in ("low", "high")}
+            rows.append({"score": name} | values | band)
         return {"ceiling": pd.DataFrame([asdict(ceiling)]), "pairs": pd.DataFrame(rows)}, [
             f"{self.ratings} ratings a label; ceiling: SRCC of a predictor that knows each image's true mean opinion"
         ]
@@ -759,7 +761,8 @@ def render(tables: Tables, notes: Sequence[str], record: dict[str, Any]) -> str:
     label = f" ({bone['label']})" if bone["label"] else ""
     name = " ".join(filter(None, (data["name"], data["variant"])))
     lines = [
-        f"experiment {record['experiment']['name']}: {name}, n={data['n']}, label {data['label']}; {bone['name']}{label}"
+        f"experiment {record['experiment']['name']}: {name}, n={data['n']}, label {data['label']}; "
+        f"{bone['name']}{label}"
         "; 95 % bootstrap intervals" + (f", resampled by {data['cluster']}" if data["cluster"] else "")
     ]
     for title, table in tables.items():
