@@ -636,8 +636,8 @@ def ablate(
     needed = int(np.ceil(2 * (len(variants) - 1) / 0.05))
     if ablation.intervals and job.resamples < needed:
         clock.warnings.append(
-            f"{len(variants) - 1} differences tested on {job.resamples} resamples: p (Holm) of the smallest cannot fall "
-            f"under 0.05; read the intervals, or use resamples={needed}"
+            f"{len(variants) - 1} differences tested on {job.resamples} resamples: p (Holm) of the smallest cannot "
+            f"fall under 0.05; read the intervals, or use resamples={needed}"
         )
     keys = list(dict.fromkeys(k for v in variants for k in v.overrides))
     columns: dict[str, Any] = {"variant": [v.name for v in variants], "score": ablation.score}

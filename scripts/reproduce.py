@@ -1,0 +1,211 @@
+"""Runs, experiments, ablations and the report, over whatever data sets are at hand. Resumes; lists what is missing.
+
+    python scripts/reproduce.py --root agiqa3k=DIR --root koniq=DIR [--out results/reproduction] [OVERRIDES]
+
+Roots can also stand in a YAML file (``--roots FILE``: ``koniq: ~/koniq``), where a name is an option of the group
+``dataset``. Overrides go to every job, e.g. ``backbone=rn50 engine=openvino``. What is done already is skipped:
+stop it and start it again as you like.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from magiqa import cli
+from magiqa.ablation import ablate, transfer
+from magiqa.errors import UserError
+from magiqa.experiments import run as experiment
+from magiqa.runner import evaluate, write_csv
+
+# MA-CLIP's protocol of each set; the sample needs no root
+SETS = (
+    "sample",
+    "agiqa3k",
+    "koniq",
+    "livec_practice",
+    "spaq",
+    "agiqa1k",
+    "kadid10k",
+    "tid2013",
+    "csiq",
+    "pipal",
+)
+RUNS = {
+    "maclip": [],
+    "clipiqa": ["prompts=clipiqa", "views=whole", "fusion=similarity"],
+    "clipiqa_five_pairs": ["prompts=maclip", "views=whole", "fusion=similarity"],
+    "magnitude": ["fusion=magnitude"],
+}
+EXPERIMENTS = (
+    "main",
+    "attribution",
+    "magnitude",
+    "bias",
+    "regimes",
+    "breakdown",
+    "weights",
+    "linear",
+    "align",
+)
+ABLATIONS = (
+    "lambda",
+    "lambda_magnitude",
+    "base",
+    "alpha",
+    "fusion",
+    "magnitude",
+    "prompts",
+    "pairs",
+    "views",
+    "stride",
+    "pooling",
+    "positional_embedding",
+    "grid",
+)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--root", action="append", default=[], metavar="SET=DIR")
+    parser.add_argument("--roots", type=Path, metavar="FILE")
+    parser.add_argument("--sets", help="only these, separated by commas")
+    parser.add_argument(
+        "--only", help="only these steps, separated by commas, e.g. run-maclip,ablation-lambda"
+    )
+    parser.add_argument("--out", type=Path, default=Path("results/reproduction"))
+    parser.add_argument("--no-report", action="store_true")
+    return parser.parse_intermixed_args(argv)
+
+
+def roots_of(options: argparse.Namespace) -> dict[str, str]:
+    known = {f.stem for f in (cli.conf_dir() / "dataset").glob("*.yaml")}
+    roots: dict[str, str] = {}
+    if options.roots:
+        import yaml
+
+        if not options.roots.is_file():
+            raise UserError(f"--roots {options.roots}: no such file; write lines of `koniq: DIR`")
+        roots |= {str(k): str(v) for k, v in (yaml.safe_load(options.roots.read_text()) or {}).items()}
+    for text in options.root:
+        name, found, folder = text.partition("=")
+        if not found:
+            raise UserError(f"--root {text}: write it as SET=DIR")
+        roots[name] = folder
+    unknown = sorted(set(roots) - known)
+    if unknown:
+        raise UserError(f"--root {unknown[0]}: no such data set option; there are {', '.join(sorted(known))}")
+    return roots
+
+
+def page(dataset: str, searchpath: str) -> str:
+    """Where to get a data set, from its reader."""
+    job = cli.make_job([f"dataset={dataset}", "dataset.root=nowhere"], searchpath)
+    return str(getattr(importlib.import_module(type(job.dataset).__module__), "PAGE", "its authors"))
+
+
+def steps() -> dict[str, tuple[str, list[str]]]:
+    """Name -> kind and overrides."""
+    return (
+        {f"run-{n}": ("run", o) for n, o in RUNS.items()}
+        | {f"experiment-{n}": ("experiment", [f"experiment={n}"]) for n in EXPERIMENTS}
+        | {f"ablation-{n}": ("ablation", [f"ablation={n}"]) for n in ABLATIONS}
+    )
+
+
+def done(folder: Path, overrides: list[str]) -> bool:
+    """Whether a step with the same overrides was finished in this folder."""
+    try:
+        recorded = json.loads((folder / "step.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(recorded == overrides) and (folder / "record.json").is_file()
+
+
+def main(argv: list[str]) -> int:
+    options = parse(argv)
+    roots = roots_of(options)
+    chosen = options.sets.split(",") if options.sets else list(dict.fromkeys([*SETS, *roots]))
+    wanted = steps()
+    only = options.only.split(",") if options.only else list(wanted)
+    unknown = [s for s in only if s not in wanted]
+    if unknown:
+        raise UserError(f"--only {unknown[0]}: no such step; there are {', '.join(wanted)}")
+    missing: list[str] = []
+    failed: list[str] = []
+    tables: dict[str, list[Any]] = {}
+    ran: list[Path] = []
+    with cli._configs(None) as searchpath:
+        for dataset in chosen:
+            if dataset != "sample" and dataset not in roots:
+                missing.append(f"{dataset}: no --root given; get it from {page(dataset, searchpath)}")
+                continue
+            root = [f"dataset.root={roots[dataset]}"] if dataset in roots else []
+            for name in only:
+                if name == "experiment-align" and not dataset.startswith("agiqa3k"):
+                    continue
+                kind, more = wanted[name]
+                folder = options.out / dataset / name
+                overrides = [f"dataset={dataset}", *root, *more, *options.overrides]
+                start = time.time()
+                try:
+                    if not done(folder, overrides):
+                        run_step(kind, [*overrides, f"out={folder}"], searchpath)
+                        (folder / "step.json").write_text(json.dumps(overrides))
+                        print(f"{dataset} {name}: {time.time() - start:.0f} s", flush=True)
+                    else:
+                        print(f"{dataset} {name}: done before", flush=True)
+                except (UserError, OSError) as error:
+                    failed.append(f"{dataset} {name}: {error}")
+                    print(failed[-1], file=sys.stderr, flush=True)
+                    continue
+                ran.append(folder)
+                if kind == "ablation":
+                    tables.setdefault(name, []).append(read_ablation(folder))
+    for name, found in tables.items():
+        if len(found) > 1 and len({tuple(t["variant"]) for t, _ in found}) == 1:
+            write_csv(transfer(found), options.out / f"{name}-left_out.csv")
+    if ran and not options.no_report:
+        from magiqa.report import report
+
+        report(ran, options.out / "report")
+        print(f"{options.out / 'report'}/report.html")
+    for title, lines in (("missing", missing), ("failed", failed)):
+        if lines:
+            print(f"\n{title}:", *lines, sep="\n  ")
+    return 2 if failed or not ran else 0
+
+
+def read_ablation(folder: Path) -> tuple[Any, dict[str, Any]]:
+    import pandas as pd
+
+    table = pd.read_csv(
+        folder / "ablation.csv", dtype={"variant": str}, keep_default_na=False, na_values=[""]
+    )
+    return table, json.loads((folder / "record.json").read_text())
+
+
+def run_step(kind: str, overrides: list[str], searchpath: str) -> None:
+    job = cli.make_job(overrides, searchpath)
+    compose: Callable[[list[str]], Any] = cli._composer(overrides, searchpath)
+    if kind == "run":
+        evaluate(job)
+    elif kind == "experiment":
+        experiment(job, compose)
+    else:
+        ablate(job, compose)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        print(f"reproduce: {error}", file=sys.stderr)
+        sys.exit(2)
