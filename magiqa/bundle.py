@@ -30,7 +30,7 @@ from magiqa.prompts import PromptSet
 from magiqa.runner import Clock, Features, Job, load_labels, prepare
 
 FORMAT = 1
-MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file")
+MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file", "part")
 SAMPLED = 50
 TOLERANCE = {
     "fp32": 1e-4,
@@ -276,6 +276,11 @@ def unpack(job: Job) -> Features:
     views = {**asdict(job.views), "kinds": list(job.views.kinds)}
     held = {k: v for k, v in meta["record"]["views"].items() if k != "count"}
     config = meta["config"]
+    asked_set = _portable({"dataset": job.config.get("dataset", config["dataset"])})["dataset"]
+    if asked_set != config["dataset"]:
+        raise UserError(
+            f"bundle={job.bundle}: holds the data set {meta['labels']['name']} with its labels; leave out dataset="
+        )
     for key, asked, has in (
         ("backbone", _portable({"backbone": asdict(job.backbone)})["backbone"], meta["backbone"]),
         ("views", views, held),

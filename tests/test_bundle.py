@@ -127,6 +127,7 @@ def test_ablations_run_from_it(folder, bundle, tmp_path, capsys):
             ["backbone.untrained=1"],
             r"^bundle=.*: holds features of backbone.untrained=0, not 1; other features need",
         ),
+        (["dataset.every=2"], r"^bundle=.*: holds the data set set with its labels; leave out dataset=$"),
         (["precision=bf16"], r"^bundle=.*: holds features of precision=fp32, not bf16; other features need"),
     ],
 )

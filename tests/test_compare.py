@@ -1,0 +1,133 @@
+"""Paired tests of a run with other runs and with any tool's scores."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from magiqa import cli
+from magiqa.compare import compare, render
+from magiqa.comparison import paired
+from magiqa.errors import UserError
+from magiqa.runner import evaluate
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tiny.make(tmp_path_factory.mktemp("compared"))
+    for name, more in (("a", []), ("b", ["prompts=clipiqa", "fusion=similarity"])):
+        evaluate(tiny.job(folder, f"out={folder / name}", *more), progress=False)
+    return folder
+
+
+def csv(path, images, scores):
+    pd.DataFrame({"image": images, "score": scores}).to_csv(path, index=False)
+    return path
+
+
+def test_runs_and_any_csv_are_tested_on_the_same_images(runs, tmp_path):
+    a = pd.read_csv(runs / "a" / "scores.csv", dtype={"image": str})
+    other = a["mos"] + np.random.default_rng(0).normal(size=len(a))
+    file = csv(tmp_path / "theirs.csv", a["image"][::-1], other[::-1])  # another order
+    table, record = compare(runs / "a", [runs / "b", file], out=tmp_path / "out", resamples=300)
+    assert len(table) == 3 * 3
+    row = table[(table["statistic"] == "srcc") & (table["b"] == "theirs")].iloc[0]
+    direct = paired(a["q"], other, a["mos"], resamples=300)
+    assert (row["diff"], row["diff_low"], row["p"]) == (direct.diff, direct.ci_low, direct.p)
+    assert row["a"] == "a q (untrained, seed 0)"
+    assert (table["p_holm"] >= table["p"]).all()
+    assert json.loads((tmp_path / "out" / "record.json").read_text())["command"] == "compare"
+    assert "p by Holm over the table" in render(table, record)
+
+
+def test_the_order_of_the_arguments_is_the_sign(runs, tmp_path):
+    ab, _ = compare(runs / "a", [runs / "b"], out=tmp_path / "1", resamples=200)
+    ba, _ = compare(runs / "b", [runs / "a"], out=tmp_path / "2", resamples=200)
+    np.testing.assert_allclose(ab["diff"], -ba["diff"])
+    np.testing.assert_allclose(ab["p"], ba["p"])
+
+
+def test_a_run_alone_compares_its_own_cues_and_stores_them_inside(runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "a", run)
+    table, _ = compare(run, resamples=200)
+    assert set(table["a"]) >= {"q (untrained, seed 0)", "laplacian (control)"}
+    assert pd.read_csv(run / "comparison.csv")["diff"].tolist() == table["diff"].tolist()
+    assert json.loads((run / "record.json").read_text())["command"] == "evaluate"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.iloc[1:],
+            r"theirs.csv: 1 of 24 images have no score \(first 00.png\); score them all: a paired test",
+        ),
+        (
+            lambda t: pd.concat([t, t.iloc[:1]]),
+            r"theirs.csv: scored twice: 00.png \(and 0 more\); keep one row an image",
+        ),
+        (
+            lambda t: t.assign(score=["x", *t["score"][1:]]),
+            r"theirs.csv: the score of 00.png is 'x', no finite number",
+        ),
+        (
+            lambda t: t.rename(columns={"score": "q"}),
+            r"theirs.csv: needs the columns image and score, has image, q; rename",
+        ),
+    ],
+)
+def test_a_csv_that_does_not_fit(runs, tmp_path, change, message):
+    table = pd.DataFrame({"image": [f"{i:02d}.png" for i in range(24)], "score": np.arange(24.0)})
+    change(table).to_csv(tmp_path / "theirs.csv", index=False)
+    with pytest.raises(UserError, match=message):
+        compare(runs / "a", [tmp_path / "theirs.csv"], out=tmp_path / "out")
+
+
+def test_extra_rows_of_a_csv_are_said(runs, tmp_path):
+    images = [f"{i:02d}.png" for i in range(24)] + ["other.png"]
+    table, record = compare(
+        runs / "a", [csv(tmp_path / "c.csv", images, range(25))], out=tmp_path / "o", resamples=200
+    )
+    assert "c: 1 rows of other images not used" in render(table, record)
+
+
+def test_runs_on_other_labels_are_refused(runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(runs / "b", other)
+    scores = pd.read_csv(other / "scores.csv", dtype={"image": str})
+    scores.loc[3, "mos"] += 1
+    scores.to_csv(other / "scores.csv", index=False)
+    with pytest.raises(
+        UserError, match=r"other: mos differs from the first run's for 1 images \(first 03.png\)"
+    ):
+        compare(runs / "a", [other], out=tmp_path / "out")
+    scores.iloc[2:].to_csv(other / "scores.csv", index=False)
+    with pytest.raises(UserError, match=r"other: 2 images are in one of the two runs only \(first 00.png\)"):
+        compare(runs / "a", [other], out=tmp_path / "out")
+
+
+def test_what_is_no_run(runs, tmp_path, capsys):
+    assert cli.main(["compare", str(tmp_path)]) == 2
+    assert "no run's folder; give one that holds the record.json" in capsys.readouterr().err
+    assert cli.main(["compare", str(runs / "a"), str(tmp_path / "none.csv")]) == 2
+    assert "none.csv: no such folder or file; give runs' folders or CSV" in capsys.readouterr().err
+    assert cli.main(["compare", str(runs / "a"), "alpha=1"]) == 2
+    assert "compare: alpha=1 is not understood; it takes score=, out=" in capsys.readouterr().err
+    assert cli.main(["compare"]) == 2
+
+
+def test_the_command_prints(runs, tmp_path, capsys):
+    args = [
+        "compare",
+        f"out={tmp_path / 'o'}",
+        str(runs / "a"),
+        "score=q_mag",
+        str(runs / "b"),
+        "resamples=200",
+    ]
+    assert cli.main(args) == 0
+    assert "a q_mag (untrained, seed 0) - b q_mag (untrained, seed 0)" in capsys.readouterr().out

@@ -1,0 +1,198 @@
+"""Every experiment runs, and says what an independent computation says."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from scipy.stats import spearmanr
+
+from magiqa import cli
+from magiqa.errors import UserError
+from magiqa.experiments import Raters, run
+from magiqa.runner import evaluate
+
+OPTIONS = sorted(f.stem for f in (cli.conf_dir() / "experiment").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.make(tmp_path_factory.mktemp("experiments"))
+
+
+def experiment(folder, name, out, *more):
+    args = tiny.overrides(folder, f"experiment={name}", f"out={out}", *more)
+    with cli._configs(None) as searchpath:
+        return run(cli.make_job(args, searchpath), cli._composer(args, searchpath), progress=False)
+
+
+@pytest.mark.parametrize("name", [n for n in OPTIONS if n not in ("align", "magnitude", "attribution")])
+def test_every_experiment_writes_tables_a_figure_and_a_record(folder, name, tmp_path):
+    more = ["experiment.ratings=10"] if name == "raters" else []
+    printed = experiment(folder, name, tmp_path, "figures=true", *more)
+    assert "untrained, seed 0" in printed
+    assert list(tmp_path.glob("*.csv"))
+    assert list((tmp_path / "figures").glob("*.png"))
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["command"] == "experiment"
+    assert record["experiment"]["notes"]
+    assert record["backbone"]["label"] == "untrained, seed 0"
+
+
+def test_main_equals_single_runs(folder, tmp_path):
+    experiment(folder, "main", tmp_path / "main")
+    table = pd.read_csv(tmp_path / "main" / "main.csv").set_index("method")
+    for method, score, more in (
+        ("MA-CLIP", "q", []),
+        ("magnitude only", "q_mag", []),
+        ("CLIP-IQA (one pair, whole image)", "q_sim", ["prompts=clipiqa", "views=whole"]),
+        ("Laplacian variance (control)", "laplacian", []),
+    ):
+        single, _ = evaluate(tiny.job(folder, f"out={tmp_path / method}", *more), progress=False)
+        one = single.set_index(["score", "statistic"])
+        for statistic in ("srcc", "srcc_within", "plcc"):
+            assert table.loc[method, statistic] == pytest.approx(
+                one.loc[(score, statistic), "value"], abs=1e-12
+            )
+            assert table.loc[method, f"{statistic}_low"] == pytest.approx(
+                one.loc[(score, statistic), "ci_low"], abs=1e-12
+            )
+
+
+def test_attribution_sums_to_the_gain(folder, tmp_path):
+    experiment(folder, "attribution", tmp_path, "figures=true")
+    cells = pd.read_csv(tmp_path / "cells.csv").set_index(["prompts", "views", "cue"])["srcc"]
+    steps, shares = (pd.read_csv(tmp_path / f"{n}.csv") for n in ("steps", "shares"))
+    assert (len(cells), len(steps), len(shares)) == (18, 12, 4)
+    gain = cells["five pairs", "windows and global", "fused"] - cells["one pair", "whole image", "similarity"]
+    by = shares.set_index("factor")["diff"]
+    assert by["all three"] == pytest.approx(gain, abs=1e-12)
+    assert by.drop("all three").sum() == pytest.approx(gain, abs=1e-12)
+    # the magnitude cue knows no prompts
+    assert cells["one pair", "global view", "magnitude"] == cells["five pairs", "global view", "magnitude"]
+    assert (tmp_path / "figures" / "attribution.png").is_file()
+
+
+def test_magnitude_stands_beside_its_null(folder, tmp_path):
+    more = ["experiment.seeds=[5]", "experiment.definitions=[boxcox,l2]", "experiment.resamples=50"]
+    experiment(folder, "magnitude", tmp_path, "figures=true", *more)
+    table = pd.read_csv(tmp_path / "magnitude.csv").set_index(["definition", "network"])
+    assert set(table.index.get_level_values(1)) == {"untrained, seed 0", "untrained, seed 5", "control"}
+    own, null = table.loc[("l2", "untrained, seed 0")], table.loc[("l2", "untrained, seed 5")]
+    assert own["diff"] == pytest.approx(abs(own["srcc"]) - abs(null["srcc"]), abs=1e-12)
+    assert np.isnan(null["diff"])
+    assert table["partial"].notna().sum() == 4
+
+
+def test_regimes_say_that_bins_cannot_be_compared(folder, tmp_path):
+    printed = experiment(folder, "regimes", tmp_path)
+    assert "compare cues inside one bin, never bins with each other" in printed
+    table = pd.read_csv(tmp_path / "regimes.csv")
+    assert table.groupby(["a", "b"])["n"].sum().tolist() == [24, 24, 24]
+
+
+def test_breakdown_equals_scipy_inside_a_group(folder, tmp_path):
+    experiment(folder, "breakdown", tmp_path / "e")
+    evaluate(tiny.job(folder, f"out={tmp_path / 'r'}"), progress=False)
+    scores = pd.read_csv(tmp_path / "r" / "scores.csv")
+    table = pd.read_csv(tmp_path / "e" / "group.csv").set_index("group")
+    for group, part in scores.groupby("group"):
+        assert table.loc[group, "q"] == pytest.approx(spearmanr(part["q"], part["mos"])[0], abs=1e-12)
+        assert table.loc[group, "n"] == len(part)
+
+
+def test_weights_are_those_of_the_run(folder, tmp_path):
+    experiment(folder, "weights", tmp_path / "e", "experiment.bins=2")
+    evaluate(tiny.job(folder, f"out={tmp_path / 'r'}"), progress=False)
+    scores = pd.read_csv(tmp_path / "r" / "scores.csv")
+    table = pd.read_csv(tmp_path / "e" / "weights.csv")
+    assert np.average(table["w_sim"], weights=table["n"]) == pytest.approx(scores["w_sim"].mean())
+    with pytest.raises(UserError, match=r"^fusion: this one has no weights; use fusion=adaptive$"):
+        experiment(folder, "weights", tmp_path / "p", "fusion=product")
+
+
+def test_what_a_data_set_lacks_is_said(folder, tmp_path):
+    with pytest.raises(
+        UserError, match=r"^dataset set has no mos_align; use dataset=agiqa3k dataset.root=DIR$"
+    ):
+        experiment(folder, "align", tmp_path)
+    with pytest.raises(
+        UserError, match=r"^experiment.ratings is not set: add experiment.ratings=N, how many ratings"
+    ):
+        experiment(folder, "raters", tmp_path)
+    bare = replace(tiny.job(folder, f"out={tmp_path}"), experiment=Raters(ratings=5))
+    bare = replace(bare, dataset=replace(bare.dataset, mos_std_column=None))
+    with pytest.raises(
+        UserError, match=r"^dataset set has no mos_std, which this experiment needs; leave it out$"
+    ):
+        run(bare, progress=False)
+    with pytest.raises(
+        UserError, match=r"^experiment is not set: add experiment=NAME, one of the options that --help"
+    ):
+        run(tiny.job(folder, f"out={tmp_path}"), progress=False)
+
+
+@pytest.mark.slow
+def test_agiqa3k(real_data, tmp_path):
+    """On real labels, with a tiny untrained network: every experiment that the set allows."""
+    made = tiny.make(tmp_path / "tiny")
+    for name in OPTIONS:
+        args = [
+            "dataset=agiqa3k",
+            f"dataset.root={real_data / 'datasets' / 'AGIQA-3K'}",
+            "dataset.every=60",
+            f"experiment={name}",
+            "backbone=open_clip",
+            f"backbone.name='local-dir:{made / 'clip'}'",
+            "backbone.untrained=0",
+            f"cache_dir={tmp_path / 'cache'}",
+            "engine=torch",
+            "batch_size=8",
+            "resamples=100",
+            "figures=false",
+            f"out={tmp_path / name}",
+            *(["experiment.ratings=20"] if name == "raters" else []),
+            *(["experiment.seeds=[1]", "experiment.resamples=20"] if name == "magnitude" else []),
+        ]
+        with cli._configs(None) as searchpath:
+            printed = run(cli.make_job(args, searchpath), cli._composer(args, searchpath), progress=False)
+        assert "n=50, label mos" in printed
+
+
+def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, monkeypatch):
+    import importlib.util
+
+    script = Path(__file__).parent.parent / "scripts" / "reproduce.py"
+    spec = importlib.util.spec_from_file_location("reproduce", script)
+    reproduce = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reproduce)
+    overrides = [o for o in tiny.overrides(folder) if not o.startswith(("dataset=", "dataset.root="))]
+    args = [
+        "--root",
+        f"folder={folder / 'set'}",
+        "--sets",
+        "folder,koniq",
+        "--only",
+        "run-maclip,ablation-pooling,experiment-linear",
+        "--out",
+        str(tmp_path),
+        "--no-report",
+        *overrides,
+    ]
+    assert reproduce.main(args) == 0
+    printed = capsys.readouterr().out
+    assert "koniq: no --root given; get it from http://database.mmsp-kn.de/koniq-10k-database.html" in printed
+    assert {p.parent.name for p in (tmp_path / "folder").glob("*/record.json")} == {
+        "run-maclip",
+        "ablation-pooling",
+        "experiment-linear",
+    }
+    before = (tmp_path / "folder" / "run-maclip" / "record.json").stat().st_mtime_ns
+    assert reproduce.main(args) == 0
+    assert capsys.readouterr().out.count("done before") == 3
+    assert (tmp_path / "folder" / "run-maclip" / "record.json").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match=r"^--root nosuch: no such data set option; there are agiqa1k, "):
+        reproduce.main(["--root", "nosuch=x"])

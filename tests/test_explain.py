@@ -1,0 +1,163 @@
+"""A walk from one protocol to another attributes a known difference to the factors that make it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from magiqa import cli
+from magiqa.datasets.koniq import Koniq
+from magiqa.errors import UserError
+from magiqa.explain import FACTORS, explain, overrides_of, path, published_row, render
+from magiqa.runner import evaluate
+from magiqa.views import Resize
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tiny.make(tmp_path_factory.mktemp("explained"))
+    table = pd.read_csv(made / "set" / "labels.csv")
+    # a second label whose noise is known, and a split
+    table["noisy"] = table["mos"] + 2.0 * np.random.default_rng(3).normal(size=len(table))
+    table["part"] = np.where(np.arange(len(table)) % 3 == 0, "train", "test")
+    table.to_csv(made / "set" / "labels.csv", index=False)
+    return made
+
+
+def srcc_of(job, out):
+    table, _ = evaluate(replace(job, out=str(out)), progress=False)
+    row = table.set_index(["score", "statistic"]).loc[("q", "srcc")]
+    return row["value"], row["ci_low"], row["ci_high"]
+
+
+def test_three_known_factors_are_each_found(folder, tmp_path):
+    first = tiny.job(folder)
+    last = tiny.job(
+        folder,
+        "dataset.split_column=part",
+        "dataset.split=test",
+        "dataset.mos_column=noisy",
+        "prompts=clipiqa",
+        "fusion=similarity",
+    )
+    table, features = explain(first, last, progress=False)
+    assert table["factor"].tolist() == ["start", "split and images", "label column", "prompts", "fusion"]
+    assert table["n"].tolist() == [24, 16, 16, 16, 16]
+    # every step is a run of its own
+    steps = [
+        first,
+        tiny.job(folder, "dataset.split_column=part", "dataset.split=test"),
+        tiny.job(folder, "dataset.split_column=part", "dataset.split=test", "dataset.mos_column=noisy"),
+    ]
+    values = [srcc_of(job, tmp_path / str(i))[0] for i, job in enumerate(steps)] + [np.nan]
+    values.append(srcc_of(last, tmp_path / "last")[0])
+    for row, value in zip(table.to_dict("records"), values, strict=True):
+        assert np.isnan(value) or row["srcc"] == pytest.approx(value, abs=1e-12)
+    assert table["change"].sum() == pytest.approx(values[-1] - values[0], abs=1e-12)
+    for row in table.to_dict("records")[1:]:
+        assert row["change_low"] <= row["change"] <= row["change_high"]
+    noise, prompts = table.iloc[2], table.iloc[3]
+    assert noise["change"] < 0
+    assert "noisy" in noise["to"]
+    assert "clipiqa (1 pairs)" in prompts["to"]
+    assert "split=test" in table.iloc[1]["to"]
+    assert "weights: untrained, seed 0" in render(table, features)
+
+
+def test_the_interval_of_a_change_covers_a_known_effect(folder):
+    """A label column with more noise: the change is that of the noise, and a step that changes nothing is not there."""
+    table, _ = explain(tiny.job(folder), tiny.job(folder, "dataset.mos_column=noisy"), progress=False)
+    assert table["factor"].tolist() == ["start", "label column"]
+    data = pd.read_csv(folder / "set" / "labels.csv")
+    rank = data[["mos", "noisy"]].corr("spearman").iloc[0, 1]
+    # attenuation: about the start's SRCC times the labels' own correlation
+    expected = table.loc[0, "srcc"] * rank - table.loc[0, "srcc"]
+    assert table.loc[1, "change_low"] < expected < table.loc[1, "change_high"]
+
+
+def test_whole_images_and_the_positional_embedding_change_together(folder):
+    first = tiny.job(folder, "backbone.positional_embedding=native")
+    last = tiny.job(folder, "views=whole")
+    assert [f for f, _ in path(first, last)] == ["start", "views and positional embedding"]
+    assert [f for f, _ in path(last, first)] == ["start", "views", "positional embedding"]
+
+
+def test_each_factor_changes_its_own_part_only(folder):
+    first = tiny.job(folder)
+    last = replace(
+        tiny.job(
+            folder,
+            "dataset.mos_column=noisy",
+            "dataset.every=2",
+            "backbone.untrained=1",
+            "views.stride=16",
+            "precision=bf16",
+            "prompts=clipiqa",
+            "magnitude=l2",
+            "fusion=fixed",
+            "pooling=median",
+            "fit=official",
+        ),
+    )
+    last = replace(
+        last,
+        dataset=replace(last.dataset, resize=Resize("squash", 80)),
+        backbone=replace(last.backbone, positional_embedding="interpolate"),
+    )
+    assert [f for f, _ in path(first, last)] == ["start", *FACTORS]
+
+
+def test_the_official_fit_is_the_last_step(folder):
+    table, _ = explain(tiny.job(folder), tiny.job(folder, "fit=official"), progress=False)
+    assert table["factor"].tolist() == ["start", "fit"]
+    assert table.loc[1, "to"] == "SRCC of the official fit's values"
+    assert np.isnan(table.loc[1, "change_low"])
+
+
+def test_two_data_sets_are_refused(folder, tmp_path):
+    other = replace(tiny.job(folder), dataset=Koniq(str(tmp_path)))
+    with pytest.raises(
+        UserError, match=r"^explain: Folder and Koniq are different data sets, their numbers differ for no"
+    ):
+        path(tiny.job(folder), other)
+
+
+def test_published_rows():
+    row = published_row("MA-CLIP:koniq")
+    assert (row["n"], row["value"], row["grade"]) == (10073, 0.7645, "C")
+    options = [f.stem for f in (cli.conf_dir() / "dataset").glob("*.yaml")]
+    assert "fit=official" in overrides_of(row, options, "RN50")
+    assert "dataset=livec_practice" in overrides_of(published_row("MA-CLIP:livec"), options, "RN50")
+    clipiqa = overrides_of(published_row("CLIP-IQA:koniq_test"), options, "RN50")
+    assert {"dataset=koniq_test", "prompts=clipiqa", "views=whole", "fusion=similarity"} <= set(clipiqa)
+    with pytest.raises(
+        UserError, match=r"^explain: MA-CLIP:nothing is no published row; use METHOD:DATASET, one of "
+    ):
+        published_row("MA-CLIP:nothing")
+    with pytest.raises(UserError, match=r"^explain: the protocol of NIQE is not known well enough to be run"):
+        published_row("NIQE:koniq")
+    with pytest.raises(UserError, match=r"^explain: this row is of RN50, not ViT-B-32; use that backbone$"):
+        overrides_of(row, options, "ViT-B-32")
+
+
+def test_untrained_weights_never_stand_beside_a_published_value(folder):
+    table, features = explain(tiny.job(folder), tiny.job(folder, "pooling=median"), progress=False)
+    shown = render(table, features, published_row("MA-CLIP:koniq"))
+    assert "not set beside the published value: untrained, seed 0" in shown
+    assert "0.7645" not in shown
+
+
+def test_the_command(folder, tmp_path, capsys):
+    for name, more in (("a", []), ("b", ["pooling=median", "magnitude.lam=0.1"])):
+        evaluate(tiny.job(folder, f"out={tmp_path / name}", *more), progress=False)
+    args = [str(tmp_path / "a"), str(tmp_path / "b"), f"cache_dir={folder / 'cache'}"]
+    assert cli.main(["explain", *args, f"out={tmp_path / 'why'}"]) == 0
+    assert "BoxCox(lam=0.5, standardise=True) -> BoxCox(lam=0.1" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "why" / "explain.csv")
+    assert table["factor"].tolist() == ["start", "magnitude", "pooling"]
+    assert json.loads((tmp_path / "why" / "record.json").read_text())["command"] == "explain"
+    assert cli.main(["explain", str(tmp_path)]) == 2
+    assert "is no published row" in capsys.readouterr().err
