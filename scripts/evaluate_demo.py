@@ -109,7 +109,11 @@ def sample_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
             rows.append([split, method, weights_of(method), value, low, high, len(photo[method])])
         for cue in CUES:
             untrained = np.mean([photo[f"{cue} seed {s}"] for s in SEEDS], axis=0)
-            controls = {"laplacian": photo["laplacian"], "mean of untrained": untrained}
+            controls = {
+                "laplacian": photo["laplacian"],
+                "bytes": photo["bytes"],
+                "mean of untrained": untrained,
+            }
             controls |= {f"untrained seed {s}": photo[f"{cue} seed {s}"] for s in SEEDS}
             controls |= {"q_sim": photo["q_sim"]} if cue != "q_sim" else {}
             for name, control in controls.items():

@@ -11,7 +11,7 @@ from magiqa.backbone import DEMO, DEMO_LABEL, Backbone, build_model, load_weight
 from magiqa.cli import main
 from magiqa.datasets import sample
 
-FLOOR = 0.4  # mean SRCC within photo and type
+FLOOR = {"seen": 0.6, "unseen": 0.4}  # mean SRCC within photo and type
 
 
 def test_weights_are_small_half_precision_and_labelled() -> None:
@@ -55,5 +55,5 @@ def test_a_run_on_the_sample_beats_a_floor_that_the_untrained_network_fails(
         scores = pd.read_csv(tmp_path / name / "scores.csv")
         assert len(scores) == 4 * 8 * 6 and "mos" not in scores
         found[name] = {s: within(scores, "q_sim", s) for s in ("seen", "unseen")}
-    assert min(found["demo"].values()) > FLOOR
-    assert max(found["untrained"].values()) < FLOOR
+    for split, floor in FLOOR.items():
+        assert found["demo"][split] > floor > found["untrained"][split]

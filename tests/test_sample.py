@@ -51,7 +51,7 @@ def test_the_whole_sample(tmp_path: Path) -> None:
     within = table.groupby(["group", "reference"]).apply(
         lambda t: t["ssim"].corr(t["level"], method="spearman")
     )
-    assert within.max() < -0.8  # and nearly so in every photo
+    assert within.max() < -0.7  # and nearly so in every photo
     for path in table["path"].unique():
         with Image.open(path) as image:
             assert image.mode == "RGB" and image.format == "PNG" and min(image.size) >= 224
