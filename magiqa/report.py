@@ -70,15 +70,17 @@ def report(folders: Sequence[Path], out: Path, *, thumbnails: bool = True) -> li
             bodies.append(_run(k, run, table, store))
         page.part("runs", "Runs", f'<p class="note">{_e(store.remark)}</p>' + "".join(bodies))
         page.data = store.data(runs)
-    ablations = [sheet for sheet in sheets if sheet.ablation]
-    others = [sheet for sheet in sheets if not sheet.ablation]
-    for anchor, title, some in (("ablations", "Ablations", ablations), ("more", "More results", others)):
+    by_folder: dict[Path, list[Sheet]] = {}
+    for sheet in sheets:
+        by_folder.setdefault(sheet.file.parent, []).append(sheet)
+    for anchor, title, ablation in (("ablations", "Ablations", True), ("more", "More results", False)):
         bodies = []
-        for sheet in some:
-            table, body, files = _sheet(sheet, out)
-            tables.append(table)
-            written += files
-            bodies.append(body)
+        for some in by_folder.values():
+            if some[0].ablation == ablation:
+                made, body, files = _result(some, out)
+                tables += made
+                written += files
+                bodies.append(body)
         if bodies:
             page.part(anchor, title, "".join(bodies))
     written += write_tables(tables, out)
@@ -116,7 +118,7 @@ class _Page:
             "machinery answers, and say nothing about published CLIP weights.</p>"
             for label in labels
         )
-        folders = len(runs) + len({sheet.folder for sheet in sheets})
+        folders = len(runs) + len({sheet.file.parent for sheet in sheets})
         empty: dict[str, Any] = {"runs": [], "sets": [], "tiles": None, "large": []}
         data = {"colours": list(figures.COLOURS), **empty, **self.data}
         # an escaped "<" can neither end the script element nor open a comment in it
@@ -387,41 +389,47 @@ def _gallery_item(run: Run, i: int, score: str, gap: float, store: "_Images") ->
     )
 
 
-def _sheet(sheet: Sheet, out: Path) -> tuple[Table, str, list[Path]]:
-    """An ablation (or another result): its figures, table and record."""
-    about = sheet.record.get("ablation")
-    about = about if sheet.ablation and isinstance(about, dict) else {}
-    title = f"{'Ablation' if sheet.ablation else 'Results'} {sheet.name}"
-    caption = figures.caption(sheet.record)
-    name = f"ablation_{sheet.name}" if sheet.ablation else sheet.name
-    reference = about.get("reference")
-    table = frame_table(
-        name, f"{title}: {caption}", sheet.table, reference=None if reference is None else str(reference)
-    )
+def _result(sheets: Sequence[Sheet], out: Path) -> tuple[list[Table], str, list[Path]]:
+    """A folder of an ablation or another result: its figures, tables, notes and record."""
+    first = sheets[0]
+    record = first.record
+    about = record.get(str(record.get("command", "")).replace("ablate", "ablation"))
+    about = about if isinstance(about, dict) else {}
+    title = f"{'Ablation' if first.ablation else str(record.get('command', 'results')).capitalize()} {first.result}"
+    caption = figures.caption(record)
+    reference = None if about.get("reference") is None else str(about["reference"])
+    tables = []
+    for sheet in sheets:
+        of = f"{title}: {sheet.file.stem}" if len(sheets) > 1 else title
+        name = f"ablation_{sheet.name}" if sheet.ablation else sheet.name
+        tables.append(frame_table(name, f"{of}; {caption}", sheet.table, reference=reference))
+    notes = [str(note) for note in about.get("notes") or []]
     split = about.get("split_half") or {}
     if split.get("optimism") is not None:
-        table.notes.append(
+        notes.append(
             f"Picked on these images, {about.get('best')} gains {about.get('best_gain') or 0:+.4f}. A variant picked "
             f"on one half of them gains {split['optimism']:.4f} less on the other ({split.get('splits')} splits)."
         )
-    own = sorted(sheet.folder.glob("figures/ablation_*.png" if sheet.ablation else "figures/*.png"))
-    if sheet.ablation and not own and {"variant", "srcc"} <= set(sheet.table):
-        files = figures.ablation_figure(out / "figures" / name, sheet.table, sheet.record)
+    tables[-1].notes.extend(notes)
+    drawn = sorted(first.file.parent.glob("figures/*.png"))
+    several = [
+        f for f in drawn if f.stem.startswith("ablation_")
+    ]  # an ablation over several numbers: a figure each
+    if first.ablation and not several and {"variant", "srcc"} <= set(first.table):
+        files = figures.ablation_figure(out / "figures" / tables[0].name, first.table, record)
     else:
-        files = _copied(
-            [f for f in own if sheet.ablation or f.stem == sheet.name.split("-")[-1]], out / "figures" / name
-        )
+        files = _copied(drawn, out / "figures" / first.result)
     plots = "".join(
-        _plot(f, f"{title}: {f.stem}; the table holds its numbers") for f in files if f.suffix == ".png"
+        _plot(f, f"{title}: {f.stem}; the tables hold its numbers") for f in files if f.suffix == ".png"
     )
-    rows = len(table.rows)
-    body = (
+    body = "".join(
         _table(table)
-        if rows <= MOST_SHOWN_ROWS
-        else f'<p class="note">{rows:,} rows: see {_e(name)}.csv.</p>'
+        if len(table.rows) <= MOST_SHOWN_ROWS
+        else f'<p class="note">{len(table.rows):,} rows: see {_e(table.name)}.csv.</p>'
+        for table in tables
     )
     head = f'<h3>{_e(title)}</h3><p class="soft">{_e(caption)}</p>'
-    return table, f'<article class="card">{head}{plots}{body}{_record(sheet.record)}</article>', files
+    return tables, f'<article class="card">{head}{plots}{body}{_record(record)}</article>', files
 
 
 def _copied(pictures: Sequence[Path], folder: Path) -> list[Path]:

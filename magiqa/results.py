@@ -35,10 +35,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Sheet:
-    """An ablation's folder, or any other that holds a record and CSV files: one CSV, read."""
+    """A CSV of an ablation's folder, or of any other that holds a record.
+
+    Args:
+        name: of the table. result: of the folder.
+    """
 
     name: str
-    folder: Path
+    result: str
+    file: Path
     record: dict[str, Any]
     table: pd.DataFrame
     ablation: bool
@@ -79,7 +84,7 @@ def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
         for file in files:
             ablation = file.name == "ablation.csv"
             sheet = name if ablation else f"{name}-{slug(file.stem)}"
-            sheets.append(Sheet(sheet, folder, record, _csv(file), ablation))
+            sheets.append(Sheet(sheet, name, file, record, _csv(file), ablation))
     return runs, sheets
 
 

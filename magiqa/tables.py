@@ -268,7 +268,7 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
     if "srcc" in frame:
         order = frame["srcc"].rank(ascending=False, method="first")
         ranks = {i: "best" if r == 1 else "second" for i, r in enumerate(order) if r in (1, 2)}
-    if "srcc" in frame and len(frame) > 2:
+    if "srcc" in frame and "variant" in frame and len(frame) > 2:
         notes.append(
             "Bold: highest SRCC; underlined: second. Picking the best of a grid on its own data is optimistic."
         )

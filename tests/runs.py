@@ -128,7 +128,14 @@ def write_ablation(folder: Path, *, points: int = 101, backbone: dict[str, Any] 
         "magiqa": "0.1.0",
         "command": "ablate",
         "name": folder.name,
-        "ablation": {"name": "lambda", "reference": "lam=0.50", "parameter": "lam"},
+        "ablation": {
+            "name": "lambda",
+            "reference": "lam=0.50",
+            "parameter": "lam",
+            "best": "lam=0.36",
+            "best_gain": 0.0019,
+            "split_half": {"optimism": 0.0004, "splits": 10},
+        },
         "dataset": {"name": "agiqa3k", "variant": "", "n": 60, "label": "mos", "every": 1},
         "backbone": backbone,
     }

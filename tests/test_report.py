@@ -337,6 +337,40 @@ def test_a_long_table_is_thinned_in_print_but_keeps_what_is_marked(folders):
     assert len(table.data) == 101
 
 
+def test_an_ablation_says_what_picking_its_best_costs(out):
+    for suffix in ("md", "tex"):
+        text = (out / "tables" / f"ablation_grid.{suffix}").read_text()
+        assert (
+            "Picked on these images, lam=0.36 gains +0.0019." in text
+            and "gains 0.0004 less on the other (10 splits)" in text
+        )
+
+
+def test_any_other_result_is_shown_with_its_tables_figures_and_notes(folders, tmp_path):
+    folder = tmp_path / "regimes"
+    (folder / "figures").mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(folder / "figures" / "regimes.png")
+    for name in ("regimes", "bins"):
+        pd.DataFrame({"bin": ["low", "high"], "diff": [0.1, -0.2]}).to_csv(
+            folder / f"{name}.csv", index=False
+        )
+    record = json.loads((folders / "demo" / "record.json").read_text())
+    record |= {
+        "command": "experiment",
+        "name": "regimes-x",
+        "experiment": {"notes": ["SRCC across bins <measures> the range"]},
+    }
+    (folder / "record.json").write_text(json.dumps(record))
+    report([folder], tmp_path / "out")
+    page = Page((tmp_path / "out" / "report.html").read_text())
+    assert "Experiment regimes-x" in page.text and "SRCC across bins <measures> the range" in page.text
+    assert sum(attributes.get("class") == "sortable" for _, attributes in page.tags) == 2
+    assert sum(tag == "img" for tag, _ in page.tags) == 1
+    assert (tmp_path / "out" / "figures" / "regimes-x" / "regimes.png").is_file()
+    for name in ("regimes", "bins"):
+        assert DEMO["label"] in (tmp_path / "out" / "tables" / f"regimes-x-{name}.md").read_text()
+
+
 # --- typesetting
 
 SMALL = Table(
