@@ -92,6 +92,12 @@ class Browser:
         move = {"type": "pointerMove", "duration": 50, "origin": self.find(css), "x": x, "y": y}
         self.call("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": [move]}]})
 
+    def settle(self) -> None:
+        """Wait until the page has drawn twice: scrolling and resizing have had their events."""
+        self.js(
+            "return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+        )
+
     def log(self, kind: str) -> list[dict[str, Any]]:
         return self.call("POST", "/se/log", {"type": kind})
 
@@ -163,6 +169,7 @@ def test_text_sorts_with_numbers_in_their_order(opened: Browser) -> None:
 def test_hovering_a_point_shows_thumbnail_name_label_and_cues(opened: Browser) -> None:
     canvas = "[data-run='0'] canvas[data-score='q']"
     opened.js("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", canvas)
+    opened.settle()  # the scroll's own event hides what is shown
     # the middle of the canvas may hold no point: go where the page has drawn one, as a user does by eye
     spot = opened.js(
         """const c = document.querySelector(arguments[0]), g = c.getContext('2d'), r = devicePixelRatio;
@@ -190,6 +197,7 @@ def test_hovering_a_point_shows_thumbnail_name_label_and_cues(opened: Browser) -
 
 def test_arrow_keys_step_through_the_points(opened: Browser) -> None:
     opened.js("document.querySelector(\"[data-run='0'] canvas[data-score='q_mag']\").focus()")
+    opened.settle()
     seen = []
     for key in ("\ue014", "\ue014", "\ue010", "\ue011"):  # right, right, end, home
         opened.press(key)
