@@ -702,9 +702,8 @@ class Raters:
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """Share of told-apart pairs ordered rightly."""
         t = tables["pairs"]
-        frame = t.rename(
-            columns={"score": "name", "ordered_rightly": "value", "ci_low": "low", "ci_high": "high"}
-        )
+        sides = {f"ordered_rightly_{s}": s for s in ("low", "high")}
+        frame = t.rename(columns={"score": "name", "ordered_rightly": "value"} | sides)
         _dots(
             folder,
             "pairs",
