@@ -684,7 +684,7 @@ def train(config: Config, work: Path, out: Path) -> None:
             export(best["state"], out, 7, {"step": str(best["step"]), "config": key})
     chosen = {k: v for k, v in best.items() if k != "state"}
     used = sorted({r["file"] for r in rows} - set(held))
-    log = {
+    log: dict[str, Any] = {
         "config": asdict(config),
         "trained_on": used,
         "held_out": held,
