@@ -107,7 +107,7 @@ def fetch(work: Path) -> Path:
 
 def pictures(unpacked: Path) -> list[Path]:
     """The largest version of each wallpaper, without drawings under 500 pixels and double scenes; sorted by name."""
-    best: dict[tuple[str, str], tuple[int, Path]] = {}
+    best: dict[tuple[str, str], tuple[float, Path]] = {}
     for file in sorted(unpacked.rglob("*")):
         if file.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp") or file.is_symlink():
             continue
@@ -163,7 +163,7 @@ def cut_crops(files: list[Path], work: Path, config: Config) -> tuple[np.memmap,
                     opened.convert("RGBA") if opened.mode in ("RGBA", "LA", "P") else opened.convert("RGB")
                 )
             if image.mode == "RGBA":
-                if image.getchannel("A").getextrema()[0] < 255:
+                if np.asarray(image.getchannel("A")).min() < 255:
                     continue  # transparent drawings have no background of their own
                 image = image.convert("RGB")
             short = min(image.size)
@@ -416,7 +416,7 @@ class Pairs(torch.utils.data.Dataset[Any]):
         image = image.resize(
             (side, side), Image.Resampling.BICUBIC, box=(left, top, left + region, top + region)
         )
-        pixels = np.asarray(image).astype(np.float32)
+        pixels: np.ndarray = np.asarray(image).astype(np.float32)
         pixels = pixels * rng.uniform(0.8, 1.15) * rng.uniform(0.93, 1.07, 3) + rng.uniform(
             -8, 8
         )  # jitter: no harm
@@ -431,7 +431,7 @@ class Pairs(torch.utils.data.Dataset[Any]):
         colour, words = _colour_words(np.asarray(pristine)), self.rows[index]["words"]
         tensors, captions, harms = [], [], []
         for strength in (low, high):
-            image, harm = pristine, {}
+            image, harm = pristine, Harm()
             for step, family in enumerate(recipe):
                 if strength <= 0:
                     break
