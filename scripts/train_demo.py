@@ -682,6 +682,9 @@ def train(config: Config, work: Path, out: Path) -> None:
             }  # fmt: skip
             save_atomically(state, checkpoint)
             export(best["state"], out, 7, {"step": str(best["step"]), "config": key})
+    export(
+        best["state"], out, 7, {"step": str(best["step"]), "config": key}
+    )  # also where nothing was left to do
     chosen = {k: v for k, v in best.items() if k != "state"}
     used = sorted({r["file"] for r in rows} - set(held))
     log: dict[str, Any] = {
