@@ -112,7 +112,11 @@ def test_ablations_run_from_it(folder, bundle, tmp_path, capsys):
     assert cli.main(["ablate", *args]) == 0
     a, b = (np.genfromtxt(tmp_path / d / "ablation.csv", delimiter=",", skip_header=1) for d in "ab")
     np.testing.assert_allclose(a, b, atol=5e-6)  # a pair encoded in another batch of texts
-    assert cli.main(["ablate", "ablation=views", f"bundle={bundle}", f"out={tmp_path}/c"]) == 2
+    own = [
+        "views.window=64",
+        "views.stride=32",
+    ]  # an option named anew stands as packaged, but for what is typed
+    assert cli.main(["ablate", "ablation=views", f"bundle={bundle}", f"out={tmp_path}/c", *own]) == 2
     assert "holds features of views.kinds=['windows', 'global'], not ['whole']" in capsys.readouterr().err
 
 
