@@ -1,15 +1,16 @@
 """Image files in, cached features out: the pipeline that keeps the engine busy.
 
-Decoding and cutting run in threads beside the engine; views of different images share micro-batches, padded to one
-size, so that an image's features do not depend on what else is in the batch; finished images go to the cache shard by
-shard, off the critical path, so that a stopped run loses at most a minute.
+Decoding and cutting run in threads beside the engine, or between its batches where both need the same cores; views of
+different images share micro-batches, padded to one size, so that an image's features do not depend on what else is in
+the batch; finished images go to the cache shard by shard, off the critical path, so that a stopped run loses at most a
+minute.
 """
 
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from magiqa.views import Resize, Views, cut, open_image, read_image
 FEATURE_VERSION = 2  # raise it when a change of code changes features: old caches are then never hit
 SHARD_BYTES = 64 << 20
 SHARD_SECONDS = 60.0
+BURST = 4  # images a worker decodes between batches where decoding and the engine share the cores
 PREFETCHED_VIEWS = 64  # of one image, cut in a worker; a larger image's others are cut as they are needed
 
 
@@ -217,6 +219,7 @@ def fill_cache(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     workers: int = 2,
+    beside: bool = True,
     on_error: str = "raise",
     progress: bool = True,
 ) -> tuple[int, dict[str, str]]:
@@ -225,6 +228,8 @@ def fill_cache(
     Args:
         cache: filled in place. wanted: (path, sha256) of each image; those cached already cost nothing.
         build_engine: called once, and only if something is missing.
+        beside: decode while the engine works, for an engine on a device of its own. On the CPU the two would wait
+            for each other at every layer's barrier, so images are decoded by all cores in bursts between batches.
         on_error: ``raise`` at the first unreadable image, or ``skip`` and report it. Either way, and when stopped
             by hand, what was encoded stays cached.
 
@@ -263,8 +268,12 @@ def fill_cache(
         pending = iter(todo)
 
         def feed() -> None:
-            for sha, path in islice(pending, max(0, workers + 2 - len(queue))):
-                queue.append((sha, pool.submit(_load, path, sha, views, resize, mean, std)))
+            if beside or not queue:
+                depth = workers + 2 if beside else BURST * workers
+                for sha, path in islice(pending, max(0, depth - len(queue))):
+                    queue.append((sha, pool.submit(_load, path, sha, views, resize, mean, std)))
+                if not beside:
+                    wait([future for _, future in queue])
 
         feed()
         while queue:
