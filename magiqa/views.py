@@ -230,7 +230,9 @@ def cut(
             boxes = views.boxes(image.width, image.height)
             for y in dict.fromkeys(y for _, y in boxes):
                 row = [x for x, top in boxes if top == y]
-                for at in range(0, len(row), BLOCK):  # windows of a row overlap: their pixels are normalised once
+                for at in range(
+                    0, len(row), BLOCK
+                ):  # windows of a row overlap: their pixels are normalised once
                     first, last = row[at], row[at : at + BLOCK][-1]
                     band = normalise(pixels[y : y + size, first : last + size], mean_, std_)
                     for x in row[at : at + BLOCK]:

@@ -36,7 +36,9 @@ def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Pat
     """Compare every case; returns how many numbers were compared."""
     compared = 0
     for backbone_name in ARCHITECTURES:
-        spec = Backbone(ARCHITECTURES[backbone_name], checkpoint=str(checkpoints[backbone_name]), quickgelu=True)
+        spec = Backbone(
+            ARCHITECTURES[backbone_name], checkpoint=str(checkpoints[backbone_name]), quickgelu=True
+        )
         weights = load_weights(spec)
         model = build_model(spec, weights)
         text, scale = encode_text(model, spec, MACLIP)
