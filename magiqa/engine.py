@@ -5,13 +5,15 @@ Every engine is checked against plain float32 torch when it is built, and refuse
 
 import copy
 import importlib.util
+import math
 import os
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
 
 ENGINES = ("torch", "compile", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16")
-TOLERANCES = {"fp32": 5e-6, "bf16": 3e-2, "fp16": 5e-3}  # of |f - f_reference| / |f_reference|
+TOLERANCES = {"fp32": 5e-6, "bf16": 5e-2, "fp16": 5e-3}  # of |f - f_reference| / |f_reference|
 CANDIDATES = {"cpu": (10, 5, 20), "cuda": (32, 64, 128, 256), "mps": (8, 16, 32, 64)}
+
+Forward = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -43,21 +47,25 @@ def resolve(engine: str, precision: str, device: str) -> Resolved:
 
     Raises:
         UserError: an unknown name, or a combination that cannot be.
+
+    Example:
+        >>> resolve("torch", "fp32", "cpu")
+        Resolved(engine='torch', precision='fp32', device='cpu')
     """
     if engine not in ("auto", *ENGINES):
         raise UserError(f"engine={engine} is not known: use auto, {', '.join(ENGINES)}")
     if precision not in PRECISIONS:
         raise UserError(f"precision={precision} is not known: use {', '.join(PRECISIONS)}")
-    kind = device.split(":")[0]
-    if kind not in ("auto", "cpu", "cuda", "mps"):
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
         raise UserError(f"device={device} is not known: use auto, cpu, cuda, cuda:N or mps")
     if kind != "cpu":
         import torch
 
-        cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-        if kind == "cuda" and not cuda:
+        cuda, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
+        if kind == "cuda" and int(index or 0) >= cuda:
             raise UserError(
-                f"device={device}: torch sees no CUDA device; use device=cpu or install a CUDA build of torch"
+                f"device={device}: torch sees {cuda} CUDA devices; use another device, or a CUDA build of torch"
             )
         if kind == "mps" and not mps:
             raise UserError("device=mps: torch sees no Apple GPU; use device=cpu")
@@ -65,7 +73,7 @@ def resolve(engine: str, precision: str, device: str) -> Resolved:
             device = kind = "cuda" if cuda else "mps" if mps else "cpu"
     installed = importlib.util.find_spec("openvino") is not None
     if engine == "auto":
-        engine = "openvino" if kind == "cpu" and installed else "torch"
+        engine = "openvino" if kind == "cpu" and installed and precision != "fp16" else "torch"
     if engine == "openvino":
         if not installed:
             raise UserError(
@@ -73,45 +81,117 @@ def resolve(engine: str, precision: str, device: str) -> Resolved:
             )
         if kind != "cpu":
             raise UserError(f"engine=openvino runs on the CPU only, not on device={device}; use engine=torch")
-        if precision == "fp16":
-            raise UserError("precision=fp16 is not for engine=openvino on the CPU; use bf16 or fp32")
     if precision == "fp16" and kind == "cpu":
         raise UserError("precision=fp16 needs device=cuda or mps; on the CPU use fp32 or bf16")
     return Resolved(engine, precision, device)
 
 
 class Engine:
-    """Encodes micro-batches of one size, padded, so that a view's feature does not depend on its neighbours.
+    """Encodes views in padded micro-batches, so that a view's feature does not depend on its neighbours.
+
+    To the bit where the arithmetic of a row is the same in every place of the batch: convolutional towers, OpenVINO. A
+    ViT's matrix products in torch may round a row differently in another place (some 1e-7).
 
     Args:
-        resolved: engine, precision, device. forward: float32 (B, 3, H, W) -> float32 (B, D), any B.
-        batch_size: of views of ``view_size``; other sizes run as they come.
+        batch: (``batch_size``, 3, H, W) of ``view_size`` -> (``batch_size``, D), float32.
+        single: (1, 3, H, W) of any size (whole images) -> (1, D), float32.
+
+    Attributes:
+        max_error: the largest relative difference from plain float32 torch, measured when built.
+        tolerance: what it may be. warning: what its user should know, or None.
     """
 
     def __init__(
-        self,
-        resolved: Resolved,
-        forward: Callable[[np.ndarray], np.ndarray],
-        batch_size: int,
-        view_size: tuple[int, int],
+        self, resolved: Resolved, batch: Forward, single: Forward, batch_size: int, view_size: tuple[int, int]
     ) -> None:
         self.resolved = resolved
         self.batch_size = batch_size
         self.view_size = view_size
         self.tolerance = TOLERANCES[resolved.precision]
         self.max_error = float("nan")
-        self._forward = forward
+        self.warning: str | None = None
+        self._batch = batch
+        self._single = single
 
     def __call__(self, views: np.ndarray) -> np.ndarray:
-        """(B, 3, H, W) float32 -> (B, D) float32."""
+        """(B, 3, H, W) float32, normalised -> features (B, D) float32, before L2 normalisation."""
+        views = np.ascontiguousarray(views)
+        if tuple(views.shape[2:]) != tuple(self.view_size):
+            return np.concatenate([self._single(view[None]) for view in views])
+        return np.concatenate(
+            [self._padded(views[i : i + self.batch_size]) for i in range(0, len(views), self.batch_size)]
+        )
+
+    def _padded(self, views: np.ndarray) -> np.ndarray:
         n = len(views)
-        if n < self.batch_size and tuple(views.shape[2:]) == tuple(self.view_size):
+        if n < self.batch_size:
             views = np.concatenate([views, np.zeros((self.batch_size - n, *views.shape[1:]), np.float32)])
-        return self._forward(views)[:n]
+        return self._batch(views)[:n]
+
+
+def build(
+    visual: "torch.nn.Module",
+    resolved: Resolved,
+    *,
+    batch_size: int | Literal["auto"],
+    view_size: tuple[int, int],
+) -> Engine:
+    """Make, time and check an engine for an image tower, which stays as it was.
+
+    Args:
+        visual: float32, on the CPU, in evaluation mode. batch_size: views a micro-batch, or ``auto``: measured.
+
+    Raises:
+        UserError: the engine cannot run this tower, or its features differ from plain float32 torch by more than
+            its tolerance.
+    """
+    import torch
+
+    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+        raise UserError(f"batch_size={batch_size}: use auto or a whole number of views, 1 or more")
+    if resolved.device == "cpu":
+        torch.set_num_threads(threads())
+    views = probe_views(3, view_size)
+    reference = _plain(visual)(views)
+    try:
+        if resolved.engine == "openvino":
+            make = _openvino(visual, resolved, view_size)
+        else:
+            make = _torch(visual, resolved, view_size)
+        engine = _fastest(make, resolved) if batch_size == "auto" else make(batch_size)
+        features = engine(views)
+    except UserError:
+        raise
+    except Exception as error:
+        if resolved.engine == "torch":
+            raise
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"engine={resolved.engine} cannot run this backbone ({reason}); use engine=torch"
+        ) from error
+    engine.max_error = _checked(features, reference, resolved)
+    if resolved.precision == "bf16" and resolved.device == "cpu" and engine.warning is None:
+        engine.warning = _slow_bf16(engine, visual)
+    return engine
+
+
+def threads() -> int:
+    """Cores this process may use: OMP_NUM_THREADS or torch.set_num_threads, its affinity, a container's quota."""
+    import torch
+
+    allowed = [torch.get_num_threads()]
+    if hasattr(os, "sched_getaffinity"):
+        allowed.append(len(os.sched_getaffinity(0)))
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, _, period = quota.read_text().strip().partition(" ")
+        if limit.isdigit() and period.isdigit():
+            allowed.append(math.ceil(int(limit) / int(period)))
+    return max(1, min(allowed))
 
 
 def probe_views(n: int, view_size: tuple[int, int]) -> np.ndarray:
-    """Views to check and time with: smooth gradients with some noise, normalised as CLIP's are."""
+    """Views (n, 3, H, W) to check and time with: gradients with some noise, in the range of normalised pixels."""
     rng = np.random.default_rng(0)
     y, x = np.meshgrid(*(np.linspace(-2, 2, s, dtype=np.float32) for s in view_size), indexing="ij")
     base = np.stack([np.sin(x * 3 + y), np.cos(y * 5), np.tanh(x * y)])
@@ -121,28 +201,35 @@ def probe_views(n: int, view_size: tuple[int, int]) -> np.ndarray:
 def optimise(visual: "torch.nn.Module") -> "torch.nn.Module":
     """A copy of an image tower that computes the same with less work.
 
-    Convolutions take up their batch norms, and a ResNet's attention pool works for its one query only. Towers without
-    these parts come back as they are.
+    Convolutions take up their batch norms; a ResNet's attention pool and the last block of a ViT, of which only the
+    class token is read, work for their one query. Towers without these parts come back as they are.
     """
     import torch
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-    tower = copy.deepcopy(visual).eval().requires_grad_(False)
+    tower: Any = copy.deepcopy(visual).eval().requires_grad_(False)
     for module in list(tower.modules()):
         children = dict(module.named_children())
-        names = list(children)
         if isinstance(module, torch.nn.Sequential):
-            pairs = list(pairwise(names))
-        else:  # open_clip's ResNets and stems: conv1 is followed by bn1, and so on
-            pairs = [(n, n.replace("conv", "bn")) for n in names if n.startswith("conv")]
+            pairs = list(pairwise(children))
+        else:  # open_clip's ResNets and their blocks: conv1 is followed by bn1, and so on
+            pairs = [(n, n.replace("conv", "bn")) for n in children if n.startswith("conv")]
         for conv, norm in pairs:
             first, second = children[conv], children.get(norm)
             if isinstance(first, torch.nn.Conv2d) and isinstance(second, torch.nn.BatchNorm2d):
                 setattr(module, conv, fuse_conv_bn_eval(first, second))
                 setattr(module, norm, torch.nn.Identity())
-    pool = getattr(tower, "attnpool", None)
-    if pool is not None and type(pool).__name__ == "AttentionPool2d":
-        tower.attnpool = _first_query_pool(pool)
+    if type(tower).__name__ == "ModifiedResNet" and type(tower.attnpool).__name__ == "AttentionPool2d":
+        tower.attnpool = _first_query_pool(tower.attnpool)
+    elif (
+        type(tower).__name__ == "VisionTransformer"
+        and getattr(tower, "pool_type", "") == "tok"
+        and getattr(tower, "attn_pool", 0) is None
+        and not tower.output_tokens
+        and tower.transformer.batch_first
+        and type(tower.transformer.resblocks[-1]).__name__ == "ResidualAttentionBlock"
+    ):
+        tower.transformer.resblocks[-1] = _class_token_block(tower.transformer.resblocks[-1])
     return tower
 
 
@@ -177,9 +264,8 @@ def _first_query_pool(pool: Any) -> "torch.nn.Module":
             tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1) + self.position
             query = self.q_proj(tokens[:, 0]) * self.scale
             query = query.reshape(query.shape[0], self.heads, -1).transpose(0, 1)
-            weights = torch.matmul(
-                torch.matmul(query, self.key).transpose(0, 1), tokens.transpose(1, 2)
-            ).softmax(-1)
+            seen_by = torch.matmul(query, self.key).transpose(0, 1)
+            weights = torch.matmul(seen_by, tokens.transpose(1, 2)).softmax(-1)
             seen = torch.matmul(weights, tokens).transpose(0, 1)
             values = torch.matmul(seen, self.value).transpose(0, 1).flatten(1) + self.value_bias
             return self.c_proj(values)
@@ -187,129 +273,169 @@ def _first_query_pool(pool: Any) -> "torch.nn.Module":
     return FirstQueryPool()
 
 
-def threads() -> int:
-    """Cores this process may use: OMP_NUM_THREADS, else its affinity (a container's or SLURM's share)."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _class_token_block(block: Any) -> "torch.nn.Module":
+    """A ViT's last block for the class token alone: all tokens are its keys and values, one is its query."""
+    import torch
+
+    class ClassTokenBlock(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = block
+
+        def forward(self, q_x: torch.Tensor, attn_mask: torch.Tensor | None = None) -> torch.Tensor:
+            b = self.block
+            tokens = b.ln_1(q_x)
+            x = q_x[:, :1] + b.ls_1(b.attn(tokens[:, :1], tokens, tokens, need_weights=False)[0])
+            return x + b.ls_2(b.mlp(b.ln_2(x)))
+
+    return ClassTokenBlock()
 
 
-def _torch_forward(visual: "torch.nn.Module", resolved: Resolved) -> Callable[[np.ndarray], np.ndarray]:
+def _plain(visual: "torch.nn.Module") -> Forward:
+    """The reference: the tower as it is, float32, on the CPU."""
+    import torch
+
+    def forward(views: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return visual(torch.from_numpy(views)).numpy()
+
+    return forward
+
+
+def _torch(
+    visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int]
+) -> Callable[[int], Engine]:
     import torch
 
     device = torch.device(resolved.device)
-    if device.type == "cpu":
-        torch.set_num_threads(threads())
-    if device.type == "cuda":
-        # TF32 keeps 10 bits of the mantissa: float32 must mean float32
+    if device.type == "cuda":  # TF32 keeps 10 bits of the mantissa: float32 must mean float32
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     tower: Any = optimise(visual).to(device).to(memory_format=torch.channels_last)
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[resolved.precision]
-    if resolved.engine == "compile":
-        import torch._inductor.config as inductor
+    if dtype is not None:  # autocast would convert these anew in every forward
+        for module in tower.modules():
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                module.to(dtype)
 
-        inductor.freezing = True  # weights become constants, laid out for the convolutions that read them
-        tower = torch.compile(tower, dynamic=False)
-
-    def forward(views: np.ndarray) -> np.ndarray:
+    def run(tower: Any, views: np.ndarray) -> np.ndarray:
         with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             batch = torch.from_numpy(views).to(device).contiguous(memory_format=torch.channels_last)
             return tower(batch).float().cpu().numpy()
 
-    return forward
+    batch: Any = tower
+    if resolved.engine == "compile":
+        # Frozen weights are constants, laid out once for the convolutions that read them. Whole images stay with
+        # the tower as it is: each of their sizes would cost a compilation of its own.
+        batch = torch.compile(tower, dynamic=False, options={"freezing": True})
+
+    def make(size: int) -> Engine:
+        return Engine(resolved, lambda v: run(batch, v), lambda v: run(tower, v), size, view_size)
+
+    return make
 
 
-def _openvino_forward(
-    visual: "torch.nn.Module", resolved: Resolved, batch_size: int, view_size: tuple[int, int]
-) -> Callable[[np.ndarray], np.ndarray]:
+def _openvino(
+    visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int]
+) -> Callable[[int], Engine]:
     import openvino
     import torch
 
-    tower = optimise(visual)
-    precision = {"fp32": "f32", "bf16": "bf16"}[resolved.precision]
     options = {
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[resolved.precision],
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads(),
     }
-    compiled: dict[tuple[int, ...], Any] = {}
+    core = openvino.Core()
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # it traces with torch.jit, which torch retires, and which warns of shapes
+        model = openvino.convert_model(optimise(visual), example_input=torch.zeros(2, 3, *view_size))
 
-    def forward(views: np.ndarray) -> np.ndarray:
-        shape = views.shape
-        if shape not in compiled:
-            if len(compiled) > 2:  # whole images come in any size: their models are not kept
-                compiled.pop(next(k for k in compiled if k != (batch_size, 3, *view_size)))
-            with torch.inference_mode(), warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", FutureWarning
-                )  # OpenVINO traces with torch.jit, which torch retires
-                model = openvino.convert_model(tower, example_input=torch.zeros(shape), input=[list(shape)])
-            compiled[shape] = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
-        return np.array(compiled[shape].infer([np.ascontiguousarray(views)])[0], np.float32)
+    def compiled(shape: list[int]) -> tuple[Forward, str]:
+        copied = model.clone()
+        copied.reshape(shape)
+        program = core.compile_model(copied, "CPU", options)
+        request = program.create_infer_request()
+        return (
+            lambda views: np.array(request.infer([views])[0], np.float32),
+            program.get_property("INFERENCE_PRECISION_HINT").to_string(),
+        )
 
-    return forward
+    singles: list[Forward] = []
 
-
-def _measured_batch_size(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
-    """The candidate with the most views a second, each timed for about a second after one warm-up.
-
-    A larger batch is not faster on a CPU: the activations leave the cache. No further candidate is begun after
-    fifteen seconds, which a large tower's compilation takes.
-    """
-    best: tuple[float, Engine | None] = (0.0, None)
-    first = time.perf_counter()
-    for size in CANDIDATES[resolved.device.split(":")[0]]:
-        if best[1] is not None and time.perf_counter() - first > 15:
-            break
-        engine = make(size)
-        views = probe_views(size, engine.view_size)
-        engine(views)
-        rates: list[float] = []
-        begin = time.perf_counter()
-        while time.perf_counter() - begin < 0.7 or len(rates) < 2:
-            start = time.perf_counter()
-            engine(views)
-            rates.append(size / (time.perf_counter() - start))
-        if max(rates) > best[0]:
-            best = (max(rates), engine)
-    assert best[1] is not None
-    return best[1]
-
-
-def build(
-    visual: "torch.nn.Module", resolved: Resolved, *, batch_size: int | str, view_size: tuple[int, int]
-) -> Engine:
-    """Make, time and check an engine for an image tower, which stays as it was.
-
-    Args:
-        visual: float32, on the CPU, in evaluation mode. batch_size: views a micro-batch, or ``auto``: measured.
-
-    Raises:
-        UserError: the engine's features differ from plain float32 torch by more than its tolerance.
-    """
-    import torch
-
-    shared = _torch_forward(visual, resolved) if resolved.engine != "openvino" else None
+    def single(view: np.ndarray) -> np.ndarray:
+        if singles:
+            return singles[0](view)
+        forward, _ = compiled(
+            [1, 3, -1, -1]
+        )  # one program for all sizes, checked with the first image it gets
+        features = forward(view)
+        _checked(features, _plain(visual)(view), resolved)
+        singles.append(forward)
+        return features
 
     def make(size: int) -> Engine:
-        forward = shared or _openvino_forward(visual, resolved, size, view_size)
-        return Engine(resolved, forward, size, view_size)
+        forward, precision = compiled([size, 3, *view_size])
+        engine = Engine(resolved, forward, single, size, view_size)
+        if precision != options["INFERENCE_PRECISION_HINT"]:
+            engine.warning = (
+                f"precision={resolved.precision}: this CPU lacks it, OpenVINO computed in {precision}"
+            )
+        return engine
 
-    engine = make(batch_size) if isinstance(batch_size, int) else _measured_batch_size(make, resolved)
-    views = probe_views(3, view_size)
-    with torch.inference_mode():
-        reference = visual(torch.from_numpy(views)).numpy()
-    features = np.concatenate(
-        [engine(views[i : i + engine.batch_size]) for i in range(0, 3, engine.batch_size)]
-    )
-    error = np.linalg.norm(features - reference, axis=1) / np.linalg.norm(reference, axis=1)
-    engine.max_error = float(error.max())
-    if not engine.max_error <= engine.tolerance:
+    return make
+
+
+def _fastest(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
+    """The engine with the most views a second over the candidate sizes, each timed for about a second.
+
+    A larger batch need not be faster on a CPU: the activations leave the cache. No further candidate is begun after
+    fifteen seconds, which a large tower's compilation takes.
+    """
+    begin = time.perf_counter()
+    best, highest = None, 0.0
+    for size in CANDIDATES[resolved.device.split(":")[0]]:
+        if best is not None and time.perf_counter() - begin > 15:
+            break
+        engine = make(size)
+        rate = size / _seconds(engine, 0.7)
+        if rate > highest:
+            best, highest = engine, rate
+    assert best is not None
+    return best
+
+
+def _seconds(engine: Engine, budget: float) -> float:
+    """The shortest time of a full batch, of at least two after a warm-up."""
+    views = probe_views(engine.batch_size, engine.view_size)
+    engine(views)
+    taken: list[float] = []
+    while len(taken) < 2 or sum(taken) < budget:
+        start = time.perf_counter()
+        engine(views)
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def _checked(features: np.ndarray, reference: np.ndarray, resolved: Resolved) -> float:
+    """The largest relative difference of a feature (N, D) from its reference; an error past the tolerance."""
+    difference = np.linalg.norm(features - reference, axis=1) / np.linalg.norm(reference, axis=1)
+    error, tolerance = float(difference.max()), TOLERANCES[resolved.precision]
+    if not error <= tolerance:
+        remedy = "precision=fp32" if resolved.precision != "fp32" else "engine=torch"
         raise UserError(
             f"engine={resolved.engine} precision={resolved.precision}: features differ from plain float32 torch by "
-            f"{engine.max_error:.1e}, over the tolerance of {engine.tolerance:.0e}; use engine=torch precision=fp32"
+            f"{error:.1e}, over the tolerance of {tolerance:.0e}; use {remedy}"
         )
-    return engine
+    return error
+
+
+def _slow_bf16(engine: Engine, visual: "torch.nn.Module") -> str | None:
+    """What to say where bf16 costs time instead of saving it: on CPUs without arithmetic for it."""
+    resolved = replace(engine.resolved, engine="torch", precision="fp32")
+    plain = _torch(visual, resolved, engine.view_size)(engine.batch_size)
+    ratio = _seconds(engine, 0.0) / _seconds(plain, 0.0)
+    return f"precision=bf16 took {ratio:.1f} times as long as fp32 on this CPU" if ratio > 1 else None

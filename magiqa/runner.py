@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -73,8 +73,8 @@ class Job:
     device: str = "auto"
     engine: str = "auto"
     precision: str = "fp32"
-    batch_size: int | str = "auto"
-    workers: int | str = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    workers: int | Literal["auto"] = "auto"
     pooling: str = "mean"
     fit: str = "best"
     ci_fit: bool = False
@@ -262,6 +262,8 @@ def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             size = (job.views.window, job.views.window)
             fit_positional_embedding(clip, job.backbone, size)
             engine = build(clip.visual, resolved, batch_size=job.batch_size, view_size=size)
+        if engine.warning:
+            clock.warnings.append(engine.warning)
         engine_record.update(
             batch_size=engine.batch_size, max_error=engine.max_error, tolerance=engine.tolerance
         )

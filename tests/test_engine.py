@@ -1,0 +1,333 @@
+"""Engines: the features of plain float32 torch, whatever else is in the batch, or an error that says what to do."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import magiqa.engine as module
+from magiqa.engine import Resolved, build, optimise, probe_views, resolve
+from magiqa.errors import UserError
+
+SIZE = (64, 64)
+OPENVINO = pytest.param(
+    "openvino",
+    marks=pytest.mark.skipif(
+        importlib.util.find_spec("openvino") is None, reason="the extra [openvino] is not installed"
+    ),
+)
+ENGINES = ["torch", OPENVINO, pytest.param("compile", marks=pytest.mark.slow)]
+
+
+def tower(kind: str) -> torch.nn.Module:
+    """A small image tower with batch norms that do something and no positional embedding."""
+    import open_clip
+
+    vision = {
+        "resnet": {"layers": [1, 2, 1, 1], "width": 16, "image_size": 64},
+        "vit": {"layers": 3, "width": 64, "head_width": 16, "patch_size": 16, "image_size": 64},
+    }[kind]
+    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    torch.manual_seed(0)
+    visual = open_clip.model.CLIP(48, vision, text, quick_gelu=True).visual.eval()
+    norms = [m for m in visual.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for m in norms:
+        torch.nn.init.uniform_(m.weight, 0.5, 1.5)
+        torch.nn.init.normal_(m.bias, std=0.3)
+        m.momentum = None
+    with (
+        torch.no_grad()
+    ):  # batch norms that fit their input, or all views would look the same to the layers above
+        visual.train()(torch.from_numpy(pictures(32)))
+    visual.eval()
+    for m in norms:
+        m.running_mean += 0.1 * torch.randn_like(m.running_mean)
+    owner = visual.attnpool if kind == "resnet" else visual
+    width = owner.positional_embedding.shape[1]
+    owner.positional_embedding = torch.nn.Parameter(torch.zeros(1, width), requires_grad=False)
+    visual.requires_grad_(True)
+    features = plain(visual, probe_views(2, SIZE))
+    assert (
+        error(features[:1], features[1:]) > 0.05
+    )  # a tower that tells views apart, or no test here could fail
+    return visual
+
+
+def pictures(n: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndarray:
+    """Views that differ as photos do: coarse colours under some noise."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(size=(n, 3, size[0] // 16, size[1] // 16)).repeat(16, 2).repeat(16, 3)
+    return (coarse + 0.3 * rng.normal(size=(n, 3, *size))).astype(np.float32)
+
+
+def plain(visual: torch.nn.Module, views: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return visual(torch.from_numpy(np.ascontiguousarray(views))).numpy()
+
+
+def error(features: np.ndarray, reference: np.ndarray) -> float:
+    return float((np.linalg.norm(features - reference, axis=1) / np.linalg.norm(reference, axis=1)).max())
+
+
+@pytest.fixture(scope="module")
+def engines():
+    """Each engine once: a compilation takes seconds."""
+    made = {}
+
+    def get(name: str, kind: str):
+        if (name, kind) not in made:
+            visual = tower(kind)
+            made[name, kind] = (
+                visual,
+                build(visual, Resolved(name, "fp32", "cpu"), batch_size=4, view_size=SIZE),
+            )
+        return made[name, kind]
+
+    return get
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+@pytest.mark.parametrize("name", ENGINES)
+def test_features_are_those_of_plain_torch(engines, name, kind):
+    visual, engine = engines(name, kind)
+    views = pictures(11, seed=1)
+    features = engine(views)
+    assert features.shape == (11, 48) and features.dtype == np.float32
+    assert error(features, plain(visual, views)) < 5e-6
+    assert 0 < engine.max_error <= engine.tolerance == 5e-6
+    assert engine.warning is None
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_view_alone_is_the_view_among_others(engines, name, kind):
+    _, engine = engines(name, kind)
+    views = pictures(7, seed=2)
+    together = engine(views)
+    alone, turned = np.concatenate([engine(v[None]) for v in views]), engine(views[::-1])[::-1]
+    if (
+        kind == "vit" and name != OPENVINO.values[0]
+    ):  # matrix products may round by the row's place in the batch
+        assert error(alone, together) < 1e-6 and error(turned, together) < 1e-6
+    else:
+        assert np.array_equal(together, alone)
+        assert np.array_equal(together, turned)
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+@pytest.mark.parametrize("name", ENGINES)
+def test_whole_images_of_any_size(engines, name, kind):
+    visual, engine = engines(name, kind)
+    for h, w in [(96, 160), (160, 96), (64, 96), (224, 32)]:
+        images = pictures(2, (h, w), seed=h)
+        features = engine(images)
+        assert error(features, plain(visual, images)) < 5e-6
+        assert np.array_equal(features[1:], engine(images[1:]))
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_the_native_positional_embedding_counts(kind):
+    visual = tower(kind)
+    owner = visual.attnpool if kind == "resnet" else visual
+    tokens, width = (5, owner.positional_embedding.shape[1]) if kind == "resnet" else (17, 64)
+    without = plain(visual, probe_views(2, SIZE))
+    owner.positional_embedding = torch.nn.Parameter(torch.randn(tokens, width))
+    views = probe_views(2, SIZE)
+    with torch.no_grad():
+        features = optimise(visual)(torch.from_numpy(views)).numpy()
+    assert error(features, plain(visual, views)) < 5e-6
+    assert error(features, without) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_optimising_removes_work_and_leaves_the_callers_tower_alone(kind):
+    visual = tower(kind)
+    before = {k: v.clone() for k, v in visual.state_dict().items()}
+    modules = [type(m).__name__ for m in visual.modules()]
+    fast = optimise(visual)
+    assert [type(m).__name__ for m in visual.modules()] == modules
+    assert all(torch.equal(v, before[k]) for k, v in visual.state_dict().items())
+    assert all(p.requires_grad for p in visual.attnpool.q_proj.parameters()) if kind == "resnet" else True
+    names = [type(m).__name__ for m in fast.modules()]
+    assert "BatchNorm2d" not in names
+    assert ("FirstQueryPool" if kind == "resnet" else "ClassTokenBlock") in names
+
+
+def test_variants_of_a_tower_that_cannot_be_cut_short_are_left_as_they_are():
+    visual = tower("vit")
+    visual.pool_type = "avg"
+    views = probe_views(2, SIZE)
+    with torch.no_grad():
+        fast = optimise(visual)(torch.from_numpy(views)).numpy()
+    assert error(fast, plain(visual, views)) < 5e-6
+
+    class Odd(torch.nn.Module):
+        """Names like a ResNet's, but the norm comes from elsewhere: fused or not, it must compute the same."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.bn2 = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)
+
+        def forward(self, x):
+            return self.bn2(self.conv1(x)).mean((2, 3))
+
+    odd = Odd().eval()
+    engine = build(odd, Resolved("torch", "fp32", "cpu"), batch_size=2, view_size=SIZE)
+    assert error(engine(views), plain(odd, views)) < 5e-6
+
+
+@pytest.mark.parametrize("name", ["torch", OPENVINO])
+def test_a_wrong_engine_is_refused_with_its_error_and_a_remedy(monkeypatch, name):
+    def slightly_wrong(visual):
+        wrong = optimise(visual)
+        wrong.conv1.weight.mul_(1.001)
+        return wrong
+
+    monkeypatch.setattr(module, "optimise", slightly_wrong)
+    with pytest.raises(
+        UserError, match=rf"engine={name} precision=fp32: features differ .* by \d\.\de-0\d, over "
+    ):
+        build(tower("resnet"), Resolved(name, "fp32", "cpu"), batch_size=2, view_size=SIZE)
+
+
+def test_nan_features_are_refused():
+    visual = tower("vit")
+    visual.proj.data[0, 0] = float("nan")
+    with pytest.raises(UserError, match="by nan, over the tolerance"):
+        build(visual, Resolved("torch", "fp32", "cpu"), batch_size=2, view_size=SIZE)
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+@pytest.mark.parametrize("name", ["torch", OPENVINO])
+def test_bf16_stays_within_its_tolerance_and_says_when_the_cpu_lacks_it(name, kind):
+    visual = tower(kind)
+    engine = build(visual, Resolved(name, "bf16", "cpu"), batch_size=4, view_size=SIZE)
+    views = pictures(5, seed=3)
+    difference = error(engine(views), plain(visual, views))
+    assert difference < engine.tolerance == 5e-2
+    # either bf16 arithmetic took place, or the engine says that float32 did
+    assert difference > 1e-4 or "OpenVINO computed in f32" in engine.warning
+    alone = np.concatenate([engine(v[None]) for v in views])
+    assert np.array_equal(engine(views), alone)
+
+
+@pytest.mark.parametrize("name", ["torch", OPENVINO])
+def test_auto_batch_size_takes_the_fastest_candidate(monkeypatch, name):
+    seconds = {10: 2.0, 5: 0.5, 20: 4.0}  # views a second: 5, 10, 5
+    monkeypatch.setattr(module, "_seconds", lambda engine, budget: seconds[engine.batch_size])
+    visual = tower("vit")
+    engine = build(visual, Resolved(name, "fp32", "cpu"), batch_size="auto", view_size=SIZE)
+    assert engine.batch_size == 5
+    views = probe_views(6, SIZE)
+    assert error(engine(views), plain(visual, views)) < 5e-6
+
+
+def test_auto_batch_size_is_measured():
+    engine = build(tower("vit"), Resolved("torch", "fp32", "cpu"), batch_size="auto", view_size=SIZE)
+    assert engine.batch_size in module.CANDIDATES["cpu"]
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "many"])
+def test_a_batch_size_that_is_none(size):
+    with pytest.raises(UserError, match=r"batch_size=.*: use auto or a whole number of views, 1 or more"):
+        build(tower("vit"), Resolved("torch", "fp32", "cpu"), batch_size=size, view_size=SIZE)
+
+
+def test_threads_respect_every_limit(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert module.threads() == 1
+        torch.set_num_threads(64)
+        if hasattr(module.os, "sched_getaffinity"):
+            monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: {0, 1, 2})
+            assert module.threads() <= 3
+            monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: set(range(64)))
+        for quota, cores in {"150000 100000\n": 2, "50000 100000\n": 1, "max 100000\n": 64}.items():
+            monkeypatch.setattr(module.Path, "is_file", lambda self: True)
+            monkeypatch.setattr(module.Path, "read_text", lambda self, quota=quota: quota)
+            assert module.threads() == cores
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_auto_resolves_to_what_is_there(monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    assert resolve("auto", "fp32", "cpu") == Resolved("openvino", "fp32", "cpu")
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    assert resolve("auto", "bf16", "cpu") == Resolved("torch", "bf16", "cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve("auto", "fp16", "auto") == Resolved("torch", "fp16", "cuda")
+    assert resolve("compile", "fp32", "cuda:1") == Resolved("compile", "fp32", "cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve("auto", "fp32", "auto") == Resolved("torch", "fp32", "mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert resolve("auto", "fp32", "auto").device == "cpu"
+
+
+@pytest.mark.parametrize(
+    "arguments, installed, message",
+    [
+        (("fast", "fp32", "cpu"), True, "engine=fast is not known: use auto, torch, compile, openvino"),
+        (("auto", "int8", "cpu"), True, "precision=int8 is not known: use fp32, bf16, fp16"),
+        (("auto", "fp32", "tpu"), True, "device=tpu is not known: use auto, cpu, cuda, cuda:N or mps"),
+        (("auto", "fp32", "cuda:x"), True, "device=cuda:x is not known: use auto, cpu, cuda, cuda:N or mps"),
+        (("auto", "fp32", "cuda:1"), True, "device=cuda:1: torch sees 1 CUDA devices; use another device"),
+        (("auto", "fp32", "mps"), True, "device=mps: torch sees no Apple GPU; use device=cpu"),
+        (
+            ("auto", "fp16", "cpu"),
+            True,
+            "precision=fp16 needs device=cuda or mps; on the CPU use fp32 or bf16",
+        ),
+        (("openvino", "fp16", "cpu"), True, "precision=fp16 needs device=cuda or mps"),
+        (("openvino", "fp32", "cuda"), True, "engine=openvino runs on the CPU only, not on device=cuda"),
+        (
+            ("openvino", "fp32", "cpu"),
+            False,
+            "engine=openvino is not installed: pip install 'magiqa[openvino]'",
+        ),
+    ],
+)
+def test_what_cannot_be_is_an_error_that_names_the_key(monkeypatch, arguments, installed, message):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match="^" + re.escape(message)):
+        resolve(*arguments)
+
+
+def test_a_tower_that_openvino_cannot_take_is_an_error_with_a_remedy():
+    pytest.importorskip("openvino")
+
+    class Unfit(torch.nn.Module):
+        def forward(self, x):
+            if torch.jit.is_tracing():
+                raise RuntimeError("no graph of me")
+            return x.mean((2, 3))
+
+    with pytest.raises(UserError, match=r"engine=openvino cannot run this backbone \(.*\); use engine=torch"):
+        build(Unfit(), Resolved("openvino", "fp32", "cpu"), batch_size=2, view_size=SIZE)
+
+
+def test_a_machine_that_cannot_compile_is_an_error_with_a_remedy(monkeypatch):
+    def compile_(tower, **options):
+        def fail(views):
+            raise RuntimeError("no C++ compiler found\nand more lines")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    message = r"engine=compile cannot run this backbone \(no C\+\+ compiler found\); use engine=torch"
+    with pytest.raises(UserError, match=message):
+        build(tower("vit"), Resolved("compile", "fp32", "cpu"), batch_size=2, view_size=SIZE)
+
+
+def test_resolving_for_the_cpu_needs_no_torch():
+    code = "import sys, magiqa.engine as e; e.resolve('auto', 'fp32', 'cpu'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
