@@ -1,16 +1,15 @@
 """Image files in, cached features out: the pipeline that keeps the engine busy.
 
-Decoding and cutting run in threads beside the engine, or between its batches where both need the same cores; views of
-different images share micro-batches, padded to one size, so that an image's features do not depend on what else is in
-the batch; finished images go to the cache shard by shard, off the critical path, so that a stopped run loses at most a
-minute.
+Decoding and cutting run in threads beside the engine's own; views of different images share micro-batches, padded to
+one size, so that an image's features do not depend on what else is in the batch; finished images go to the cache shard
+by shard, off the critical path, so that a stopped run loses at most a minute.
 """
 
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any, Protocol
@@ -27,14 +26,17 @@ from magiqa.views import Resize, Views, cut, open_image, read_image
 FEATURE_VERSION = 2  # raise it when a change of code changes features: old caches are then never hit
 SHARD_BYTES = 64 << 20
 SHARD_SECONDS = 60.0
-BURST = 4  # images a worker decodes between batches where decoding and the engine share the cores
 PREFETCHED_VIEWS = 64  # of one image, cut in a worker; a larger image's others are cut as they are needed
 
 
 class Encoder(Protocol):
-    """What the pipeline asks of an engine: (B, 3, H, W) float32 -> (B, D) float32, B up to ``batch_size``."""
+    """What the pipeline asks of an engine: (B, 3, H, W) float32 -> (B, D) float32, B up to ``batch_size``.
+
+    ``streams`` threads call it at the same time.
+    """
 
     batch_size: int
+    streams: int
 
     def __call__(self, views: np.ndarray) -> np.ndarray:
         """Encode."""
@@ -118,11 +120,18 @@ def _load(
 
 
 class _Batches:
-    """Packs windows of all images into micro-batches, and hands the features back to their images."""
+    """Packs views of all images into micro-batches, and has the engine's threads fill in their images' features.
+
+    Work that waits for a thread is bounded to one piece a stream, so that memory is too.
+    """
 
     def __init__(self, engine: Encoder, size: int) -> None:
         self.engine = engine
-        self.buffer = np.empty((engine.batch_size, 3, size, size), np.float32)
+        self.shape = (engine.batch_size, 3, size, size)
+        self.pool = ThreadPoolExecutor(engine.streams, thread_name_prefix="encode")
+        self.flying: deque[Future[np.ndarray | None]] = deque()
+        self.free: list[np.ndarray] = []  # buffers to be used again
+        self.buffer: np.ndarray | None = None
         self.owners: list[tuple[_Image, int]] = []
 
     def add(self, image: _Image, block: np.ndarray) -> None:
@@ -130,23 +139,62 @@ class _Batches:
         for view in block:
             owner = (image, image.cut)
             image.cut += 1
-            if view.shape != self.buffer.shape[1:]:
-                try:
-                    image.features[owner[1]] = self._encode(np.ascontiguousarray(view[None]))[0]
-                except (
-                    RuntimeError
-                ) as error:  # smaller than the tower's stride, or than its positional embedding
-                    reason = str(error).strip().split("\n")[0]
-                    raise UserError(
-                        f"{image.path}: the backbone cannot encode it whole at {view.shape[2]}x{view.shape[1]} "
-                        f"({reason}); use windows or global views, or backbone.positional_embedding=drop for other "
-                        "sizes than the native one"
-                    ) from None
+            if view.shape != self.shape[1:]:
+                self._submit(self._whole, owner, view)
                 continue
+            if self.buffer is None:
+                self.buffer = self.free.pop() if self.free else np.empty(self.shape, np.float32)
             self.buffer[len(self.owners)] = view
             self.owners.append(owner)
             if len(self.owners) == len(self.buffer):
                 self.run()
+
+    def run(self) -> None:
+        """Hand over the batch as it is, full or not."""
+        if self.owners:
+            self._submit(self._batch, self.owners, self.buffer)
+            self.owners, self.buffer = [], None
+
+    def wait(self) -> None:
+        """Until all that was handed over is encoded.
+
+        Raises:
+            The first error of an engine's thread, here and in ``add`` and ``run``.
+        """
+        while self.flying:
+            self._settle()
+
+    def close(self) -> None:
+        """Finish what was begun, whatever came of it, and end the threads."""
+        self.pool.shutdown(cancel_futures=True)
+
+    def _submit(self, work: Callable[..., np.ndarray | None], *args: Any) -> None:
+        while len(self.flying) >= 2 * self.engine.streams:
+            self._settle()
+        self.flying.append(self.pool.submit(work, *args))
+
+    def _settle(self) -> None:
+        buffer = self.flying.popleft().result()
+        if buffer is not None:
+            self.free.append(buffer)
+
+    def _batch(self, owners: list[tuple[_Image, int]], buffer: np.ndarray) -> np.ndarray:
+        features = self._encode(buffer[: len(owners)])
+        for (image, index), feature in zip(owners, features, strict=True):
+            image.features[index] = feature
+        return buffer
+
+    def _whole(self, owner: tuple[_Image, int], view: np.ndarray) -> None:
+        image, index = owner
+        try:
+            image.features[index] = self._encode(np.ascontiguousarray(view[None]))[0]
+        except RuntimeError as error:  # smaller than the tower's stride, or than its positional embedding
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(
+                f"{image.path}: the backbone cannot encode it whole at {view.shape[2]}x{view.shape[1]} "
+                f"({reason}); use windows or global views, or backbone.positional_embedding=drop for other "
+                "sizes than the native one"
+            ) from None
 
     def _encode(self, views: np.ndarray) -> np.ndarray:
         features = self.engine(views)
@@ -156,14 +204,6 @@ class _Batches:
                 "the weights"
             )
         return features
-
-    def run(self) -> None:
-        """Encode what is there."""
-        if self.owners:
-            features = self._encode(self.buffer[: len(self.owners)])
-            for (image, index), feature in zip(self.owners, features, strict=True):
-                image.features[index] = feature
-            self.owners.clear()
 
 
 class _Shards:
@@ -219,7 +259,6 @@ def fill_cache(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     workers: int = 2,
-    beside: bool = True,
     on_error: str = "raise",
     progress: bool = True,
 ) -> tuple[int, dict[str, str]]:
@@ -228,8 +267,6 @@ def fill_cache(
     Args:
         cache: filled in place. wanted: (path, sha256) of each image; those cached already cost nothing.
         build_engine: called once, and only if something is missing.
-        beside: decode while the engine works, for an engine on a device of its own. On the CPU the two would wait
-            for each other at every layer's barrier, so images are decoded by all cores in bursts between batches.
         on_error: ``raise`` at the first unreadable image, or ``skip`` and report it. Either way, and when stopped
             by hand, what was encoded stays cached.
 
@@ -268,12 +305,8 @@ def fill_cache(
         pending = iter(todo)
 
         def feed() -> None:
-            if beside or not queue:
-                depth = workers + 2 if beside else BURST * workers
-                for sha, path in islice(pending, max(0, depth - len(queue))):
-                    queue.append((sha, pool.submit(_load, path, sha, views, resize, mean, std)))
-                if not beside:
-                    wait([future for _, future in queue])
+            for sha, path in islice(pending, max(0, workers + 2 - len(queue))):
+                queue.append((sha, pool.submit(_load, path, sha, views, resize, mean, std)))
 
         feed()
         while queue:
@@ -287,6 +320,7 @@ def fill_cache(
                     bar.update()
                     continue
                 batches.run()  # the images before this one wait there complete
+                batches.wait()
                 raise
             open_images.append(image)
             for block in blocks:
@@ -294,8 +328,10 @@ def fill_cache(
             image.complete = True
             finished()
         batches.run()
+        batches.wait()
     finally:
         pool.shutdown(cancel_futures=True)
+        batches.close()
         try:
             finished()
         finally:

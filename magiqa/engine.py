@@ -1,18 +1,25 @@
 """An image tower in, a fast callable out: views (B, 3, H, W) -> features (B, D).
 
 Every engine is checked against plain float32 torch when it is built, and refuses to go on past its tolerance.
+
+On a CPU the cores work on micro-batches of their own, side by side, not together on one: cores that share a layer wait
+for each other at its end, and where anything else runs (decoding, another program) they mostly wait.
 """
 
 import copy
 import importlib.util
 import math
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,6 +33,7 @@ ENGINES = ("torch", "compile", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16")
 TOLERANCES = {"fp32": 5e-6, "bf16": 5e-2, "fp16": 5e-3}  # of |f - f_reference| / |f_reference|
 CANDIDATES = {"cpu": (10, 5, 20), "cuda": (32, 64, 128, 256), "mps": (8, 16, 32, 64)}
+MOST_STREAMS = 8  # on a CPU: a stream holds activations of its own, and all share the last cache
 
 Forward = Callable[[np.ndarray], np.ndarray]
 
@@ -89,12 +97,13 @@ def resolve(engine: str, precision: str, device: str) -> Resolved:
 class Engine:
     """Encodes views in padded micro-batches, so that a view's feature does not depend on its neighbours.
 
-    To the bit where the arithmetic of a row is the same in every place of the batch: convolutional towers, OpenVINO. A
-    ViT's matrix products in torch may round a row differently in another place (some 1e-7).
+    To the bit, where each stream has one core: matrix products that several cores share may round a row differently
+    in another place of the batch (some 1e-7).
 
     Args:
         batch: (``batch_size``, 3, H, W) of ``view_size`` -> (``batch_size``, D), float32.
         single: (1, 3, H, W) of any size (whole images) -> (1, D), float32.
+        streams: how many threads should call it at the same time to keep the device busy.
 
     Attributes:
         max_error: the largest relative difference from plain float32 torch, measured when built.
@@ -102,11 +111,18 @@ class Engine:
     """
 
     def __init__(
-        self, resolved: Resolved, batch: Forward, single: Forward, batch_size: int, view_size: tuple[int, int]
+        self,
+        resolved: Resolved,
+        batch: Forward,
+        single: Forward,
+        batch_size: int,
+        view_size: tuple[int, int],
+        streams: int,
     ) -> None:
         self.resolved = resolved
         self.batch_size = batch_size
         self.view_size = view_size
+        self.streams = streams
         self.tolerance = TOLERANCES[resolved.precision]
         self.max_error = float("nan")
         self.warning: str | None = None
@@ -150,7 +166,9 @@ def build(
     if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
         raise UserError(f"batch_size={batch_size}: use auto or a whole number of views, 1 or more")
     if resolved.device == "cpu":
-        torch.set_num_threads(threads())
+        torch.set_num_threads(
+            threads() // streams(resolved.device)
+        )  # of each caller: new threads take it over
     views = probe_views(3, view_size)
     reference = _plain(visual)(views)
     try:
@@ -175,8 +193,18 @@ def build(
     return engine
 
 
+def streams(device: str) -> int:
+    """How many callers keep a device busy: the cores of a CPU; two for CUDA, so that one copies while one computes."""
+    kind = device.split(":")[0]
+    return min(threads(), MOST_STREAMS) if kind == "cpu" else 2 if kind == "cuda" else 1
+
+
+@cache
 def threads() -> int:
-    """Cores this process may use: OMP_NUM_THREADS or torch.set_num_threads, its affinity, a container's quota."""
+    """Cores this process may use: OMP_NUM_THREADS or torch.set_num_threads, its affinity, a container's quota.
+
+    Settled when first asked: engines set torch's number of threads themselves.
+    """
     import torch
 
     allowed = [torch.get_num_threads()]
@@ -308,6 +336,7 @@ def _torch(
     import torch
 
     device = torch.device(resolved.device)
+    cores = threads() // streams(resolved.device)
     if device.type == "cuda":  # TF32 keeps 10 bits of the mantissa: float32 must mean float32
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -319,6 +348,8 @@ def _torch(
                 module.to(dtype)
 
     def run(tower: Any, views: np.ndarray) -> np.ndarray:
+        if device.type == "cpu" and torch.get_num_threads() != cores:  # of this thread
+            torch.set_num_threads(cores)
         with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             batch = torch.from_numpy(views).to(device).contiguous(memory_format=torch.channels_last)
             return tower(batch).float().cpu().numpy()
@@ -330,7 +361,8 @@ def _torch(
         batch = torch.compile(tower, dynamic=False, options={"freezing": True})
 
     def make(size: int) -> Engine:
-        return Engine(resolved, lambda v: run(batch, v), lambda v: run(tower, v), size, view_size)
+        callers = streams(resolved.device)
+        return Engine(resolved, lambda v: run(batch, v), lambda v: run(tower, v), size, view_size, callers)
 
     return make
 
@@ -343,47 +375,50 @@ def _openvino(
 
     options = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[resolved.precision],
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
+        "NUM_STREAMS": streams("cpu"),
         "INFERENCE_NUM_THREADS": threads(),
+        "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core while another one is free
     }
     core = openvino.Core()
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # it traces with torch.jit, which torch retires, and which warns of shapes
+        # it traces with torch.jit, which torch retires, and which warns of shapes
+        warnings.simplefilter("ignore")
         model = openvino.convert_model(optimise(visual), example_input=torch.zeros(2, 3, *view_size))
 
     def compiled(shape: list[int]) -> tuple[Forward, str]:
         copied = model.clone()
         copied.reshape(shape)
         program = core.compile_model(copied, "CPU", options)
-        request = program.create_infer_request()
-        return (
-            lambda views: np.array(request.infer([views])[0], np.float32),
-            program.get_property("INFERENCE_PRECISION_HINT").to_string(),
-        )
+        free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams("cpu")):
+            free.put(program.create_infer_request())
+
+        def forward(views: np.ndarray) -> np.ndarray:
+            request = free.get()
+            try:
+                return np.array(request.infer([views])[0], np.float32)
+            finally:
+                free.put(request)
+
+        return forward, program.get_property("INFERENCE_PRECISION_HINT").to_string()
 
     singles: list[Forward] = []
+    lock = threading.Lock()
 
     def single(view: np.ndarray) -> np.ndarray:
-        if singles:
-            return singles[0](view)
-        forward, _ = compiled(
-            [1, 3, -1, -1]
-        )  # one program for all sizes, checked with the first image it gets
-        features = forward(view)
-        _checked(features, _plain(visual)(view), resolved)
-        singles.append(forward)
-        return features
+        with lock:
+            if not singles:  # one program for all sizes, checked with the first image it gets
+                forward, _ = compiled([1, 3, -1, -1])
+                _checked(forward(view), _plain(visual)(view), resolved)
+                singles.append(forward)
+        return singles[0](view)
 
     def make(size: int) -> Engine:
         forward, precision = compiled([size, 3, *view_size])
-        engine = Engine(resolved, forward, single, size, view_size)
+        engine = Engine(resolved, forward, single, size, view_size, streams("cpu"))
         if precision != options["INFERENCE_PRECISION_HINT"]:
-            engine.warning = (
-                f"precision={resolved.precision}: this CPU lacks it, OpenVINO computed in {precision}"
-            )
+            note = f"precision={resolved.precision}: this CPU lacks it, OpenVINO computed in {precision}"
+            engine.warning = note
         return engine
 
     return make
@@ -409,15 +444,16 @@ def _fastest(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
 
 
 def _seconds(engine: Engine, budget: float) -> float:
-    """The shortest time of a full batch, of at least two after a warm-up."""
+    """The shortest time in which all streams encode a full batch each, of at least two after a warm-up."""
     views = probe_views(engine.batch_size, engine.view_size)
     engine(views)
     taken: list[float] = []
-    while len(taken) < 2 or sum(taken) < budget:
-        start = time.perf_counter()
-        engine(views)
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+    with ThreadPoolExecutor(engine.streams) as pool:
+        while len(taken) < 3 or sum(taken) < budget:
+            start = time.perf_counter()
+            list(pool.map(engine, [views] * engine.streams))
+            taken.append(time.perf_counter() - start)
+    return min(taken[1:])
 
 
 def _checked(features: np.ndarray, reference: np.ndarray, resolved: Resolved) -> float:

@@ -282,7 +282,6 @@ def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             mean=weights.mean,
             std=weights.std,
             workers=_workers(job),
-            beside=resolved.device != "cpu",
             on_error=job.on_error,
             progress=progress,
         )
