@@ -1,38 +1,46 @@
 """How fast is magiqa? Contenders side by side in one run, in alternating order, as ratios. Weights are for timing only.
 
     python scripts/benchmark.py --images DIR [--model RN50] [--count 24] [--rounds 3] [--json FILE]
+    python scripts/benchmark.py --images DIR --model demo --sweep --memory 362628
 
 (a) magiqa's encode, from image files to cached features, each engine and precision; (b) the raw engine on ready
 batches, each batch size; (c) a faithful one-image-at-a-time reference: stock open_clip, float32, the text encoded for
 every image (as MA-CLIP's official code does) or once; (d) decoding and cutting views alone; (e) a sweep of lambda, base
-difference and alpha over cached features, with peak memory.
+difference and alpha over cached features, and with ``--memory`` encoding and sweeping a set of that many views with a
+stub backbone, each with its peak memory: what the process allocates on top of what it held before, mapped file pages
+not counted.
 """
 
 import argparse
+import io
+import itertools
 import json
 import platform
-import resource
 import statistics
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from magiqa.ablation import grid_srcc
 from magiqa.backbone import Backbone, build_model, encode_text, load_weights
 from magiqa.cache import FeatureCache, content_sha256
 from magiqa.cues import BoxCox, similarity
 from magiqa.encode import fill_cache
 from magiqa.engine import Resolved, build, probe_views, resolve, threads
 from magiqa.errors import UserError
+from magiqa.fusion import Adaptive
 from magiqa.runner import versions
-from magiqa.views import Views, cut, open_image
+from magiqa.views import CLIP_MEAN, CLIP_STD, Views, cut, open_image
 
 PAIRS = [
     ("Good image", "bad image"),
@@ -105,48 +113,149 @@ def ratio(rates: dict[str, list[float]], name: str, base: str) -> float:
     return statistics.median(a / b for a, b in zip(rates[name], rates[base], strict=True))
 
 
-def sweep(count: int, dim: int) -> dict[str, Any]:
-    """101 lambdas x 21 base differences x 21 alphas with their SRCC, over 10 views an image of cached features."""
-    from magiqa.ablation import box_cox_means
-    from magiqa.agreement import srcc_many
-    from magiqa.cues import standardise
+class Peak:
+    """Peak of the process's own memory (mapped files not counted) over a ``with`` block, in MB above ``start``."""
 
+    def __init__(self, start: int | None = None) -> None:
+        self.start = self.now() if start is None else start
+
+    def __enter__(self) -> "Peak":
+        self.highest = self.now()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+        self.mb = (self.highest - self.start) / 1024
+
+    def _watch(self) -> None:
+        while not self.over.wait(0.02):
+            self.highest = max(self.highest, self.now())
+
+    @staticmethod
+    def now() -> int:
+        """In kB; 0 where the system does not tell."""
+        status = Path("/proc/self/status")  # Linux only
+        if not status.exists():
+            return 0
+        return int(next(x for x in status.read_text().splitlines() if x.startswith("RssAnon")).split()[1])
+
+
+def grid(cache: FeatureCache, images: list[str], dim: int, start: int | None = None) -> dict[str, Any]:
+    """101 lambdas x 21 base differences x 21 alphas with their SRCC, by the package's own path of `ablate`."""
+    rng = np.random.default_rng(0)
+    text = rng.standard_normal((len(PAIRS), 2, dim))
+    text /= np.linalg.norm(text, axis=-1, keepdims=True)
+    views = Views()
+    features = SimpleNamespace(
+        cache=cache,
+        images=images,
+        record={"views": {"kinds": views.kinds}},
+        text=lambda prompts: (text, 100.0),
+    )
+    cues = [BoxCox(lam=float(lam)) for lam in np.round(np.linspace(-1, 1, 101), 2)]
+    fusions = [
+        Adaptive(base_sim=float(base), base_mag=0.0, alpha=float(alpha))
+        for base in np.linspace(-2, 2, 21)
+        for alpha in np.linspace(0, 4, 21)
+    ]
+    jobs: list[Any] = [
+        SimpleNamespace(prompts=None, views=views, magnitude=c, fusion=f) for c in cues for f in fusions
+    ]
+    labels = rng.standard_normal(len(images))
+    with Peak(start) as peak:
+        begin = time.perf_counter()
+        found = grid_srcc(features, jobs, labels, np.ones((1, len(images))))  # type: ignore[arg-type]
+        seconds = time.perf_counter() - begin
+    return {
+        "images": len(images),
+        "views": sum(cache.entries[i].count for i in images),
+        "variants": int(np.isfinite(found).sum()),
+        "seconds": seconds,
+        "peak_mb": peak.mb,
+    }
+
+
+def sweep(count: int, dim: int) -> dict[str, Any]:
+    """The grid over random features of ``count`` images with 10 views each."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         cache = FeatureCache(folder, {"benchmark": "sweep"})
         images = [f"{i:064d}" for i in range(count)]
         for start in range(0, count, 256):
             part = images[start : start + 256]
-            rows = [
-                rng.standard_normal((10, dim)).astype(np.float32) * (1 + i / count) for i in range(len(part))
-            ]
+            rows = [rng.standard_normal((10, dim)).astype(np.float32) for _ in part]
             cache.write(part, rows, np.ones((len(part), 4)))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        begin = time.perf_counter()
-        lams = np.round(np.linspace(-1, 1, 101), 2)
-        mags = np.empty((len(lams), count, 10))
-        sims = np.empty((count, 10))
-        for owner, rows in cache.blocks(images):
-            at = np.unique(owner)
-            mags[:, at] = box_cox_means(np.log1p(standardise(rows)), list(lams)).reshape(len(lams), -1, 10)
-            sims[at] = np.abs(rows).mean(axis=1).reshape(-1, 10) % 1
-        cues = time.perf_counter() - begin
-        labels = rng.standard_normal(count)
-        done = 0
-        for mag in mags:
-            gap = sims - mag
-            for alpha in np.linspace(0, 4, 21):
-                base = np.linspace(-2, 2, 21)[:, None, None]
-                weight = 0.5 * (1 + np.tanh(0.5 * (base + 2 * alpha * gap)))
-                done += len(srcc_many((mag + weight * gap).mean(axis=2), labels))
-        total = time.perf_counter() - begin
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        "variants": done,
-        "cues_seconds": cues,
-        "seconds": total,
-        "peak_growth_mb": (after - before) / 1024,
-    }
+        return grid(cache, images, dim)
+
+
+class Stub:
+    """In place of a network: features from a drawer, no two the same, which cost nothing."""
+
+    batch_size, streams = 10, threads()
+
+    def __init__(self) -> None:
+        self.drawer = np.random.default_rng(0).standard_normal((1000, 1024)).astype(np.float32)
+        self.calls = itertools.count()
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        """(B, 3, H, W) -> (B, 1024)."""
+        call = next(self.calls)
+        start = call % 99 * 10
+        out: np.ndarray = self.drawer[start : start + len(views)] + np.float32(call * 1e-5)
+        return out
+
+
+def large(views: int) -> list[dict[str, Any]]:
+    """Encode and sweep a set of 1024x768 photos, 36 views each, made by repetition; and a quarter and a half of it.
+
+    Files differ in bytes after the JPEG's end, which decoders ignore, so that each is an image of its own.
+    """
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(coarse).resize((1024, 768), Image.Resampling.BICUBIC).save(stream, "JPEG")
+    out: list[dict[str, Any]] = []
+    start = Peak.now()
+    for part in (views // 4, views // 2, views):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / f"{i}.jpg" for i in range(part // 36)]
+            for i, path in enumerate(paths):
+                path.write_bytes(stream.getvalue() + i.to_bytes(4, "big"))
+            cache = FeatureCache(Path(folder) / "cache", {"benchmark": "large"})
+            images = [content_sha256(p.read_bytes()) for p in paths]
+            with Peak(start) as peak:
+                begin = time.perf_counter()
+                done, _ = fill_cache(
+                    cache,
+                    list(zip(map(str, paths), images, strict=True)),
+                    Stub,
+                    views=VIEWS,
+                    mean=CLIP_MEAN,
+                    std=CLIP_STD,
+                    workers=threads(),
+                    progress=False,
+                )
+                seconds = time.perf_counter() - begin
+            row = {
+                "views": done,
+                "encode_seconds": seconds,
+                "encode_peak_mb": peak.mb,
+                "sweep": grid(cache, images, 1024, start),
+            }
+            print(row, flush=True)
+            out.append(row)
+    return out
+
+
+def machine() -> str:
+    """The CPU's name."""
+    info = Path("/proc/cpuinfo")
+    names = [x for x in info.read_text().splitlines() if x.startswith("model name")] if info.exists() else []
+    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
 
 
 def main() -> None:
@@ -165,7 +274,10 @@ def main() -> None:
     parser.add_argument(
         "--batch", default="5,10,20", help="batch sizes of the raw engine; the best one is used"
     )
-    parser.add_argument("--sweep", action="store_true", help="also (e)")
+    parser.add_argument("--sweep", action="store_true", help="also (e), over 2,982 images of 10 views")
+    parser.add_argument(
+        "--memory", type=int, default=0, metavar="VIEWS", help="also a set of that many views"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = sorted(p for p in Path(options.images).iterdir() if p.suffix.lower() in (".jpg", ".png", ".bmp"))
@@ -174,7 +286,7 @@ def main() -> None:
 
     spec = Backbone(options.model, untrained=0) if options.model != "demo" else Backbone("demo")
     weights = load_weights(spec)
-    model = build_model(spec, weights)
+    model: Any = build_model(spec, weights)
     torch.set_num_threads(threads())
     reference = Reference(model, spec, weights.mean, weights.std)
     report: dict[str, Any] = {
@@ -182,7 +294,7 @@ def main() -> None:
         "weights": spec.shown_label,
         "images": len(paths),
         "threads": threads(),
-        "machine": platform.processor() or platform.machine(),
+        "machine": machine(),
         "versions": versions(),
     }
 
@@ -221,19 +333,29 @@ def main() -> None:
                 pool = ThreadPoolExecutor(engine.streams)
                 return lambda: sum(map(len, pool.map(engine, [views] * repeats)))
 
+            def whole(engine: Any) -> Callable[[], int]:
+                return lambda: end_to_end(engine, paths, weights, threads())[0]
+
             rates = alternate({str(b): raw(e) for b, e in engines.items()}, 2)
             best[name] = int(max(rates, key=lambda b: max(rates[b])))
+            report.setdefault("batches", {})[name] = {b: max(r) for b, r in rates.items()}
             engine = engines[best[name]]
             contenders[f"{name} raw"] = raw(engine)
-            contenders[f"{name} end to end"] = lambda engine=engine: end_to_end(engine, paths, weights, 2)[0]
-            _, features = end_to_end(engine, paths[:3], weights, 2)
+            contenders[f"{name} end to end"] = whole(engine)
+            _, features = end_to_end(engine, paths[:3], weights, threads())
             sims = [similarity(features[i], *reference.text).mean(axis=1) for i in range(3)]
             against = [reference(p, False) for p in paths[:3]]
             errors[name] = max(
                 max(float(np.abs(sims[i] - against[i][0]).max()) for i in range(3)),
                 max(float(np.abs(BoxCox()(features[i]) - against[i][1]).max()) for i in range(3)),
             )
-            print(f"built {name}: batch {best[name]}, cues differ by {errors[name]:.1e}", flush=True)
+            by_size = ", ".join(f"{b}: {max(r):.1f}" for b, r in rates.items())
+            print(
+                f"built {name}: views/s by batch size {by_size}; cues differ by {errors[name]:.1e}",
+                flush=True,
+            )
+            if engine.warning:
+                print(f"warning: {engine.warning}", flush=True)
 
     def decode() -> int:
         count = 0
@@ -248,7 +370,7 @@ def main() -> None:
     rates = alternate(contenders, options.rounds)
     rows = []
     for name, values in rates.items():
-        row = {
+        row: dict[str, Any] = {
             "contender": name,
             "views_per_second": statistics.median(values),
             "x_text_once": ratio(rates, name, "reference, text once"),
@@ -259,9 +381,8 @@ def main() -> None:
             raw_name = f"{key} raw"
             row["x_raw"] = ratio(rates, name, raw_name)
             # what core-seconds imply: the forward takes all cores, decoding one of them
-            forward = 1 / statistics.median(rates[raw_name])
-            cutting = 1 / statistics.median(rates["decode and cut, one core"]) / threads()
-            row["x_implied"] = row["views_per_second"] * (forward + cutting)
+            each = zip(values, rates[raw_name], rates["decode and cut, one core"], strict=True)
+            row["x_implied"] = statistics.median(v * (1 / r + 1 / (d * threads())) for v, r, d in each)
             row["batch_size"], row["cue_error"] = best[key], errors[key]
         rows.append(row)
     report["rows"] = rows
@@ -288,6 +409,8 @@ def main() -> None:
     if options.sweep:
         report["sweep"] = sweep(2982, 1024)
         print("sweep:", report["sweep"])
+    if options.memory:
+        report["large"] = large(options.memory)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
