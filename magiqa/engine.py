@@ -169,6 +169,9 @@ def build(
         torch.set_num_threads(
             threads() // streams(resolved.device)
         )  # of each caller: new threads take it over
+    if getattr(visual, "output_tokens", False):  # CoCa's towers return all tokens too
+        visual = copy.copy(visual)
+        visual.output_tokens = False  # type: ignore[assignment]
     views = probe_views(3, view_size)
     reference = _plain(visual)(views)
     try:

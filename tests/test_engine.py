@@ -188,6 +188,16 @@ def test_variants_of_a_tower_that_cannot_be_cut_short_are_left_as_they_are():
     assert error(engine(views), plain(odd, views)) < 5e-6
 
 
+def test_a_tower_that_returns_its_tokens_too_gives_its_feature_and_stays_as_it_is():
+    visual = tower("vit")
+    views = pictures(3)
+    reference = plain(visual, views)
+    visual.output_tokens = True
+    engine = build(visual, Resolved("torch", "fp32", "cpu"), batch_size=2, view_size=SIZE)
+    assert error(engine(views), reference) < 5e-6
+    assert visual.output_tokens is True
+
+
 @pytest.mark.parametrize("name", ["torch", OPENVINO])
 def test_a_wrong_engine_is_refused_with_its_error_and_a_remedy(monkeypatch, name):
     def slightly_wrong(visual):
