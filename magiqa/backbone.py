@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,13 +204,23 @@ def read_checkpoint(path: str | Path) -> "tuple[dict[str, torch.Tensor], bool]":
     return state, archive
 
 
+def _shipped_config(name: str) -> dict[str, Any] | None:
+    """The demo's config, or one of open_clip's, read from its file: importing open_clip takes seconds."""
+    package = find_spec("open_clip")
+    shipped = Path(package.origin).parent / "model_configs" if package and package.origin else DEMO
+    file = (DEMO if name == "demo" else shipped) / f"{name}.json"
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
 def _architecture(spec: Backbone) -> tuple[dict[str, Any], dict[str, Any]]:
     """open_clip's model config and preprocessing of a name or schema."""
-    open_clip = _open_clip()
     name = spec.located
+    schema = name.partition(":")[0]
     try:
-        with _quiet():
-            config = open_clip.get_model_config(name)
+        config = _shipped_config(name) if schema == name else None
+        if config is None:
+            with _quiet():
+                config = _open_clip().get_model_config(name)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(
@@ -222,21 +233,22 @@ def _architecture(spec: Backbone) -> tuple[dict[str, Any], dict[str, Any]]:
             "see open_clip.list_models(), or use hf-hub:org/repo or local-dir:FOLDER"
         )
     preprocess: dict[str, Any] = {}
-    if name.startswith("local-dir:"):
+    if schema == "local-dir":
         file = Path(name.removeprefix("local-dir:")) / "open_clip_config.json"
         preprocess = json.loads(file.read_text()).get("preprocess_cfg", {})
-    elif name.startswith("hf-hub:"):
-        preprocess = open_clip.factory._get_hf_config(name.removeprefix("hf-hub:")).get("preprocess_cfg", {})
+    elif schema == "hf-hub":
+        hub = _open_clip().factory._get_hf_config(name.removeprefix("hf-hub:"))
+        preprocess = hub.get("preprocess_cfg", {})
     return config, preprocess
 
 
 def _published(spec: Backbone) -> tuple[Path, dict[str, Any]]:
     """Path and pretrained config of published weights: package data, local folder, hub cache or download."""
+    if spec.name == "demo":
+        return DEMO / "demo.safetensors", {}
     open_clip = _open_clip()
     where = f"backbone.name={spec.name} backbone.pretrained={spec.pretrained}"
     try:
-        if spec.name == "demo":
-            return DEMO / "demo.safetensors", {}
         if spec.name.startswith("local-dir:"):
             folder = Path(spec.located.removeprefix("local-dir:"))
             found = open_clip.factory._find_checkpoint_in_dir(folder)

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -242,10 +243,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         if options.multirun:
             return _evaluate_many(options, searchpath)
         job = make_job(options.args, searchpath)
-    from magiqa.runner import evaluate, render
+    from magiqa.runner import evaluate
 
-    table, record = evaluate(job)
-    print(render(table, record))
+    evaluate(job, show=partial(print, flush=True))
     print(f"\n{job.folder}/: scores.csv, agreement.csv, record.json, figures/")
     return 0
 
@@ -253,7 +253,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _evaluate_many(options: argparse.Namespace, searchpath: str) -> int:
     import hashlib
 
-    from magiqa.runner import combine, evaluate, render
+    from magiqa.runner import combine, evaluate
 
     jobs = _sweep(options.args)
     out = split_literal(options.args)[1].get("out")
@@ -269,9 +269,8 @@ def _evaluate_many(options: argparse.Namespace, searchpath: str) -> int:
             if name in names:
                 raise UserError(f"the same run as {' '.join(names[name])}: drop one of the two")
             names[name] = overrides
-            table, record = evaluate(make_job([*overrides, f"out={folder / name}"], searchpath))
-            print(render(table, record) + "\n", flush=True)
-            done.append((table, record))
+            show = partial(print, end="\n\n", flush=True)
+            done.append(evaluate(make_job([*overrides, f"out={folder / name}"], searchpath), show=show))
         except Exception as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__, encode
-from magiqa.agreement import agreement, by_group
+from magiqa.agreement import Agreement, agreement, by_group
 from magiqa.backbone import (
     Backbone,
     Weights,
@@ -391,18 +392,27 @@ def agreement_tables(
     y = scores[labels.label].to_numpy(float)
     groups = scores["group"].astype(str).to_numpy() if "group" in scores else None
     clusters = scores[labels.cluster].astype(str).to_numpy() if labels.cluster in scores else None
-    rows, grouped, fits = [], [], {}
-    for name in SCORES:
+    options: dict[str, Any] = {
+        "clusters": clusters,
+        "fit": job.fit,
+        "resamples": job.resamples,
+        "seed": job.seed,
+    }
+
+    def of(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
         x = scores[name].to_numpy(float)
-        options: dict[str, Any] = {"fit": job.fit, "resamples": job.resamples, "seed": job.seed}
-        result = agreement(x, y, groups=groups, clusters=clusters, ci_fit=job.ci_fit, **options)
+        within = [] if groups is None else by_group(x, y, groups, **options)
+        return agreement(x, y, groups=groups, ci_fit=job.ci_fit, **options), list(within)
+
+    rows, grouped, fits = [], [], {}
+    with ThreadPoolExecutor(_workers(job)) as executor:
+        found = list(executor.map(of, SCORES))
+    for name, (result, within) in zip(SCORES, found, strict=True):
         rows += [{"score": name, **row} for row in result.rows()]
         fits[name] = {"status": result.fit.status, "params": result.fit.params, "method": job.fit}
         if result.fit.status != "ok":
             clock.warnings.append(f"{name}: logistic fit {result.fit.status}")
-        if groups is not None:
-            for group_row in by_group(x, y, groups, clusters=clusters, **options):
-                grouped.append({"score": name, **group_row})
+        grouped += [{"score": name, **row} for row in within]
     table = pd.DataFrame(rows)
     return table, (pd.DataFrame(grouped) if grouped else None), fits
 
@@ -445,8 +455,13 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     (folder / "record.json").write_text(json.dumps(record, indent=1, default=str, allow_nan=False) + "\n")
 
 
-def evaluate(job: Job, *, progress: bool = True) -> tuple[pd.DataFrame, dict[str, Any]]:
+def evaluate(
+    job: Job, *, progress: bool = True, show: Callable[[str], object] | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Encode what the cache lacks, score, evaluate, and write the run's folder.
+
+    Args:
+        show: is given the table to print, as soon as there is one: figures are drawn after it.
 
     Returns:
         ``agreement.csv`` and the record.
@@ -479,6 +494,8 @@ def evaluate(job: Job, *, progress: bool = True) -> tuple[pd.DataFrame, dict[str
         write_csv(groups, folder / "groups.csv")
     if job.views_file:
         write_csv(views_table(features, views, job.prompts), folder / "views.csv")
+    if show:
+        show(render(table, record))
     if job.figures:
         from magiqa.figures import run_figures
 

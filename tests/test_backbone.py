@@ -647,3 +647,23 @@ def test_golden_weights_by_every_path_are_the_same_weights(tmp_path, name, repos
         right = model.encode_text(tokens, normalize=True).reshape(2, 2, -1).numpy()
     np.testing.assert_allclose(got, right, rtol=0, atol=1e-6)
     assert (np.linalg.norm(got - wrong, axis=-1) > 5e-3).all()  # what a silent mismatch would have done
+
+
+def test_configs_read_without_open_clip_are_its_own():
+    from magiqa.backbone import _shipped_config
+
+    shipped = [n for n in open_clip.list_models() if n != "demo" and n.removesuffix("-quickgelu") not in TINY]
+    assert len(shipped) > 50
+    for name in shipped:
+        assert _shipped_config(name) == open_clip.get_model_config(name)
+    assert _shipped_config("tiny-rn") is None
+
+
+def test_the_demos_weights_are_identified_without_importing_open_clip():
+    code = (
+        "import sys; from magiqa.backbone import Backbone, load_weights; print(load_weights(Backbone('demo')).sha256); "
+        "assert 'open_clip' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == load_weights(Backbone("demo")).sha256
