@@ -51,6 +51,7 @@ EXPERIMENTS = (
     "weights",
     "linear",
     "align",
+    "raters",
 )
 ABLATIONS = (
     "lambda",
@@ -80,7 +81,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only", help="only these steps, separated by commas, e.g. run-maclip,ablation-lambda"
     )
+    parser.add_argument("--without", default="", help="not these steps, separated by commas")
     parser.add_argument("--out", type=Path, default=Path("results/reproduction"))
+    parser.add_argument("--report", type=Path, metavar="DIR", help="where the report goes (OUT/report)")
+    parser.add_argument(
+        "--ratings", action="append", default=[], metavar="SET=N", help="ratings that a label averages"
+    )
+    parser.add_argument("--no-thumbnails", action="store_true", help="no images in the report")
     parser.add_argument("--no-report", action="store_true")
     return parser.parse_intermixed_args(argv)
 
@@ -94,15 +101,31 @@ def roots_of(options: argparse.Namespace) -> dict[str, str]:
         if not options.roots.is_file():
             raise UserError(f"--roots {options.roots}: no such file; write lines of `koniq: DIR`")
         roots |= {str(k): str(v) for k, v in (yaml.safe_load(options.roots.read_text()) or {}).items()}
-    for text in options.root:
-        name, found, folder = text.partition("=")
-        if not found:
-            raise UserError(f"--root {text}: write it as SET=DIR")
-        roots[name] = folder
+    roots |= pairs_of("--root", options.root, "SET=DIR")
     unknown = sorted(set(roots) - known)
     if unknown:
         raise UserError(f"--root {unknown[0]}: no such data set option; there are {', '.join(sorted(known))}")
     return roots
+
+
+def pairs_of(option: str, texts: list[str], form: str) -> dict[str, str]:
+    """Values by name, of ``NAME=VALUE`` each."""
+    out: dict[str, str] = {}
+    for text in texts:
+        name, found, value = text.partition("=")
+        if not found:
+            raise UserError(f"{option} {text}: write it as {form}")
+        out[name] = value
+    return out
+
+
+def inapplicable(step: str, dataset: str, ratings: dict[str, str]) -> str | None:
+    """Why a step is not for a data set."""
+    if step == "experiment-align" and not dataset.startswith("agiqa3k"):
+        return "only AGIQA-3K has labels of alignment"
+    if step == "experiment-raters" and dataset not in ratings:
+        return f"add --ratings {dataset}=N, how many ratings a label averages, where the set gives mos_std"
+    return None
 
 
 def page(dataset: str, searchpath: str) -> str:
@@ -135,10 +158,13 @@ def main(argv: list[str]) -> int:
     chosen = options.sets.split(",") if options.sets else list(dict.fromkeys([*SETS, *roots]))
     wanted = steps()
     only = options.only.split(",") if options.only else list(wanted)
-    unknown = [s for s in only if s not in wanted]
+    without = options.without.split(",") if options.without else []
+    unknown = [s for s in [*only, *without] if s not in wanted]
     if unknown:
-        raise UserError(f"--only {unknown[0]}: no such step; there are {', '.join(wanted)}")
+        raise UserError(f"step {unknown[0]} is not known: there are {', '.join(wanted)}")
+    ratings = pairs_of("--ratings", options.ratings, "SET=N")
     missing: list[str] = []
+    left_out: list[str] = []
     failed: list[str] = []
     tables: dict[str, list[Any]] = {}
     ran: list[Path] = []
@@ -149,9 +175,13 @@ def main(argv: list[str]) -> int:
                 continue
             root = [f"dataset.root={roots[dataset]}"] if dataset in roots else []
             for name in only:
-                if name == "experiment-align" and not dataset.startswith("agiqa3k"):
+                why = "--without" if name in without else inapplicable(name, dataset, ratings)
+                if why:
+                    left_out.append(f"{dataset} {name}: {why}")
                     continue
                 kind, more = wanted[name]
+                if name == "experiment-raters":
+                    more = [*more, f"experiment.ratings={ratings[dataset]}"]
                 folder = options.out / dataset / name
                 overrides = [f"dataset={dataset}", *root, *more, *options.overrides]
                 start = time.time()
@@ -175,9 +205,10 @@ def main(argv: list[str]) -> int:
     if ran and not options.no_report:
         from magiqa.report import report
 
-        report(ran, options.out / "report")
-        print(f"{options.out / 'report'}/report.html")
-    for title, lines in (("missing", missing), ("failed", failed)):
+        folder = options.report or options.out / "report"
+        report(ran, folder, thumbnails=not options.no_thumbnails)
+        print(f"{folder}/report.html")
+    for title, lines in (("missing", missing), ("left out", left_out), ("failed", failed)):
         if lines:
             print(f"\n{title}:", *lines, sep="\n  ")
     return 2 if failed or not ran else 0

@@ -176,7 +176,9 @@ def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, m
         "--sets",
         "folder,koniq",
         "--only",
-        "run-maclip,ablation-pooling,experiment-linear",
+        "run-maclip,ablation-pooling,experiment-linear,experiment-align,experiment-raters,run-clipiqa",
+        "--without",
+        "run-clipiqa",
         "--out",
         str(tmp_path),
         "--no-report",
@@ -185,6 +187,9 @@ def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, m
     assert reproduce.main(args) == 0
     printed = capsys.readouterr().out
     assert "koniq: no --root given; get it from http://database.mmsp-kn.de/koniq-10k-database.html" in printed
+    assert "left out:\n  folder experiment-align: only AGIQA-3K has labels of alignment\n" in printed
+    assert "  folder experiment-raters: add --ratings folder=N, how many ratings a label averages" in printed
+    assert "  folder run-clipiqa: --without\n" in printed
     assert {p.parent.name for p in (tmp_path / "folder").glob("*/record.json")} == {
         "run-maclip",
         "ablation-pooling",
@@ -196,3 +201,5 @@ def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, m
     assert (tmp_path / "folder" / "run-maclip" / "record.json").stat().st_mtime_ns == before
     with pytest.raises(UserError, match=r"^--root nosuch: no such data set option; there are agiqa1k, "):
         reproduce.main(["--root", "nosuch=x"])
+    with pytest.raises(UserError, match=r"^step nosuch is not known: there are run-maclip, "):
+        reproduce.main([*args, "--without", "nosuch"])
