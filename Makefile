@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run setup test test-fast lint clean
+.PHONY: run setup test test-fast lint results clean
 
 run: setup
 	$(BIN)/magiqa evaluate
@@ -28,6 +28,14 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What is committed under results/demo, byte for byte: make results AGIQA3K=DIR
+RUNS ?= results/runs/demo
+results: setup
+	$(if $(AGIQA3K),,$(error say where the data set lies: make results AGIQA3K=DIR))
+	$(BIN)/python scripts/evaluate_demo.py --agiqa3k $(AGIQA3K) --runs $(RUNS) engine=torch
+	$(BIN)/python scripts/reproduce.py --sets sample,agiqa3k --root agiqa3k=$(AGIQA3K) --without ablation-grid \
+	  --out $(RUNS) --report results/demo/report --no-thumbnails backbone=demo engine=torch
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
