@@ -98,7 +98,8 @@ class Backbone:
         """The label that must stand beside every number from these weights; None for published or given ones."""
         if self.kind == "untrained":
             return f"untrained, seed {self.untrained}"
-        return self.label or (DEMO_LABEL if self.kind == "demo" else None)
+        given = "demo architecture, weights given" if self.kind == "given" else DEMO_LABEL
+        return self.label or (given if self.name == "demo" else None)
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,17 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__, encode
-from magiqa.backbone import build_model, fit_positional_embedding, load_weights
+from magiqa.backbone import build_model, encode_text, fit_positional_embedding, load_weights
 from magiqa.cache import FeatureCache, key_hash, read_shard, verify_shard
 from magiqa.datasets.base import Labels, fingerprint
 from magiqa.engine import build, resolve
-from magiqa.errors import UserError
+from magiqa.errors import UnreadableImage, UserError
 from magiqa.prompts import PromptSet
+from magiqa.results import occurrences, plain_name, portable
 from magiqa.runner import Clock, Features, Job, load_labels, prepare
+from magiqa.views import open_image, read_image
 
 FORMAT = 1
-MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file", "part")
 SAMPLED = 50
 TOLERANCE = {
     "fp32": 1e-4,
@@ -48,19 +49,6 @@ def code_sha256() -> str:
     for file in sorted(package.rglob("*.py")):
         digest.update(f"{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
     return digest.hexdigest()
-
-
-def _portable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what belongs to one machine: paths keep their last part."""
-
-    def strip(key: str, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {k: strip(k, v) for k, v in value.items()}
-        if key in ("root", "annotation", "checkpoint") and isinstance(value, str):
-            return Path(value).name
-        return value
-
-    return {k: strip(k, v) for k, v in config.items() if k not in (*MACHINE, "ablation", "experiment")}
 
 
 def _columns(table: pd.DataFrame) -> dict[str, Any]:
@@ -114,7 +102,13 @@ def pack(
         text, scale = features.text(prompts)
         for pair, embedding in zip(prompts.pairs, text, strict=True):
             pairs.setdefault(pair, embedding)
+    where = dict(zip(features.labels.table["image"], features.labels.table["path"], strict=True))
+    skipped = [
+        {**one, "reason": one["reason"].replace(str(where.get(one["image"]) or "\0"), one["image"])}
+        for one in features.skipped
+    ]
     record = json.loads(json.dumps(features.record, default=str))
+    record["dataset"]["skipped"] = skipped
     record["dataset"]["root"] = Path(record["dataset"]["root"]).name
     record["backbone"]["source"] = Path(record["backbone"]["source"]).name
     record["cache"] = {"key": features.cache.name, "images_cached": len(features.images), "views_encoded": 0}
@@ -130,11 +124,11 @@ def pack(
         "labels": {k: getattr(features.labels, k) for k in _LABELS} | {"notes": list(features.labels.notes)},
         "fingerprint": record["dataset"]["fingerprint"],
         "n_annotated": len(features.labels.table),
-        "skipped": features.skipped,
+        "skipped": skipped,
         "pairs": [list(p) for p in pairs],
         "choices": recorded["choices"],
-        "config": _portable(recorded["config"]),
-        "backbone": _portable({"backbone": asdict(job.backbone)})["backbone"],
+        "config": portable(recorded["config"]),
+        "backbone": portable({"backbone": asdict(job.backbone)})["backbone"],
         "record": record,
     }
     path = Path(out).expanduser() if out else folder / "bundle.safetensors"
@@ -276,13 +270,13 @@ def unpack(job: Job) -> Features:
     views = {**asdict(job.views), "kinds": list(job.views.kinds)}
     held = {k: v for k, v in meta["record"]["views"].items() if k != "count"}
     config = meta["config"]
-    asked_set = _portable({"dataset": job.config.get("dataset", config["dataset"])})["dataset"]
+    asked_set = portable({"dataset": job.config.get("dataset", config["dataset"])})["dataset"]
     if asked_set != config["dataset"]:
         raise UserError(
             f"bundle={job.bundle}: holds the data set {meta['labels']['name']} with its labels; leave out dataset="
         )
     for key, asked, has in (
-        ("backbone", _portable({"backbone": asdict(job.backbone)})["backbone"], meta["backbone"]),
+        ("backbone", portable({"backbone": asdict(job.backbone)})["backbone"], meta["backbone"]),
         ("views", views, held),
         ("all", {"precision": job.precision}, {"precision": config["precision"]}),
         ("all", {"engine": job.engine}, {"engine": config["engine"]}),
@@ -316,7 +310,7 @@ def unpack(job: Job) -> Features:
 def verify(
     path: str | Path, job: Job, *, sampled: int = SAMPLED, seed: int | None = None, progress: bool = True
 ) -> tuple[list[str], dict[str, Any]]:
-    """Whether a bundle is what it claims: every label, the weights, and the features of some random images.
+    """Whether a bundle is what it claims: labels, weights, prompts, and the features of some random images.
 
     Args:
         job: the bundle's config with the paths of the images and weights here.
@@ -339,15 +333,20 @@ def verify(
     job = replace(job, bundle=None)
     labels, images, _, kept = load_labels(job)
     own = _table(meta["table"])
+    problems += _left_out(meta, kept)
+    gone = {one["image"] for one in meta["skipped"]} - set(own["image"])
+    chosen_rows = ~kept["image"].isin(gone).to_numpy()
+    images, kept = [i for i, here in zip(images, chosen_rows, strict=True) if here], kept[chosen_rows]
     problems += _compare_labels(own, meta, labels, kept.reset_index(drop=True))
+    problems += _compare_facts(meta, job, labels)
     weights = load_weights(job.backbone)
     claimed = meta["record"]["backbone"]["weights_sha256"]
     if weights.sha256 != claimed:
         problems.append(f"weights: sha256 {weights.sha256[:12]} here, {claimed[:12]} in the bundle")
     seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
     # by name and occurrence: a name may be annotated twice
-    here = dict(zip(_occurrences(kept["image"]), zip(images, kept["path"], strict=True), strict=True))
-    there = dict(zip(_occurrences(own["image"]), meta["images"], strict=True))
+    here = dict(zip(occurrences(kept["image"]), zip(images, kept["path"], strict=True), strict=True))
+    there = dict(zip(occurrences(own["image"]), meta["images"], strict=True))
     both = [name for name in there if name in here]
     drawn = np.random.default_rng(seed).permutation(len(both))[:sampled]
     chosen = [both[i] for i in sorted(drawn)]
@@ -358,13 +357,20 @@ def verify(
     key = json.loads(json.dumps(key))
     different = [k for k in key if k != "weights_sha256" and key[k] != meta["key"].get(k)]
     problems += [f"{k}: {key[k]} here, {meta['key'].get(k)} in the bundle" for k in different]
+    model: Any = build_model(job.backbone, weights)
+    tensors = read_shard(file)[0]
+    text, scale = encode_text(model, job.backbone, [(str(a), str(b)) for a, b in meta["pairs"]])
+    wrong = np.abs(text - tensors["text"]).max(axis=(1, 2)) > TOLERANCE["fp32"]
+    wrong |= ~np.isclose(float(tensors["logit_scale"][0]), scale, rtol=1e-6)
+    problems += [
+        f"prompts: the embeddings of {' / '.join(meta['pairs'][i])} differ" for i in np.flatnonzero(wrong)
+    ]
     held = _File(file, meta["key"])
     worst = 0.0
     with tempfile.TemporaryDirectory() as temporary:
         fresh = FeatureCache(temporary, key)
 
         def engine() -> encode.Encoder:
-            model: Any = build_model(job.backbone, weights)
             size = (job.views.window, job.views.window)
             fit_positional_embedding(model, job.backbone, size)
             return build(model.visual, resolved, batch_size=job.batch_size, view_size=size)
@@ -413,12 +419,41 @@ def verify(
     return problems, done
 
 
-def _occurrences(names: Iterable[str]) -> list[tuple[str, int]]:
-    seen: dict[str, int] = {}
+def _left_out(meta: dict[str, Any], kept: pd.DataFrame) -> list[str]:
+    """Images that the bundle leaves out as unreadable, and that can be read here."""
+    reasons = {one["image"]: one["reason"] for one in meta["skipped"]}
     out = []
-    for name in names:
-        seen[name] = seen.get(name, -1) + 1
-        out.append((name, seen[name]))
+    for name, path in zip(kept["image"], kept["path"], strict=True):
+        if name in reasons:
+            try:
+                open_image(read_image(path), name)
+                out.append(f"{name}: left out of the bundle ({reasons[name]}), but readable here")
+            except UnreadableImage:
+                continue
+    return out
+
+
+def _compare_facts(meta: dict[str, Any], job: Job, labels: Labels) -> list[str]:
+    """What the record says of labels and weights, against what they are here."""
+    record, out = meta["record"], []
+    for key in ("variant", "label", "higher_is_better", "cluster", "expected", "every"):
+        here = getattr(labels, key)
+        for claimed in (meta["labels"].get(key), record["dataset"].get(key)):
+            if claimed != here:
+                out.append(f"labels: {key} is {here} here, {claimed} in the bundle")
+                break
+    spec, claims = job.backbone, record["backbone"]
+    kinds = ("given", "published") if spec.kind == "given" else (spec.kind,)  # a file may stand for a tag
+    if claims.get("kind") not in kinds:
+        out.append(f"weights: {spec.kind} here, {claims.get('kind')} in the bundle")
+    claims = claims | {"name": plain_name(str(claims.get("name")))}
+    for key, here in (
+        ("label", spec.shown_label),
+        ("name", plain_name(spec.name)),
+        ("positional_embedding", spec.positional_embedding),
+    ):
+        if claims.get(key) != here:
+            out.append(f"weights: {key} is {here} here, {claims.get(key)} in the bundle")
     return out
 
 

@@ -4,9 +4,8 @@
 read in the primary source, B is quoted by another paper, C comes from a summary of the paper.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ class Protocol:
     Args:
         score: ``q_sim`` or ``q``. prompts, views: names of options. backbone: open_clip's name.
         remark: what a reader must know about the comparison.
+        sets: the data set option that a published set's name stands for, where it is not the option of that name.
     """
 
     score: str
@@ -32,15 +32,20 @@ class Protocol:
     views: str
     backbone: str = "RN50"
     remark: str = ""
+    sets: Mapping[str, str] = field(default_factory=dict)
 
 
 # The rows whose protocol is known well enough to run it. Any other row stands alone.
 PROTOCOLS: dict[str, Protocol] = {
-    "MA-CLIP": Protocol("q", "maclip", "maclip"),
+    "MA-CLIP": Protocol("q", "maclip", "maclip", sets={"livec": "livec_practice"}),
     "CLIP-IQA (as MA-CLIP reports it)": Protocol(
-        "q_sim", "maclip", "whole", remark="prompts and views of this row are inferred from its TID2013 value"
+        "q_sim",
+        "maclip",
+        "whole",
+        remark="prompts and views of this row are inferred from its TID2013 value",
+        sets={"livec": "livec_practice"},
     ),
-    "CLIP-IQA": Protocol("q_sim", "clipiqa", "whole"),
+    "CLIP-IQA": Protocol("q_sim", "clipiqa", "whole", sets={"spaq": "spaq_512"}),
     "CLIP-IQA (piq 0.8)": Protocol("q_sim", "clipiqa", "whole"),
     "CLIP-IQA (pyiqa, 5 pairs)": Protocol("q_sim", "maclip", "whole"),
     "CLIP-IQA, ViT-B/32": Protocol("q_sim", "clipiqa", "whole", backbone="ViT-B-32"),
@@ -83,12 +88,15 @@ def comparable(record: Mapping[str, Any]) -> str:
     Example:
         >>> comparable({"backbone": {"kind": "demo", "label": "demo weights"}})
         'demo weights: never set beside a published number'
-        >>> comparable({"backbone": {"kind": "published", "label": None}, "dataset": {"label": "mos", "every": 1}})
+        >>> openai = {"kind": "published", "label": None, "pretrained": "openai"}
+        >>> comparable({"backbone": openai, "dataset": {"label": "mos", "every": 1}})
         ''
     """
     backbone, data = record.get("backbone", {}), record.get("dataset", {})
     if backbone.get("label") or backbone.get("kind") not in ("published", "given"):
         return f"{backbone.get('label') or backbone.get('kind')}: never set beside a published number"
+    if backbone["kind"] == "published" and backbone.get("pretrained") != "openai":
+        return f"weights {backbone.get('pretrained')}: the published values are of OpenAI's"
     if data.get("label") != "mos":
         return f"the label is {data.get('label')}, not mos"
     if int(data.get("every") or 1) > 1:
@@ -98,20 +106,11 @@ def comparable(record: Mapping[str, Any]) -> str:
     return ""
 
 
-def same_set(row: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
-    """Whether a published row and a run's data set are the same set, by name and variant, or by name and n.
+def option(method: str, dataset: str) -> str:
+    """The data set option (split, labels, resize) that a published row of this method is of.
 
     Example:
-        >>> same_set({"dataset": "koniq_test", "n": 2015}, {"name": "koniq", "variant": "test", "n": 2015})
-        True
-        >>> same_set({"dataset": "koniq", "n": 10073}, {"name": "koniq", "variant": "test", "n": 2015})
-        False
+        >>> option("CLIP-IQA", "spaq"), option("MA-CLIP", "spaq")
+        ('spaq_512', 'spaq')
     """
-    name, variant = _plain(data.get("name")), _plain(data.get("variant"))
-    target, n = _plain(row["dataset"]), row.get("n")
-    return target == name + variant or (target == name and not pd.isna(n) and n == data.get("n"))
-
-
-def _plain(name: object) -> str:
-    """Lower case, letters and digits only."""
-    return re.sub(r"[^a-z0-9]", "", str(name or "").lower())
+    return PROTOCOLS[method].sets.get(dataset, dataset)

@@ -112,6 +112,7 @@ class _Page:
         """The whole page."""
         assets = Path(__file__).parent / "assets"
         records = [run.record for run in runs] + [sheet.record for sheet in sheets]
+        records += [r["start"] for r in records if isinstance(r.get("start"), dict)]  # where a walk began
         labels = sorted({str(r["backbone"]["label"]) for r in records if r.get("backbone", {}).get("label")})
         flag = "".join(
             f'<p class="flag">Some numbers here come from weights that are <b>{_e(label)}</b>: they show that the '

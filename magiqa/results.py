@@ -1,7 +1,9 @@
 """Runs and ablations read back from their folders, and the names their methods, backbones and data sets go by."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from magiqa.errors import UserError
 from magiqa.typeset import slug
 
 CUES = ("q_sim", "q_mag", "q")
+MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file", "part")
+PLACES = ("root", "annotation", "checkpoint")  # where something lies, not what it is
 CONTROLS = {"laplacian": "Laplacian variance (control)", "bytes": "file bytes (control)"}
 
 
@@ -61,7 +65,7 @@ def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
             raise UserError(
                 f"{folder}: no such folder; give folders written by magiqa evaluate or magiqa ablate"
             )
-        inside = sorted(path.parent for path in folder.rglob("record.json"))
+        inside = sorted((path.parent for path in folder.rglob("record.json")), key=_order)
         if not inside:
             raise UserError(
                 f"{folder}: holds no record.json; give folders written by magiqa evaluate or magiqa ablate"
@@ -72,7 +76,7 @@ def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
     taken: set[str] = set()
     for folder in found:
         record = _json(folder / "record.json")
-        name = slug(str(record.get("name") or folder.name))
+        name = slug(_shown(record) or folder.name)
         name = next(n for n in (name, *(f"{name}-{k}" for k in range(2, 10_000))) if n not in taken)
         taken.add(name)
         if record.get("command") == "evaluate":
@@ -86,6 +90,61 @@ def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
             sheet = name if ablation else f"{name}-{slug(file.stem)}"
             sheets.append(Sheet(sheet, name, file, record, _csv(file), ablation))
     return runs, sheets
+
+
+def _shown(record: Mapping[str, Any]) -> str:
+    """A record's name without its hash, which depends on where the data set lies: tables must not."""
+    return re.sub(r"-[0-9a-f]{8}$", "", str(record.get("name") or ""))
+
+
+def _order(folder: Path) -> tuple[str, str, Path]:
+    """Sorts results by what they are, then by where they lie."""
+    record = _json(folder / "record.json")
+    config = record.get("config")
+    return (
+        _shown(record),
+        json.dumps(portable(config) if isinstance(config, dict) else None, sort_keys=True),
+        folder,
+    )
+
+
+def portable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what belongs to one machine: paths keep their last part."""
+
+    def strip(key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: strip(k, v) for k, v in value.items()}
+        if not isinstance(value, str):
+            return value
+        return Path(value).name if key in PLACES else plain_name(value)
+
+    return {k: strip(k, v) for k, v in config.items() if k not in (*MACHINE, "ablation", "experiment")}
+
+
+def plain_name(name: str) -> str:
+    """A backbone's name, of a local folder only its last part.
+
+    Example:
+        >>> plain_name("local-dir:/home/me/clip"), plain_name("local-dir:clip"), plain_name("RN50")
+        ('local-dir:clip', 'local-dir:clip', 'RN50')
+    """
+    folder = name.removeprefix("local-dir:")
+    return name if folder == name else f"local-dir:{Path(folder).name}"
+
+
+def occurrences(names: Iterable[str]) -> list[tuple[str, int]]:
+    """Names, each with how often it came before: a set may annotate one image twice.
+
+    Example:
+        >>> occurrences(["a", "b", "a"])
+        [('a', 0), ('b', 0), ('a', 1)]
+    """
+    seen: Counter[str] = Counter()
+    out = []
+    for name in names:
+        out.append((name, seen[name]))
+        seen[name] += 1
+    return out
 
 
 def _run(name: str, folder: Path, record: dict[str, Any]) -> Run:
@@ -137,21 +196,33 @@ _NUMERIC_NA = [""]
 
 def option(record: Mapping[str, Any], group: str) -> str:
     """The option of a config group, with every parameter that differs from the packaged option's own file."""
-    from magiqa.cli import conf_dir
-
     chosen = str(record.get("choices", {}).get(group, ""))
     config = record.get("config", {}).get(group)
-    file = conf_dir() / group / f"{chosen}.yaml"
-    if not file.is_file() or not isinstance(config, Mapping):
+    if not isinstance(config, Mapping):
         return chosen
-    import yaml
-
     changed = [
         f"{key}={config[key]}"
-        for key, value in yaml.safe_load(file.read_text()).items()
-        if key in config and config[key] != value
+        for key, value in _packaged(group, chosen).items()
+        if key in config and key not in PLACES and config[key] != value
     ]
     return f"{chosen}({', '.join(changed)})" if changed else chosen
+
+
+def _packaged(group: str, name: str) -> dict[str, Any]:
+    """A packaged option's own values, those of the options that it builds on included; empty if there is none."""
+    import yaml
+
+    from magiqa.cli import conf_dir
+
+    file = conf_dir() / group / f"{name}.yaml"
+    own = (yaml.safe_load(file.read_text()) or {}) if file.is_file() else {}
+    out: dict[str, Any] = {}
+    for base in own.pop("defaults", []):
+        out |= _packaged(group, base) if base != "_self_" else {}
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = out[key] | value if both else value
+    return out
 
 
 def method(record: Mapping[str, Any], score: str) -> str:
@@ -199,7 +270,7 @@ def backbone(record: Mapping[str, Any]) -> str:
         'RN50 (openai)'
     """
     bone = record.get("backbone", {})
-    name, label = str(bone.get("name", "")), bone.get("label")
+    name, label = plain_name(str(bone.get("name", ""))), bone.get("label")
     if label:
         return f"{name} ({label})"
     if bone.get("kind") == "given":
@@ -216,6 +287,8 @@ def dataset(record: Mapping[str, Any]) -> str:
     """
     data = record["dataset"]
     name = " ".join(str(data[key]) for key in ("name", "variant") if data.get(key))
+    if record.get("choices", {}).get("dataset") == "folder" and data.get("fingerprint"):
+        name += f" {data['fingerprint'][:6]}"  # folders of one name are not one set
     facts = [f"n = {data['n']:,}"]
     if int(data.get("every") or 1) > 1:
         facts.append(f"every {data['every']}th row")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magiqa import results
 from magiqa.comparison import compare
-from magiqa.published import PROTOCOLS, Protocol, comparable, published, same_set
+from magiqa.published import PROTOCOLS, Protocol, comparable, option, published
 from magiqa.results import CONTROLS, CUES, Run, backbone, dataset, long_table, method
 from magiqa.typeset import DAGGER, Cell, Table
 
@@ -121,8 +122,8 @@ def _marks(runs: Sequence[Run], rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def _on_images_of(best: Run, run: Run, score: str) -> np.ndarray | None:
     """A run's score in the order of another's images; None where images or labels differ."""
-    mine, theirs = run.scores.set_index("image"), best.scores.set_index("image")
-    if not mine.index.is_unique or set(mine.index) != set(theirs.index) or run.label != best.label:
+    mine, theirs = (r.scores.set_index(pd.Index(results.occurrences(r.scores["image"]))) for r in (run, best))
+    if set(mine.index) != set(theirs.index) or run.label != best.label:
         return None
     mine = mine.loc[theirs.index]
     return mine[score].to_numpy(float) if np.array_equal(mine[run.label], theirs[best.label]) else None
@@ -162,9 +163,10 @@ def published_table(runs: Sequence[Run]) -> tuple[Table | None, list[str]]:
             refused.append(f"{run.name}: {reason}")
             continue
         values = run.agreement.set_index(["score", "statistic"])
+        chosen = results.option(run.record, "dataset")
         for row in rows.to_dict("records"):
             protocol = PROTOCOLS.get(str(row["method"]))
-            if protocol is None or not same_set(row, run.record["dataset"]):
+            if protocol is None or chosen != option(row["method"], row["dataset"]):
                 continue
             if run.record["backbone"]["name"] != protocol.backbone or not _follows(run, protocol):
                 continue
@@ -249,7 +251,7 @@ def _follows(run: Run, protocol: Protocol) -> bool:
 def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | None = None) -> Table:
     """Any CSV as a table: `x, x_low, x_high` become one cell, columns that never change move into a note.
 
-    The best of a column `srcc` is bold, the second underlined; the row whose `variant` is `reference` is marked.
+    Of variants, the best of a column `srcc` is bold, the second underlined; the row of `reference` is marked.
     """
     frame = frame.reset_index(drop=True)
     sides = {
@@ -265,8 +267,9 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
         else:
             shown.append(str(column))
     ranks: dict[int, str] = {}
-    if "srcc" in frame:
-        order = frame["srcc"].rank(ascending=False, method="first")
+    if "srcc" in frame and "variant" in frame:
+        competing = ~frame["variant"].astype(str).str.contains("(control)", regex=False)
+        order = frame["srcc"].where(competing).rank(ascending=False, method="first")
         ranks = {i: "best" if r == 1 else "second" for i, r in enumerate(order) if r in (1, 2)}
     if "srcc" in frame and "variant" in frame and len(frame) > 2:
         notes.append(

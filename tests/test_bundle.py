@@ -232,6 +232,53 @@ def test_other_weights_and_images_are_found(folder, bundle, tmp_path):
     assert any(p.startswith("00.png: the image file is another one (sha256 ") for p in problems)
 
 
+def test_wrong_prompts_scale_and_claims_are_always_found(folder, bundle, tmp_path):
+    def check(name, change):
+        return verified(altered(bundle, tmp_path / name, change), folder, sampled=1)[0]
+
+    def text(arrays, meta):
+        arrays["text"][2] *= -1
+
+    def scale(arrays, meta):
+        arrays["logit_scale"] *= 7
+
+    def weights(arrays, meta):
+        meta["record"]["backbone"] |= {"kind": "published", "label": None}
+
+    def cluster(arrays, meta):
+        meta["labels"]["higher_is_better"] = False
+
+    meta = read_meta(bundle)
+    assert check("text", text) == [f"prompts: the embeddings of {' / '.join(meta['pairs'][2])} differ"]
+    assert len(check("scale", scale)) == len(meta["pairs"])
+    assert check("weights", weights) == [
+        "weights: untrained here, published in the bundle",
+        "weights: label is untrained, seed 0 here, None in the bundle",
+    ]
+    assert check("cluster", cluster) == ["labels: higher_is_better is True here, False in the bundle"]
+
+
+def test_a_run_that_left_an_image_out(folder, tmp_path, capsys):
+    shutil.copytree(folder / "set", tmp_path / "set")
+    broken = tmp_path / "set" / "05.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    where = [f"dataset.root={tmp_path / 'set'}", "on_error=skip"]
+    evaluate(tiny.job(folder, *where, f"out={tmp_path / 'run'}"), progress=False)
+    assert cli.main(["pack", str(tmp_path / "run"), f"cache_dir={folder / 'cache'}"]) == 0
+    bundle = tmp_path / "run" / "bundle.safetensors"
+    assert str(tmp_path).encode() not in bundle.read_bytes()
+    assert [one["image"] for one in read_meta(bundle)["skipped"]] == ["05.png"]
+    job = from_bundle(bundle, where[0], f"backbone.name='local-dir:{folder / 'clip'}'")
+    problems, done = verify(bundle, job, progress=False)
+    assert problems == [] and done["labels"] == tiny.N - 1
+    broken.write_bytes(whole)
+    (problem,) = verify(bundle, job, progress=False)[0]
+    assert problem.startswith("05.png: left out of the bundle (05.png: ") and problem.endswith(
+        "but readable here"
+    )
+
+
 def test_the_header_states_its_length(bundle):
     data = bundle.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])

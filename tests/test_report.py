@@ -6,11 +6,13 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 from PIL import Image
 from runs import DEMO, NASTY, RN50, write_ablation, write_run
 
@@ -19,6 +21,7 @@ from magiqa.errors import UserError
 from magiqa.published import published
 from magiqa.report import disagreement, report
 from magiqa.results import method, read
+from magiqa.runner import evaluate
 from magiqa.tables import agreement_table, frame_table, groups_table, published_table
 from magiqa.thumbnails import COLUMNS, PER_SHEET, locate, make_tiles
 from magiqa.typeset import Cell, Table, latex, markdown, tex, thin
@@ -231,7 +234,8 @@ def test_the_weights_label_is_in_every_table_figure_and_row(out):
 
 def published_runs(tmp_path: Path, **options: object) -> tuple[Table | None, list[str]]:
     data = {"name": "koniq", "variant": "test", "n": 2015, "n_annotated": 2015}
-    options = {"backbone": RN50, "choices": WHOLE, **options}
+    options = {"backbone": RN50, **options}
+    options["choices"] = {"dataset": "koniq_test", **options.get("choices", WHOLE)}
     options["dataset"] = {**data, **options.pop("dataset", {})}
     return published_table(read([write_run(tmp_path / "run", groups=0, **options)])[0])
 
@@ -258,6 +262,10 @@ def test_a_published_row_stands_beside_the_same_method_on_the_same_set(tmp_path)
         ({"backbone": {**RN50, "kind": "untrained", "label": "untrained, seed 0"}}, "untrained, seed 0"),
         ({"backbone": {**RN50, "kind": "synthetic"}}, "synthetic"),
         ({"backbone": {**RN50, "kind": "given", "label": "synthetic"}}, "synthetic"),
+        (
+            {"backbone": {**RN50, "pretrained": "cc12m"}},
+            "weights cc12m: the published values are of OpenAI's",
+        ),
         ({"dataset": {"every": 10}}, "every 10th row"),
         ({"dataset": {"skipped": [{"image": "x", "reason": "truncated"}]}}, "1 images were skipped"),
     ],
@@ -273,11 +281,13 @@ def test_other_weights_and_subsets_never_stand_beside_published_values(tmp_path,
     [
         {"choices": {"prompts": "high_low_quality", "views": "global"}},
         {"backbone": {**RN50, "name": "RN101"}},
-        {"dataset": {"variant": "", "n": 60}},
-        {
-            "dataset": {"name": "spaq", "variant": "", "n": 60},
-            "choices": {"prompts": "maclip", "views": "windows"},
-        },
+        {"choices": {**WHOLE, "dataset": "koniq"}},
+        {"choices": {**WHOLE, "dataset": "koniq_test512"}},
+        {"choices": {**WHOLE, "dataset": "folder"}},
+        {"choices": {**WHOLE, "dataset": "spaq"}},
+        {"choices": {"dataset": "spaq_512"}},
+        {"choices": {"dataset": "koniq_zscore"}},
+        {"choices": {"dataset": "spaq", "prompts": "maclip", "views": "windows"}},
     ],
 )
 def test_another_protocol_backbone_or_set_is_not_compared(tmp_path, options):
@@ -289,8 +299,30 @@ def test_a_checkpoint_given_by_path_is_compared_and_said_to_be_one(tmp_path):
     assert table is not None and table.data["remarks"].str.contains("weights given by path").all()
 
 
+def test_spaq_meets_the_rows_that_were_resized_as_it_was(tmp_path):
+    whole = {**WHOLE, "dataset": "spaq_512"}
+    table, _ = published_runs(tmp_path / "a", choices=whole, dataset={"name": "spaq", "variant": ""})
+    assert set(table.data["method"]) == {"CLIP-IQA"} and 0.738 in set(table.data["published"])
+    table, _ = published_runs(
+        tmp_path / "b", choices={"dataset": "spaq"}, dataset={"name": "spaq", "variant": ""}
+    )
+    assert set(table.data["method"]) == {"MA-CLIP"} and set(table.data["published"]) == {0.7725}
+
+
+def test_a_data_set_with_another_parameter_than_its_options_is_not_compared(tmp_path):
+    published_runs(tmp_path)
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    for dataset, compared in (
+        ({"root": "x", "split": "test", "size": "1024x768"}, True),
+        ({"mos": "raw"}, False),
+    ):
+        record["config"]["dataset"] = dataset
+        (tmp_path / "run" / "record.json").write_text(json.dumps(record))
+        assert (published_table(read([tmp_path / "run"])[0])[0] is not None) == compared
+
+
 def test_maclip_with_its_own_parameters_meets_its_published_row_and_else_does_not(tmp_path):
-    own = {"choices": {}, "dataset": {"variant": "", "n": 10073}}
+    own = {"choices": {"dataset": "koniq"}, "dataset": {"variant": "", "n": 10073}}
     table, _ = published_runs(tmp_path, **own)
     assert set(table.data["method"]) == {"MA-CLIP"} and set(table.data["published"]) == {0.7645}
     record = json.loads((tmp_path / "run" / "record.json").read_text())
@@ -582,3 +614,49 @@ def test_an_out_that_is_a_file_is_an_error(folders, tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         report([folders / "grid"], tmp_path / "out")
+
+
+def test_every_protocols_sets_are_options():
+    from magiqa.cli import conf_dir
+    from magiqa.published import PROTOCOLS, option
+
+    rows = published()
+    rows = rows[rows["method"].isin(PROTOCOLS.keys())]
+    assert len(rows) > 30
+    for row in rows.itertuples():
+        assert (conf_dir() / "dataset" / f"{option(row.method, row.dataset)}.yaml").is_file()
+
+
+def test_where_a_set_lies_changes_no_table(tmp_path):
+    for place in ("a", "elsewhere"):
+        made = tiny.make(tmp_path / place)
+        for lam in (0.5, 0.1):
+            job = tiny.job(made, f"magnitude.lam={lam}", f"cache_dir={tmp_path / 'cache'}")
+            evaluate(replace(job, out=str(tmp_path / place / "runs" / job.name)), progress=False)
+        report([tmp_path / place / "runs"], tmp_path / place / "report", thumbnails=False)
+    made = tmp_path / "a" / "report"
+    tables = [*sorted((made / "tables").iterdir()), made / "tables.tex"]
+    assert {f.suffix for f in tables} == {".csv", ".md", ".tex"}
+    for file in tables:
+        assert file.read_bytes() == (tmp_path / "elsewhere" / file.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_a_set_with_an_image_annotated_twice_is_tested(tmp_path):
+    folders = [
+        write_run(tmp_path / name, groups=0, **options)
+        for name, options in (("a", {}), ("b", {"backbone": RN50}))
+    ]
+    for folder in folders:
+        scores = pd.read_csv(folder / "scores.csv")
+        scores.loc[1, "image"] = scores.loc[0, "image"]
+        scores.to_csv(folder / "scores.csv", index=False)
+    table = agreement_table(read(folders)[0])
+    assert not table.data.loc[table.data["rank"].notna(), "untested"].any()
+
+
+def test_only_variants_compete_and_no_control_does():
+    frame = pd.DataFrame({"variant": ["a", "b (control)", "c"], "srcc": [0.3, 0.5, 0.2]})
+    marks = [row[1].mark for row in frame_table("t", "t", frame).rows]
+    assert marks == ["best", "", "second"]
+    steps = frame.rename(columns={"variant": "step"})
+    assert {row[1].mark for row in frame_table("t", "t", steps).rows} == {""}
