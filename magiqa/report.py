@@ -22,7 +22,7 @@ from magiqa.errors import UserError
 from magiqa.results import CUES, Run, Sheet, backbone, dataset, long_table, read
 from magiqa.tables import agreement_table, frame_table, groups_table, published_table
 from magiqa.thumbnails import LARGE, data_uri, locate, make_tiles, thumbnail
-from magiqa.typeset import Cell, Table, slug, write_tables
+from magiqa.typeset import MOST_ROWS, Cell, Table, slug, write_tables
 
 MOST_SHOWN_ROWS = 2_000
 
@@ -390,6 +390,16 @@ def _gallery_item(run: Run, i: int, score: str, gap: float, store: "_Images") ->
     )
 
 
+def _folded(table: Table) -> str:
+    """A table; a long one folded away, one too long for a page only named."""
+    rows = f"{len(table.rows):,} rows"
+    if len(table.rows) > MOST_SHOWN_ROWS:
+        return f'<p class="note">{rows}: see {_e(table.name)}.csv.</p>'
+    if len(table.rows) > MOST_ROWS:
+        return f"<details><summary>{_e(table.title)}: {rows}</summary>{_table(table)}</details>"
+    return _table(table)
+
+
 def _result(sheets: Sequence[Sheet], out: Path) -> tuple[list[Table], str, list[Path]]:
     """A folder of an ablation or another result: its figures, tables, notes and record."""
     first = sheets[0]
@@ -423,12 +433,7 @@ def _result(sheets: Sequence[Sheet], out: Path) -> tuple[list[Table], str, list[
     plots = "".join(
         _plot(f, f"{title}: {f.stem}; the tables hold its numbers") for f in files if f.suffix == ".png"
     )
-    body = "".join(
-        _table(table)
-        if len(table.rows) <= MOST_SHOWN_ROWS
-        else f'<p class="note">{len(table.rows):,} rows: see {_e(table.name)}.csv.</p>'
-        for table in tables
-    )
+    body = "".join(_folded(table) for table in tables)
     head = f'<h3>{_e(title)}</h3><p class="soft">{_e(caption)}</p>'
     return tables, f'<article class="card">{head}{plots}{body}{_record(record)}</article>', files
 
