@@ -5,7 +5,7 @@ registered. Variants that share features are computed in one pass over the cache
 log1p once for all lambdas, whole images at a time, so that no data set ever lies in memory.
 """
 
-import os
+import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +30,7 @@ from magiqa.agreement import (
 from magiqa.comparison import bootstrap_p, halves, holm
 from magiqa.cues import BoxCox, similarity, standardise
 from magiqa.datasets.base import Labels
+from magiqa.engine import threads
 from magiqa.errors import UserError
 from magiqa.fusion import Adaptive, pool
 from magiqa.runner import Clock, Features, Job, make_folder, prepare, versions, write_csv, write_record
@@ -307,11 +308,6 @@ def pooled(values: np.ndarray, starts: np.ndarray, how: str = "mean") -> np.ndar
     return np.array([pool(part, how) for part in np.split(values, starts[1:])])
 
 
-def threads() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _in_threads(work: Callable[..., None], items: Iterator[tuple[Any, ...]]) -> None:
     """Run work on items as they come, never more of them in memory than twice the cores."""
     pending: deque[Future[None]] = deque()
@@ -563,6 +559,29 @@ def statistics(
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
+def command_of(folder: Path) -> str | None:
+    """The command whose record a folder holds; None where there is none that can be read."""
+    try:
+        return str(json.loads((folder / "record.json").read_text())["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def claim(folder: Path, command: str) -> None:
+    """Create a command's results folder.
+
+    Raises:
+        UserError: it holds another command's record, or cannot be written.
+    """
+    held = command_of(folder)
+    if held not in (None, command):
+        raise UserError(
+            f"out={folder}: holds the record of magiqa {held}, which magiqa {command} would overwrite; set out=DIR to "
+            "another folder"
+        )
+    make_folder(folder)
+
+
 def folder_of(job: Job) -> Path:
     """Where an ablation's results go."""
     if job.out:
@@ -618,7 +637,7 @@ def ablate(
     ablation: Ablation = job.ablation
     clock = Clock()
     folder = folder_of(job)
-    make_folder(folder)
+    claim(folder, "ablate")
     jobs = [v.job for v in variants]
     if ablation.intervals:
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "dataset")
 STUDIES = ("ablation", "experiment")  # groups that a run itself does not need
+# where files lie and how small images are dealt with: true of a data set or machine, whichever option is named
+_PLACES = ("dataset.root", "dataset.annotation", "backbone.checkpoint", "views.small")
 _LITERAL = re.compile(
     r"^\+{0,2}((?:[\w.]+\.)?(?:root|annotation|checkpoint)|out|bundle|cache_dir)=(.*)$", re.DOTALL
 )
@@ -43,7 +45,10 @@ HELP = """magiqa: training-free, CLIP-based no-reference image quality assessmen
 Overrides are Hydra's: group=option (see below) or key=value, e.g.
   magiqa evaluate dataset=koniq dataset.root=~/koniq backbone=rn50 fusion.alpha=2
 
-bundle=FILE in place of images and weights: evaluate, ablate, experiment and report run from it.
+bundle=FILE in place of images and weights: evaluate, ablate, experiment and report run from it. It holds features of
+one backbone and one set of views: experiment=main, attribution, magnitude and ablations of either need more.
+explain and experiments take the options that they name as packaged: keys typed for those groups (fusion.alpha=2) are
+for the run as configured alone. In ablations they go on to every option that shares the key and its value.
 Paths (*.root, *.annotation, *.checkpoint, out, bundle, cache_dir) are taken as typed.
 Your own configs: ./conf/GROUP/NAME.yaml, or --config-dir DIR.
 --cfg prints the composed config; HYDRA_FULL_ERROR=1 shows tracebacks.
@@ -297,15 +302,49 @@ def _encode(options: argparse.Namespace) -> int:
     return 0
 
 
-def _composer(args: Sequence[str], searchpath: str) -> "Callable[[list[str]], Job]":
-    """Composes a job anew with some overrides in place of those of the same keys."""
+def _composer(
+    args: Sequence[str], searchpath: str, *, packaged: bool = False
+) -> "Callable[[list[str]], Job]":
+    """Composes a job anew with some overrides in place of those of the same keys.
+
+    Where an override names a group's option (``fusion=fixed``), keys typed for that group (``fusion.alpha=2``) go on
+    to it if it and the option configured have them with the same value: what sets the two apart is as the option
+    says. Paths, and what is done with small images, always go on.
+
+    Args:
+        packaged: no other key goes on: an option that is named is what its file says.
+    """
 
     def composed(overrides: list[str]) -> "Job":
         new = set(_typed(overrides))
         kept = [a for a, key in zip(args, _typed(args), strict=True) if key not in new]
+        for group in new.intersection(GROUPS):
+            typed = {k for k in _typed(kept) if k.startswith(f"{group}.")}.difference(_PLACES)
+            if typed:
+                typed -= set() if packaged else _shared(group, args, overrides, searchpath)
+                kept = [a for a, key in zip(kept, _typed(kept), strict=True) if key not in typed]
         return make_job([*kept, *overrides], searchpath)
 
     return composed
+
+
+def _shared(group: str, args: Sequence[str], overrides: Sequence[str], searchpath: str) -> set[str]:
+    """The keys of a group that the option of the arguments and that of the overrides have with the same value."""
+    from omegaconf import OmegaConf
+
+    found: list[dict[str, str]] = []
+    for texts in (args, overrides):
+        chosen = [a for a, key in zip(texts, _typed(texts), strict=True) if key in (group, "bundle")]
+        node = OmegaConf.to_container(compose(chosen, searchpath)[0][group])
+        found.append({key: repr(value) for key, value in _leaves(node, group)})
+    return {key for key, value in found[0].items() if found[1].get(key) == value}
+
+
+def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested mappings, inner nodes too."""
+    yield prefix, node
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield from _leaves(value, f"{prefix}.{key}")
 
 
 def _ablate(options: argparse.Namespace) -> int:
@@ -323,12 +362,7 @@ def _ablate(options: argparse.Namespace) -> int:
         done = []
         for overrides in _sweep(options.args):
             print(f"{' '.join(overrides)}", flush=True)
-            if out:
-                job = make_job(overrides, searchpath)
-                overrides = [
-                    *overrides,
-                    f"out={Path(out).expanduser() / (job.ablation.name + '-' + job.name)}",
-                ]
+            overrides = _inside(out, "ablation", overrides, searchpath)
             done.append(ablate(make_job(overrides, searchpath), _composer(overrides, searchpath)))
             print(render(*done[-1]) + "\n", flush=True)
     names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]
@@ -346,15 +380,46 @@ def _experiment(options: argparse.Namespace) -> int:
     from magiqa.experiments import run
 
     with _configs(options.config_dir) as searchpath:
+        out = split_literal(options.args)[1].get("out")
         for overrides in _sweep(options.args) if options.multirun else [options.args]:
-            print(run(make_job(overrides, searchpath), _composer(overrides, searchpath)))
+            if options.multirun:
+                print(f"{' '.join(overrides)}", flush=True)
+                overrides = _inside(out, "experiment", overrides, searchpath)
+            print(run(make_job(overrides, searchpath), _composer(overrides, searchpath, packaged=True)))
     return 0
+
+
+def _inside(out: str | None, study: str, overrides: list[str], searchpath: str) -> list[str]:
+    """The overrides of one job of a sweep, its results in a folder of its own inside ``out``."""
+    if not out:
+        return overrides
+    job = make_job(overrides, searchpath)
+    name = getattr(getattr(job, study), "name", study)
+    return [*overrides, f"out={Path(out).expanduser() / f'{name}-{job.name}'}"]
 
 
 def _words(args: Sequence[str]) -> tuple[list[str], list[str]]:
     """Positional words and overrides, in any order: an argument that exists as a path is a word."""
     words = [a for a in args if "=" not in a or (not _LITERAL.match(a) and Path(a).expanduser().exists())]
     return words, [a for a in args if a not in words]
+
+
+def _value(override: str) -> tuple[str, Any]:
+    """The key and the value of an override, by Hydra's own grammar.
+
+    Raises:
+        UserError: several values, a deletion, or no override at all.
+
+    Example:
+        >>> _value("resamples=500"), _value("views.kinds=[whole]")
+        (('resamples', 500), ('views.kinds', ['whole']))
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_override(override)
+    if parsed.is_sweep_override() or parsed.is_delete():
+        raise UserError(f"{override}: give one value, as KEY=VALUE")
+    return parsed.key_or_group, parsed.value()
 
 
 def job_of(folder: Path, overrides: Sequence[str] = ()) -> "Job":
@@ -368,13 +433,16 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> "Job":
     record = read_record(folder)
     cfg: Any = OmegaConf.create(record["config"])
     rest, literal = split_literal(overrides)
-    given: list[tuple[str, str | None]] = [(o.partition("=")[0], o.partition("=")[2]) for o in rest]
-    for key, value in [*given, *literal.items()]:
-        if (
-            OmegaConf.select(cfg, key.rpartition(".")[0] or key, throw_on_missing=False) is None
-            and key not in cfg
-        ):
+    given = dict(map(_value, rest))
+    for key, value in [*given.items(), *literal.items()]:
+        parent, _, leaf = key.rpartition(".")
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        if not OmegaConf.is_dict(node) or leaf not in [str(k) for k in node.keys()]:  # noqa: SIM118 (`in` hides ???)
             raise UserError(f"{key}: no such key in the config of {folder}")
+        if key in GROUPS:
+            raise UserError(
+                f"{key}={value}: {folder} has its own config; override fields ({key}.FIELD=VALUE), not whole options"
+            )
         OmegaConf.update(cfg, key, value)
     cfg["ablation"] = cfg["experiment"] = None
     if not cfg.get("cache_dir"):
@@ -425,7 +493,9 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
+    from magiqa.ablation import claim
     from magiqa.explain import explain, overrides_of, published_row, render, write
+    from magiqa.runner import Clock
 
     words, overrides = _words(options.args)
     out = split_literal(overrides)[1].get("out")
@@ -439,16 +509,17 @@ def _explain(options: argparse.Namespace) -> int:
         with _configs(options.config_dir) as searchpath:
             first = make_job(overrides, searchpath)
             sets = sorted(f.stem for f in (conf_dir() / "dataset").glob("*.yaml"))
-            last = _composer(overrides, searchpath)(overrides_of(row, sets, first.backbone.name))
+            last = _composer(overrides, searchpath, packaged=True)(overrides_of(row, sets, first.backbone))
         default = Path("results/explain") / re.sub(r"[^A-Za-z0-9.-]+", "_", words[0])
     else:
         raise UserError(
             "explain: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
         )
-    table, features = explain(first, last, resamples=first.resamples, seed=first.seed)
-    folder = Path(out).expanduser() if out else default
-    write(folder, table, features, row)
-    print(render(table, features, row))
+    folder, clock = Path(out).expanduser() if out else default, Clock()
+    claim(folder, "explain")
+    table, features = explain(first, last, resamples=first.resamples, seed=first.seed, clock=clock)
+    write(folder, table, features, row, clock)
+    print(render(table, features, row, clock.warnings))
     print(f"\n{folder}/: explain.csv, record.json")
     return 0
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
+from magiqa.ablation import command_of
 from magiqa.comparison import compare as paired_tests
 from magiqa.comparison import meng
 from magiqa.errors import UserError
@@ -113,8 +114,8 @@ def compare(
         score: which score of the runs. out: a folder; default inside the first run's.
 
     Returns:
-        A row a pair and statistic, with Holm's correction over the pairs; and the record. Written as
-        ``comparison.csv`` and ``comparison.json`` (``record.json`` in a folder of its own).
+        A row a pair and statistic, with Holm's correction over the pairs of each statistic; and the record. Written as
+        ``comparison.csv`` and ``record.json``, or ``comparison.json`` in a folder that holds another command's record.
 
     Raises:
         UserError: other images or labels, an image without a score.
@@ -191,9 +192,9 @@ def compare(
     folder = Path(out).expanduser() if out else first
     make_folder(folder)
     write_csv(table, folder / "comparison.csv")
-    if out:
+    if command_of(folder) in (None, "compare"):
         write_record(folder, found)
-    else:
+    else:  # the record of whatever else wrote into this folder stays
         (folder / "comparison.json").write_text(json.dumps(found, indent=1) + "\n")
     return table, found
 
@@ -205,7 +206,7 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         f"{' '.join(filter(None, (data['name'], data['variant'])))}, n={data['n']}, label {data['label']}; "
         f"paired bootstrap of {record['resamples']} resamples"
         + (f" by {data['cluster']}" if data["cluster"] else "")
-        + ", ranked anew in each; p by Holm over the table",
+        + ", ranked anew in each; p by Holm over the pairs of a statistic",
         *(f"{m['name']}: {m['note']}" for m in record["methods"] if m["note"]),
     ]
     for statistic, part in table.groupby("statistic", sort=False):

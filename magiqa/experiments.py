@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from magiqa import __version__
-from magiqa.ablation import Compose, override, score_all, statistics
+from magiqa.ablation import Compose, claim, override, score_all, statistics
 from magiqa.agreement import bootstrap_many, count_clusters, interval, point_many, resample_counts
 from magiqa.comparison import (
     bootstrap_p,
@@ -29,10 +29,19 @@ from magiqa.comparison import (
 )
 from magiqa.cues import BoxCox
 from magiqa.errors import UserError
-from magiqa.runner import Clock, Features, Job, make_folder, prepare, score, versions, write_csv, write_record
+from magiqa.runner import Clock, Features, Job, prepare, score, versions, write_csv, write_record
 
 Tables = dict[str, pd.DataFrame]
 CUES = ("q_sim", "q_mag", "q")
+# the paper's method, in the overrides of a job
+MACLIP = (
+    "prompts=maclip",
+    "views=maclip",
+    "magnitude=boxcox",
+    "fusion=adaptive",
+    "pooling=mean",
+    "backbone.positional_embedding=drop",
+)
 
 
 @dataclass
@@ -88,6 +97,37 @@ class Study:
                 f"dataset {self.features.labels.name} has no {name}, which this experiment needs; leave it out"
             )
         return found
+
+    def as_maclip(self) -> None:
+        """From now on the job is MA-CLIP's, whatever was configured.
+
+        Raises:
+            UserError: it was told to run from a bundle, which holds the features of one set of views.
+        """
+        self.from_images("windows, global views and whole images")
+        if self.compose is None:
+            raise UserError(
+                "this experiment names options, which need the configs: run it by magiqa experiment"
+            )
+        compose = self.compose
+
+        def pinned(more: list[str]) -> Job:
+            named = {o.partition("=")[0] for o in more}
+            return compose([*(o for o in MACLIP if o.partition("=")[0] not in named), *more])
+
+        self.compose, self.job = pinned, pinned([])
+
+    def from_images(self, what: str) -> None:
+        """Refuse a bundle.
+
+        Raises:
+            UserError: it was told to run from one.
+        """
+        if self.job.bundle:
+            raise UserError(
+                f"experiment={self.job.experiment.name} needs features of {what}, bundle={self.job.bundle} does not "
+                "hold them all; leave out bundle= and give the images and weights (dataset.root=DIR)"
+            )
 
     def cues(self) -> pd.DataFrame:
         """q_sim, q_mag, q and w_sim of each image."""
@@ -175,7 +215,8 @@ class Main:
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``main``: a row a method."""
-        paper = {"prompts": "maclip", "views": "maclip", "magnitude": "boxcox", "fusion": "adaptive"}
+        study.as_maclip()
+        paper: dict[str, Any] = {}
         rows: dict[str, tuple[dict[str, Any], str]] = {
             "CLIP-IQA (one pair, whole image)": ({"prompts": "clipiqa", "views": "whole"}, "q_sim"),
             "CLIP-IQA (five pairs, whole image)": ({"prompts": "maclip", "views": "whole"}, "q_sim"),
@@ -189,7 +230,10 @@ class Main:
         matrix = np.vstack([matrix, controls["laplacian"], controls["bytes"]])
         table = study.statistics(matrix, list(rows).index("MA-CLIP"))
         table.insert(0, "method", names)
-        return {"main": table}, ["diff: method less MA-CLIP, on the same resamples"]
+        return {"main": table}, [
+            "diff: method less MA-CLIP, on the same resamples",
+            "methods have their own options and parameters, whatever views, fusion or pooling the command names",
+        ]
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """SRCC of each method."""
@@ -207,6 +251,7 @@ class Attribution:
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``cells``: all combinations; ``steps``: each factor's gain in every setting of the others; ``shares``."""
+        study.as_maclip()
         pairs = {"one pair": "clipiqa", "five pairs": "maclip"}
         views = {"whole image": "whole", "global view": "global", "windows and global": "maclip"}
         cues = {"similarity": "q_sim", "magnitude": "q_mag", "fused": "q"}
@@ -253,7 +298,8 @@ class Attribution:
         shares.append({"factor": "all three"} | total)
         notes = [
             "steps: gain of a factor in SRCC, whatever else is on; shares: its mean over the six orders of adding them "
-            "(Shapley), which sum to the whole gain"
+            "(Shapley), which sum to the whole gain",
+            "factors are MA-CLIP's and CLIP-IQA's own, whatever views, fusion or pooling the command names",
         ]
         return {"cells": table, "steps": _with_holm(steps), "shares": pd.DataFrame(shares)}, notes
 
@@ -278,6 +324,7 @@ class Magnitude:
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``magnitude``: SRCC, partial SRCC given the controls, and the difference to the untrained network's."""
+        study.from_images("untrained networks")
         job = study.job
         controls = study.features.controls
         pixels = (controls["width"] * controls["height"]).to_numpy(float)
@@ -732,14 +779,14 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
         raise UserError("experiment is not set: add experiment=NAME, one of the options that --help lists")
     study = Study(job, compose, Clock(), progress)
     folder = folder_of(job, experiment.name)
-    make_folder(folder)
+    claim(folder, "experiment")
     tables, notes = experiment.tables(study)
     record = {
         "magiqa": __version__,
         "command": "experiment",
         "name": f"{experiment.name}-{job.name}",
-        "choices": job.choices,
-        "config": job.config,
+        "choices": study.job.choices,
+        "config": study.job.config,
         **study.features.record,
         "experiment": {"name": experiment.name, "notes": notes},
         "versions": versions(),

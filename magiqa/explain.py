@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
+from magiqa.ablation import claim
 from magiqa.agreement import (
     bootstrap_many,
     count_clusters,
@@ -18,12 +19,14 @@ from magiqa.agreement import (
     resample_counts,
     srcc,
 )
+from magiqa.backbone import Backbone
 from magiqa.errors import UserError
-from magiqa.published import PROTOCOLS, comparable, published
-from magiqa.runner import Clock, Features, Job, make_folder, prepare, score, versions, write_csv, write_record
+from magiqa.published import PROTOCOLS, comparable, option, published
+from magiqa.runner import Clock, Features, Job, prepare, score, versions, write_csv, write_record
 
 # fields of readers that choose the label, not the images
 _LABEL = ("label_column", "mos", "mos_column", "mos_std_column", "higher_is_better", "annotation")
+NO_INTERVAL = (float("nan"), float("nan"))
 _PLACE = ("root",)  # where the files are, on whichever machine
 
 
@@ -155,20 +158,23 @@ def explain(
     resamples: int = 1000,
     seed: int = 0,
     progress: bool = True,
+    clock: Clock | None = None,
 ) -> tuple[pd.DataFrame, list[Features]]:
     """Walk from one protocol to another.
 
     Args:
-        score_name: whose SRCC.
+        score_name: whose SRCC. clock: gathers seconds and warnings.
 
     Returns:
         A row a step: factor, from, to, n, srcc with interval, change with interval (on shared resamples of all
-        images of both sides); and each step's features.
+        images of both sides), the official fit's status where its values are ranked; and each step's features.
 
     Note:
-        Factors interact: a change is that of its place in this order.
+        Factors interact: a change is that of its place in this order. Intervals are those of the raw scores: the
+        official fit has no honest resampling, it falls back silently. So its own step has none, and an SRCC that the
+        fit changes has none.
     """
-    clock = Clock()
+    clock = clock or Clock()
     steps = path(first, last)
     found: list[tuple[Features, np.ndarray, np.ndarray]] = []
     for _, job in steps:
@@ -196,22 +202,26 @@ def explain(
     before: tuple[float, np.ndarray] | None = None
     for (factor, job), (features, x, y) in zip(steps, found, strict=True):
         member = union.get_indexer(_keys(features))
+        raw = value = float(point_many("srcc", x[None], y)[0])
+        draws = bootstrap_many("srcc", x[None], y, counts.T[member].T)[0]
+        status = ""
         if job.fit == "official":
             fit = fit_logistic(x, y, "official")
-            value = float("nan") if fit.params is None else srcc(fit.predict(x), y)
-            draws = np.full(
-                resamples, np.nan
-            )  # the official fit has no honest resampling: it falls back silently
-        else:
-            value = float(point_many("srcc", x[None], y)[0])
-            draws = bootstrap_many("srcc", x[None], y, counts.T[member].T)[0]
+            value, status = float("nan") if fit.params is None else srcc(fit.predict(x), y), fit.status
         row: dict[str, Any] = {"factor": factor, "from": "", "to": "", "n": len(x), "srcc": value}
-        row["srcc_low"], row["srcc_high"] = interval(draws, clusters=units)
-        row |= {"change": float("nan"), "change_low": float("nan"), "change_high": float("nan")}
+        band = interval(draws, clusters=units) if abs(value - raw) < 1e-9 else NO_INTERVAL
+        row["srcc_low"], row["srcc_high"] = band
+        row |= {
+            "change": float("nan"),
+            "change_low": float("nan"),
+            "change_high": float("nan"),
+            "fit": status,
+        }
         if before is not None:
             row["from"], row["to"] = _shown(steps[len(rows) - 1][1], factor), _shown(job, factor)
             row["change"] = value - before[0]
-            row["change_low"], row["change_high"] = interval(draws - before[1], clusters=units)
+            band = interval(draws - before[1], clusters=units) if factor != "fit" else NO_INTERVAL
+            row["change_low"], row["change_high"] = band
         rows.append(row)
         before = (value, draws)
     return pd.DataFrame(rows), [f for f, _, _ in found]
@@ -242,17 +252,17 @@ def published_row(text: str) -> dict[str, Any]:
     return {str(k): v for k, v in mine.sort_values("grade", kind="stable").iloc[0].items()}
 
 
-def overrides_of(row: dict[str, Any], options: Sequence[str], backbone: str) -> list[str]:
+def overrides_of(row: dict[str, Any], options: Sequence[str], backbone: Backbone) -> list[str]:
     """The overrides that make a job follow a published row's protocol.
 
     Args:
-        options: the data set options there are. backbone: the name of the backbone in use.
+        options: the data set options there are. backbone: the one in use; published weights become OpenAI's.
 
     Raises:
         UserError: the row's data set has no option.
     """
     protocol = PROTOCOLS[row["method"]]
-    dataset = "livec_practice" if (row["dataset"], row["n"]) == ("livec", 1169) else row["dataset"]
+    dataset = option(row["method"], row["dataset"])
     if dataset not in options:
         raise UserError(f"explain: there is no dataset option {dataset}; this row cannot be run")
     fusion = "similarity" if protocol.score == "q_sim" else "adaptive"
@@ -265,19 +275,27 @@ def overrides_of(row: dict[str, Any], options: Sequence[str], backbone: str) -> 
         "pooling=mean",
         "precision=fp32",
         "backbone.positional_embedding=drop",
+        "fit=official" if row["method"].startswith("MA-CLIP") else "fit=best",
     ]
-    if row["method"].startswith("MA-CLIP"):
-        out.append("fit=official")
-    if backbone not in (protocol.backbone, "demo"):
-        raise UserError(f"explain: this row is of {protocol.backbone}, not {backbone}; use that backbone")
+    if backbone.name not in (protocol.backbone, "demo"):
+        raise UserError(
+            f"explain: this row is of {protocol.backbone}, not {backbone.name}; use that backbone"
+        )
+    if backbone.kind == "published":
+        out += ["backbone.pretrained=openai", "backbone.quickgelu=true", "backbone.label=null"]
     return out
 
 
 def write(
-    out: Path, table: pd.DataFrame, features: Sequence[Features], row: dict[str, Any] | None
+    out: Path,
+    table: pd.DataFrame,
+    features: Sequence[Features],
+    row: dict[str, Any] | None,
+    clock: Clock | None = None,
 ) -> dict[str, Any]:
-    """``explain.csv`` and ``record.json``."""
-    make_folder(out)
+    """``explain.csv`` and ``record.json``: what the last step came from, and under ``start`` the first."""
+    clock = clock or Clock()
+    claim(out, "explain")
     write_csv(table, out / "explain.csv")
     record = {
         "magiqa": __version__,
@@ -287,7 +305,8 @@ def write(
         "start": features[0].record,
         "explain": {"published": None if row is None else {k: _plain(v) for k, v in row.items()}},
         "versions": versions(),
-        "warnings": [],
+        "warnings": clock.warnings,
+        "seconds": clock.seconds,
     }
     write_record(out, record)
     return record
@@ -297,7 +316,12 @@ def _plain(value: Any) -> Any:
     return None if pd.isna(value) else value.item() if hasattr(value, "item") else value
 
 
-def render(table: pd.DataFrame, features: Sequence[Features], row: dict[str, Any] | None = None) -> str:
+def render(
+    table: pd.DataFrame,
+    features: Sequence[Features],
+    row: dict[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+) -> str:
     """What ``magiqa explain`` prints: the steps, and what is left between the last one and the published value."""
     data = features[-1].record["dataset"]
     labels = sorted({f.record["backbone"]["label"] for f in features if f.record["backbone"]["label"]})
@@ -308,6 +332,8 @@ def render(table: pd.DataFrame, features: Sequence[Features], row: dict[str, Any
             change += f" [{r['change_low']:+.3f}, {r['change_high']:+.3f}]"
         band = "" if np.isnan(r["srcc_low"]) else f" [{r['srcc_low']:.3f}, {r['srcc_high']:.3f}]"
         what = f"{r['from']} -> {r['to']}" if r["from"] or r["to"] else ""
+        if r["fit"] not in ("", "ok"):
+            what = f"{what} (official fit: {r['fit']})".lstrip()
         rows.append([r["factor"], str(r["n"]), f"{r['srcc']:+.4f}{band}", change, what])
     widths = [max(len(r[i]) for r in rows) for i in range(4)] + [0]
     lines = [
@@ -327,4 +353,4 @@ def render(table: pd.DataFrame, features: Sequence[Features], row: dict[str, Any
                 f"published {row['value']:.4f} (grade {row['grade']}, {row['source']}); left unexplained "
                 f"{value - row['value']:+.4f}",
             ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"warning: {w}" for w in warnings)])

@@ -183,6 +183,34 @@ def test_options_of_groups_vary(folder, tmp_path):
     assert "untrained, seed 0" in ab.render(table, record)
 
 
+def test_typed_keys_go_on_to_the_options_that_share_them(folder):
+    def jobs(*more):
+        args = tiny.overrides(folder, *more)
+        with cli._configs(None) as searchpath:
+            found, _ = ab.expand(cli.make_job(args, searchpath), cli._composer(args, searchpath))
+        return {v.name: v.job for v in found}
+
+    fusions = jobs("ablation=fusion", "fusion.alpha=2")
+    assert fusions["adaptive"].fusion == Adaptive(alpha=2)
+    assert fusions["adaptive with equal bases"].fusion == Adaptive(1.0, 1.0, 2.0)
+    assert fusions["adaptive bases without alpha"].fusion == Adaptive(alpha=0)
+    assert fusions["similarity only"].fusion == Fixed(1.0)
+    # what sets two options apart is as the option says
+    assert jobs("ablation=fusion", "fusion=fixed", "fusion.w_sim=0.3")["similarity only"].fusion == Fixed(1.0)
+    definitions = jobs("ablation=magnitude", "magnitude.lam=0.3")
+    assert definitions["magnitude=boxcox"].magnitude == BoxCox(0.3)
+    assert definitions["magnitude=boxcox_raw"].magnitude == BoxCox(0.3, standardise=False)
+    assert definitions["magnitude=l2"].magnitude == Plain("l2")
+    views = jobs("ablation=views")["windows"].views
+    assert (views.kinds, views.window, views.stride) == (("windows",), 64, 32)
+
+
+def test_another_commands_record_is_kept(folder, tmp_path):
+    evaluate(tiny.job(folder, f"out={tmp_path}"), progress=False)
+    with pytest.raises(UserError, match="holds the record of magiqa evaluate, which magiqa ablate would"):
+        ablate(folder, "pooling", tmp_path)
+
+
 def test_optimism_of_noise_is_what_was_gained():
     rng = np.random.default_rng(0)
     y = rng.normal(size=200)

@@ -40,7 +40,7 @@ def test_runs_and_any_csv_are_tested_on_the_same_images(runs, tmp_path):
     assert row["a"] == "a q (untrained, seed 0)"
     assert (table["p_holm"] >= table["p"]).all()
     assert json.loads((tmp_path / "out" / "record.json").read_text())["command"] == "compare"
-    assert "p by Holm over the table" in render(table, record)
+    assert "p by Holm over the pairs of a statistic" in render(table, record)
 
 
 def test_the_order_of_the_arguments_is_the_sign(runs, tmp_path):
@@ -57,6 +57,15 @@ def test_a_run_alone_compares_its_own_cues_and_stores_them_inside(runs, tmp_path
     assert set(table["a"]) >= {"q (untrained, seed 0)", "laplacian (control)"}
     assert pd.read_csv(run / "comparison.csv")["diff"].tolist() == table["diff"].tolist()
     assert json.loads((run / "record.json").read_text())["command"] == "evaluate"
+
+
+def test_the_runs_record_stays_whatever_out_is(runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "a", run)
+    before = (run / "record.json").read_bytes()
+    compare(run, [runs / "b"], out=run, resamples=200)
+    assert (run / "record.json").read_bytes() == before
+    assert json.loads((run / "comparison.json").read_text())["command"] == "compare"
 
 
 @pytest.mark.parametrize(

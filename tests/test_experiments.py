@@ -18,6 +18,11 @@ from magiqa.runner import evaluate
 OPTIONS = sorted(f.stem for f in (cli.conf_dir() / "experiment").glob("*.yaml"))
 
 
+# experiments that name MA-CLIP's views cut windows of 224 whatever the overrides say: small images are enlarged
+SMALL = "views.small=upscale"
+MACLIP = ["views.window=224", "views.stride=128", SMALL]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tiny.make(tmp_path_factory.mktemp("experiments"))
@@ -26,12 +31,13 @@ def folder(tmp_path_factory):
 def experiment(folder, name, out, *more):
     args = tiny.overrides(folder, f"experiment={name}", f"out={out}", *more)
     with cli._configs(None) as searchpath:
-        return run(cli.make_job(args, searchpath), cli._composer(args, searchpath), progress=False)
+        compose = cli._composer(args, searchpath, packaged=True)
+        return run(cli.make_job(args, searchpath), compose, progress=False)
 
 
 @pytest.mark.parametrize("name", [n for n in OPTIONS if n not in ("align", "magnitude", "attribution")])
 def test_every_experiment_writes_tables_a_figure_and_a_record(folder, name, tmp_path):
-    more = ["experiment.ratings=10"] if name == "raters" else []
+    more = ["experiment.ratings=10"] if name == "raters" else MACLIP if name == "main" else []
     printed = experiment(folder, name, tmp_path, "figures=true", *more)
     assert "untrained, seed 0" in printed
     assert list(tmp_path.glob("*.csv"))
@@ -43,7 +49,13 @@ def test_every_experiment_writes_tables_a_figure_and_a_record(folder, name, tmp_
 
 
 def test_main_equals_single_runs(folder, tmp_path):
-    experiment(folder, "main", tmp_path / "main")
+    # whatever is typed, the rows are the methods that their names say
+    other = ["fusion.alpha=5", "magnitude.lam=0.1", "pooling=median", "backbone.positional_embedding=native"]
+    experiment(folder, "main", tmp_path / "main", SMALL, *other)
+    record = json.loads((tmp_path / "main" / "record.json").read_text())
+    assert (record["views"]["window"], record["views"]["stride"]) == (224, 128)
+    assert record["config"]["fusion"]["alpha"] == 1.0
+    assert record["config"]["pooling"] == "mean"
     table = pd.read_csv(tmp_path / "main" / "main.csv").set_index("method")
     for method, score, more in (
         ("MA-CLIP", "q", []),
@@ -51,7 +63,7 @@ def test_main_equals_single_runs(folder, tmp_path):
         ("CLIP-IQA (one pair, whole image)", "q_sim", ["prompts=clipiqa", "views=whole"]),
         ("Laplacian variance (control)", "laplacian", []),
     ):
-        single, _ = evaluate(tiny.job(folder, f"out={tmp_path / method}", *more), progress=False)
+        single, _ = evaluate(tiny.job(folder, f"out={tmp_path / method}", *MACLIP, *more), progress=False)
         one = single.set_index(["score", "statistic"])
         for statistic in ("srcc", "srcc_within", "plcc"):
             assert table.loc[method, statistic] == pytest.approx(
@@ -62,8 +74,43 @@ def test_main_equals_single_runs(folder, tmp_path):
             )
 
 
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("main", "windows, global views and whole images"),
+        ("attribution", "windows, global views and whole images"),
+        ("magnitude", "untrained networks"),
+    ],
+)
+def test_what_a_bundle_cannot_serve_is_said(folder, tmp_path, name, needs):
+    job = replace(tiny.job(folder, f"experiment={name}", f"out={tmp_path}"), bundle="b.safetensors")
+    with pytest.raises(UserError) as error:
+        run(job, progress=False)
+    assert str(error.value) == (
+        f"experiment={name} needs features of {needs}, bundle=b.safetensors does not hold them all; leave out bundle= "
+        "and give the images and weights (dataset.root=DIR)"
+    )
+
+
+def test_another_commands_record_is_kept(folder, tmp_path):
+    evaluate(tiny.job(folder, f"out={tmp_path / 'run'}"), progress=False)
+    with pytest.raises(
+        UserError,
+        match=r"run: holds the record of magiqa evaluate, which magiqa experiment would overwrite; set",
+    ):
+        experiment(folder, "linear", tmp_path / "run")
+
+
+def test_a_sweep_has_a_folder_a_job(folder, tmp_path, capsys):
+    args = tiny.overrides(folder, "experiment=linear", "fusion.alpha=0,2", f"out={tmp_path / 'all'}")
+    assert cli.main(["experiment", "-m", *args]) == 0
+    capsys.readouterr()
+    records = [json.loads(f.read_text()) for f in sorted((tmp_path / "all").glob("*/record.json"))]
+    assert sorted(r["config"]["fusion"]["alpha"] for r in records) == [0, 2]
+
+
 def test_attribution_sums_to_the_gain(folder, tmp_path):
-    experiment(folder, "attribution", tmp_path, "figures=true")
+    experiment(folder, "attribution", tmp_path, "figures=true", "fusion.alpha=5", SMALL)
     cells = pd.read_csv(tmp_path / "cells.csv").set_index(["prompts", "views", "cue"])["srcc"]
     steps, shares = (pd.read_csv(tmp_path / f"{n}.csv") for n in ("steps", "shares"))
     assert (len(cells), len(steps), len(shares)) == (18, 12, 4)
@@ -158,7 +205,8 @@ def test_agiqa3k(real_data, tmp_path):
             *(["experiment.seeds=[1]", "experiment.resamples=20"] if name == "magnitude" else []),
         ]
         with cli._configs(None) as searchpath:
-            printed = run(cli.make_job(args, searchpath), cli._composer(args, searchpath), progress=False)
+            compose = cli._composer(args, searchpath, packaged=True)
+            printed = run(cli.make_job(args, searchpath), compose, progress=False)
         assert "n=50, label mos" in printed
 
 

@@ -9,11 +9,15 @@ import pytest
 import tiny
 
 from magiqa import cli
+from magiqa.backbone import Backbone
 from magiqa.datasets.koniq import Koniq
 from magiqa.errors import UserError
-from magiqa.explain import FACTORS, explain, overrides_of, path, published_row, render
-from magiqa.runner import evaluate
+from magiqa.explain import FACTORS, explain, overrides_of, path, published_row, render, write
+from magiqa.fusion import Fixed
+from magiqa.runner import Clock, evaluate
 from magiqa.views import Resize
+
+RN50 = Backbone("RN50", "openai")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +121,43 @@ def test_the_official_fit_is_the_last_step(folder):
     assert np.isnan(table.loc[1, "change_low"])
 
 
+def test_a_walk_between_official_fits_has_intervals_and_says_how_the_fits_went(folder):
+    first = tiny.job(folder, "fit=official")
+    clock = Clock()
+    table, features = explain(
+        first, replace(first, fusion=Fixed(1.0), pooling="median"), progress=False, clock=clock
+    )
+    assert table["factor"].tolist() == ["start", "fusion", "pooling"]
+    assert table.loc[1:, ["change_low", "change_high"]].notna().all(axis=None)
+    raw, _ = explain(
+        replace(first, fit="best"),
+        replace(first, fusion=Fixed(1.0), pooling="median", fit="best"),
+        progress=False,
+    )
+    assert table["change_low"].equals(raw["change_low"])
+    assert (table["fit"] != "").all()
+    table.loc[1, "fit"] = "start_values"
+    clock.warnings.append("something slow")
+    shown = render(table, features, warnings=clock.warnings)
+    assert "(official fit: start_values)" in shown
+    assert shown.endswith("warning: something slow")
+
+
+def test_the_record_says_both_ends_weights_and_the_warnings(folder, tmp_path):
+    last = tiny.job(folder, "backbone.untrained=1")
+    clock = Clock()
+    table, features = explain(tiny.job(folder), last, progress=False, clock=clock)
+    clock.warnings.append("something slow")
+    write(tmp_path / "why", table, features, None, clock)
+    record = json.loads((tmp_path / "why" / "record.json").read_text())
+    assert record["start"]["backbone"]["label"] == "untrained, seed 0"
+    assert record["backbone"]["label"] == "untrained, seed 1"
+    assert record["warnings"] == ["something slow"]
+    (tmp_path / "why" / "record.json").write_text('{"command": "evaluate"}')
+    with pytest.raises(UserError, match="holds the record of magiqa evaluate, which magiqa explain would"):
+        write(tmp_path / "why", table, features, None)
+
+
 def test_two_data_sets_are_refused(folder, tmp_path):
     other = replace(tiny.job(folder), dataset=Koniq(str(tmp_path)))
     with pytest.raises(
@@ -129,9 +170,11 @@ def test_published_rows():
     row = published_row("MA-CLIP:koniq")
     assert (row["n"], row["value"], row["grade"]) == (10073, 0.7645, "C")
     options = [f.stem for f in (cli.conf_dir() / "dataset").glob("*.yaml")]
-    assert "fit=official" in overrides_of(row, options, "RN50")
-    assert "dataset=livec_practice" in overrides_of(published_row("MA-CLIP:livec"), options, "RN50")
-    clipiqa = overrides_of(published_row("CLIP-IQA:koniq_test"), options, "RN50")
+    assert {"fit=official", "backbone.pretrained=openai"} <= set(overrides_of(row, options, RN50))
+    given = Backbone("RN50", None, checkpoint="rn50.pt")
+    assert not [o for o in overrides_of(row, options, given) if o.startswith("backbone.pre")]
+    assert "dataset=livec_practice" in overrides_of(published_row("MA-CLIP:livec"), options, RN50)
+    clipiqa = overrides_of(published_row("CLIP-IQA:koniq_test"), options, RN50)
     assert {"dataset=koniq_test", "prompts=clipiqa", "views=whole", "fusion=similarity"} <= set(clipiqa)
     with pytest.raises(
         UserError, match=r"^explain: MA-CLIP:nothing is no published row; use METHOD:DATASET, one of "
@@ -140,7 +183,43 @@ def test_published_rows():
     with pytest.raises(UserError, match=r"^explain: the protocol of NIQE is not known well enough to be run"):
         published_row("NIQE:koniq")
     with pytest.raises(UserError, match=r"^explain: this row is of RN50, not ViT-B-32; use that backbone$"):
-        overrides_of(row, options, "ViT-B-32")
+        overrides_of(row, options, Backbone("ViT-B-32", "openai"))
+
+
+def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
+    typed = [
+        "dataset=koniq_512",
+        f"dataset.root={tmp_path}",
+        "dataset.mos=zscore",
+        "dataset.every=5",
+        "backbone=vit_b_32_laion2b",
+        "backbone.name=RN50",
+        "fusion.alpha=2",
+        "magnitude.lam=0.1",
+        "views.stride=64",
+        "pooling=median",
+        "prompts.pairs=[[a,b]]",
+        "resamples=300",
+    ]
+    options = [f.stem for f in (cli.conf_dir() / "dataset").glob("*.yaml")]
+    with cli._configs(None) as searchpath:
+        first = cli.make_job(typed, searchpath)
+        compose = cli._composer(typed, searchpath, packaged=True)
+        last = compose(overrides_of(published_row("MA-CLIP:koniq"), options, first.backbone))
+        known = ["dataset=koniq", f"dataset.root={tmp_path}", "backbone=rn50", "fit=official"]
+        packaged = cli.make_job([*known, "resamples=300"], searchpath)
+    for part in (
+        "dataset",
+        "backbone",
+        "prompts",
+        "views",
+        "magnitude",
+        "fusion",
+        "pooling",
+        "fit",
+        "resamples",
+    ):
+        assert getattr(last, part) == getattr(packaged, part), part
 
 
 def test_untrained_weights_never_stand_beside_a_published_value(folder):
@@ -154,6 +233,7 @@ def test_the_command(folder, tmp_path, capsys):
     for name, more in (("a", []), ("b", ["pooling=median", "magnitude.lam=0.1"])):
         evaluate(tiny.job(folder, f"out={tmp_path / name}", *more), progress=False)
     args = [str(tmp_path / "a"), str(tmp_path / "b"), f"cache_dir={folder / 'cache'}"]
+    args += ["resamples=150", "seed=1"]
     assert cli.main(["explain", *args, f"out={tmp_path / 'why'}"]) == 0
     assert "BoxCox(lam=0.5, standardise=True) -> BoxCox(lam=0.1" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "why" / "explain.csv")
@@ -161,3 +241,11 @@ def test_the_command(folder, tmp_path, capsys):
     assert json.loads((tmp_path / "why" / "record.json").read_text())["command"] == "explain"
     assert cli.main(["explain", str(tmp_path)]) == 2
     assert "is no published row" in capsys.readouterr().err
+    for bad, message in (
+        ("seed=1,2", "seed=1,2: give one value, as KEY=VALUE"),
+        ("fusion.alhpa=1", f"fusion.alhpa: no such key in the config of {tmp_path / 'a'}"),
+        ("fusion=fixed", "has its own config; override fields (fusion.FIELD=VALUE), not whole options"),
+        ("resamples=many", "resamples=many must be a whole number from 100"),
+    ):
+        assert cli.main(["explain", *args, bad]) == 2
+        assert message in capsys.readouterr().err
