@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from typing import Any, Protocol
@@ -122,7 +123,7 @@ def _load(
 class _Batches:
     """Packs views of all images into micro-batches, and has the engine's threads fill in their images' features.
 
-    Work that waits for a thread is bounded to one piece a stream, so that memory is too.
+    At most two batches a stream, or one whole image a stream, are on their way, so that memory is bounded.
     """
 
     def __init__(self, engine: Encoder, size: int) -> None:
@@ -140,7 +141,7 @@ class _Batches:
             owner = (image, image.cut)
             image.cut += 1
             if view.shape != self.shape[1:]:
-                self._submit(self._whole, owner, view)
+                self._submit(1, self._whole, owner, view)
                 continue
             if self.buffer is None:
                 self.buffer = self.free.pop() if self.free else np.empty(self.shape, np.float32)
@@ -152,7 +153,7 @@ class _Batches:
     def run(self) -> None:
         """Hand over the batch as it is, full or not."""
         if self.owners:
-            self._submit(self._batch, self.owners, self.buffer)
+            self._submit(2, self._batch, self.owners, self.buffer)
             self.owners, self.buffer = [], None
 
     def wait(self) -> None:
@@ -168,8 +169,8 @@ class _Batches:
         """Finish what was begun, whatever came of it, and end the threads."""
         self.pool.shutdown(cancel_futures=True)
 
-    def _submit(self, work: Callable[..., np.ndarray | None], *args: Any) -> None:
-        while len(self.flying) >= 2 * self.engine.streams:
+    def _submit(self, each: int, work: Callable[..., np.ndarray | None], *args: Any) -> None:
+        while len(self.flying) >= each * self.engine.streams:
             self._settle()
         self.flying.append(self.pool.submit(work, *args))
 
@@ -226,9 +227,9 @@ class _Shards:
 
     def flush(self) -> None:
         """Hand the gathered images to the writer."""
-        if self.writing is not None:
-            self.writing.result()
-            self.writing = None
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
         if self.images:
             images, self.images, self.bytes, self.since = self.images, [], 0, time.monotonic()
             self.writing = self.pool.submit(self._write, images)
@@ -242,11 +243,12 @@ class _Shards:
 
     def close(self) -> None:
         """Write the rest and wait for it."""
-        try:
+        with ExitStack() as closing:
+            closing.callback(self.pool.shutdown)
+            closing.callback(
+                self.flush
+            )  # waits for the rest, or hands it over where an earlier error kept it
             self.flush()
-            self.flush()
-        finally:
-            self.pool.shutdown()
 
 
 def fill_cache(
@@ -301,7 +303,13 @@ def fill_cache(
     queue: deque[tuple[str, Future[tuple[_Image, Iterator[np.ndarray]]]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     bar = tqdm(total=len(todo), desc="encode", unit="image", disable=not progress, smoothing=0.05)
-    try:
+    with ExitStack() as closing:
+        # The last first, and each even if the one before it is interrupted: nothing that is encoded gets lost.
+        closing.callback(bar.close)
+        closing.callback(shards.close)
+        closing.callback(finished)
+        closing.callback(batches.close)
+        closing.callback(pool.shutdown, cancel_futures=True)
         pending = iter(todo)
 
         def feed() -> None:
@@ -329,12 +337,4 @@ def fill_cache(
             finished()
         batches.run()
         batches.wait()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        batches.close()
-        try:
-            finished()
-        finally:
-            shards.close()
-            bar.close()
     return encoded, skipped

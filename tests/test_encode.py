@@ -281,6 +281,23 @@ def test_a_run_stopped_by_hand_goes_on_where_it_was(tmp_path, photos):
         np.testing.assert_array_equal(got, by_hand(path))
 
 
+def test_a_second_interrupt_while_the_run_ends_loses_nothing_either(tmp_path, photos, monkeypatch):
+    import magiqa.encode
+
+    close = magiqa.encode._Batches.close
+
+    def interrupted(batches):
+        close(batches)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(magiqa.encode._Batches, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "c", photos, Fake(4, fail_after=4))  # 16 views
+    kept = int((np.cumsum([len(by_hand(p)) for p in photos]) <= 16).sum())
+    cache = FeatureCache(tmp_path / "c", KEY)
+    assert [sha in cache for _, sha in wanted(photos)] == [i < kept for i in range(len(photos))]
+
+
 def test_shards_are_written_on_the_way(tmp_path, photos, monkeypatch):
     import magiqa.encode
 
@@ -309,6 +326,55 @@ def test_a_cache_that_fills_up_is_an_error_not_a_silent_loss(tmp_path, photos, m
     with pytest.raises(UserError, match="the disk is full"):
         fill_cache(cache, wanted(photos), Fake, **options)
     assert len(FeatureCache(tmp_path / "c", KEY).entries) > 0
+
+
+def test_one_shard_that_cannot_be_written_takes_no_other_with_it(tmp_path, photos, monkeypatch):
+    import magiqa.encode
+
+    monkeypatch.setattr(magiqa.encode, "SHARD_BYTES", 300)
+    cache = FeatureCache(tmp_path / "c", KEY)
+    plain, lost = cache.write, []
+
+    def write(images, *args):
+        if not lost:
+            lost.extend(images)
+            raise UserError("the disk is full")
+        plain(images, *args)
+
+    monkeypatch.setattr(cache, "write", write)
+    options = {"views": VIEWS, "mean": CLIP_MEAN, "std": CLIP_STD, "progress": False}
+    with pytest.raises(UserError, match="the disk is full"):
+        fill_cache(cache, wanted(photos), Fake, **options)
+    kept = FeatureCache(tmp_path / "c", KEY).entries
+    assert kept and not set(lost) & set(kept)
+
+
+def test_whole_images_on_their_way_are_no_more_than_the_streams(tmp_path, photos):
+    from magiqa.encode import _Batches, _Image
+
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    class Slow(Fake):
+        streams = 2
+
+        def __call__(self, views):
+            begun.release()
+            go.wait(20)
+            return super().__call__(views)
+
+    batches = _Batches(Slow(), 32)
+    image = _Image("a", "a", np.zeros(4))
+    whole = np.zeros((1, 3, 40, 40), np.float32)
+    adding = threading.Thread(target=lambda: [batches.add(image, whole) for _ in range(3)])
+    adding.start()
+    assert begun.acquire(timeout=20) and begun.acquire(timeout=20)
+    adding.join(0.1)
+    assert adding.is_alive() and image.cut == 3  # the third waits for one of them to end
+    go.set()
+    adding.join()
+    batches.wait()
+    batches.close()
+    assert sorted(image.features) == [0, 1, 2]
 
 
 def test_an_unwritable_cache_is_found_before_the_engine_is_built(tmp_path, photos):
