@@ -27,6 +27,8 @@ import numpy as np
 from magiqa.controls import CONTROLS
 from magiqa.errors import UserError
 
+LEFTOVER_SECONDS = 3600.0
+
 
 def key_hash(key: dict[str, Any]) -> str:
     """A short, stable name of a key: any field that differs gives another."""
@@ -282,6 +284,12 @@ def _read_key(path: Path) -> dict[str, Any]:
     return key if isinstance(key, dict) else {}
 
 
+def _leftovers(folder: Path) -> list[Path]:
+    """Temporary files of writers that were killed: a live one's is young."""
+    old = time.time() - LEFTOVER_SECONDS
+    return [f for f in sorted(folder.glob(".*.tmp")) if f.stat().st_mtime < old]
+
+
 def listing(root: str | Path) -> Iterable[dict[str, Any]]:
     """A row for each key in the cache: folder, key, shards, images, views, bytes, corrupt shards."""
     for folder in sorted(f for f in (Path(root).expanduser() / "features").glob("*") if f.is_dir()):
@@ -294,7 +302,7 @@ def listing(root: str | Path) -> Iterable[dict[str, Any]]:
             "views": 0,
             "bytes": sum(s.stat().st_size for s in shards),
             "unreadable": [],
-            "leftovers": sorted(folder.glob(".*.tmp")),
+            "leftovers": _leftovers(folder),
         }
         for shard in shards:
             try:
@@ -320,7 +328,7 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
     base = Path(root).expanduser()
     rows = list(listing(base))
     doomed: list[Path] = [f for row in rows for f in row["leftovers"]]
-    doomed += (base / "text").glob(".*.tmp")
+    doomed += _leftovers(base / "text")
     if what == "all":
         doomed += [f for row in rows for f in (base / "features" / row["name"]).iterdir()]
         doomed += list((base / "text").glob("*"))

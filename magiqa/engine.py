@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -165,16 +166,15 @@ def build(
 
     if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
         raise UserError(f"batch_size={batch_size}: use auto or a whole number of views, 1 or more")
-    if resolved.device == "cpu":
-        torch.set_num_threads(
-            threads() // streams(resolved.device)
-        )  # of each caller: new threads take it over
     if getattr(visual, "output_tokens", False):  # CoCa's towers return all tokens too
         visual = copy.copy(visual)
         visual.output_tokens = False  # type: ignore[assignment]
     views = probe_views(3, view_size)
     reference = _plain(visual)(views)
+    cores = torch.get_num_threads()
     try:
+        if resolved.device == "cpu":  # of each caller: new threads take it over
+            torch.set_num_threads(threads() // streams(resolved.device))
         if resolved.engine == "openvino":
             make = _openvino(visual, resolved, view_size)
         else:
@@ -190,16 +190,24 @@ def build(
         raise UserError(
             f"engine={resolved.engine} cannot run this backbone ({reason}); use engine=torch"
         ) from error
+    finally:
+        torch.set_num_threads(cores)
     engine.max_error = _checked(features, reference, resolved)
-    if resolved.precision == "bf16" and resolved.device == "cpu" and engine.warning is None:
+    if resolved.precision == "bf16" and resolved.device == "cpu":
         engine.warning = _slow_bf16(engine, visual)
     return engine
 
 
 def streams(device: str) -> int:
-    """How many callers keep a device busy: the cores of a CPU; two for CUDA, so that one copies while one computes."""
-    kind = device.split(":")[0]
-    return min(threads(), MOST_STREAMS) if kind == "cpu" else 2 if kind == "cuda" else 1
+    """How many callers keep a device busy.
+
+    On a CPU as many as use the most cores with equally many each (12 cores: 6 streams of 2). On a GPU two, so that the
+    next batch is copied and handed over while one is computed.
+    """
+    if device != "cpu":
+        return 2 if device.startswith("cuda") else 1
+    cores = threads()
+    return max(range(1, min(cores, MOST_STREAMS) + 1), key=lambda s: (s * (cores // s), s))
 
 
 @cache
@@ -350,10 +358,21 @@ def _torch(
             if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
                 module.to(dtype)
 
+    own = threading.local()
+
+    def stream() -> Any:
+        """Of this thread, so that one copies while another computes."""
+        if device.type != "cuda":
+            return nullcontext()
+        if not hasattr(own, "stream"):
+            own.stream = torch.cuda.Stream(device)
+        return torch.cuda.stream(own.stream)
+
     def run(tower: Any, views: np.ndarray) -> np.ndarray:
         if device.type == "cpu" and torch.get_num_threads() != cores:  # of this thread
             torch.set_num_threads(cores)
-        with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+        with torch.inference_mode(), autocast, stream():
             batch = torch.from_numpy(views).to(device).contiguous(memory_format=torch.channels_last)
             return tower(batch).float().cpu().numpy()
 
@@ -418,11 +437,12 @@ def _openvino(
 
     def make(size: int) -> Engine:
         forward, precision = compiled([size, 3, *view_size])
-        engine = Engine(resolved, forward, single, size, view_size, streams("cpu"))
         if precision != options["INFERENCE_PRECISION_HINT"]:
-            note = f"precision={resolved.precision}: this CPU lacks it, OpenVINO computed in {precision}"
-            engine.warning = note
-        return engine
+            raise UserError(
+                f"engine=openvino precision={resolved.precision}: this CPU lacks it, OpenVINO would compute "
+                f"in {precision}; use precision=fp32"
+            )
+        return Engine(resolved, forward, single, size, view_size, streams("cpu"))
 
     return make
 
@@ -438,8 +458,13 @@ def _fastest(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
     for size in CANDIDATES[resolved.device.split(":")[0]]:
         if best is not None and time.perf_counter() - begin > 15:
             break
-        engine = make(size)
-        rate = size / _seconds(engine, 0.7)
+        try:
+            engine = make(size)
+            rate = size / _seconds(engine, 0.7)
+        except RuntimeError:  # out of memory, on a GPU: what is larger would be too
+            if best is None:
+                raise
+            break
         if rate > highest:
             best, highest = engine, rate
     assert best is not None

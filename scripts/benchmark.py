@@ -28,6 +28,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import open_clip
 import torch
 from PIL import Image
 
@@ -60,6 +61,7 @@ class Reference:
         self.model, self.spec = model, spec
         self.mean, self.std = (torch.tensor(v).view(3, 1, 1) for v in (mean, std))
         self.text = encode_text(model, spec, PAIRS)
+        self.tokens = open_clip.get_tokenizer(spec.located)([text for pair in PAIRS for text in pair])
 
     def __call__(self, path: str, text_per_image: bool) -> tuple[np.ndarray, np.ndarray]:
         """Cues of one image's views."""
@@ -70,8 +72,11 @@ class Reference:
             pixels.unfold(1, 224, 128).unfold(2, 224, 128).permute(1, 2, 0, 3, 4).reshape(-1, 3, 224, 224)
         )
         whole = torch.nn.functional.interpolate(pixels[None], SIZE, mode="bilinear", align_corners=False)
-        text, scale = encode_text(self.model, self.spec, PAIRS) if text_per_image else self.text
+        text, scale = self.text
         with torch.inference_mode():
+            if text_per_image:  # tokenized once: MA-CLIP's Maclip/model.py does so when it is built
+                text = self.model.encode_text(self.tokens).float()
+                text = torch.nn.functional.normalize(text, dim=-1).reshape(len(PAIRS), 2, -1).numpy()
             features = self.model.visual(torch.cat([windows, whole])).numpy()
         return similarity(features, text, scale).mean(axis=1), BoxCox()(features)
 
@@ -264,7 +269,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--images", required=True, help="a folder of images, the first COUNT by name are used"
+        "--images", required=True, help="a folder of images, COUNT of them are used, evenly spread by name"
     )
     parser.add_argument("--model", default="RN50", help="an open_clip name, or demo")
     parser.add_argument("--count", type=int, default=24)
@@ -398,6 +403,7 @@ def main() -> None:
     print(
         f"\n{options.model} ({spec.shown_label}), {len(paths)} images, {threads()} threads, {options.rounds} rounds"
     )
+    print(f"{report['machine']}; {', '.join(f'{k} {v}' for k, v in report['versions'].items())}")
     print("  ".join(h.ljust(28 if h == "contender" else 16) for h in head))
     for row in rows:
         cells = [row.get(h, "") for h in head]

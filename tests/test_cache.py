@@ -1,6 +1,7 @@
 """The cache: what comes out is what went in, damage is found and mended, writers do not disturb each other."""
 
 import json
+import os
 import shutil
 import threading
 from dataclasses import replace
@@ -246,10 +247,13 @@ def test_leftovers_of_killed_writers_are_never_read_and_go_with_any_prune(tmp_pa
     leftovers = [cache.folder / f".{shard.name}.1234.tmp", tmp_path / "text" / ".x.safetensors.1234.tmp"]
     for file in leftovers:
         file.write_bytes(shard.read_bytes()[:50])
+        os.utime(file, (0, 0))
+    live = cache.folder / ".live.safetensors.5678.tmp"  # of a writer at work
+    live.write_bytes(b"half a sh")
     assert set(FeatureCache(tmp_path, KEY).entries) == set(names)
     assert [len(r["leftovers"]) for r in listing(tmp_path)] == [1]
     assert prune(tmp_path, "corrupt") == (2, 100)
-    assert not any(f.exists() for f in leftovers) and shard.exists()
+    assert not any(f.exists() for f in leftovers) and shard.exists() and live.exists()
 
 
 def test_no_partial_shard_is_ever_visible(tmp_path, monkeypatch):
