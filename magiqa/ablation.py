@@ -27,7 +27,7 @@ from magiqa.agreement import (
     point_many,
     resample_counts,
 )
-from magiqa.comparison import bootstrap_p, halves, holm
+from magiqa.comparison import bootstrap_p, halves, holm, resamples_for
 from magiqa.cues import BoxCox, similarity, standardise
 from magiqa.datasets.base import Labels
 from magiqa.engine import threads
@@ -71,6 +71,17 @@ class Ablation:
             raise UserError(f"ablation.score={self.score} is not known: use {', '.join(SCORES)}")
         if not isinstance(self.intervals, bool):
             raise UserError(f"ablation.intervals={self.intervals} must be true or false")
+        if not isinstance(self.name, str) or not self.name:
+            raise UserError(f"ablation.name={self.name} must be a name, for folders and titles")
+        for key, kind, words in (
+            ("axes", Mapping, "a mapping of keys to values"),
+            ("reference", Mapping, "a mapping of overrides"),
+            ("variants", list | tuple, "a list of mappings of overrides"),
+        ):
+            given = getattr(self, key)
+            inner = given if key == "variants" and isinstance(given, list | tuple) else ()
+            if not isinstance(given, kind) or not all(isinstance(v, Mapping) for v in inner):
+                raise UserError(f"ablation.{key}={given} must be {words}")
         if not self.axes and not self.variants:
             raise UserError(f"ablation {self.name}: neither axes nor variants are given; nothing varies")
         for key in [*self.axes, *self.reference, *(k for v in self.variants for k in v if k != "name")]:
@@ -101,6 +112,9 @@ def _values(name: str, key: str, values: Any, pairs: Sequence[Any]) -> list[Any]
     if isinstance(values, Mapping):
         if set(values) != {"start", "stop", "step"}:
             raise UserError(f"{where} needs start, stop and step, not {', '.join(map(str, values))}")
+        for k, v in values.items():
+            if isinstance(v, bool) or not isinstance(v, int | float):
+                raise UserError(f"{where}: {k}={v} must be a number")
         start, stop, step = (float(values[k]) for k in ("start", "stop", "step"))
         if not (np.isfinite([start, stop, step]).all() and step > 0 and stop >= start):
             raise UserError(f"{where}: step must be above 0 and stop not below start")
@@ -646,23 +660,38 @@ def ablate(
             found = statistics(
                 matrix, y, reference, groups=groups, clusters=clusters, resamples=job.resamples, seed=job.seed
             )
-            split = bootstrap_srcc_many(
-                matrix, y, halves(len(y), clusters=clusters, splits=SPLITS, seed=job.seed)
-            )
+            parts = _halves(y, clusters, job.seed, clock)
+            split = bootstrap_srcc_many(matrix, y, parts) if len(parts) else np.empty((len(matrix), 0))
     else:
         features, found, split = _large(jobs, reference, ablation, job, clock, progress)
     chosen = optimism(split, reference)
-    needed = int(np.ceil(2 * (len(variants) - 1) / 0.05))
-    if ablation.intervals and job.resamples < needed:
-        clock.warnings.append(
-            f"{len(variants) - 1} differences tested on {job.resamples} resamples: p (Holm) of the smallest cannot "
-            f"fall under 0.05; read the intervals, or use resamples={needed}"
-        )
+    tested = int(found["p"].notna().sum())
+    if tested:
+        clusters_of = count_clusters(_labels_of(features)[2])
+        needed = resamples_for(0.05 / tested, clusters_of)
+        if needed is None or job.resamples < needed:
+            remedy = (
+                f"with {clusters_of} clusters a million resamples would not change that; read the intervals"
+                if needed is None
+                else f"read the intervals, or use resamples={needed}"
+            )
+            clock.warnings.append(
+                f"{tested} differences tested on {job.resamples} resamples: p (Holm) of the smallest cannot fall under "
+                f"0.05; {remedy}"
+            )
     keys = list(dict.fromkeys(k for v in variants for k in v.overrides))
     columns: dict[str, Any] = {"variant": [v.name for v in variants], "score": ablation.score}
     for key in keys:
         values = [v.overrides.get(key, _current(v.job, key)) for v in variants]
         columns[key] = [v if isinstance(v, int | float | str) else _shown(v) for v in values]
+    weights = [_weights(j) for j in jobs]
+    backbone = dict(features.record["backbone"])
+    if len(set(weights)) > 1:
+        columns["weights"] = weights
+        # one backbone speaks for all in captions: with every label, and those without one said to be so
+        if any(j.backbone.shown_label for j in jobs):
+            backbone["label"] = "; ".join(dict.fromkeys(weights))
+    backbone["name"] = ", ".join(dict.fromkeys(j.backbone.name for j in jobs))
     table = pd.concat([pd.DataFrame(columns), found], axis=1)
     table["optimism"] = chosen["optimism"]
     numeric = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
@@ -674,6 +703,7 @@ def ablate(
         "choices": job.choices,
         "config": job.config,
         **features.record,
+        "backbone": backbone,
         "ablation": {
             "name": ablation.name,
             "score": ablation.score,
@@ -683,7 +713,7 @@ def ablate(
             "best": variants[best].name,
             "best_srcc": _number(table["srcc"].iloc[best]),
             "best_gain": _number(table["srcc"].iloc[best] - table["srcc"].iloc[reference]),
-            "split_half": {k: _number(v) for k, v in chosen.items()} | {"splits": SPLITS},
+            "split_half": {k: _number(v) for k, v in chosen.items()} | {"splits": split.shape[1] // 2},
         },
         "versions": versions(),
         "warnings": clock.warnings,
@@ -694,6 +724,24 @@ def ablate(
             _figure(folder, table, record, keys, reference)
     write_record(folder, record | {"seconds": clock.seconds})
     return table, record
+
+
+def _halves(y: np.ndarray, clusters: np.ndarray | None, seed: int, clock: Clock) -> np.ndarray:
+    """Halves of the images for `optimism`; none, with a warning, where all images are of one cluster."""
+    if count_clusters(clusters) == 1:
+        clock.warnings.append(
+            "all images are of one cluster, which cannot be halved: no optimism of the best, no intervals"
+        )
+        return np.empty((0, len(y)), np.uint8)
+    return halves(len(y), clusters=clusters, splits=SPLITS, seed=seed)
+
+
+def _weights(job: Job) -> str:
+    """What a job's weights are, in a word or as they must be labelled."""
+    bone = job.backbone
+    return bone.shown_label or (
+        "given" if bone.kind == "given" else f"published ({bone.pretrained or bone.name})"
+    )
 
 
 def _number(value: Any) -> float | None:
@@ -728,7 +776,7 @@ def _large(
     features = prepare(jobs[0], clock, progress=progress)
     y, groups, clusters = _labels_of(features)
     with clock.stage("score"):
-        parts = halves(len(y), clusters=clusters, splits=SPLITS, seed=job.seed)
+        parts = _halves(y, clusters, job.seed, clock)
         everything = np.ones((1, len(y)), np.int16)
         grid = grid_srcc(features, jobs, y, np.concatenate([everything, parts]))
     found = pd.DataFrame({"n": len(y), "srcc": grid[:, 0]})

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, rankdata, wasserstein_distance
+from scipy.stats import norm, rankdata
 from scipy.stats import t as student
 
 from magiqa.agreement import (
     WITHIN,
     bootstrap_many,
-    bootstrap_srcc_many,
     count_clusters,
     interval,
     plcc,
@@ -22,6 +21,8 @@ from magiqa.agreement import (
 from magiqa.errors import UserError
 
 NAN = float("nan")
+_MOST_RESAMPLES = 1_000_000
+_POINTS = 4096  # of distribution functions in memory at a time
 
 
 # --- two methods on the same images ---------------------------------------------------------------------------------
@@ -147,10 +148,31 @@ def bootstrap_p(differences: np.ndarray, clusters: int | None = None) -> float:
     if not np.isfinite(interval(differences, clusters=clusters)[0]):
         return NAN
     tail = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    p = min(1.0, 2.0 * (tail + 1) / (len(known) + 1))
+    return _widened(min(1.0, 2.0 * (tail + 1) / (len(known) + 1)), clusters)
+
+
+def _widened(p: float, clusters: int | None) -> float:
+    """The p of the widened interval, where clusters were resampled."""
     if clusters is None or p == 1.0:
         return p
     return float(2.0 * student.sf(norm.isf(p / 2) * np.sqrt((clusters - 1) / clusters), clusters - 1))
+
+
+def resamples_for(p: float, clusters: int | None = None) -> int | None:
+    """The fewest resamples whose smallest possible `bootstrap_p` is under p; None above a million of them.
+
+    Example:
+        >>> resamples_for(0.05), resamples_for(0.05, clusters=25), resamples_for(0.0005, clusters=8)
+        (40, 56, None)
+    """
+    plain = p
+    if clusters is not None:
+        if clusters < 2:
+            return None
+        plain = 2.0 * norm.sf(student.isf(p / 2, clusters - 1) * np.sqrt(clusters / (clusters - 1)))
+    if plain <= 2.0 / (_MOST_RESAMPLES + 1):
+        return None
+    return int(np.floor(2.0 / plain + 1e-9))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -423,13 +445,25 @@ def group_distance(values: Any, groups: Any, *, permutations: int = 20, seed: in
     x, names = np.asarray(values, np.float64), np.asarray(groups)
     spread = float(x.std())
     _, key = np.unique(names, return_inverse=True)
-    if key.max() < 1 or spread == 0:
+    groups_of, sizes = key.max() + 1, np.bincount(key)
+    if groups_of < 2 or spread == 0:
         return GroupDistance(NAN, NAN)
+    order = np.argsort(x, kind="stable")
+    gaps = np.diff(x[order])
+    # |F_a - F_b| summed over all pairs at a point: sorted, the k-th of G counts k times up and G - 1 - k times down
+    signs = 2.0 * np.arange(groups_of) - (groups_of - 1)
 
     def distance(key: np.ndarray) -> float:
-        parts = [x[key == g] for g in range(key.max() + 1)]
-        pairs = [wasserstein_distance(a, b) for i, a in enumerate(parts) for b in parts[i + 1 :]]
-        return float(np.mean(pairs)) / spread
+        total, below = 0.0, np.zeros(groups_of)
+        for start in range(0, len(gaps), _POINTS):
+            part = key[order[start : start + _POINTS]][: len(gaps) - start]
+            steps = np.zeros((len(part), groups_of))
+            steps[np.arange(len(part)), part] = 1.0 / sizes[part]
+            cumulative = below + np.cumsum(steps, axis=0)
+            below = cumulative[-1].copy()
+            cumulative.sort(axis=1)
+            total += float(gaps[start : start + _POINTS] @ (cumulative @ signs))
+        return total / (groups_of * (groups_of - 1) / 2) / spread
 
     rng = np.random.default_rng(seed)
     chance = [distance(rng.permutation(key)) for _ in range(permutations)]
@@ -439,67 +473,20 @@ def group_distance(values: Any, groups: Any, *, permutations: int = 20, seed: in
 # --- too good to be true --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class GridOptimism:
-    """How much too good the best point of a grid looks on the data it was picked on.
-
-    Args:
-        best: its row on the whole set. apparent: its SRCC there. optimism: mean over splits of the SRCC on the half
-            where a point was picked less its SRCC on the other half. honest: the mean of the latter.
-        low, high: the optimism's 95 % range over splits. agreement: share of halves that pick `best`.
-    """
-
-    best: int
-    apparent: float
-    optimism: float
-    low: float
-    high: float
-    honest: float
-    agreement: float
-
-
 def halves(n: int, *, clusters: Any = None, splits: int = 200, seed: int = 0) -> np.ndarray:
     """Random halves of n images, or of their clusters: (2 splits, n) of 0 and 1; row splits + k completes row k."""
     rng = np.random.default_rng(seed)
     unit = np.arange(n) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
     total = int(unit.max()) + 1
     if total < 2:
-        raise UserError("split-half needs two clusters or more: leave out clusters")
+        raise UserError(
+            "all images are of one cluster, which cannot be halved: use a set of two clusters or more"
+        )
     first = np.zeros((splits, total), np.uint8)
     for row in first:
         row[rng.permutation(total)[: total // 2]] = 1
     first = first[:, unit]
     return np.concatenate([first, 1 - first])
-
-
-def grid_optimism(
-    score_matrix: Any, labels: Any, splits: int = 200, seed: int = 0, *, clusters: Any = None
-) -> GridOptimism:
-    """Split-half optimism of picking the row of scores (M, N) with the highest SRCC.
-
-    Each split is used both ways. Halves are noisier than the whole set, so picking on them is more optimistic: read
-    it as an upper estimate.
-    """
-    matrix, y = np.asarray(score_matrix, np.float64), np.asarray(labels, np.float64)
-    values = bootstrap_srcc_many(matrix, y, halves(len(y), clusters=clusters, splits=splits, seed=seed))
-    # an undefined half cannot be the best one
-    usable = np.where(np.isfinite(values), values, -np.inf)
-    picked = np.argmax(usable, axis=0)
-    columns = np.arange(2 * splits)
-    there, elsewhere = usable[picked, columns], values[picked, (columns + splits) % (2 * splits)]
-    gap = (there - elsewhere).reshape(2, splits).mean(axis=0)
-    point = point_many("srcc", matrix, y)
-    best = int(np.nanargmax(point))
-    low, high = np.quantile(gap, [0.025, 0.975])
-    return GridOptimism(
-        best,
-        float(point[best]),
-        float(gap.mean()),
-        float(low),
-        float(high),
-        float(elsewhere.mean()),
-        float(np.mean(picked == best)),
-    )
 
 
 @dataclass(frozen=True)
@@ -542,19 +529,3 @@ def crossval_linear(
         weights.append(found[1:])
         values.append(srcc(predictions[out], y[out]))
     return CrossValidated(predictions, float(np.nanmean(values)), np.mean(weights, axis=0))
-
-
-def cluster_mean_interval(values: Any, level: float = 0.95) -> tuple[float, float, float]:
-    """Mean of one value a cluster (K,), and its t interval, K - 1 degrees of freedom: mean, low, high.
-
-    For few clusters: a percentile bootstrap over 8 of them covers about 90 %, this one 95 %. NaN where undefined.
-
-    Example:
-        >>> [round(v, 3) for v in cluster_mean_interval([1.0, 2.0, 3.0])]
-        [2.0, -0.484, 4.484]
-    """
-    v = np.asarray(values, np.float64)
-    if len(v) < 2:
-        return (float(v.mean()) if len(v) else NAN), NAN, NAN
-    half = float(student.isf((1 - level) / 2, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v)))
-    return float(v.mean()), float(v.mean()) - half, float(v.mean()) + half

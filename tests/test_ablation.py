@@ -211,6 +211,51 @@ def test_another_commands_record_is_kept(folder, tmp_path):
         ablate(folder, "pooling", tmp_path)
 
 
+def test_every_label_of_the_weights_is_shown(folder, tmp_path):
+    job = replace(
+        tiny.job(folder, f"out={tmp_path}"), ablation=ab.Ablation("a", {"backbone.untrained": [0, 1]})
+    )
+    table, record = ab.ablate(job, progress=False)
+    assert table["weights"].tolist() == ["untrained, seed 0", "untrained, seed 0", "untrained, seed 1"]
+    assert record["backbone"]["label"] == "untrained, seed 0; untrained, seed 1"
+    assert "untrained, seed 0; untrained, seed 1" in ab.render(table, record)
+
+
+def test_one_cluster_leaves_out_the_optimism_and_keeps_the_rest(folder, tmp_path):
+    job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")
+    labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
+    labels.assign(scene="one").to_csv(folder / "set" / "scenes.csv", index=False)
+    job = replace(job, dataset=replace(job.dataset, annotation="scenes.csv", reference_column="scene"))
+    table, record = ab.ablate(job, progress=False)
+    assert table["srcc"].notna().all()
+    assert record["ablation"]["split_half"] == dict.fromkeys(("gain_chosen", "gain_held_out", "optimism")) | {
+        "splits": 0
+    }
+    assert "all images are of one cluster, which cannot be halved" in ab.render(table, record)
+
+
+@pytest.mark.parametrize(
+    ("scenes", "remedy"),
+    [
+        (None, "read the intervals, or use resamples=4000"),
+        (12, "use resamples="),
+        (4, "with 4 clusters a million resamples would not change that; read the intervals"),
+    ],
+)
+def test_a_p_that_cannot_be_small_comes_with_a_remedy_that_works(folder, tmp_path, scenes, remedy):
+    job = tiny.job(folder, f"out={tmp_path}", "ablation=lambda")
+    if scenes:
+        job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")
+        labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
+        labels["scene"] = [f"s{i % scenes}" for i in range(len(labels))]
+        labels.to_csv(folder / "set" / f"scenes{scenes}.csv", index=False)
+        data = replace(job.dataset, annotation=f"scenes{scenes}.csv", reference_column="scene")
+        job = replace(job, dataset=data, resamples=100)
+    _, record = ab.ablate(job, progress=False)
+    found = [w for w in record["warnings"] if "differences tested on" in w]
+    assert len(found) == 1 and remedy in found[0]
+
+
 def test_optimism_of_noise_is_what_was_gained():
     rng = np.random.default_rng(0)
     y = rng.normal(size=200)
@@ -282,6 +327,19 @@ def test_leave_one_data_set_out():
             r"^ablation a: dataset.size cannot vary here; use backbone, .*-m dataset",
         ),
         ({"axes": {"seed": [1]}}, r"^ablation a: seed cannot vary here"),
+        (
+            {"axes": {"magnitude.lam": {"start": "low", "stop": 1, "step": 1}}},
+            r"^ablation a: axes.magnitude.lam: start=low must be a number$",
+        ),
+        ({"axes": ["pooling"]}, r"^ablation.axes=\['pooling'\] must be a mapping of keys to values$"),
+        (
+            {"variants": ["median"]},
+            r"^ablation.variants=\['median'\] must be a list of mappings of overrides$",
+        ),
+        (
+            {"axes": {"pooling": ["mean"]}, "reference": "mean"},
+            r"^ablation.reference=mean must be a mapping of",
+        ),
         (
             {"axes": {"pooling": ["mean"]}, "score": "w"},
             r"^ablation.score=w is not known: use q, q_sim, q_mag$",

@@ -10,10 +10,8 @@ from scipy import stats
 from magiqa.agreement import bootstrap_many, interval, plcc, resample_counts, srcc
 from magiqa.comparison import (
     bootstrap_p,
-    cluster_mean_interval,
     compare,
     crossval_linear,
-    grid_optimism,
     group_distance,
     halves,
     holm,
@@ -23,6 +21,7 @@ from magiqa.comparison import (
     paired,
     partial_srcc,
     regimes,
+    resamples_for,
 )
 from magiqa.errors import UserError
 
@@ -316,6 +315,25 @@ def test_group_distance_against_its_chance():
     assert math.isnan(group_distance(values, ["one"] * 400).distance)
 
 
+def test_group_distance_is_scipys_over_all_pairs():
+    rng = np.random.default_rng(1)
+    values = rng.integers(0, 300, 6000) / 7.0  # ties, more than one block
+    groups = rng.choice(["a", "b", "c", "d"], p=[0.7, 0.2, 0.09, 0.01], size=6000)
+    parts = [values[groups == g] for g in "abcd"]
+    pairs = [stats.wasserstein_distance(a, b) for i, a in enumerate(parts) for b in parts[i + 1 :]]
+    assert group_distance(values, groups).distance == pytest.approx(np.mean(pairs) / values.std())
+
+
+@pytest.mark.parametrize("clusters", [None, 12, 30, 300])
+@pytest.mark.parametrize("p", [0.05, 0.005])
+def test_the_resamples_that_a_p_needs_are_those_that_reach_it(clusters, p):
+    needed = resamples_for(p, clusters)
+    assert needed is not None
+    # all resamples on one side of 0: the smallest p there is
+    assert bootstrap_p(np.ones(needed), clusters) < p
+    assert bootstrap_p(np.ones(needed - 1), clusters) >= p
+
+
 class TestGrid:
     def test_halves_complete_each_other_and_keep_clusters_whole(self):
         clusters = np.repeat(np.arange(10), 3)
@@ -323,16 +341,6 @@ class TestGrid:
         np.testing.assert_array_equal(rows[:7] + rows[7:], 1)
         assert (rows.reshape(14, 10, 3) == rows.reshape(14, 10, 3)[:, :, :1]).all()
         assert (rows.sum(axis=1) == 15).all()
-
-    def test_picking_among_equals_is_optimistic_picking_the_best_is_not(self):
-        rng = np.random.default_rng(0)
-        y = rng.normal(size=100)
-        noise = rng.normal(size=(50, 100))
-        equal = grid_optimism(noise, y)
-        assert equal.apparent > 0.15 and equal.optimism > 0.2 and abs(equal.honest) < 0.1
-        clear = grid_optimism(np.concatenate([noise, (y + 0.3 * rng.normal(size=100))[None]]), y)
-        assert (clear.best, clear.agreement) == (50, 1.0)
-        assert abs(clear.optimism) < 0.005 and clear.honest == pytest.approx(clear.apparent, abs=0.02)
 
 
 class TestCrossval:
@@ -360,25 +368,3 @@ class TestCrossval:
             UserError, match="folds=30 must lie between 2 and the number of images or clusters, 20"
         ):
             crossval_linear(names, y, 30, clusters=clusters)
-
-
-class TestClusterMean:
-    def test_equals_scipys_t_interval(self):
-        v = np.random.default_rng(0).normal(size=8)
-        expected = stats.ttest_1samp(v, 0).confidence_interval(0.9)
-        assert cluster_mean_interval(v, 0.9) == pytest.approx((v.mean(), expected.low, expected.high))
-        assert math.isnan(cluster_mean_interval([1.0])[1])
-
-    @pytest.mark.parametrize("draw", ["normal", "laplace", "uniform"])
-    def test_eight_clusters_are_covered_where_the_bootstrap_falls_short(self, draw):
-        rng, trials = np.random.default_rng(0), 2000
-        held = boot = 0
-        counts = resample_counts(8, resamples=500)
-        for _ in range(trials):
-            v = getattr(rng, draw)(size=8) - (0.5 if draw == "uniform" else 0)
-            _, low, high = cluster_mean_interval(v)
-            held += low <= 0 <= high
-            low, high = interval(counts @ v / 8)
-            boot += low <= 0 <= high
-        assert 0.935 <= held / trials <= 0.97
-        assert boot / trials < 0.92
