@@ -44,6 +44,24 @@ MACLIP = (
 )
 
 
+class Lacking(UserError):
+    """The data set has not what an experiment is about."""
+
+
+def _whole(key: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"experiment.{key}={value} must be a whole number from {least}")
+
+
+def _several(key: str, values: Any, kinds: tuple[type, ...], words: str) -> None:
+    """Check a list that is not empty and holds nothing twice."""
+    right = isinstance(values, list | tuple) and all(
+        isinstance(v, kinds) and not isinstance(v, bool) and v == v for v in values
+    )
+    if not right or not values or len(set(values)) < len(values):
+        raise UserError(f"experiment.{key}={values} must be a list of {words}, each once")
+
+
 @dataclass
 class Study:
     """One data set and method, and what experiments ask of it."""
@@ -89,14 +107,26 @@ class Study:
         """A column that an experiment cannot do without.
 
         Raises:
-            UserError: the data set has none.
+            Lacking: the data set has none.
         """
         found = self.column(name)
         if found is None:
-            raise UserError(
+            raise Lacking(
                 f"dataset {self.features.labels.name} has no {name}, which this experiment needs; leave it out"
             )
         return found
+
+    def content(self) -> tuple[str, np.ndarray]:
+        """The column that says what images show, where they share it (reference, prompt), else the groups.
+
+        Raises:
+            Lacking: the data set has none of these.
+        """
+        for name in ("reference", "prompt"):
+            found = self.column(name)
+            if found is not None and 1 < len(set(found)) <= len(found) / 2:
+                return name, found
+        return "group", self.need("group")
 
     def as_maclip(self) -> None:
         """From now on the job is MA-CLIP's, whatever was configured.
@@ -322,6 +352,13 @@ class Magnitude:
     definitions: Sequence[str] = ("boxcox", "boxcox_raw", "l1", "l2", "max", "std", "mean")
     resamples: int = 200
 
+    def __post_init__(self) -> None:
+        _several("seeds", self.seeds, (int,), "whole numbers")
+        if min(self.seeds) < 0:
+            raise UserError(f"experiment.seeds={self.seeds} must be whole numbers from 0")
+        _several("definitions", self.definitions, (str,), "options of magnitude")
+        _whole("resamples", self.resamples, 20)
+
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``magnitude``: SRCC, partial SRCC given the controls, and the difference to the untrained network's."""
         study.from_images("untrained networks")
@@ -388,17 +425,35 @@ class Magnitude:
         )
 
 
+BIAS = {
+    "reference": ("reference images", "Dependence on content"),
+    "prompt": ("prompts", "Dependence on content"),
+    "group": ("groups (generators or distortion types)", "Dependence on the group"),
+}
+
+
 @dataclass(frozen=True)
 class Bias:
-    """Semantic bias: how far apart the magnitudes of content groups lie, before and after Box-Cox."""
+    """Semantic bias: how far apart the magnitudes of images of different content lie, before and after Box-Cox.
+
+    Content is what images share: their reference or prompt; where no such thing is shared, the generator or
+    distortion type.
+    """
 
     name: str = "bias"
     lams: Sequence[float] = (1.0, 0.5, 0.0, -1.0)
     permutations: int = 20
 
+    def __post_init__(self) -> None:
+        _several("lams", self.lams, (int, float), "numbers")
+        if not np.isfinite(self.lams).all():
+            raise UserError(f"experiment.lams={self.lams} must be finite numbers")
+        _whole("permutations", self.permutations, 1)
+
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``bias``: mean Wasserstein distance between groups, in standard deviations, as is and given the label."""
-        groups, y = study.need("group"), study.y
+        y = study.y
+        by, groups = study.content()
         jobs, names = [], []
         for standardise, lam in product((True, False), self.lams):
             jobs.append(replace(study.job, magnitude=BoxCox(float(lam), standardise)))
@@ -409,7 +464,7 @@ class Bias:
         rows = []
         for (what, kind), x in zip([*names, ("label", "the label itself")], [*matrix, y], strict=True):
             found = group_distance(x, groups, permutations=self.permutations, seed=study.job.seed)
-            row = {"cue": what, "of": kind, "distance": found.distance, "chance": found.chance}
+            row = {"by": by, "cue": what, "of": kind, "distance": found.distance, "chance": found.chance}
             if what != "label":
                 # groups differ in quality too: what is left when the label's rank is regressed out
                 own = rankdata(x) - (len(x) + 1) / 2
@@ -419,6 +474,8 @@ class Bias:
                 row["srcc"] = point_many("srcc", x[None], y)[0]
             rows.append(row)
         return {"bias": pd.DataFrame(rows)}, [
+            f"between {len(set(groups))} {BIAS[by][0]}"
+            + ("; no content is shared by images of this set" if by == "group" else ""),
             "lambda 1 is the plain mean; distances in standard deviations of all values; chance: groups shuffled",
             "groups differ in the label too (its own row): distance_given_label is of what the label does not explain",
         ]
@@ -436,9 +493,8 @@ class Bias:
         ]
         frame = pd.concat(parts, ignore_index=True).dropna(subset=["value"])
         frame = frame.assign(name=frame["of"] + ", " + frame["cue"], low=np.nan, high=np.nan)
-        _dots(
-            folder, "bias", frame, "Wasserstein distance between groups (sd)", "Dependence on content", record
-        )
+        groups, title = BIAS[str(table["by"].iloc[0])]
+        _dots(folder, "bias", frame, f"Wasserstein distance between {groups} (sd)", title, record)
 
 
 @dataclass(frozen=True)
@@ -447,6 +503,9 @@ class Regimes:
 
     name: str = "regimes"
     bins: int = 3
+
+    def __post_init__(self) -> None:
+        _whole("bins", self.bins, 1)
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``regimes``: a row a pair of cues and bin."""
@@ -571,6 +630,9 @@ class Weights:
     name: str = "weights"
     bins: int = 10
 
+    def __post_init__(self) -> None:
+        _whole("bins", self.bins, 1)
+
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``weights``: mean w_sim, q_sim and q_mag in bins of the label."""
         cues, y = study.cues(), study.y
@@ -626,6 +688,9 @@ class Linear:
     name: str = "linear"
     folds: int = 10
 
+    def __post_init__(self) -> None:
+        _whole("folds", self.folds, 2)
+
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``linear``: the fusion as configured, both cues and the linear fusion, with paired differences."""
         cues = study.cues()
@@ -664,7 +729,7 @@ class Align:
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``align``: SRCC of each score with both labels, and the paired difference."""
         if study.features.labels.name != "agiqa3k":
-            raise UserError(
+            raise Lacking(
                 f"dataset {study.features.labels.name} has no mos_align; use dataset=agiqa3k dataset.root=DIR"
             )
         if study.job.bundle:
@@ -723,7 +788,12 @@ class Raters:
     """
 
     name: str = "raters"
-    ratings: int | None = None
+    ratings: float | None = None
+
+    def __post_init__(self) -> None:
+        n = self.ratings
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int | float) or not 1 <= n < np.inf):
+            raise UserError(f"experiment.ratings={n} must be a number from 1")
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``ceiling`` and ``pairs`` (Krasula et al.)."""

@@ -19,6 +19,7 @@ from typing import Any
 from magiqa import cli
 from magiqa.ablation import ablate, transfer
 from magiqa.errors import UserError
+from magiqa.experiments import Lacking
 from magiqa.experiments import run as experiment
 from magiqa.runner import evaluate, write_csv
 
@@ -163,6 +164,9 @@ def main(argv: list[str]) -> int:
     if unknown:
         raise UserError(f"step {unknown[0]} is not known: there are {', '.join(wanted)}")
     ratings = pairs_of("--ratings", options.ratings, "SET=N")
+    for dataset, n in ratings.items():
+        if not n.replace(".", "", 1).isdigit() or float(n) < 1:
+            raise UserError(f"--ratings {dataset}={n}: N must be a number from 1")
     missing: list[str] = []
     left_out: list[str] = []
     failed: list[str] = []
@@ -187,11 +191,16 @@ def main(argv: list[str]) -> int:
                 start = time.time()
                 try:
                     if not done(folder, overrides):
+                        # while a step runs, or if it is cut short, its folder is no other step's either
+                        (folder / "step.json").unlink(missing_ok=True)
                         run_step(kind, [*overrides, f"out={folder}"], searchpath)
                         (folder / "step.json").write_text(json.dumps(overrides))
                         print(f"{dataset} {name}: {time.time() - start:.0f} s", flush=True)
                     else:
                         print(f"{dataset} {name}: done before", flush=True)
+                except Lacking as error:
+                    left_out.append(f"{dataset} {name}: {error}")
+                    continue
                 except (UserError, OSError) as error:
                     failed.append(f"{dataset} {name}: {error}")
                     print(failed[-1], file=sys.stderr, flush=True)

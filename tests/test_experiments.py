@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, wasserstein_distance
 
 from magiqa import cli
 from magiqa.errors import UserError
-from magiqa.experiments import Raters, run
+from magiqa.experiments import Bias, Linear, Magnitude, Raters, Regimes, Weights, run
 from magiqa.runner import evaluate
 
 OPTIONS = sorted(f.stem for f in (cli.conf_dir() / "experiment").glob("*.yaml"))
@@ -134,6 +134,56 @@ def test_magnitude_stands_beside_its_null(folder, tmp_path):
     assert table["partial"].notna().sum() == 4
 
 
+def test_bias_is_between_contents_where_images_share_them(folder, tmp_path):
+    labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
+    labels["scene"] = [f"s{i % 4}" for i in range(len(labels))]
+    labels["own"] = labels["image"]
+    labels.to_csv(folder / "set" / "contents.csv", index=False)
+    more = ["dataset.annotation=contents.csv", "figures=true"]
+    for column, by, words in (
+        ("scene", "reference", "between 4 reference images"),
+        (
+            "own",
+            "group",
+            "between 3 groups (generators or distortion types); no content is shared by images of",
+        ),
+    ):
+        out = tmp_path / column
+        assert words in experiment(folder, "bias", out, *more, f"dataset.reference_column={column}")
+        table = pd.read_csv(out / "bias.csv")
+        assert set(table["by"]) == {by}
+        mos = labels["mos"].astype(float).to_numpy()
+        names = labels["scene" if by == "reference" else "gen"].to_numpy()
+        parts = [mos[names == n] for n in sorted(set(names))]
+        pairs = [wasserstein_distance(a, b) for i, a in enumerate(parts) for b in parts[i + 1 :]]
+        own = table[table["cue"] == "label"].iloc[0]
+        assert own["distance"] == pytest.approx(np.mean(pairs) / mos.std())
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: Regimes(bins=0), r"^experiment.bins=0 must be a whole number from 1$"),
+        (lambda: Weights(bins=2.5), r"^experiment.bins=2.5 must be a whole number from 1$"),
+        (lambda: Linear(folds=1), r"^experiment.folds=1 must be a whole number from 2$"),
+        (lambda: Raters(ratings="many"), r"^experiment.ratings=many must be a number from 1$"),
+        (lambda: Bias(lams=["a"]), r"^experiment.lams=\['a'\] must be a list of numbers, each once$"),
+        (lambda: Bias(lams=[]), r"^experiment.lams=\[\] must be a list of numbers, each once$"),
+        (lambda: Bias(permutations=0), r"^experiment.permutations=0 must be a whole number from 1$"),
+        (
+            lambda: Magnitude(seeds=[1, 1]),
+            r"^experiment.seeds=\[1, 1\] must be a list of whole numbers, each",
+        ),
+        (lambda: Magnitude(seeds=[-1]), r"^experiment.seeds=\[-1\] must be whole numbers from 0$"),
+        (lambda: Magnitude(definitions="l2"), r"^experiment.definitions=l2 must be a list of options of"),
+        (lambda: Magnitude(resamples=1), r"^experiment.resamples=1 must be a whole number from 20$"),
+    ],
+)
+def test_experiments_check_themselves(made, message):
+    with pytest.raises(UserError, match=message):
+        made()
+
+
 def test_regimes_say_that_bins_cannot_be_compared(folder, tmp_path):
     printed = experiment(folder, "regimes", tmp_path)
     assert "compare cues inside one bin, never bins with each other" in printed
@@ -251,3 +301,19 @@ def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, m
         reproduce.main(["--root", "nosuch=x"])
     with pytest.raises(UserError, match=r"^step nosuch is not known: there are run-maclip, "):
         reproduce.main([*args, "--without", "nosuch"])
+    with pytest.raises(UserError, match=r"^--ratings folder=abc: N must be a number from 1$"):
+        reproduce.main([*args, "--ratings", "folder=abc"])
+    # a set without groups: what is about them is left out, not failed
+    at = args.index("--only")
+    bare = [*args[: at + 1], "run-maclip,experiment-bias,experiment-breakdown", *args[at + 2 :]]
+    assert reproduce.main([*bare, "dataset.group_column=null"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("bias", "breakdown"):
+        assert f"  folder experiment-{name}: dataset set has no group, which this experiment needs" in printed
+    # a step that is cut short leaves nothing that another one could be taken for
+    step = tmp_path / "folder" / "run-maclip" / "step.json"
+    assert "dataset.group_column=null" in json.loads(step.read_text())
+    monkeypatch.setattr(reproduce, "run_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.main(args)
+    assert not step.exists()
