@@ -212,15 +212,20 @@ def streams(device: str) -> int:
 
 @cache
 def threads() -> int:
-    """Cores this process may use: OMP_NUM_THREADS or torch.set_num_threads, its affinity, a container's quota.
+    """Threads for torch: ``allowed_cores()``, and no more than torch.set_num_threads or the machine's real cores.
 
     Settled when first asked: engines set torch's number of threads themselves.
     """
     import torch
 
-    allowed = [torch.get_num_threads()]
-    if hasattr(os, "sched_getaffinity"):
-        allowed.append(len(os.sched_getaffinity(0)))
+    return min(torch.get_num_threads(), allowed_cores())
+
+
+def allowed_cores() -> int:
+    """Cores this process may use: its affinity, OMP_NUM_THREADS, a container's quota. Needs no torch."""
+    allowed = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    if (limit := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        allowed.append(int(limit))
     quota = Path("/sys/fs/cgroup/cpu.max")
     if quota.is_file():
         limit, _, period = quota.read_text().strip().partition(" ")
@@ -440,7 +445,7 @@ def _openvino(
         if precision != options["INFERENCE_PRECISION_HINT"]:
             raise UserError(
                 f"engine=openvino precision={resolved.precision}: this CPU lacks it, OpenVINO would compute "
-                f"in {precision}; use precision=fp32"
+                f"in {precision}; use precision=fp32, or engine=torch, which emulates it slowly"
             )
         return Engine(resolved, forward, single, size, view_size, streams("cpu"))
 

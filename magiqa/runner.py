@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from magiqa.cache import FeatureCache, read_text, write_text
 from magiqa.controls import CONTROLS
 from magiqa.cues import similarity
 from magiqa.datasets.base import Labels, fingerprint
-from magiqa.engine import Resolved, build, resolve
+from magiqa.engine import ENGINES, PRECISIONS, Resolved, allowed_cores, build, resolve, threads
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.fusion import pool
 from magiqa.prompts import PromptSet
@@ -42,6 +41,8 @@ if TYPE_CHECKING:
 Magnitude = Callable[[np.ndarray], np.ndarray]
 Fusion = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 SCORES = ("q_sim", "q_mag", "q", "laplacian", "bytes")
+FILES = ("record.json", "scores.csv", "agreement.csv", "groups.csv", "views.csv")  # of a run's folder
+FIGURES = ("scatter", "srcc_by_group")
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
 _MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file", "part")
 
@@ -95,6 +96,8 @@ class Job:
             "pooling": ("mean", "median", "worst_tenth"),
             "fit": ("best", "official"),
             "on_error": ("raise", "skip"),
+            "engine": ("auto", *ENGINES),
+            "precision": PRECISIONS,
         }.items():
             if getattr(self, key) not in allowed:
                 raise UserError(f"{key}={getattr(self, key)} is not known: use {', '.join(allowed)}")
@@ -143,12 +146,13 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage."""
-        start = time.perf_counter()
+        """Time a stage, without the stages inside it."""
+        start, before = time.perf_counter(), sum(self.seconds.values())
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            own = time.perf_counter() - start - (sum(self.seconds.values()) - before)
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + own, 3)
 
 
 @dataclass
@@ -205,16 +209,16 @@ def _text(job: Job, weights: Weights, model: _Lazy, prompts: PromptSet) -> tuple
 
 
 def _workers(job: Job) -> int:
-    return (
-        job.workers
-        if isinstance(job.workers, int)
-        else max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    )
+    return job.workers if isinstance(job.workers, int) else allowed_cores()
 
 
 def load_labels(job: Job) -> tuple[Labels, list[str], list[dict[str, str]], pd.DataFrame]:
     """Read the labels and hash the images: labels, sha256 a kept row, skipped images, the kept rows."""
     labels: Labels = job.dataset.load()
+    return labels, *_hash_images(job, labels)
+
+
+def _hash_images(job: Job, labels: Labels) -> tuple[list[str], list[dict[str, str]], pd.DataFrame]:
     table = labels.table.reset_index(drop=True)
     absent = table.index[table["path"] == ""]
     if len(absent) and job.on_error != "skip":
@@ -230,7 +234,7 @@ def load_labels(job: Job) -> tuple[Labels, list[str], list[dict[str, str]], pd.D
     sha_of = dict(zip(present, hashes, strict=True))
     kept = [i for i in table.index if i not in reasons]
     skipped = [{"image": table.loc[i, "image"], "reason": reasons[i]} for i in sorted(reasons)]
-    return labels, [str(sha_of[i]) for i in kept], skipped, table.loc[kept]
+    return [str(sha_of[i]) for i in kept], skipped, table.loc[kept]
 
 
 def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
@@ -244,14 +248,20 @@ def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
 
         with clock.stage("bundle"):
             return unpack(job)
-    with clock.stage("labels"):
-        labels, images, skipped, table = load_labels(job)
+    checkpoint = job.backbone.checkpoint
+    if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
+        raise UserError(
+            f"backbone.checkpoint={checkpoint}: no such file; give the path of a .pt or .safetensors file"
+        )
+    with clock.stage("labels"):  # what takes seconds comes after what may be mistyped: torch, hashes, weights
+        labels: Labels = job.dataset.load()
+        resolved: Resolved = resolve(job.engine, job.precision, job.device)
+        images, skipped, table = _hash_images(job, labels)
         if job.part is not None:  # only `magiqa encode` lets it through: nothing is scored on a part
             first, step = (int(v) for v in job.part.split("/"))
             images, table = images[first - 1 :: step], table.iloc[first - 1 :: step]
     with clock.stage("weights"):
         weights = load_weights(job.backbone)
-        resolved: Resolved = resolve(job.engine, job.precision, job.device)
     model = _Lazy(job.backbone, weights)
     resize: Resize | None = getattr(job.dataset, "resize", None)
     key = encode.feature_key(job.backbone, weights, job.views, resize, resolved.engine, resolved.precision)
@@ -266,7 +276,11 @@ def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
         if engine.warning:
             clock.warnings.append(engine.warning)
         engine_record.update(
-            batch_size=engine.batch_size, max_error=engine.max_error, tolerance=engine.tolerance
+            batch_size=engine.batch_size,
+            streams=engine.streams,
+            threads=threads(),
+            max_error=engine.max_error,
+            tolerance=engine.tolerance,
         )
         return engine
 
@@ -450,6 +464,13 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
+def clear_folder(folder: Path) -> None:
+    """Remove what an earlier run wrote, the record first: no run's file may lie beside another run's record."""
+    figures = [folder / "figures" / f"{stem}.{kind}" for stem in FIGURES for kind in ("png", "pdf")]
+    for file in [*(folder / name for name in FILES), *figures]:
+        file.unlink(missing_ok=True)
+
+
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """``record.json``."""
     (folder / "record.json").write_text(json.dumps(record, indent=1, default=str, allow_nan=False) + "\n")
@@ -488,12 +509,14 @@ def evaluate(
         "warnings": clock.warnings,
     }
     folder = job.folder
+    clear_folder(folder)
     write_csv(scores, folder / "scores.csv")
     write_csv(table, folder / "agreement.csv")
     if groups is not None:
         write_csv(groups, folder / "groups.csv")
     if job.views_file:
         write_csv(views_table(features, views, job.prompts), folder / "views.csv")
+    write_record(folder, record | {"seconds": clock.seconds})
     if show:
         show(render(table, record))
     if job.figures:
@@ -502,7 +525,7 @@ def evaluate(
         with clock.stage("figures"):
             (folder / "figures").mkdir(exist_ok=True)
             run_figures(folder / "figures", scores, table, groups, record)
-    write_record(folder, record | {"seconds": clock.seconds})
+        write_record(folder, record | {"seconds": clock.seconds})
     return table, record
 
 

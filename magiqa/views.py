@@ -113,8 +113,8 @@ def open_image(data: bytes, name: str) -> Image.Image:
     """Decode an image file's bytes fully.
 
     Raises:
-        UnreadableImage: names the file when it is empty, truncated, no image, or has more than 8 bits in its one
-            channel, which Pillow would clip (of 16-bit RGB it takes the high bytes, as 8-bit files hold).
+        UnreadableImage: names the file when it is empty, truncated, no image, CIELAB, or has more than 8 bits in its
+            one channel, which Pillow would clip (of 16-bit RGB it takes the high bytes, as 8-bit files hold).
     """
     if not data:
         raise UnreadableImage(
@@ -134,6 +134,11 @@ def open_image(data: bytes, name: str) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         raise UnreadableImage(
             f"{name}: more than 8 bits a channel (mode {image.mode}), which Pillow would clip; convert it to 8 bits"
+        )
+    if image.mode == "LAB":
+        raise UnreadableImage(
+            f"{name}: CIELAB, which Pillow does not convert to grey; save it as RGB, or use on_error=skip to list and "
+            "leave out"
         )
     return image
 

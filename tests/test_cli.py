@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,9 @@ import pytest
 from PIL import Image
 
 from magiqa import cli
+from magiqa.engine import streams, threads
 from magiqa.fusion import Adaptive
+from magiqa.runner import Clock
 
 REPOSITORY = Path(__file__).parent.parent
 DEMO = ["backbone.untrained=0", "engine=torch", "batch_size=4", "resamples=100", "workers=1"]
@@ -243,6 +247,69 @@ def test_bad_input_takes_one_line_with_the_remedy(run, tmp_path, what, message):
         err.rstrip("\n").count("\n") == err.count("\r") == 0 or "encode" in err
     )  # the progress bar's line apart
     assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("engine=fast", "engine=fast is not known: use auto, torch, compile, openvino"),
+        ("precision=int8", "precision=int8 is not known: use fp32, bf16, fp16"),
+        ("device=tpu", "device=tpu is not known: use auto, cpu, cuda, cuda:N or mps"),
+        ("backbone.checkpoint=nowhere.pt", "backbone.checkpoint=nowhere.pt: no such file"),
+    ],
+)
+def test_what_is_mistyped_is_told_before_images_are_hashed_or_weights_read(
+    run, tmp_path, monkeypatch, typed, message
+):
+    def early(*_):
+        raise AssertionError("too early")
+
+    monkeypatch.setattr("magiqa.encode.hash_files", early)
+    monkeypatch.setattr("magiqa.runner.load_weights", early)
+    args = [a for a in folder_args(make_set(tmp_path / "set")) if a != "backbone.untrained=0"]
+    code, _, err = run("evaluate", *args, typed)
+    assert code == 2 and err.count("\n") == 1 and message in err
+
+
+def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch):
+    args = [*folder_args(make_set(tmp_path / "set")), "out=o"]
+    assert run("evaluate", *args, "dataset.group_column=kind", "views_file=true")[0] == 0
+    mine = [tmp_path / "o" / "notes.txt", tmp_path / "o" / "figures" / "mine.png"]
+    for file in mine:
+        file.write_text("")
+    assert run("evaluate", *args, "figures=false", "fusion.alpha=2")[0] == 0
+    left = {f.name for f in (tmp_path / "o").rglob("*") if f.is_file()}
+    assert left == {"scores.csv", "agreement.csv", "record.json"} | {f.name for f in mine}
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("magiqa.figures.run_figures", stopped)
+    run("evaluate", *args, "fusion.alpha=3")
+    assert json.loads((tmp_path / "o" / "record.json").read_text())["config"]["fusion"]["alpha"] == 3
+
+
+def test_the_record_says_how_the_engine_ran_and_counts_no_second_twice(run, tmp_path):
+    args = [*folder_args(make_set(tmp_path / "set")), "out=o", "figures=false"]
+    begin = time.perf_counter()
+    assert run("evaluate", *args)[0] == 0
+    passed = time.perf_counter() - begin
+    record = json.loads((tmp_path / "o" / "record.json").read_text())
+    engine, seconds = record["engine"], record["seconds"]
+    assert engine["streams"] == streams("cpu") and engine["threads"] == threads()
+    assert engine["batch_size"] == 4 and {"engine", "encode"} <= set(seconds)
+    assert min(seconds.values()) >= 0 and sum(seconds.values()) <= passed + 0.01
+
+
+def test_a_stage_does_not_count_the_stages_inside_it(monkeypatch):
+    ticks = iter([0, 1, 4, 5, 6, 10])  # begin of outer, begin and end of inner twice, end of outer
+    monkeypatch.setattr("magiqa.runner.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    clock = Clock()
+    with clock.stage("outer"):
+        for _ in range(2):
+            with clock.stage("inner"):
+                pass
+    assert clock.seconds == {"inner": 4, "outer": 6}
 
 
 def test_a_corrupt_shard_names_the_remedy_which_works(run, tmp_path):

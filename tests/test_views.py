@@ -203,6 +203,16 @@ def test_bad_files_say_which_and_what_to_do(tmp_path):
     )
 
 
+def test_cielab_is_an_unreadable_image_not_a_traceback_of_pillow():
+    data = encoded(Image.new("LAB", (300, 300), (50, 130, 130)), "TIFF")
+    with pytest.raises(UnreadableImage) as error:
+        open_image(data, "a.tif")
+    assert str(error.value) == (
+        "a.tif: CIELAB, which Pillow does not convert to grey; save it as RGB, "
+        "or use on_error=skip to list and leave out"
+    )
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000", "PPM", "TGA"])
 def test_a_file_cut_anywhere_is_unreadable_or_complete_never_another_exception(format):
