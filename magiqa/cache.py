@@ -284,10 +284,16 @@ def _read_key(path: Path) -> dict[str, Any]:
     return key if isinstance(key, dict) else {}
 
 
-def _leftovers(folder: Path) -> list[Path]:
-    """Temporary files of writers that were killed: a live one's is young."""
-    old = time.time() - LEFTOVER_SECONDS
-    return [f for f in sorted(folder.glob(".*.tmp")) if f.stat().st_mtime < old]
+def _removable(folder: Path, pattern: str = "*") -> list[Path]:
+    """Files of a folder, but for the temporary ones of writers at work: those are young."""
+
+    def live(file: Path) -> bool:
+        try:
+            return file.suffix == ".tmp" and file.stat().st_mtime > time.time() - LEFTOVER_SECONDS
+        except FileNotFoundError:  # renamed meanwhile: its shard is complete
+            return True
+
+    return [f for f in sorted(folder.glob(pattern)) if not live(f)]
 
 
 def listing(root: str | Path) -> Iterable[dict[str, Any]]:
@@ -302,7 +308,7 @@ def listing(root: str | Path) -> Iterable[dict[str, Any]]:
             "views": 0,
             "bytes": sum(s.stat().st_size for s in shards),
             "unreadable": [],
-            "leftovers": _leftovers(folder),
+            "leftovers": _removable(folder, ".*.tmp"),
         }
         for shard in shards:
             try:
@@ -328,10 +334,10 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
     base = Path(root).expanduser()
     rows = list(listing(base))
     doomed: list[Path] = [f for row in rows for f in row["leftovers"]]
-    doomed += _leftovers(base / "text")
+    doomed += _removable(base / "text", ".*.tmp")
     if what == "all":
-        doomed += [f for row in rows for f in (base / "features" / row["name"]).iterdir()]
-        doomed += list((base / "text").glob("*"))
+        doomed += [f for row in rows for f in _removable(base / "features" / row["name"])]
+        doomed += _removable(base / "text")
     elif what == "corrupt":
         shards = [s for row in rows for s in (base / "features" / row["name"]).glob("*.safetensors")]
         for shard in [*shards, *(base / "text").glob("*.safetensors")]:
@@ -345,7 +351,7 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
             raise UserError(
                 f"cache: prune={what} names {len(names)} keys of {base}; see `magiqa cache` for their names"
             )
-        doomed += list((base / "features" / names[0]).iterdir())
+        doomed += _removable(base / "features" / names[0])
     doomed = list(dict.fromkeys(doomed))
     size = sum(f.stat().st_size for f in doomed)
     for file in doomed:

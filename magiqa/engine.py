@@ -362,6 +362,8 @@ def _torch(
         for module in tower.modules():
             if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
                 module.to(dtype)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # the tower is complete before other streams read it
 
     own = threading.local()
 
@@ -460,18 +462,20 @@ def _fastest(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
     """
     begin = time.perf_counter()
     best, highest = None, 0.0
+    failure: RuntimeError | None = None
     for size in CANDIDATES[resolved.device.split(":")[0]]:
-        if best is not None and time.perf_counter() - begin > 15:
+        if best is not None and (failure or time.perf_counter() - begin > 15):
             break
         try:
             engine = make(size)
             rate = size / _seconds(engine, 0.7)
-        except RuntimeError:  # out of memory, on a GPU: what is larger would be too
-            if best is None:
-                raise
-            break
+        except RuntimeError as error:  # out of memory: what is larger would be too
+            failure = error
+            continue
         if rate > highest:
             best, highest = engine, rate
+    if best is None and failure is not None:
+        raise failure
     assert best is not None
     return best
 

@@ -254,6 +254,9 @@ def test_leftovers_of_killed_writers_are_never_read_and_go_with_any_prune(tmp_pa
     assert [len(r["leftovers"]) for r in listing(tmp_path)] == [1]
     assert prune(tmp_path, "corrupt") == (2, 100)
     assert not any(f.exists() for f in leftovers) and shard.exists() and live.exists()
+    prune(tmp_path, cache.name)
+    prune(tmp_path, "all")
+    assert list(cache.folder.iterdir()) == [live]
 
 
 def test_no_partial_shard_is_ever_visible(tmp_path, monkeypatch):

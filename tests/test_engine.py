@@ -258,7 +258,9 @@ def test_a_batch_size_that_needs_too_much_memory_ends_the_search(monkeypatch):
     monkeypatch.setattr(module, "_seconds", lambda engine, budget: 1.0)
     monkeypatch.setitem(module.CANDIDATES, "cpu", (5, 10, 20, 40))
     assert module._fastest(Fitting, Resolved("torch", "fp32", "cpu")).batch_size == 10
-    monkeypatch.setitem(module.CANDIDATES, "cpu", (20,))
+    monkeypatch.setitem(module.CANDIDATES, "cpu", (20, 5))
+    assert module._fastest(Fitting, Resolved("torch", "fp32", "cpu")).batch_size == 5
+    monkeypatch.setitem(module.CANDIDATES, "cpu", (20, 40))
     with pytest.raises(torch.OutOfMemoryError):
         module._fastest(Fitting, Resolved("torch", "fp32", "cpu"))
 
