@@ -335,7 +335,11 @@ def _shared(group: str, args: Sequence[str], overrides: Sequence[str], searchpat
     found: list[dict[str, str]] = []
     for texts in (args, overrides):
         chosen = [a for a, key in zip(texts, _typed(texts), strict=True) if key in (group, "bundle")]
-        node = OmegaConf.to_container(compose(chosen, searchpath)[0][group])
+        cfg, choices = compose(chosen, searchpath)
+        option = choices[group]
+        if (conf_dir() / group / f"{option}.yaml").is_file():  # as packaged, not as a bundle had it
+            cfg, _ = compose([f"{group}={option}"], searchpath)
+        node = OmegaConf.to_container(cfg[group])
         found.append({key: repr(value) for key, value in _leaves(node, group)})
     return {key for key, value in found[0].items() if found[1].get(key) == value}
 

@@ -463,7 +463,7 @@ def group_distance(values: Any, groups: Any, *, permutations: int = 20, seed: in
             below = cumulative[-1].copy()
             cumulative.sort(axis=1)
             total += float(gaps[start : start + _POINTS] @ (cumulative @ signs))
-        return total / (groups_of * (groups_of - 1) / 2) / spread
+        return float(total / (groups_of * (groups_of - 1) / 2) / spread)
 
     rng = np.random.default_rng(seed)
     chance = [distance(rng.permutation(key)) for _ in range(permutations)]
