@@ -201,13 +201,14 @@ def build(
 def streams(device: str) -> int:
     """How many callers keep a device busy.
 
-    On a CPU as many as use the most cores with equally many each (12 cores: 6 streams of 2). On a GPU two, so that the
-    next batch is copied and handed over while one is computed.
+    On a CPU a core each up to `MOST_STREAMS`; beyond, as many (half of that at least) as use the most cores with equally
+    many each (12 cores: 6 streams of 2). On a GPU two, so that the next batch is copied while one is computed.
     """
     if device != "cpu":
         return 2 if device.startswith("cuda") else 1
     cores = threads()
-    return max(range(1, min(cores, MOST_STREAMS) + 1), key=lambda s: (s * (cores // s), s))
+    fewest, most = min(cores, MOST_STREAMS // 2), min(cores, MOST_STREAMS)
+    return max(range(fewest, most + 1), key=lambda s: (s * (cores // s), s))
 
 
 @cache
