@@ -183,6 +183,7 @@ def test_options_of_groups_vary(folder, tmp_path):
     assert "untrained, seed 0" in ab.render(table, record)
 
 
+@pytest.mark.slow
 def test_typed_keys_go_on_to_the_options_that_share_them(folder):
     def jobs(*more):
         args = tiny.overrides(folder, *more)
