@@ -5,7 +5,6 @@ registered. Variants that share features are computed in one pass over the cache
 log1p once for all lambdas, whole images at a time, so that no data set ever lies in memory.
 """
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -573,29 +572,6 @@ def statistics(
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-def command_of(folder: Path) -> str | None:
-    """The command whose record a folder holds; None where there is none that can be read."""
-    try:
-        return str(json.loads((folder / "record.json").read_text())["command"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def claim(folder: Path, command: str) -> None:
-    """Create a command's results folder.
-
-    Raises:
-        UserError: it holds another command's record, or cannot be written.
-    """
-    held = command_of(folder)
-    if held not in (None, command):
-        raise UserError(
-            f"out={folder}: holds the record of magiqa {held}, which magiqa {command} would overwrite; set out=DIR to "
-            "another folder"
-        )
-    make_folder(folder)
-
-
 def folder_of(job: Job) -> Path:
     """Where an ablation's results go."""
     if job.out:
@@ -651,7 +627,7 @@ def ablate(
     ablation: Ablation = job.ablation
     clock = Clock()
     folder = folder_of(job)
-    claim(folder, "ablate")
+    make_folder(folder, "ablate")
     jobs = [v.job for v in variants]
     if ablation.intervals:
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)

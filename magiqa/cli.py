@@ -292,13 +292,18 @@ def _encode(options: argparse.Namespace) -> int:
     with _configs(options.config_dir) as searchpath:
         for overrides in _sweep(options.args) if options.multirun else [options.args]:
             job = make_job(overrides, searchpath)
-            features = prepare(job, Clock())
-            cached = features.record["cache"]
+            clock = Clock()
+            features = prepare(job, clock)
+            record = features.record
+            engine = " ".join(str(record["engine"][k]) for k in ("engine", "precision", "device"))
             print(
-                f"{features.record['dataset']['name']}: {len(features.images)} images, "
-                f"{features.record['views']['count']} views, {cached['views_encoded']} of them new; "
-                f"left out: {len(features.skipped)}; {features.cache.folder}"
+                f"{record['dataset']['name']}: {len(features.images)} images, {record['views']['count']} views, "
+                f"{record['cache']['views_encoded']} of them new; {engine}; {features.cache.folder}"
             )
+            for one in features.skipped:
+                print(f"left out: {one['reason']}")
+            for warning in clock.warnings:
+                print(f"warning: {warning}")
     return 0
 
 
@@ -497,9 +502,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from magiqa.ablation import claim
     from magiqa.explain import explain, overrides_of, published_row, render, write
-    from magiqa.runner import Clock
+    from magiqa.runner import Clock, make_folder
 
     words, overrides = _words(options.args)
     out = split_literal(overrides)[1].get("out")
@@ -520,7 +524,7 @@ def _explain(options: argparse.Namespace) -> int:
             "explain: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
         )
     folder, clock = Path(out).expanduser() if out else default, Clock()
-    claim(folder, "explain")
+    make_folder(folder, "explain")
     table, features = explain(first, last, resamples=first.resamples, seed=first.seed, clock=clock)
     write(folder, table, features, row, clock)
     print(render(table, features, row, clock.warnings))

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.ablation import command_of
 from magiqa.comparison import compare as paired_tests
 from magiqa.comparison import meng
 from magiqa.errors import UserError
-from magiqa.runner import make_folder, write_csv, write_record
+from magiqa.runner import command_of, make_folder, write_csv, write_record
 
 SCORES = ("q", "q_sim", "q_mag", "laplacian", "bytes")
 STATISTICS = ("srcc", "plcc")

@@ -201,8 +201,8 @@ def build(
 def streams(device: str) -> int:
     """How many callers keep a device busy.
 
-    On a CPU a core each up to `MOST_STREAMS`; beyond, as many (half of that at least) as use the most cores with equally
-    many each (12 cores: 6 streams of 2). On a GPU two, so that the next batch is copied while one is computed.
+    On a CPU a core each up to `MOST_STREAMS`; beyond, as many (half of that at least) as use the most cores with
+    equally many each (12 cores: 6 streams of 2). On a GPU two, so that one copies while one computes.
     """
     if device != "cpu":
         return 2 if device.startswith("cuda") else 1

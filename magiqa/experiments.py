@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from magiqa import __version__
-from magiqa.ablation import Compose, claim, override, score_all, statistics
+from magiqa.ablation import Compose, override, score_all, statistics
 from magiqa.agreement import bootstrap_many, count_clusters, interval, point_many, resample_counts
 from magiqa.comparison import (
     bootstrap_p,
@@ -29,7 +29,7 @@ from magiqa.comparison import (
 )
 from magiqa.cues import BoxCox
 from magiqa.errors import UserError
-from magiqa.runner import Clock, Features, Job, prepare, score, versions, write_csv, write_record
+from magiqa.runner import Clock, Features, Job, make_folder, prepare, score, versions, write_csv, write_record
 
 Tables = dict[str, pd.DataFrame]
 CUES = ("q_sim", "q_mag", "q")
@@ -849,7 +849,7 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
         raise UserError("experiment is not set: add experiment=NAME, one of the options that --help lists")
     study = Study(job, compose, Clock(), progress)
     folder = folder_of(job, experiment.name)
-    claim(folder, "experiment")
+    make_folder(folder, "experiment")
     tables, notes = experiment.tables(study)
     record = {
         "magiqa": __version__,

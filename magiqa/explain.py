@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.ablation import claim
 from magiqa.agreement import (
     bootstrap_many,
     count_clusters,
@@ -22,7 +21,7 @@ from magiqa.agreement import (
 from magiqa.backbone import Backbone
 from magiqa.errors import UserError
 from magiqa.published import PROTOCOLS, comparable, option, published
-from magiqa.runner import Clock, Features, Job, prepare, score, versions, write_csv, write_record
+from magiqa.runner import Clock, Features, Job, make_folder, prepare, score, versions, write_csv, write_record
 
 # fields of readers that choose the label, not the images
 _LABEL = ("label_column", "mos", "mos_column", "mos_std_column", "higher_is_better", "annotation")
@@ -295,7 +294,7 @@ def write(
 ) -> dict[str, Any]:
     """``explain.csv`` and ``record.json``: what the last step came from, and under ``start`` the first."""
     clock = clock or Clock()
-    claim(out, "explain")
+    make_folder(out, "explain")
     write_csv(table, out / "explain.csv")
     record = {
         "magiqa": __version__,

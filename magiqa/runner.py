@@ -447,12 +447,26 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     table.to_csv(path, index=False, lineterminator="\n")
 
 
-def make_folder(folder: Path) -> None:
-    """Create a results folder.
+def command_of(folder: Path) -> str | None:
+    """The command whose record a folder holds; None where there is none that can be read."""
+    try:
+        return str(json.loads((folder / "record.json").read_text())["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def make_folder(folder: Path, command: str | None = None) -> None:
+    """Create a results folder, for a command that writes its record there.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written, or holds another command's record.
     """
+    held = command_of(folder)
+    if command is not None and held not in (None, command):
+        raise UserError(
+            f"out={folder}: holds the record of magiqa {held}, which magiqa {command} would overwrite; set out=DIR to "
+            "another folder"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -490,7 +504,7 @@ def evaluate(
     if job.part is not None:
         raise UserError(f"part={job.part} is for magiqa encode: scores need the whole set; drop it")
     clock = Clock()
-    make_folder(job.folder)
+    make_folder(job.folder, "evaluate")
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
         cues, views = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)

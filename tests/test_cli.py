@@ -122,7 +122,7 @@ def test_encode_fills_the_cache_and_nothing_else(run, tmp_path):
     root = make_set(tmp_path / "set")
     code, out, _ = run("encode", *folder_args(root))
     assert code == 0
-    assert "6 images, 12 views, 12 of them new" in out
+    assert "6 images, 12 views, 12 of them new; torch fp32 cpu; " in out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "set"]
     assert "12 views, 0 of them new" in run("encode", *folder_args(root))[1]
     code, out, _ = run("cache")
@@ -280,6 +280,14 @@ def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch
     assert run("evaluate", *args, "figures=false", "fusion.alpha=2")[0] == 0
     left = {f.name for f in (tmp_path / "o").rglob("*") if f.is_file()}
     assert left == {"scores.csv", "agreement.csv", "record.json"} | {f.name for f in mine}
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "record.json").write_text('{"command": "ablate"}')
+    code, _, err = run("evaluate", *args[:-1], "out=other")
+    assert (
+        code == 2
+        and "out=other: holds the record of magiqa ablate, which magiqa evaluate would overwrite" in err
+    )
 
     def stopped(*_):
         raise KeyboardInterrupt
