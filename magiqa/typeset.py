@@ -1,7 +1,8 @@
 """A table and its renderings: CSV, Markdown and LaTeX (booktabs).
 
 A `Table` is built once and rendered three ways (`report.py` adds HTML), so that all of them say the same. CSV holds
-every number at full precision. The same table gives the same bytes.
+every number to nine digits: sums in another order (another history of the cache) change the sixteenth. The same
+table gives the same bytes.
 """
 
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 DAGGER = "†"
+DIGITS = "%.9g"
 MOST_ROWS = 40  # of a table in Markdown and LaTeX
 LINE, TEXT_WIDTH = 4.4, 16.5  # cm in LaTeX: of a column of long text, of the page
 
@@ -33,7 +35,7 @@ class Table:
 
     Args:
         name: the files' name. title: the caption. columns: (group, name) each; columns of one group stand together.
-        rows: cells. data: the CSV, full precision. notes: below the table. rules: rows that a line stands over.
+        rows: cells. data: the CSV, nine digits. notes: below the table. rules: rows that a line stands over.
         details: show the intervals in Markdown and LaTeX too.
     """
 
@@ -233,7 +235,7 @@ def write_tables(tables: Sequence[Table], out: Path) -> list[Path]:
     for table in tables:
         stem = folder / table.name
         csv, md, tex_file = (stem.with_name(f"{table.name}.{suffix}") for suffix in ("csv", "md", "tex"))
-        table.data.to_csv(csv, index=False, lineterminator="\n")
+        table.data.to_csv(csv, index=False, lineterminator="\n", float_format=DIGITS)
         md.write_text(markdown(table))
         tex_file.write_text(latex(table))
         written += [csv, md, tex_file]
