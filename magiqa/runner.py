@@ -33,6 +33,7 @@ from magiqa.engine import ENGINES, PRECISIONS, Resolved, allowed_cores, build, r
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.fusion import pool
 from magiqa.prompts import PromptSet
+from magiqa.results import MACHINE
 from magiqa.views import Resize, Views
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ SCORES = ("q_sim", "q_mag", "q", "laplacian", "bytes")
 FILES = ("record.json", "scores.csv", "agreement.csv", "groups.csv", "views.csv")  # of a run's folder
 FIGURES = ("scatter", "srcc_by_group")
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
-_MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file", "part")
 
 
 def default_cache_dir() -> str:
@@ -127,7 +127,7 @@ class Job:
             self.choices.get(g, "")
             for g in ("dataset", "backbone", "prompts", "views", "magnitude", "fusion")
         ]
-        shaping = {k: v for k, v in self.config.items() if k not in _MACHINE}
+        shaping = {k: v for k, v in self.config.items() if k not in MACHINE}
         digest = hashlib.sha256(json.dumps(shaping, sort_keys=True, default=str).encode()).hexdigest()
         return "-".join([*filter(None, shown), digest[:8]])
 
