@@ -473,6 +473,8 @@ def encode_text(
 ) -> tuple[np.ndarray, float]:
     """Embeddings of prompt pairs, encoded in float32 once for a backbone and prompt set.
 
+    By one thread, so that they are the same bits on a laptop and a node: torch splits sums by its number of threads.
+
     Returns:
         float32 (P, 2, D) of unit length, and the logit scale (exponentiated).
 
@@ -501,5 +503,10 @@ def encode_text(
                         f"prompts.pairs: the text {words[:40]!r}... is longer than the {room} tokens that "
                         f"{spec.name} reads; shorten it"
                     )
-        text = torch.nn.functional.normalize(clip.encode_text(tokens).float(), dim=-1)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            text = torch.nn.functional.normalize(clip.encode_text(tokens).float(), dim=-1)
+        finally:
+            torch.set_num_threads(threads)
         return text.reshape(len(pairs), 2, -1).numpy(), float(clip.logit_scale.exp())

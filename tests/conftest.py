@@ -7,6 +7,13 @@ from pathlib import Path
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
+MACLIP = [
+    ("Good image", "bad image"),
+    ("Sharp image", "blurry image"),
+    ("sharp edges", "blurry edges"),
+    ("High resolution image", "low resolution image"),
+    ("Noise-free image", "noisy image"),
+]
 ARCHITECTURES = {"RN50-quickgelu": "RN50", "ViT-B-32-quickgelu": "ViT-B-32"}
 GOLDEN_SEED = 20261123
 

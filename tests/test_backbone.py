@@ -12,7 +12,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from conftest import golden_fill
+from conftest import MACLIP, golden_fill
 from safetensors.torch import load_file, save_file
 
 from magiqa.backbone import (
@@ -563,6 +563,21 @@ def test_a_window_under_the_towers_stride_is_an_error(how):
     assert str(error.value) == (
         "views.window=16 is under the 32 pixels that tiny-rn reads as one; use views.window=32 at least"
     )
+
+
+def test_text_is_the_same_bits_with_any_number_of_threads():
+    spec = Backbone("demo")
+    model = build_model(spec, load_weights(spec))
+    at_hand, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(encode_text(model, spec, MACLIP)[0])
+            assert torch.get_num_threads() == threads  # what comes next keeps its threads
+    finally:
+        torch.set_num_threads(at_hand)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
 
 
 def test_text_is_of_unit_length_in_the_order_of_the_pairs_and_never_cut():

@@ -37,6 +37,16 @@ def test_similarity_knows_the_positive_side_and_nothing_of_length():
     assert (np.diag(aligned) > 0.99).all()
 
 
+def test_a_views_cues_are_the_same_bits_whatever_views_and_pairs_are_beside_it():
+    f = np.random.default_rng(3).standard_normal((300, 1024)).astype(np.float32)
+    text = unit(5, 2, 1024)
+    together, boxed = similarity(f, text, 100.0), BoxCox()(f)
+    for part in (slice(0, 1), slice(7, 9), slice(250, 300)):
+        np.testing.assert_array_equal(similarity(f[part], text, 100.0), together[part])
+        np.testing.assert_array_equal(similarity(f[part], text[2:3], 100.0), together[part, 2:3])
+        np.testing.assert_array_equal(BoxCox()(f[part]), boxed[part])
+
+
 def test_similarity_at_the_ends_neither_overflows_nor_leaves_its_range():
     pair = np.array([[[1.0, 0.0], [-1.0, 0.0]]])
     with np.errstate(all="raise", under="ignore"):

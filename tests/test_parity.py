@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage
-from conftest import ARCHITECTURES, GOLDEN
+from conftest import ARCHITECTURES, GOLDEN, MACLIP
 
 from magiqa.backbone import Backbone, build_model, encode_text, load_weights
 from magiqa.cache import FeatureCache, content_sha256
@@ -17,13 +17,6 @@ from magiqa.fusion import Adaptive
 from magiqa.views import Resize, Views
 
 TOLERANCE = 5e-6
-MACLIP = [
-    ("Good image", "bad image"),
-    ("Sharp image", "blurry image"),
-    ("sharp edges", "blurry edges"),
-    ("High resolution image", "low resolution image"),
-    ("Noise-free image", "noisy image"),
-]
 PRESETS = {
     "AGIQA-3k": (Views(), None),
     "AGIQA-1k": (Views(), Resize("squash", 224)),
