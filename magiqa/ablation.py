@@ -32,7 +32,8 @@ from magiqa.datasets.base import Labels
 from magiqa.engine import threads
 from magiqa.errors import UserError
 from magiqa.fusion import Adaptive, pool
-from magiqa.runner import Clock, Features, Job, make_folder, prepare, versions, write_csv, write_record
+from magiqa.job import Job
+from magiqa.runner import Clock, Features, make_folder, prepare, versions, write_csv, write_record
 
 Compose = Callable[[list[str]], Job]
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion")

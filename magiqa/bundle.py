@@ -26,9 +26,10 @@ from magiqa.cache import FeatureCache, key_hash, read_shard, verify_shard
 from magiqa.datasets.base import Labels, fingerprint
 from magiqa.engine import build, resolve
 from magiqa.errors import UnreadableImage, UserError
+from magiqa.job import Job
 from magiqa.prompts import PromptSet
 from magiqa.results import occurrences, plain_name, portable
-from magiqa.runner import Clock, Features, Job, load_labels, prepare
+from magiqa.runner import Clock, Features, load_labels, prepare
 from magiqa.views import open_image, read_image
 
 FORMAT = 1

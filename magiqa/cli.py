@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
-    from magiqa.runner import Job
+    from magiqa.job import Job
 
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "dataset")
 STUDIES = ("ablation", "experiment")  # groups that a run itself does not need
@@ -213,7 +213,7 @@ def make_job(overrides: Sequence[str], searchpath: str) -> "Job":
 
     cfg, choices = compose(overrides, searchpath)
     if cfg.cache_dir is None:
-        from magiqa.runner import default_cache_dir
+        from magiqa.job import default_cache_dir
 
         cfg.cache_dir = default_cache_dir()
     missing = sorted(OmegaConf.missing_keys(cfg))
@@ -224,7 +224,7 @@ def make_job(overrides: Sequence[str], searchpath: str) -> "Job":
         )
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
-    from magiqa.runner import Job
+    from magiqa.job import Job
 
     config = {str(k): v for k, v in plain.items()}
     return Job(**instantiate(cfg, _convert_="all"), choices=choices, config=config)
@@ -287,23 +287,24 @@ def _evaluate_many(options: argparse.Namespace, searchpath: str) -> int:
 
 
 def _encode(options: argparse.Namespace) -> int:
+    with _configs(options.config_dir) as searchpath:
+        every = _sweep(options.args) if options.multirun else [options.args]
+        jobs = [make_job(overrides, searchpath) for overrides in every]
     from magiqa.runner import Clock, prepare
 
-    with _configs(options.config_dir) as searchpath:
-        for overrides in _sweep(options.args) if options.multirun else [options.args]:
-            job = make_job(overrides, searchpath)
-            clock = Clock()
-            features = prepare(job, clock)
-            record = features.record
-            engine = " ".join(str(record["engine"][k]) for k in ("engine", "precision", "device"))
-            print(
-                f"{record['dataset']['name']}: {len(features.images)} images, {record['views']['count']} views, "
-                f"{record['cache']['views_encoded']} of them new; {engine}; {features.cache.folder}"
-            )
-            for one in features.skipped:
-                print(f"left out: {one['reason']}")
-            for warning in clock.warnings:
-                print(f"warning: {warning}")
+    for job in jobs:
+        clock = Clock()
+        features = prepare(job, clock)
+        record = features.record
+        engine = " ".join(str(record["engine"][k]) for k in ("engine", "precision", "device"))
+        print(
+            f"{record['dataset']['name']}: {len(features.images)} images, {record['views']['count']} views, "
+            f"{record['cache']['views_encoded']} of them new; {engine}; {features.cache.folder}"
+        )
+        for one in features.skipped:
+            print(f"left out: {one['reason']}")
+        for warning in clock.warnings:
+            print(f"warning: {warning}")
     return 0
 
 
@@ -437,7 +438,7 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> "Job":
     from omegaconf import OmegaConf
 
     from magiqa.bundle import read_record
-    from magiqa.runner import Job, default_cache_dir
+    from magiqa.job import Job, default_cache_dir
 
     record = read_record(folder)
     cfg: Any = OmegaConf.create(record["config"])
@@ -620,7 +621,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _cache(options: argparse.Namespace) -> int:
     from magiqa.cache import listing, prune, verify_shard
-    from magiqa.runner import default_cache_dir
+    from magiqa.job import default_cache_dir
 
     words, literal = split_literal(options.args)
     root = Path(

@@ -29,7 +29,8 @@ from magiqa.comparison import (
 )
 from magiqa.cues import BoxCox
 from magiqa.errors import UserError
-from magiqa.runner import Clock, Features, Job, make_folder, prepare, score, versions, write_csv, write_record
+from magiqa.job import Job
+from magiqa.runner import Clock, Features, make_folder, prepare, score, versions, write_csv, write_record
 
 Tables = dict[str, pd.DataFrame]
 CUES = ("q_sim", "q_mag", "q")

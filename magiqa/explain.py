@@ -20,8 +20,9 @@ from magiqa.agreement import (
 )
 from magiqa.backbone import Backbone
 from magiqa.errors import UserError
+from magiqa.job import Job
 from magiqa.published import PROTOCOLS, comparable, option, published
-from magiqa.runner import Clock, Features, Job, make_folder, prepare, score, versions, write_csv, write_record
+from magiqa.runner import Clock, Features, make_folder, prepare, score, versions, write_csv, write_record
 
 # fields of readers that choose the label, not the images
 _LABEL = ("label_column", "mos", "mos_column", "mos_std_column", "higher_is_better", "annotation")

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from magiqa.errors import UserError
+from magiqa.job import MACHINE
 from magiqa.typeset import slug
 
 CUES = ("q_sim", "q_mag", "q")
-MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file", "part")
 PLACES = ("root", "annotation", "checkpoint")  # where something lies, not what it is
 CONTROLS = {"laplacian": "Laplacian variance (control)", "bytes": "file bytes (control)"}
 
