@@ -33,7 +33,16 @@ from magiqa.engine import threads
 from magiqa.errors import UserError
 from magiqa.fusion import Adaptive, pool
 from magiqa.job import Job
-from magiqa.runner import Clock, Features, make_folder, prepare, versions, write_csv, write_record
+from magiqa.runner import (
+    Clock,
+    Features,
+    clear_folder,
+    make_folder,
+    prepare,
+    versions,
+    write_csv,
+    write_record,
+)
 
 Compose = Callable[[list[str]], Job]
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion")
@@ -628,7 +637,7 @@ def ablate(
     ablation: Ablation = job.ablation
     clock = Clock()
     folder = folder_of(job)
-    make_folder(folder, "ablate")
+    make_folder(folder, f"ablate ablation={ablation.name}")
     jobs = [v.job for v in variants]
     if ablation.intervals:
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
@@ -695,11 +704,12 @@ def ablate(
         "versions": versions(),
         "warnings": clock.warnings,
     }
+    others = clear_folder(folder)
     write_csv(table, folder / "ablation.csv")
     if job.figures:
         with clock.stage("figures"):
             _figure(folder, table, record, keys, reference)
-    write_record(folder, record | {"seconds": clock.seconds})
+    write_record(folder, record | {"seconds": clock.seconds}, others)
     return table, record
 
 

@@ -30,7 +30,17 @@ from magiqa.comparison import (
 from magiqa.cues import BoxCox
 from magiqa.errors import UserError
 from magiqa.job import Job
-from magiqa.runner import Clock, Features, make_folder, prepare, score, versions, write_csv, write_record
+from magiqa.runner import (
+    Clock,
+    Features,
+    clear_folder,
+    make_folder,
+    prepare,
+    score,
+    versions,
+    write_csv,
+    write_record,
+)
 
 Tables = dict[str, pd.DataFrame]
 CUES = ("q_sim", "q_mag", "q")
@@ -850,7 +860,7 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
         raise UserError("experiment is not set: add experiment=NAME, one of the options that --help lists")
     study = Study(job, compose, Clock(), progress)
     folder = folder_of(job, experiment.name)
-    make_folder(folder, "experiment")
+    make_folder(folder, f"experiment experiment={experiment.name}")
     tables, notes = experiment.tables(study)
     record = {
         "magiqa": __version__,
@@ -863,12 +873,13 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
         "versions": versions(),
         "warnings": study.clock.warnings,
     }
+    others = clear_folder(folder)
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")
     if job.figures:
         (folder / "figures").mkdir(exist_ok=True)
         experiment.draw(folder / "figures", tables, record)
-    write_record(folder, record | {"seconds": study.clock.seconds})
+    write_record(folder, record | {"seconds": study.clock.seconds}, others)
     return render(tables, notes, record) + f"\n\n{folder}/: {', '.join(f'{n}.csv' for n in tables)}"
 
 

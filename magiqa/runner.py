@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     import torch
 
 SCORES = ("q_sim", "q_mag", "q", "laplacian", "bytes")
-FILES = ("record.json", "scores.csv", "agreement.csv", "groups.csv", "views.csv")  # of a run's folder
-FIGURES = ("scatter", "srcc_by_group")
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
 
 
@@ -355,15 +353,20 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def command_of(folder: Path) -> str | None:
-    """The command whose record a folder holds; None where there is none that can be read."""
+    """The command whose record a folder holds, with the ablation or experiment it ran; None without a record."""
     try:
-        return str(json.loads((folder / "record.json").read_text())["command"])
+        record = json.loads((folder / "record.json").read_text())
+        command = str(record["command"])
+        named = [
+            f" {study}={record[study]['name']}" for study in ("ablation", "experiment") if study in record
+        ]
+        return command + "".join(named)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def make_folder(folder: Path, command: str | None = None) -> None:
-    """Create a results folder, for a command that writes its record there.
+    """Create a results folder, for a command (as ``command_of`` names it) that writes its record there.
 
     Raises:
         UserError: it cannot be written, or holds another command's record.
@@ -385,15 +388,31 @@ def make_folder(folder: Path, command: str | None = None) -> None:
         ) from None
 
 
-def clear_folder(folder: Path) -> None:
-    """Remove what an earlier run wrote, the record first: no run's file may lie beside another run's record."""
-    figures = [folder / "figures" / f"{stem}.{kind}" for stem in FIGURES for kind in ("png", "pdf")]
-    for file in [*(folder / name for name in FILES), *figures]:
-        file.unlink(missing_ok=True)
+def clear_folder(folder: Path) -> set[str]:
+    """Remove what an earlier record says was written: nothing of one run may lie beside the record of another.
+
+    Returns:
+        The files that stay, which are somebody else's.
+    """
+    here = _files(folder)
+    try:
+        earlier = {"record.json", *json.loads((folder / "record.json").read_text())["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = {"record.json"}
+    for name in sorted(here & earlier, key=lambda n: n != "record.json"):
+        (folder / name).unlink()
+    return here - earlier
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """``record.json``."""
+def _files(folder: Path) -> set[str]:
+    paths = (*folder.glob("*"), *folder.glob("figures/*"))
+    return {p.relative_to(folder).as_posix() for p in paths if p.is_file()}
+
+
+def write_record(folder: Path, record: dict[str, Any], others: Collection[str] | None = None) -> None:
+    """``record.json``; given the ``others`` that lay there before, with the list of all other files as ``files``."""
+    if others is not None:
+        record = record | {"files": sorted(_files(folder).difference(others, ["record.json"]))}
     (folder / "record.json").write_text(json.dumps(record, indent=1, default=str, allow_nan=False) + "\n")
 
 
@@ -430,14 +449,14 @@ def evaluate(
         "warnings": clock.warnings,
     }
     folder = job.folder
-    clear_folder(folder)
+    others = clear_folder(folder)
     write_csv(scores, folder / "scores.csv")
     write_csv(table, folder / "agreement.csv")
     if groups is not None:
         write_csv(groups, folder / "groups.csv")
     if job.views_file:
         write_csv(views_table(features, views, job.prompts), folder / "views.csv")
-    write_record(folder, record | {"seconds": clock.seconds})
+    write_record(folder, record | {"seconds": clock.seconds}, others)
     if show:
         show(render(table, record))
     if job.figures:
@@ -446,7 +465,7 @@ def evaluate(
         with clock.stage("figures"):
             (folder / "figures").mkdir(exist_ok=True)
             run_figures(folder / "figures", scores, table, groups, record)
-        write_record(folder, record | {"seconds": clock.seconds})
+        write_record(folder, record | {"seconds": clock.seconds}, others)
     return table, record
 
 

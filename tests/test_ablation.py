@@ -208,7 +208,7 @@ def test_typed_keys_go_on_to_the_options_that_share_them(folder):
 
 def test_another_commands_record_is_kept(folder, tmp_path):
     evaluate(tiny.job(folder, f"out={tmp_path}"), progress=False)
-    with pytest.raises(UserError, match="holds the record of magiqa evaluate, which magiqa ablate would"):
+    with pytest.raises(UserError, match="evaluate, which magiqa ablate ablation=pooling would"):
         ablate(folder, "pooling", tmp_path)
 
 

@@ -96,9 +96,29 @@ def test_another_commands_record_is_kept(folder, tmp_path):
     evaluate(tiny.job(folder, f"out={tmp_path / 'run'}"), progress=False)
     with pytest.raises(
         UserError,
-        match=r"run: holds the record of magiqa evaluate, which magiqa experiment would overwrite; set",
+        match=r"run: holds the record of magiqa evaluate, which magiqa experiment experiment=linear would overwrite",
     ):
         experiment(folder, "linear", tmp_path / "run")
+
+
+def test_a_folder_used_again_holds_the_last_experiment_alone(folder, tmp_path):
+    experiment(folder, "breakdown", tmp_path, "figures=true")
+    record = json.loads((tmp_path / "record.json").read_text())
+    written = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
+    assert record["files"] == [name for name in written if name != "record.json"]
+    assert any(name.startswith("figures/") for name in written)
+    (tmp_path / "figures" / "mine.png").write_text("")
+    experiment(folder, "breakdown", tmp_path, "figures=false")
+    left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert left == {*record["files"], "record.json", "figures/mine.png"}
+    assert all(name.endswith(".csv") for name in record["files"])
+    with pytest.raises(
+        UserError,
+        match="holds the record of magiqa experiment experiment=breakdown, which magiqa experiment experiment=linear",
+    ):
+        experiment(folder, "linear", tmp_path)
+    assert json.loads((tmp_path / "record.json").read_text()) == record
 
 
 def test_a_sweep_has_a_folder_a_job(folder, tmp_path, capsys):
