@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -320,6 +320,17 @@ def _composer(
     Args:
         packaged: no other key goes on: an option that is named is what its file says.
     """
+    fields = cache(partial(_fields, searchpath=searchpath))  # the same options come in many variants
+
+    def shared(group: str, overrides: list[str]) -> set[str]:
+        """The keys that the option configured and that of the overrides have with the same value."""
+        one, other = (
+            fields(
+                group, tuple(a for a, k in zip(texts, _typed(texts), strict=True) if k in (group, "bundle"))
+            )
+            for texts in (args, overrides)
+        )
+        return {key for key, value in one.items() if other.get(key) == value}
 
     def composed(overrides: list[str]) -> "Job":
         new = set(_typed(overrides))
@@ -327,27 +338,22 @@ def _composer(
         for group in new.intersection(GROUPS):
             typed = {k for k in _typed(kept) if k.startswith(f"{group}.")}.difference(_PLACES)
             if typed:
-                typed -= set() if packaged else _shared(group, args, overrides, searchpath)
+                typed -= set() if packaged else shared(group, overrides)
                 kept = [a for a, key in zip(kept, _typed(kept), strict=True) if key not in typed]
         return make_job([*kept, *overrides], searchpath)
 
     return composed
 
 
-def _shared(group: str, args: Sequence[str], overrides: Sequence[str], searchpath: str) -> set[str]:
-    """The keys of a group that the option of the arguments and that of the overrides have with the same value."""
+def _fields(group: str, chosen: tuple[str, ...], searchpath: str) -> dict[str, str]:
+    """The keys and values of a group's option, which overrides choose, as its file says."""
     from omegaconf import OmegaConf
 
-    found: list[dict[str, str]] = []
-    for texts in (args, overrides):
-        chosen = [a for a, key in zip(texts, _typed(texts), strict=True) if key in (group, "bundle")]
-        cfg, choices = compose(chosen, searchpath)
-        option = choices[group]
-        if (conf_dir() / group / f"{option}.yaml").is_file():  # as packaged, not as a bundle had it
-            cfg, _ = compose([f"{group}={option}"], searchpath)
-        node = OmegaConf.to_container(cfg[group])
-        found.append({key: repr(value) for key, value in _leaves(node, group)})
-    return {key for key, value in found[0].items() if found[1].get(key) == value}
+    cfg, choices = compose(chosen, searchpath)
+    option = choices[group]
+    if (conf_dir() / group / f"{option}.yaml").is_file():  # as packaged, not as a bundle had it
+        cfg, _ = compose([f"{group}={option}"], searchpath)
+    return {key: repr(value) for key, value in _leaves(OmegaConf.to_container(cfg[group]), group)}
 
 
 def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
