@@ -208,7 +208,6 @@ def _suggest(overrides: Sequence[str], error: Exception) -> str:
 
 def make_job(overrides: Sequence[str], searchpath: str) -> "Job":
     """Compose and instantiate: past this function there is no DictConfig."""
-    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     cfg, choices = compose(overrides, searchpath)
@@ -222,12 +221,67 @@ def make_job(overrides: Sequence[str], searchpath: str) -> "Job":
             f"{missing[0]} is not set: add {missing[0]}=VALUE"
             + (f" (the folder of the data set {choices['dataset']})" if missing[0] == "dataset.root" else "")
         )
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
+    return _instantiated(cfg, choices)
+
+
+def _instantiated(cfg: Any, choices: dict[str, str]) -> "Job":
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
     from magiqa.job import Job
 
-    config = {str(k): v for k, v in plain.items()}
-    return Job(**instantiate(cfg, _convert_="all"), choices=choices, config=config)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    for group in (*GROUPS, *STUDIES):
+        node = config.get(group)
+        if node is None:
+            continue
+        if "_target_" not in node:
+            raise UserError(
+                f"{group}={choices.get(group, '')}: its file names no _target_; copy it from an option of that group, "
+                "as --cfg prints it"
+            )
+        _check_types(node, group)
+    return Job(**instantiate(config, _convert_="all"), choices=choices, config=config)
+
+
+def _check_types(node: dict[str, Any], prefix: str) -> None:
+    """Check the plain values of an object's config against the types of its fields: no text passes for true.
+
+    A whole number for a field of text becomes one, in place: a column may be called 1.
+
+    Raises:
+        UserError: naming the key and what it must be.
+    """
+    from dataclasses import fields, is_dataclass
+    from typing import Literal, get_args, get_origin
+
+    from hydra.utils import get_class
+
+    try:
+        target = get_class(node["_target_"])
+    except Exception:  # a function, or nothing at all: instantiating says what is wrong
+        return
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+    types = {f.name: f.type for f in fields(target)} if is_dataclass(target) else {}
+    for key, value in node.items():
+        if isinstance(value, dict) and "_target_" in value:
+            _check_types(value, f"{prefix}.{key}")
+            continue
+        kind = types.get(key)
+        if kind == "Resize | None" and value is not None:
+            raise UserError(f"{prefix}.{key}={value}: add _target_: magiqa.views.Resize to it")
+        allowed = get_args(kind) or (kind,)
+        if any(a not in words and get_origin(a) is not Literal for a in allowed):
+            continue  # of a kind that its class checks itself
+        if any(
+            type(value) is a or (a is float and type(value) is int) or value in get_args(a) for a in allowed
+        ):
+            continue
+        if str in allowed and type(value) is int:
+            node[key] = str(value)
+            continue
+        good = [words[a] if a in words else ", ".join(get_args(a)) for a in allowed]
+        raise UserError(f"{prefix}.{key}={value} must be {' or '.join(good)}")
 
 
 def _sweep(overrides: Sequence[str]) -> list[list[str]]:
@@ -440,11 +494,10 @@ def _value(override: str) -> tuple[str, Any]:
 
 def job_of(folder: Path, overrides: Sequence[str] = ()) -> "Job":
     """The job of a run's folder, from the config in its record; overrides of paths and machine settings on top."""
-    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     from magiqa.bundle import read_record
-    from magiqa.job import Job, default_cache_dir
+    from magiqa.job import default_cache_dir
 
     record = read_record(folder)
     cfg: Any = OmegaConf.create(record["config"])
@@ -463,10 +516,7 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> "Job":
     cfg["ablation"] = cfg["experiment"] = None
     if not cfg.get("cache_dir"):
         cfg["cache_dir"] = os.environ.get("MAGIQA_CACHE") or default_cache_dir()
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    config = {str(k): v for k, v in plain.items()}
-    return Job(**instantiate(cfg, _convert_="all"), choices=record["choices"], config=config)
+    return _instantiated(cfg, record["choices"])
 
 
 def _plain(command: str, overrides: Sequence[str], known: Sequence[str]) -> dict[str, str | None]:

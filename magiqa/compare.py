@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
+from magiqa.agreement import srcc
 from magiqa.comparison import compare as paired_tests
 from magiqa.comparison import meng
+from magiqa.datasets.base import read_csv
 from magiqa.errors import UserError
 from magiqa.runner import command_of, make_folder, write_csv, write_record
 
@@ -39,14 +41,7 @@ def read_run(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def _from_csv(file: Path, images: Sequence[str]) -> tuple[np.ndarray, str]:
     """Scores of a CSV of image,score in the order of the images, and what a reader must know."""
-    try:
-        table = pd.read_csv(file, dtype={"image": str}, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as CSV ({' '.join(str(error).split())})") from None
-    if not {"image", "score"} <= set(table.columns):
-        raise UserError(
-            f"{file}: needs the columns image and score, has {', '.join(map(str, table.columns))}; rename them"
-        )
+    table = read_csv(file, ["image", "score"])
     twice = table["image"][table["image"].duplicated()]
     if len(twice):
         raise UserError(
@@ -121,9 +116,12 @@ def compare(
     """
     if score not in SCORES:
         raise UserError(f"score={score} is not known: use {', '.join(SCORES)}")
+    if resamples < 100:
+        raise UserError(f"resamples={resamples} must be a whole number from 100")
     first = Path(run).expanduser()
     base, record = read_run(first)
     label = record["dataset"]["label"]
+    y = base[label].to_numpy(float)
     methods: dict[str, np.ndarray] = {}
     about: list[dict[str, str]] = []
 
@@ -145,6 +143,10 @@ def compare(
             add(f"{other.name} {score}", values, str(other), its["backbone"]["label"])
         elif other.is_file():
             values, note = _from_csv(other, base["image"].tolist())
+            if srcc(values, y) < 0:
+                note = "; ".join(
+                    filter(None, (note, "its SRCC is negative: if lower is better in it, negate its scores"))
+                )
             add(other.stem, values, str(other), None, note)
         else:
             raise UserError(
@@ -153,7 +155,6 @@ def compare(
     cluster = record["dataset"]["cluster"]
     clusters = base[cluster].astype(str).to_numpy() if cluster and cluster in base else None
     groups = base["group"].astype(str).to_numpy() if "group" in base else None
-    y = base[label].to_numpy(float)
     rows = []
     for statistic in (*STATISTICS, *(["srcc_within"] if groups is not None else [])):
         for pair in paired_tests(

@@ -81,6 +81,8 @@ class Job:
                 raise UserError(f"{key}={value} must be auto or a whole number from 1")
         if isinstance(self.resamples, bool) or not isinstance(self.resamples, int) or self.resamples < 100:
             raise UserError(f"resamples={self.resamples} must be a whole number from 100")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise UserError(f"seed={self.seed} must be a whole number from 0")
         for key in ("ci_fit", "views_file", "figures"):
             if not isinstance(getattr(self, key), bool):
                 raise UserError(f"{key}={getattr(self, key)} must be true or false")

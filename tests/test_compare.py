@@ -85,7 +85,7 @@ def test_the_runs_record_stays_whatever_out_is(runs, tmp_path):
         ),
         (
             lambda t: t.rename(columns={"score": "q"}),
-            r"theirs.csv: needs the columns image and score, has image, q; rename",
+            r"theirs.csv: no column score \(found image, q\); is it the right file\?",
         ),
     ],
 )
@@ -94,6 +94,19 @@ def test_a_csv_that_does_not_fit(runs, tmp_path, change, message):
     change(table).to_csv(tmp_path / "theirs.csv", index=False)
     with pytest.raises(UserError, match=message):
         compare(runs / "a", [tmp_path / "theirs.csv"], out=tmp_path / "out")
+
+
+def test_a_metric_that_is_lower_for_better_images_is_pointed_out(runs, tmp_path):
+    base = pd.read_csv(runs / "a" / "scores.csv")
+    for sign in (1, -1):
+        file = csv(tmp_path / "c.csv", base["image"], sign * base["mos"])
+        text = render(*compare(runs / "a", [file], out=tmp_path / "o", resamples=200))
+        assert ("its SRCC is negative: if lower is better in it, negate its scores" in text) == (sign < 0)
+
+
+def test_too_few_resamples_are_refused(runs):
+    with pytest.raises(UserError, match=r"^resamples=99 must be a whole number from 100$"):
+        compare(runs / "a", resamples=99)
 
 
 def test_extra_rows_of_a_csv_are_said(runs, tmp_path):

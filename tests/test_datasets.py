@@ -602,12 +602,19 @@ def test_folder_annotation_elsewhere_and_absolute_images(tmp_path):
     assert [Path(p).name for p in labels.table["path"]] == ["a.png", "c.png", "~x.png", "001.png"]
 
 
+WIDE = "cannot be read (Error tokenizing data. C error: Expected 2 fields in line 2, saw 3); mend or replace it"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,mos\na.png,1\n", "no column image (found file, mos); is it the right annotation file?"),
-        ("image;mos\na.png;1\n", "no column image, mos (found image;mos); is it the right annotation file?"),
-        ("image,mos\n", "the annotation file has no rows; mend or replace it"),
+        ("file,mos\na.png,1\n", "no column image (found file, mos); is it the right file?"),
+        ("image;mos\na.png;1\n", "no column image, mos (found image;mos); separate its cells by commas, not ';'"),
+        ("image\tmos\na.png\t1\n", "no column image, mos (found image\tmos); separate its cells by commas, not '\\t'"),
+        ("image,mos, mos\na.png,1,2\n", "several columns are called mos; rename or remove all but one"),
+        ('"image","mos"\n"1","a.png",2\n', WIDE),
+        ("image,mos\na.png,5,05\n", WIDE),
+        ("image,mos\n", "holds no rows; mend or replace it"),
         ("image,mos\na.png,1\nb.png,good\n", f"column mos holds 'good' in row 2{NO_NUMBER}"),
         ("image,mos\na.png,NaN\nb.png,\n", f"column mos holds 'NaN' in row 1 (and 1 more){NO_NUMBER}"),
         ("image,mos\na.png,inf\n", f"column mos holds 'inf' in row 1{NO_NUMBER}"),

@@ -103,6 +103,24 @@ def _from(page: str) -> str:
     return f" (from {page})" if page else ""
 
 
+def read_csv(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV that users write, as text: cells as they stand, the header's names without blanks around them.
+
+    Raises:
+        UserError: as ``read_table``; a row of more cells than the header, or a column that it names twice.
+    """
+
+    def read(file: Path) -> pd.DataFrame:
+        # the header as a row like others: pandas would rename doubled columns, and take a surplus first one as index
+        cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna(
+            ""
+        )
+        table = cells.iloc[1:].reset_index(drop=True)
+        return table.set_axis([str(name).strip() for name in cells.iloc[0]], axis=1)
+
+    return read_table(file, read, columns)
+
+
 def read_table(file: Path, read: Callable[[Path], pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     """Read an annotation table and check that it has these columns.
 
@@ -113,16 +131,21 @@ def read_table(file: Path, read: Callable[[Path], pd.DataFrame], columns: Sequen
         table = read(file)
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(f"{file}: cannot be read ({reason}); mend or replace the annotation file") from None
+        raise UserError(f"{file}: cannot be read ({reason}); mend or replace it") from None
     table = table.rename(columns={c: str(c).strip() for c in table.columns})
     missing = [c for c in columns if c not in table]
     if missing:
         found = ", ".join(map(str, table.columns))
-        raise UserError(
-            f"{file}: no column {', '.join(missing)} (found {found}); is it the right annotation file?"
+        other = [c for c in ";\t" if len(table.columns) == 1 and c in found]
+        remedy = (
+            f"separate its cells by commas, not {other[0]!r}" if other else "is it the right file?"
         )
+        raise UserError(f"{file}: no column {', '.join(missing)} (found {found}); {remedy}")
+    twice = [c for c in columns if list(table.columns).count(c) > 1]
+    if twice:
+        raise UserError(f"{file}: several columns are called {twice[0]}; rename or remove all but one")
     if table.empty:
-        raise UserError(f"{file}: the annotation file has no rows; mend or replace it")
+        raise UserError(f"{file}: holds no rows; mend or replace it")
     return table
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from magiqa.datasets.base import Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.datasets.base import Labels, find_file, find_root, finish, numbers, read_csv
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Folder:
             "mos_std": self.mos_std_column,
         }
         wanted = [self.image_column, self.mos_column, *(c for c in optional.values() if c)]
-        raw = read_table(file, lambda f: pd.read_csv(f, dtype=str, keep_default_na=False), wanted)
+        raw = read_csv(file, wanted)
         names = _filled(file, raw, self.image_column)
         # Joined and tidied, so that a.jpg and ./a.jpg are one image.
         paths = pd.Series([os.path.normpath(root / os.path.expanduser(name)) for name in names])
