@@ -65,6 +65,17 @@ def _constant(x: np.ndarray) -> bool:
     return len(x) < 2 or bool(x.min() == x.max())
 
 
+def _centred(v: np.ndarray) -> np.ndarray:
+    """Rows (..., N) less their means, scaled so that squares neither overflow nor vanish.
+
+    A power of two scales exactly, and differences to the first value are exact near a large offset, whose mean is not.
+    """
+    v = np.ldexp(v, -np.frexp(np.abs(v).max(axis=-1, keepdims=True))[1])
+    v = v - v[..., :1]
+    v = v / np.maximum(np.abs(v).max(axis=-1, keepdims=True), np.finfo(float).tiny)
+    return v - v.mean(axis=-1, keepdims=True)
+
+
 # --- point values -----------------------------------------------------------------------------------------------
 
 
@@ -80,12 +91,8 @@ def plcc(scores: Any, labels: Any) -> float:
         return NAN
     unit = []
     for v in (x, y):
-        v = v / np.abs(v).max()  # else squares of large or tiny values overflow or vanish
-        v = v - v.mean()
-        norm = np.linalg.norm(v)
-        if norm == 0:
-            return NAN
-        unit.append(v / norm)
+        v = _centred(v)
+        unit.append(v / np.linalg.norm(v))
     return float(np.clip(unit[0] @ unit[1], -1.0, 1.0))
 
 
@@ -284,8 +291,7 @@ def _bootstrap_srcc(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) 
 
 def _bootstrap_plcc(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     def unit(v: np.ndarray) -> np.ndarray:
-        v = v / np.maximum(np.abs(v).max(axis=-1, keepdims=True), np.finfo(float).tiny)
-        v = v - v.mean(axis=-1, keepdims=True)
+        v = _centred(v)
         spread = v.std(axis=-1, keepdims=True)
         return np.divide(v, spread, out=np.zeros_like(v), where=spread > 0)
 

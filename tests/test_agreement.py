@@ -1,6 +1,7 @@
 """Agreement against SciPy, the fit against SciPy's best of twenty starts, intervals against simulated truth."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -43,6 +44,20 @@ def sample(kind: str, n: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     if kind == "offset":
         return 1e6 + x, 1e-6 * y
     return x, y
+
+
+@pytest.mark.parametrize(
+    ("offset", "scale"), [(0, 1), (1e12, 1), (1e17, 100), (-1e17, 100), (0, 1e307), (0, 1e-310)]
+)
+def test_plcc_is_exact_whatever_the_offset_and_scale(offset, scale):
+    x, y = sample("plain", n=40)
+    y = offset + scale * y
+    a, b = ([Fraction(v) - sum(map(Fraction, w)) / len(w) for v in w.tolist()] for w in (x, y))
+    ab, aa, bb = (sum(p * q for p, q in zip(*vw, strict=True)) for vw in ((a, b), (a, a), (b, b)))
+    exact = float(ab**2 / (aa * bb)) ** 0.5
+    assert plcc(x, y) == pytest.approx(exact, abs=1e-12)
+    once = np.ones((1, 40), np.uint8)
+    assert bootstrap_many("plcc", x[None], y, once)[0, 0] == pytest.approx(exact, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["plain", "ties", "half ties", "offset"])

@@ -602,7 +602,9 @@ def test_folder_annotation_elsewhere_and_absolute_images(tmp_path):
     assert [Path(p).name for p in labels.table["path"]] == ["a.png", "c.png", "~x.png", "001.png"]
 
 
-WIDE = "cannot be read (Error tokenizing data. C error: Expected 2 fields in line 2, saw 3); mend or replace it"
+WIDE = (
+    "cannot be read (Error tokenizing data. C error: Expected 2 fields in line 2, saw 3); mend or replace it"
+)
 
 
 @pytest.mark.parametrize(

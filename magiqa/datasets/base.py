@@ -137,9 +137,7 @@ def read_table(file: Path, read: Callable[[Path], pd.DataFrame], columns: Sequen
     if missing:
         found = ", ".join(map(str, table.columns))
         other = [c for c in ";\t" if len(table.columns) == 1 and c in found]
-        remedy = (
-            f"separate its cells by commas, not {other[0]!r}" if other else "is it the right file?"
-        )
+        remedy = f"separate its cells by commas, not {other[0]!r}" if other else "is it the right file?"
         raise UserError(f"{file}: no column {', '.join(missing)} (found {found}); {remedy}")
     twice = [c for c in columns if list(table.columns).count(c) > 1]
     if twice:
