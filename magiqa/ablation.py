@@ -637,7 +637,7 @@ def ablate(
     ablation: Ablation = job.ablation
     clock = Clock()
     folder = folder_of(job)
-    make_folder(folder, f"ablate ablation={ablation.name}")
+    make_folder(folder, f"ablate ablation={ablation.name}", ["ablation.csv"])
     jobs = [v.job for v in variants]
     if ablation.intervals:
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
@@ -706,10 +706,11 @@ def ablate(
     }
     others = clear_folder(folder)
     write_csv(table, folder / "ablation.csv")
+    write_record(folder, record | {"seconds": clock.seconds}, others)
     if job.figures:
         with clock.stage("figures"):
             _figure(folder, table, record, keys, reference)
-    write_record(folder, record | {"seconds": clock.seconds}, others)
+        write_record(folder, record | {"seconds": clock.seconds}, others)
     return table, record
 
 

@@ -87,6 +87,11 @@ def pack(
     for what, then, now in (
         ("the labels", recorded["dataset"]["fingerprint"], features.record["dataset"]["fingerprint"]),
         (
+            "images, or which were left out,",
+            recorded["dataset"].get("images_sha256"),
+            features.record["dataset"]["images_sha256"],
+        ),
+        (
             "the weights",
             recorded["backbone"]["weights_sha256"],
             features.record["backbone"]["weights_sha256"],

@@ -33,7 +33,7 @@ HELP = """magiqa: training-free, CLIP-based no-reference image quality assessmen
   magiqa evaluate -m dataset=a,b     every combination, one folder each and one table
   magiqa encode   [overrides]        fill the feature cache and nothing else
   magiqa ablate   ablation=NAME [overrides]        variants on cached features, with paired differences
-  magiqa compare  RUN OTHER...                     paired tests; OTHER: runs, or CSV files of image,score
+  magiqa compare  RUN OTHER...                     paired tests; OTHER: runs, or CSV files
   magiqa explain  ROW | RUN RUN                    from one protocol to the other, a factor at a time
   magiqa experiment experiment=NAME [overrides]    tables and figures of the paper's kind
   magiqa report   DIR... out=DIR                   tables, figures and one HTML page of runs and ablations
@@ -42,6 +42,7 @@ HELP = """magiqa: training-free, CLIP-based no-reference image quality assessmen
   magiqa check    dataset=NAME dataset.root=DIR    is the data set complete and readable?
   magiqa cache    [verify | prune=KEY|corrupt|all] [cache_dir=DIR]
 
+A CSV for compare has the columns image,score, higher = better.
 Overrides are Hydra's: group=option (see below) or key=value, e.g.
   magiqa evaluate dataset=koniq dataset.root=~/koniq backbone=rn50 fusion.alpha=2
 
@@ -50,7 +51,7 @@ one backbone and one set of views: experiment=main, attribution, magnitude and a
 explain and experiments take the options that they name as packaged: keys typed for those groups (fusion.alpha=2) are
 for the run as configured alone. In ablations they go on to every option that shares the key and its value.
 Paths (*.root, *.annotation, *.checkpoint, out, bundle, cache_dir) are taken as typed.
-Your own configs: ./conf/GROUP/NAME.yaml, or --config-dir DIR.
+Your own configs: ./conf/GROUP/NAME.yaml, or --config-dir DIR, in the form that --cfg prints of an option.
 --cfg prints the composed config; HYDRA_FULL_ERROR=1 shows tracebacks.
 """
 
@@ -253,7 +254,8 @@ def _check_types(node: dict[str, Any], prefix: str) -> None:
         UserError: naming the key and what it must be.
     """
     from dataclasses import fields, is_dataclass
-    from typing import Literal, get_args, get_origin
+    from types import UnionType
+    from typing import Literal, Union, get_args, get_origin
 
     from hydra.utils import get_class
 
@@ -261,7 +263,13 @@ def _check_types(node: dict[str, Any], prefix: str) -> None:
         target = get_class(node["_target_"])
     except Exception:  # a function, or nothing at all: instantiating says what is wrong
         return
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+    words = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a finite number",
+        str: "text",
+        type(None): "null",
+    }
     types = {f.name: f.type for f in fields(target)} if is_dataclass(target) else {}
     for key, value in node.items():
         if isinstance(value, dict) and "_target_" in value:
@@ -270,7 +278,7 @@ def _check_types(node: dict[str, Any], prefix: str) -> None:
         kind = types.get(key)
         if kind == "Resize | None" and value is not None:
             raise UserError(f"{prefix}.{key}={value}: add _target_: magiqa.views.Resize to it")
-        allowed = get_args(kind) or (kind,)
+        allowed = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
         if any(a not in words and get_origin(a) is not Literal for a in allowed):
             continue  # of a kind that its class checks itself
         if any(
@@ -305,19 +313,20 @@ def _evaluate(options: argparse.Namespace) -> int:
     from magiqa.runner import evaluate
 
     evaluate(job, show=partial(print, flush=True))
-    print(f"\n{job.folder}/: scores.csv, agreement.csv, record.json, figures/")
+    print(f"\n{job.folder}/: scores.csv, agreement.csv, record.json{', figures/' if job.figures else ''}")
     return 0
 
 
 def _evaluate_many(options: argparse.Namespace, searchpath: str) -> int:
     import hashlib
 
-    from magiqa.runner import combine, evaluate
+    from magiqa.runner import SWEEP, combine, evaluate, make_folder
 
     jobs = _sweep(options.args)
     out = split_literal(options.args)[1].get("out")
     digest = hashlib.sha256("\n".join(options.args).encode()).hexdigest()[:8]
     folder = Path(out).expanduser() if out else Path("results/runs") / f"sweep-{digest}"
+    make_folder(folder, SWEEP)
     done: list[tuple[Any, Any]] = []
     failures: list[dict[str, str]] = []
     names: dict[str, list[str]] = {}
@@ -559,14 +568,16 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
+    from magiqa.bundle import read_record
     from magiqa.explain import explain, overrides_of, published_row, render, write
     from magiqa.runner import Clock, make_folder
 
     words, overrides = _words(options.args)
     out = split_literal(overrides)[1].get("out")
     overrides = [o for o in overrides if not o.startswith("out=")]
-    row = None
+    row, records = None, []
     if len(words) == 2:
+        records = [read_record(Path(w).expanduser()) for w in words]
         first, last = (job_of(Path(w).expanduser(), overrides) for w in words)
         default = Path(words[0]).expanduser() / "explain"
     elif len(words) == 1:
@@ -581,8 +592,10 @@ def _explain(options: argparse.Namespace) -> int:
             "explain: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
         )
     folder, clock = Path(out).expanduser() if out else default, Clock()
-    make_folder(folder, "explain")
-    table, features = explain(first, last, resamples=first.resamples, seed=first.seed, clock=clock)
+    make_folder(folder, "explain", ["explain.csv"])
+    table, features = explain(
+        first, last, resamples=first.resamples, seed=first.seed, clock=clock, records=records
+    )
     write(folder, table, features, row, clock)
     print(render(table, features, row, clock.warnings))
     print(f"\n{folder}/: explain.csv, record.json")

@@ -188,9 +188,10 @@ def compare(
         "methods": about,
         "resamples": resamples,
         "seed": seed,
+        "files": ["comparison.csv"],
     }
     folder = Path(out).expanduser() if out else first
-    make_folder(folder)
+    make_folder(folder, files=["comparison.csv"])
     write_csv(table, folder / "comparison.csv")
     if command_of(folder) in (None, "compare"):
         write_record(folder, found)

@@ -494,7 +494,8 @@ class CrossValidated:
     """A linear fusion of cues, fitted and tested on different images.
 
     Args:
-        predictions: (N,), each from the fold that left its image out. srcc: mean SRCC within left-out folds.
+        predictions: (N,), each from the fold that left its image out. srcc: mean SRCC within left-out
+            folds, NaN where one of them has fewer than three images.
         weights: (K,) mean coefficients of standardised cues.
     """
 
@@ -528,4 +529,5 @@ def crossval_linear(
         predictions[out] = found[0] + (x[out] - mean) / spread @ found[1:]
         weights.append(found[1:])
         values.append(srcc(predictions[out], y[out]))
-    return CrossValidated(predictions, float(np.nanmean(values)), np.mean(weights, axis=0))
+    few = np.bincount(fold, minlength=folds).min() < 3 or np.isnan(values).all()
+    return CrossValidated(predictions, np.nan if few else float(np.nanmean(values)), np.mean(weights, axis=0))

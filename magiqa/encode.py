@@ -190,11 +190,11 @@ class _Batches:
         try:
             image.features[index] = self._encode(np.ascontiguousarray(view[None]))[0]
         except RuntimeError as error:  # smaller than the tower's stride, or than its positional embedding
-            reason = str(error).strip().split("\n")[0]
+            reason = str(error).strip().split("\n")[-1].strip()  # OpenVINO names its source files first
             raise UserError(
                 f"{image.path}: the backbone cannot encode it whole at {view.shape[2]}x{view.shape[1]} "
-                f"({reason}); use windows or global views, or backbone.positional_embedding=drop for other "
-                "sizes than the native one"
+                f"({reason}); it may be too small, or of another size than a positional embedding that is not dropped: "
+                "use windows or global views"
             ) from None
 
     def _encode(self, views: np.ndarray) -> np.ndarray:

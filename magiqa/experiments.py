@@ -716,9 +716,14 @@ class Linear:
         matrix = np.stack([cues["q"], cues["q_sim"], cues["q_mag"], fitted.predictions])
         table = study.statistics(matrix, 0)
         table.insert(0, "method", names)
+        inside = (
+            "left-out folds hold too few images for an SRCC of their own"
+            if np.isnan(fitted.srcc)
+            else f"mean SRCC inside left-out folds {fitted.srcc:.4f}"
+        )
         return {"linear": table}, [
-            f"linear: fitted on the labels of {self.folds - 1} of {self.folds} folds, so not training-free; mean SRCC "
-            f"inside left-out folds {fitted.srcc:.4f}; weights of standardised cues {fitted.weights[0]:+.3f} q_sim, "
+            f"linear: fitted on the labels of {self.folds - 1} of {self.folds} folds, so not training-free; "
+            f"{inside}; weights of standardised cues {fitted.weights[0]:+.3f} q_sim, "
             f"{fitted.weights[1]:+.3f} q_mag"
         ]
 
@@ -729,6 +734,11 @@ class Linear:
         _dots(
             folder, "linear", frame, f"SRCC with {label}, 95 % interval", "Linear fusion as a ceiling", record
         )
+
+
+def _rows(table: pd.DataFrame) -> pd.MultiIndex:
+    """A name for each row: the image, and which of its rows it is."""
+    return pd.MultiIndex.from_arrays([table["image"], table.groupby("image").cumcount()])
 
 
 @dataclass(frozen=True)
@@ -747,28 +757,28 @@ class Align:
             raise UserError(
                 "experiment=align needs the data set's own annotation, a bundle holds one label only"
             )
-        labels = {
-            c: replace(study.job.dataset, label_column=c).load().table.set_index("image")["mos"]
-            for c in ("mos_quality", "mos_align")
+        both = {
+            c: replace(study.job.dataset, label_column=c).load().table for c in ("mos_quality", "mos_align")
         }
-        images = study.features.table["image"]
-        y = {c: v.loc[images].to_numpy(float) for c, v in labels.items()}
+        labels = {c: t.set_index(_rows(t))["mos"] for c, t in both.items()}
+        keys = _rows(study.features.table)
+        y = {c: v.loc[keys].to_numpy(float) for c, v in labels.items()}
         scores = {**study.cues()[list(CUES)], "laplacian": study.features.controls["laplacian"]}
         matrix = np.stack([np.asarray(v, float) for v in scores.values()])
-        counts = resample_counts(len(images), study.clusters, None, study.job.resamples, study.job.seed)
+        counts = resample_counts(len(keys), study.clusters, None, study.job.resamples, study.job.seed)
         point = {c: point_many("srcc", matrix, v) for c, v in y.items()}
         draws = {c: bootstrap_many("srcc", matrix, v, counts) for c, v in y.items()}
         rows = []
         for i, name in enumerate(scores):
-            row: dict[str, Any] = {"score": name, "n": len(images)}
+            row: dict[str, Any] = {"score": name, "n": len(keys)}
             for c in y:
                 row[c] = point[c][i]
                 row[f"{c}_low"], row[f"{c}_high"] = study.band(draws[c][i])
             a, b = "mos_quality", "mos_align"
             rows.append(row | _row(study, point[a][i] - point[b][i], draws[a][i] - draws[b][i]))
-        both = point_many("srcc", y["mos_quality"][None], y["mos_align"])[0]
+        with_each_other = point_many("srcc", y["mos_quality"][None], y["mos_align"])[0]
         return {"align": _with_holm(rows)}, [
-            f"SRCC of the two labels with each other {both:+.4f}; diff: quality less align"
+            f"SRCC of the two labels with each other {with_each_other:+.4f}; diff: quality less align"
         ]
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
@@ -862,6 +872,7 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
     folder = folder_of(job, experiment.name)
     make_folder(folder, f"experiment experiment={experiment.name}")
     tables, notes = experiment.tables(study)
+    make_folder(folder, files=[f"{name}.csv" for name in tables])
     record = {
         "magiqa": __version__,
         "command": "experiment",
@@ -876,10 +887,11 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
     others = clear_folder(folder)
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")
+    write_record(folder, record | {"seconds": study.clock.seconds}, others)
     if job.figures:
         (folder / "figures").mkdir(exist_ok=True)
         experiment.draw(folder / "figures", tables, record)
-    write_record(folder, record | {"seconds": study.clock.seconds}, others)
+        write_record(folder, record | {"seconds": study.clock.seconds}, others)
     return render(tables, notes, record) + f"\n\n{folder}/: {', '.join(f'{n}.csv' for n in tables)}"
 
 

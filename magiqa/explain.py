@@ -1,6 +1,6 @@
 """Why two numbers differ: from one protocol to another, a factor at a time, with the change in SRCC at each step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from magiqa.agreement import (
     srcc,
 )
 from magiqa.backbone import Backbone
+from magiqa.datasets.base import fingerprint
 from magiqa.errors import UserError
 from magiqa.job import Job
 from magiqa.published import PROTOCOLS, comparable, option, published
@@ -150,6 +151,14 @@ def _keys(features: Features) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([table["image"], table.groupby("image").cumcount()])
 
 
+def _another(job: Job, record: Mapping[str, Any], what: str) -> UserError:
+    where = job.bundle or getattr(job.dataset, "root", "")
+    return UserError(
+        f"explain: the {what} of {record['name']} are not those found now in {where}; give two runs on one data set, "
+        "made since it last changed"
+    )
+
+
 def explain(
     first: Job,
     last: Job,
@@ -159,11 +168,14 @@ def explain(
     seed: int = 0,
     progress: bool = True,
     clock: Clock | None = None,
+    records: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[pd.DataFrame, list[Features]]:
     """Walk from one protocol to another.
 
     Args:
         score_name: whose SRCC. clock: gathers seconds and warnings.
+        records: those of the two runs, where the jobs are of runs: the ends of the walk must have their images and
+            labels.
 
     Returns:
         A row a step: factor, from, to, n, srcc with interval, change with interval (on shared resamples of all
@@ -176,9 +188,17 @@ def explain(
     """
     clock = clock or Clock()
     steps = path(first, last)
+    ends = [(steps[at][1], record) for at, record in zip((0, -1), records, strict=False)]
+    for job, record in ends:  # before anything is encoded
+        if not job.bundle and fingerprint(job.dataset.load()) != record["dataset"]["fingerprint"]:
+            raise _another(job, record, "labels")
     found: list[tuple[Features, np.ndarray, np.ndarray]] = []
     for _, job in steps:
         features = prepare(job, clock, progress=progress)
+        for end, record in ends:
+            for key, what in (("fingerprint", "labels"), ("images_sha256", "images")):
+                if end is job and features.record["dataset"][key] != record["dataset"].get(key):
+                    raise _another(job, record, what)
         cues = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)[0]
         found.append(
             (
@@ -295,7 +315,7 @@ def write(
 ) -> dict[str, Any]:
     """``explain.csv`` and ``record.json``: what the last step came from, and under ``start`` the first."""
     clock = clock or Clock()
-    make_folder(out, "explain")
+    make_folder(out, "explain", ["explain.csv"])
     write_csv(table, out / "explain.csv")
     record = {
         "magiqa": __version__,
@@ -307,6 +327,7 @@ def write(
         "versions": versions(),
         "warnings": clock.warnings,
         "seconds": clock.seconds,
+        "files": ["explain.csv"],
     }
     write_record(out, record)
     return record

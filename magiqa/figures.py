@@ -126,7 +126,7 @@ def caption(record: Mapping[str, Any]) -> str:
     Example:
         >>> caption({"dataset": {"name": "agiqa3k", "n": 299, "every": 10, "label": "mos"},
         ...          "backbone": {"name": "demo", "label": "untrained, seed 0"}})
-        'agiqa3k · n = 299 · every 10th row · backbone demo (untrained, seed 0)'
+        'agiqa3k · n = 299 · one row in 10 · backbone demo (untrained, seed 0)'
     """
     data = record.get("dataset", {})
     backbone = record.get("backbone", {})
@@ -134,7 +134,7 @@ def caption(record: Mapping[str, Any]) -> str:
     if data.get("n") is not None:
         parts.append(f"n = {data['n']:,}")
     if int(data.get("every") or 1) > 1:
-        parts.append(f"every {data['every']}th row")
+        parts.append(f"one row in {data['every']}")
     if data.get("skipped"):
         parts.append(f"{len(data['skipped'])} images skipped")
     if data.get("label") == "ssim":

@@ -100,7 +100,7 @@ def comparable(record: Mapping[str, Any]) -> str:
     if data.get("label") != "mos":
         return f"the label is {data.get('label')}, not mos"
     if int(data.get("every") or 1) > 1:
-        return f"every {data['every']}th row only"
+        return f"only one row in {data['every']}"
     if data.get("skipped"):
         return f"{len(data['skipped'])} images were skipped"
     return ""

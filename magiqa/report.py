@@ -289,13 +289,10 @@ def _run(k: int, run: Run, groups: Table | None, store: "_Images") -> str:
     names = _groups(run)
     panels = "".join(_panel(run, score) for score in CUES)
     extra = ""
-    for file in sorted(run.folder.glob("*.csv")):
-        if file.name in ("scores.csv", "agreement.csv", "groups.csv", "views.csv"):
-            continue
-        frame = pd.read_csv(file)
-        if 0 < len(frame) <= MOST_SHOWN_ROWS:
-            table = _table(frame_table(f"{run.name}-{slug(file.stem)}", file.stem, frame))
-            extra += f"<details><summary>{_e(file.name)}</summary>{table}</details>"
+    file = run.folder / "comparison.csv"
+    if file.is_file():
+        table = _table(frame_table(f"{run.name}-{slug(file.stem)}", file.stem, pd.read_csv(file)))
+        extra = f"<details><summary>{_e(file.name)}</summary>{table}</details>"
     return (
         f'<article class="card" data-run="{k}"><h3>{_e(run.name)}</h3>{facts}'
         f'<div class="panels">{panels}</div>{_legend(names)}'

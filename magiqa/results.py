@@ -283,7 +283,7 @@ def dataset(record: Mapping[str, Any]) -> str:
 
     Example:
         >>> dataset({"dataset": {"name": "koniq", "variant": "test", "n": 202, "every": 10, "label": "mos"}})
-        'koniq test (n = 202, every 10th row)'
+        'koniq test (n = 202, one row in 10)'
     """
     data = record["dataset"]
     name = " ".join(str(data[key]) for key in ("name", "variant") if data.get(key))
@@ -291,7 +291,7 @@ def dataset(record: Mapping[str, Any]) -> str:
         name += f" {data['fingerprint'][:6]}"  # folders of one name are not one set
     facts = [f"n = {data['n']:,}"]
     if int(data.get("every") or 1) > 1:
-        facts.append(f"every {data['every']}th row")
+        facts.append(f"one row in {data['every']}")
     if data.get("skipped"):
         facts.append(f"{len(data['skipped'])} skipped")
     if data.get("label") != "mos":

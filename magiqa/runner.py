@@ -1,5 +1,6 @@
 """A run: a method on a data set. Labels and cached features in; scores, agreement, figures and a record out."""
 
+import hashlib
 import json
 import platform
 import time
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__, encode
-from magiqa.agreement import Agreement, agreement, by_group
+from magiqa.agreement import Agreement, agreement, by_group, count_clusters
 from magiqa.backbone import (
     Backbone,
     Weights,
@@ -33,12 +34,14 @@ from magiqa.errors import UnreadableImage, UserError
 from magiqa.fusion import pool
 from magiqa.job import Fusion, Job, Magnitude
 from magiqa.prompts import PromptSet
+from magiqa.results import dataset as dataset_name
 from magiqa.views import Resize
 
 if TYPE_CHECKING:
     import torch
 
 SCORES = ("q_sim", "q_mag", "q", "laplacian", "bytes")
+SWEEP = "evaluate -m"
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
 
 
@@ -231,6 +234,7 @@ def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             "page": labels.page,
             "resize": asdict(resize) if resize else None,
             "fingerprint": fingerprint(labels),
+            "images_sha256": hashlib.sha256("\n".join(images).encode()).hexdigest(),
             "skipped": skipped,
         },
         "backbone": {
@@ -333,6 +337,10 @@ def agreement_tables(
             clock.warnings.append(f"{name}: logistic fit {result.fit.status}")
         grouped += [{"score": name, **row} for row in within]
     table = pd.DataFrame(rows)
+    if table["ci_low"].isna().all():
+        units = len(y) if clusters is None else count_clusters(clusters)
+        what = "images" if clusters is None else f"clusters ({labels.cluster})"
+        clock.warnings.append(f"no intervals: {units} {what} are too few to resample")
     return table, (pd.DataFrame(grouped) if grouped else None), fits
 
 
@@ -365,17 +373,23 @@ def command_of(folder: Path) -> str | None:
         return None
 
 
-def make_folder(folder: Path, command: str | None = None) -> None:
-    """Create a results folder, for a command (as ``command_of`` names it) that writes its record there.
+def make_folder(folder: Path, command: str | None = None, files: Collection[str] = ()) -> None:
+    """Create a results folder, for a command (as ``command_of`` names it) that writes its record and files there.
 
     Raises:
-        UserError: it cannot be written, or holds another command's record.
+        UserError: it cannot be written, or holds another command's record, or one of the files from elsewhere.
     """
     held = command_of(folder)
     if command is not None and held not in (None, command):
         raise UserError(
             f"out={folder}: holds the record of magiqa {held}, which magiqa {command} would overwrite; set out=DIR to "
             "another folder"
+        )
+    foreign = sorted(_files(folder).intersection(files) - _listed(folder))
+    if foreign:
+        raise UserError(
+            f"{folder / foreign[0]}: would be overwritten, and no record there says that magiqa wrote it; move it, or "
+            "set out=DIR to another folder"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -389,16 +403,12 @@ def make_folder(folder: Path, command: str | None = None) -> None:
 
 
 def clear_folder(folder: Path) -> set[str]:
-    """Remove what an earlier record says was written: nothing of one run may lie beside the record of another.
+    """Remove what earlier records say was written: nothing of one run may lie beside the record of another.
 
     Returns:
         The files that stay, which are somebody else's.
     """
-    here = _files(folder)
-    try:
-        earlier = {"record.json", *json.loads((folder / "record.json").read_text())["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier = {"record.json"}
+    here, earlier = _files(folder), _listed(folder)
     for name in sorted(here & earlier, key=lambda n: n != "record.json"):
         (folder / name).unlink()
     return here - earlier
@@ -407,6 +417,17 @@ def clear_folder(folder: Path) -> set[str]:
 def _files(folder: Path) -> set[str]:
     paths = (*folder.glob("*"), *folder.glob("figures/*"))
     return {p.relative_to(folder).as_posix() for p in paths if p.is_file()}
+
+
+def _listed(folder: Path) -> set[str]:
+    """What the records of a folder, its own and that of a comparison, say was written there."""
+    names = {"record.json", "comparison.json"}
+    for record in sorted(names):
+        try:
+            names.update(json.loads((folder / record).read_text())["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return names
 
 
 def write_record(folder: Path, record: dict[str, Any], others: Collection[str] | None = None) -> None:
@@ -430,7 +451,7 @@ def evaluate(
     if job.part is not None:
         raise UserError(f"part={job.part} is for magiqa encode: scores need the whole set; drop it")
     clock = Clock()
-    make_folder(job.folder, "evaluate")
+    make_folder(job.folder, "evaluate", ["scores.csv", "agreement.csv", "groups.csv", "views.csv"])
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
         cues, views = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)
@@ -513,7 +534,7 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     ]
     name = data["name"] + (f" ({data['variant']})" if data["variant"] else "")
     kept = f"n={data['n']}" + (f" of {data['n_annotated']}" if data["n"] != data["n_annotated"] else "")
-    every = f", every {data['every']}th row" if data["every"] > 1 else ""
+    every = f", one row in {data['every']}" if data["every"] > 1 else ""
     label = f" ({bone['label']})" if bone["label"] else ""
     head = [
         f"{name}, {kept}{every}, label {data['label']}; {bone['name']}{label}, weights {bone['weights_sha256'][:12]}; "
@@ -534,7 +555,7 @@ def combine(
     Returns:
         The Markdown, failures listed below the table.
     """
-    make_folder(folder)
+    make_folder(folder, SWEEP)
     frames = []
     for table, record in done:
         columns = {
@@ -544,24 +565,25 @@ def combine(
         }
         if record["backbone"]["kind"] == "given" and not record["backbone"]["label"]:
             columns["weights"] = "given"
+        columns["set"] = dataset_name(record)
         frames.append(table.assign(**columns)[[*columns, *table.columns]])
     lines = []
     if frames:
         long = pd.concat(frames, ignore_index=True)
-        write_csv(long, folder / "agreement.csv")
+        write_csv(long.drop(columns="set"), folder / "agreement.csv")
         chosen = [c for c in done[0][1]["choices"] if c != "dataset" and len(set(long[c])) > 1]
         rows = long[long["statistic"].isin(["srcc", "plcc"])]
-        sets = list(dict.fromkeys(rows["dataset"]))
+        sets = list(dict.fromkeys(rows["set"]))
         keys = [*chosen, "weights", "score"]
         # what varies inside a group of options (an overridden parameter) still gets a row of its own
-        repeated = rows.duplicated(["dataset", "statistic", *keys]).any()
+        repeated = rows.duplicated(["set", "statistic", *keys]).any()
         keys = [*keys, "run"] if repeated else keys
         lines += ["| " + " | ".join([*keys, *(f"{s} SRCC / PLCC" for s in sets)]) + " |"]
         lines += ["|" + "---|" * (len(keys) + len(sets))]
         for values, group in rows.groupby(keys, sort=False):
             cells = []
             for name in sets:
-                value = group[group["dataset"] == name].set_index("statistic")["value"]
+                value = group[group["set"] == name].set_index("statistic")["value"]
                 cells.append(f"{value['srcc']:.4f} / {value['plcc']:.4f}" if len(value) else "")
             lines.append("| " + " | ".join([*map(str, values), *cells]) + " |")
     if failures:

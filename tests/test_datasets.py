@@ -270,7 +270,7 @@ def test_every_takes_rows_after_the_split_and_says_so(tmp_path):
     labels = Koniq(root=str(tmp_path), every=2).load()
     assert list(labels.table["image"]) == ["10.jpg", "12.jpg", "14.jpg"]
     assert (labels.every, labels.annotated, labels.expected) == (2, 6, 10073)
-    assert "every 2th row: 3 of 6" in labels.notes
+    assert "one row in 2: 3 of 6" in labels.notes
 
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, True])

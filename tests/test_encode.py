@@ -427,13 +427,14 @@ def test_a_whole_image_that_the_backbone_cannot_take_is_named(tmp_path):
 
     class Conv(Fake):
         def __call__(self, views):
-            raise RuntimeError("Kernel size can't be greater than actual input size\nmore")
+            raise RuntimeError("Exception from a.cpp:\nKernel size can't be greater than actual input size\n")
 
     with pytest.raises(UserError) as error:
         fill(tmp_path / "c", [path], Conv(), views=Views(kinds=("whole",)))
     assert str(error.value) == (
         f"{path}: the backbone cannot encode it whole at 9x7 (Kernel size can't be greater than actual input size); "
-        "use windows or global views, or backbone.positional_embedding=drop for other sizes than the native one"
+        "it may be too small, or of another size than a positional embedding that is not dropped: use windows or "
+        "global views"
     )
 
 

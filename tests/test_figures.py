@@ -81,7 +81,7 @@ def test_the_scatter_says_score_agreement_interval_data_set_and_weights(tmp_path
     row = agreement.set_index(["score", "statistic"]).loc[("q", "srcc")]
     text = texts(drawn[0])
     assert f"SRCC {row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]" in text
-    for part in ("agiqa3k", "n = 60", "every 10th row", DEMO["label"], "gen_0 <&$>", "q_sim", "q_mag", "MOS"):
+    for part in ("agiqa3k", "n = 60", "one row in 10", DEMO["label"], "gen_0 <&$>", "q_sim", "q_mag", "MOS"):
         assert part in text
     assert DEMO["label"] in texts(drawn[1])
 

@@ -266,7 +266,7 @@ def test_a_published_row_stands_beside_the_same_method_on_the_same_set(tmp_path)
             {"backbone": {**RN50, "pretrained": "cc12m"}},
             "weights cc12m: the published values are of OpenAI's",
         ),
-        ({"dataset": {"every": 10}}, "every 10th row"),
+        ({"dataset": {"every": 10}}, "one row in 10"),
         ({"dataset": {"skipped": [{"image": "x", "reason": "truncated"}]}}, "1 images were skipped"),
     ],
 )

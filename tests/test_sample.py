@@ -96,7 +96,7 @@ def test_a_damaged_folder_is_made_anew(tmp_path: Path, damage: str, monkeypatch:
 @pytest.mark.usefixtures("small")
 def test_every_takes_every_kth_row_and_says_so(tmp_path: Path) -> None:
     labels = Sample(str(tmp_path / "sample"), every=5).load()
-    assert len(labels.table) == 5 and any("every 5th row" in note for note in labels.notes)
+    assert len(labels.table) == 5 and any("one row in 5" in note for note in labels.notes)
 
 
 def test_a_folder_of_other_files_is_not_overwritten(tmp_path: Path) -> None:

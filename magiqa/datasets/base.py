@@ -256,7 +256,7 @@ def finish(labels: Labels, every: int, file: Path) -> Labels:
         )
     if every > 1:
         table = table.iloc[::every].reset_index(drop=True)
-        notes += (f"every {every}th row: {len(table)} of {labels.annotated}",)
+        notes += (f"one row in {every}: {len(table)} of {labels.annotated}",)
     if len(table) < MIN_IMAGES:
         raise UserError(
             f"{file}: {len(table)} images are too few"
