@@ -339,8 +339,8 @@ def agreement_tables(
     table = pd.DataFrame(rows)
     if table["ci_low"].isna().all():
         units = len(y) if clusters is None else count_clusters(clusters)
-        what = "images" if clusters is None else f"clusters ({labels.cluster})"
-        clock.warnings.append(f"no intervals: {units} {what} are too few to resample")
+        what = "images" if clusters is None else f"values of {labels.cluster}"
+        clock.warnings.append(f"no intervals: too few {what} to resample ({units})")
     return table, (pd.DataFrame(grouped) if grouped else None), fits
 
 

@@ -184,6 +184,19 @@ def test_pack_refuses_a_run_whose_labels_changed(folder, tmp_path):
         pack(run, cli.job_of(run))
 
 
+def test_pack_refuses_a_run_whose_images_changed(tmp_path):
+    made = tiny.make(tmp_path / "made")
+    run = tmp_path / "run"
+    evaluate(tiny.job(made, f"out={run}"), progress=False)
+    assert pack(run, cli.job_of(run)).is_file()
+    shutil.copy(made / "set" / "05.png", made / "set" / "00.png")
+    with pytest.raises(
+        UserError,
+        match=r": images, or which were left out, changed since this run; run magiqa evaluate again",
+    ):
+        pack(run, cli.job_of(run))
+
+
 def test_an_honest_bundle_holds(folder, bundle, capsys):
     problems, done = verified(bundle, folder, seed=1)
     assert problems == []

@@ -164,6 +164,51 @@ def test_a_sweep_writes_a_folder_a_job_and_one_table_when_some_jobs_fail_too(run
     assert markdown in out + "\n"
 
 
+def test_files_that_no_record_claims_are_never_overwritten(run, tmp_path):
+    root = make_set(tmp_path / "set")
+    ratings = (root / "labels.csv").read_text()
+    (root / "scores.csv").write_text(ratings)
+    code, _, err = run("evaluate", *folder_args(root), "dataset.annotation=scores.csv", f"out={root}")
+    assert code == 2
+    assert (
+        f"{root}/scores.csv: would be overwritten, and no record there says that magiqa wrote it; move it"
+        in err
+    )
+    assert (root / "scores.csv").read_text() == ratings
+    args = [*folder_args(root), "figures=false"]
+    assert run("evaluate", *args, "out=o")[0] == 0
+    before = (tmp_path / "o" / "agreement.csv").read_bytes()
+    code, _, err = run("evaluate", "-m", *args, "fusion.alpha=0,1", "out=o")
+    assert (
+        code == 2
+        and "out=o: holds the record of magiqa evaluate, which magiqa evaluate -m would overwrite" in err
+    )
+    assert (tmp_path / "o" / "agreement.csv").read_bytes() == before
+    assert run("evaluate", "-m", *args, "fusion.alpha=0,1", "out=s")[0] == 0
+    assert run("evaluate", "-m", *args, "fusion.alpha=0,1", "out=s")[0] == 0  # its own
+    code, _, err = run("evaluate", *args, "out=s")
+    assert code == 2 and "agreement.csv: would be overwritten" in err
+
+
+def test_a_sweeps_table_keeps_subsets_apart(run, tmp_path):
+    args = [*folder_args(make_set(tmp_path / "set")), "figures=false", "out=s"]
+    assert run("evaluate", "-m", *args, "dataset.every=1,2")[0] == 0
+    header = (tmp_path / "s" / "table.md").read_text().splitlines()[0]
+    assert "(n = 6) SRCC / PLCC | " in header and "(n = 3, one row in 2) SRCC / PLCC" in header
+
+
+def test_no_intervals_are_explained(run, tmp_path):
+    root = make_set(tmp_path / "set")
+    args = [*folder_args(root), "figures=false"]
+    out = run("evaluate", *args, "dataset.every=2")[1]
+    assert "warning: no intervals: too few images to resample (3)" in out and "figures/" not in out
+    table = pd.read_csv(root / "labels.csv")
+    table.assign(photo="one").to_csv(root / "labels.csv", index=False)
+    out = run("evaluate", *args, "dataset.reference_column=photo")[1]
+    assert "warning: no intervals: too few values of reference to resample (1)" in out
+    assert "no intervals" not in run("evaluate", *args)[1]
+
+
 def test_skip_lists_what_it_leaves_out_and_raise_keeps_what_was_encoded(run, tmp_path):
     root = make_set(tmp_path / "set", 7)
     (root / "image 5.png").write_bytes((root / "image 5.png").read_bytes()[:500])
@@ -288,6 +333,11 @@ def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch
         code == 2
         and "out=other: holds the record of magiqa ablate, which magiqa evaluate would overwrite" in err
     )
+
+    assert run("compare", "o", "resamples=100")[0] == 0
+    assert (tmp_path / "o" / "comparison.csv").is_file()
+    assert run("evaluate", *args, "fusion.alpha=4", "figures=false")[0] == 0
+    assert not (tmp_path / "o" / "comparison.csv").exists()  # of the run before
 
     def stopped(*_):
         raise KeyboardInterrupt

@@ -357,6 +357,11 @@ class TestCrossval:
         rng = np.random.default_rng(0)
         assert abs(crossval_linear(rng.normal(size=(300, 30)), rng.normal(size=300)).srcc) < 0.15
 
+    def test_folds_too_small_to_rank_have_no_srcc(self):
+        rng = np.random.default_rng(0)
+        assert np.isnan(crossval_linear(rng.normal(size=(12, 2)), rng.normal(size=12)).srcc)
+        assert np.isfinite(crossval_linear(rng.normal(size=(12, 2)), rng.normal(size=12), 4).srcc)
+
     def test_clusters_stay_in_one_fold(self):
         # a cue that names the cluster predicts only where the cluster was seen
         rng = np.random.default_rng(0)

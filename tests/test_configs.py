@@ -68,6 +68,25 @@ def test_own_configs_in_the_working_directory(tmp_path, monkeypatch):
     assert job("prompts=mine", f"cache_dir={tmp_path}").prompts.pairs == (("crisp photo", "smeared photo"),)
 
 
+def test_no_text_passes_for_true_and_a_column_may_be_called_1(tmp_path):
+    args = ["dataset=folder", f"dataset.root={tmp_path}", f"cache_dir={tmp_path}"]
+    with pytest.raises(UserError, match=r"^dataset.higher_is_better=no must be true or false$"):
+        job(*args, "dataset.higher_is_better=no")
+    assert job(*args, "dataset.higher_is_better=false").dataset.higher_is_better is False
+    made = job(*args, "dataset.mos_column=1", "dataset.split=2")
+    assert (made.dataset.mos_column, made.dataset.split) == ("1", "2")
+    assert made.config["dataset"]["mos_column"] == "1"
+
+
+def test_an_own_config_without_a_target_is_an_error(tmp_path, monkeypatch):
+    own = tmp_path / "conf" / "prompts"
+    own.mkdir(parents=True)
+    (own / "bare.yaml").write_text("pairs: [[good, bad]]\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^prompts=bare: its file names no _target_; copy it from an option"):
+        job("prompts=bare", f"cache_dir={tmp_path}")
+
+
 def test_own_configs_in_a_config_dir_with_an_odd_name(tmp_path, monkeypatch):
     own = tmp_path / "my, 'conf' = [x]" / "fusion"
     own.mkdir(parents=True)
@@ -95,6 +114,18 @@ def test_a_missing_config_dir(tmp_path):
     ("override", "message"),
     [
         ("fusion.alpha=abc", "fusion.alpha=abc must be a finite number"),
+        ("views.cover=no", "views.cover=no must be true or false"),
+        ("views.stride=64.5", "views.stride=64.5 must be a whole number"),
+        ("dataset.every=two", "dataset.every=two must be a whole number"),
+        ("dataset.resize={mode:squash,size:224}", "size': 224}: add _target_: magiqa.views.Resize to it"),
+        (
+            "dataset.resize={_target_:magiqa.views.Resize,mode:squash,size:a}",
+            "dataset.resize.size=a must be a whole number",
+        ),
+        ("backbone.untrained=no", "backbone.untrained=no must be a whole number or null"),
+        ("backbone.name=null", "backbone.name=None must be text"),
+        ("seed=-1", "seed=-1 must be a whole number from 0"),
+        ("seed=abc", "seed=abc must be a whole number from 0"),
         ("magnitude.lam=nan", "magnitude.lam=nan must be a finite number"),
         ("views.stride=0", "views.window=224 and views.stride=0 must both be at least 1"),
         ("views.small=crop", "views.small=crop is not known: use error or upscale"),

@@ -1,6 +1,7 @@
 """A walk from one protocol to another attributes a known difference to the factors that make it."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -156,6 +157,25 @@ def test_the_record_says_both_ends_weights_and_the_warnings(folder, tmp_path):
     (tmp_path / "why" / "record.json").write_text('{"command": "evaluate"}')
     with pytest.raises(UserError, match="holds the record of magiqa evaluate, which magiqa explain would"):
         write(tmp_path / "why", table, features, None)
+
+
+def test_runs_whose_images_or_labels_are_others_are_refused(tmp_path, capsys):
+    made = [tiny.make(tmp_path / name) for name in ("one", "two")]
+    labels = made[1] / "set" / "labels.csv"
+    labels.write_text(labels.read_text().replace("00.png,", "00.png,1"))
+    for folder in made:
+        evaluate(tiny.job(folder, f"out={folder / 'run'}", "pooling=median"), progress=False)
+    evaluate(tiny.job(made[0], f"out={made[0] / 'other'}"), progress=False)
+    assert cli.main(["explain", str(made[0] / "run"), str(made[0] / "other")]) == 0
+    capsys.readouterr()
+    assert cli.main(["explain", str(made[0] / "other"), str(made[1] / "run")]) == 2
+    assert (
+        f"are not those found now in {made[0] / 'set'}; give two runs on one data set"
+        in capsys.readouterr().err
+    )
+    shutil.copy(made[0] / "set" / "05.png", made[0] / "set" / "00.png")
+    assert cli.main(["explain", str(made[0] / "run"), str(made[0] / "other")]) == 2
+    assert "explain: the images of " in capsys.readouterr().err
 
 
 def test_two_data_sets_are_refused(folder, tmp_path):
