@@ -36,12 +36,11 @@ from magiqa.job import Job
 from magiqa.runner import (
     Clock,
     Features,
-    clear_folder,
     make_folder,
     prepare,
+    results,
     versions,
     write_csv,
-    write_record,
 )
 
 Compose = Callable[[list[str]], Job]
@@ -704,13 +703,13 @@ def ablate(
         "versions": versions(),
         "warnings": clock.warnings,
     }
-    others = clear_folder(folder)
-    write_csv(table, folder / "ablation.csv")
-    write_record(folder, record | {"seconds": clock.seconds}, others)
-    if job.figures:
-        with clock.stage("figures"):
-            _figure(folder, table, record, keys, reference)
-        write_record(folder, record | {"seconds": clock.seconds}, others)
+    with results(folder, ["ablation.csv"]) as write:
+        write_csv(table, folder / "ablation.csv")
+        write(record | {"seconds": clock.seconds})
+        if job.figures:
+            with clock.stage("figures"):
+                _figure(folder, table, record, keys, reference)
+            write(record | {"seconds": clock.seconds})
     return table, record
 
 

@@ -88,7 +88,7 @@ def pack(
         ("the labels", recorded["dataset"]["fingerprint"], features.record["dataset"]["fingerprint"]),
         (
             "images, or which were left out,",
-            recorded["dataset"].get("images_sha256"),
+            recorded["dataset"]["images_sha256"],
             features.record["dataset"]["images_sha256"],
         ),
         (
@@ -219,11 +219,15 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / "record.json").read_text())
         if record["command"] != "evaluate":
             raise ValueError
-        return dict(record)
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{folder}: no run's folder; give one that holds the record.json of magiqa evaluate"
         ) from None
+    if "images_sha256" not in record["dataset"]:
+        raise UserError(
+            f"{folder}: its record is of an older magiqa, which said less; run magiqa evaluate anew"
+        )
+    return dict(record)
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:

@@ -253,7 +253,7 @@ def _check_types(node: dict[str, Any], prefix: str) -> None:
     Raises:
         UserError: naming the key and what it must be.
     """
-    from dataclasses import fields, is_dataclass
+    from dataclasses import MISSING, fields, is_dataclass
     from types import UnionType
     from typing import Literal, Union, get_args, get_origin
 
@@ -270,14 +270,25 @@ def _check_types(node: dict[str, Any], prefix: str) -> None:
         str: "text",
         type(None): "null",
     }
-    types = {f.name: f.type for f in fields(target)} if is_dataclass(target) else {}
+    if not is_dataclass(target):
+        return
+    types = {f.name: f.type for f in fields(target)}
+    missing = [
+        f.name for f in fields(target) if f.default is f.default_factory is MISSING and f.name not in node
+    ]
+    if missing:
+        raise UserError(f"{prefix}.{missing[0]} is not set; {target.__name__} needs it")
     for key, value in node.items():
+        if key not in types and not key.startswith("_"):
+            raise UserError(f"{prefix}.{key}: {target.__name__} has no such field; it has {', '.join(types)}")
         if isinstance(value, dict) and "_target_" in value:
             _check_types(value, f"{prefix}.{key}")
             continue
         kind = types.get(key)
         if kind == "Resize | None" and value is not None:
             raise UserError(f"{prefix}.{key}={value}: add _target_: magiqa.views.Resize to it")
+        if get_origin(kind) is tuple and not isinstance(value, list):
+            raise UserError(f"{prefix}.{key}={value} must be a list, such as [{value}]")
         allowed = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
         if any(a not in words and get_origin(a) is not Literal for a in allowed):
             continue  # of a kind that its class checks itself
@@ -326,7 +337,7 @@ def _evaluate_many(options: argparse.Namespace, searchpath: str) -> int:
     out = split_literal(options.args)[1].get("out")
     digest = hashlib.sha256("\n".join(options.args).encode()).hexdigest()[:8]
     folder = Path(out).expanduser() if out else Path("results/runs") / f"sweep-{digest}"
-    make_folder(folder, SWEEP)
+    make_folder(folder, SWEEP, ["agreement.csv", "table.md"])
     done: list[tuple[Any, Any]] = []
     failures: list[dict[str, str]] = []
     names: dict[str, list[str]] = {}

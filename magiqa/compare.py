@@ -191,12 +191,12 @@ def compare(
         "files": ["comparison.csv"],
     }
     folder = Path(out).expanduser() if out else first
-    make_folder(folder, files=["comparison.csv"])
+    make_folder(folder, files=["comparison.csv", "comparison.json"])
     write_csv(table, folder / "comparison.csv")
     if command_of(folder) in (None, "compare"):
         write_record(folder, found)
     else:  # the record of whatever else wrote into this folder stays
-        (folder / "comparison.json").write_text(json.dumps(found, indent=1) + "\n")
+        write_record(folder, found, "comparison.json")
     return table, found
 
 

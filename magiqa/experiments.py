@@ -33,13 +33,12 @@ from magiqa.job import Job
 from magiqa.runner import (
     Clock,
     Features,
-    clear_folder,
     make_folder,
     prepare,
+    results,
     score,
     versions,
     write_csv,
-    write_record,
 )
 
 Tables = dict[str, pd.DataFrame]
@@ -872,7 +871,8 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
     folder = folder_of(job, experiment.name)
     make_folder(folder, f"experiment experiment={experiment.name}")
     tables, notes = experiment.tables(study)
-    make_folder(folder, files=[f"{name}.csv" for name in tables])
+    files = [f"{name}.csv" for name in tables]
+    make_folder(folder, files=files)
     record = {
         "magiqa": __version__,
         "command": "experiment",
@@ -884,14 +884,14 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
         "versions": versions(),
         "warnings": study.clock.warnings,
     }
-    others = clear_folder(folder)
-    for name, table in tables.items():
-        write_csv(table, folder / f"{name}.csv")
-    write_record(folder, record | {"seconds": study.clock.seconds}, others)
-    if job.figures:
-        (folder / "figures").mkdir(exist_ok=True)
-        experiment.draw(folder / "figures", tables, record)
-        write_record(folder, record | {"seconds": study.clock.seconds}, others)
+    with results(folder, files) as write:
+        for name, table in tables.items():
+            write_csv(table, folder / f"{name}.csv")
+        write(record | {"seconds": study.clock.seconds})
+        if job.figures:
+            (folder / "figures").mkdir(exist_ok=True)
+            experiment.draw(folder / "figures", tables, record)
+            write(record | {"seconds": study.clock.seconds})
     return render(tables, notes, record) + f"\n\n{folder}/: {', '.join(f'{n}.csv' for n in tables)}"
 
 

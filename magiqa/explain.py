@@ -197,7 +197,7 @@ def explain(
         features = prepare(job, clock, progress=progress)
         for end, record in ends:
             for key, what in (("fingerprint", "labels"), ("images_sha256", "images")):
-                if end is job and features.record["dataset"][key] != record["dataset"].get(key):
+                if end is job and features.record["dataset"][key] != record["dataset"][key]:
                     raise _another(job, record, what)
         cues = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)[0]
         found.append(

@@ -75,6 +75,8 @@ class Job:
         }.items():
             if getattr(self, key) not in allowed:
                 raise UserError(f"{key}={getattr(self, key)} is not known: use {', '.join(allowed)}")
+        if not isinstance(self.device, str):
+            raise UserError(f"device={self.device} must be auto, cpu, cuda, cuda:N or mps")
         for key in ("batch_size", "workers"):
             value = getattr(self, key)
             if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 SCORES = ("q_sim", "q_mag", "q", "laplacian", "bytes")
 SWEEP = "evaluate -m"
+MARK = ".writing.json"
+FILES = ("scores.csv", "agreement.csv", "groups.csv", "views.csv")
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
 
 
@@ -360,17 +362,20 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     table.to_csv(path, index=False, lineterminator="\n")
 
 
+def _record(file: Path) -> dict[str, Any]:
+    """A record that magiqa wrote; nothing of anybody else's."""
+    try:
+        found = json.loads(file.read_text())
+        return found if "magiqa" in found else {}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def command_of(folder: Path) -> str | None:
     """The command whose record a folder holds, with the ablation or experiment it ran; None without a record."""
-    try:
-        record = json.loads((folder / "record.json").read_text())
-        command = str(record["command"])
-        named = [
-            f" {study}={record[study]['name']}" for study in ("ablation", "experiment") if study in record
-        ]
-        return command + "".join(named)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    record = _record(folder / "record.json") or _record(folder / "sweep.json")
+    named = [f" {study}={record[study]['name']}" for study in ("ablation", "experiment") if study in record]
+    return str(record["command"]) + "".join(named) if record else None
 
 
 def make_folder(folder: Path, command: str | None = None, files: Collection[str] = ()) -> None:
@@ -385,7 +390,7 @@ def make_folder(folder: Path, command: str | None = None, files: Collection[str]
             f"out={folder}: holds the record of magiqa {held}, which magiqa {command} would overwrite; set out=DIR to "
             "another folder"
         )
-    foreign = sorted(_files(folder).intersection(files) - _listed(folder))
+    foreign = sorted(_files(folder).intersection([*files, "record.json"]) - _listed(folder))
     if foreign:
         raise UserError(
             f"{folder / foreign[0]}: would be overwritten, and no record there says that magiqa wrote it; move it, or "
@@ -402,16 +407,29 @@ def make_folder(folder: Path, command: str | None = None, files: Collection[str]
         ) from None
 
 
-def clear_folder(folder: Path) -> set[str]:
-    """Remove what earlier records say was written: nothing of one run may lie beside the record of another.
+@contextmanager
+def results(folder: Path, files: Collection[str]) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Write a command's results anew: what earlier records list is removed first, so that no two runs mix.
 
-    Returns:
-        The files that stay, which are somebody else's.
+    A mark stays in the folder until the block ends, so that what a killed run left behind is known for magiqa's.
+
+    Args:
+        files: the names it may write, besides ``record.json`` and figures.
+
+    Yields:
+        Writes ``record.json``, which lists as ``files`` what the block has written so far.
     """
-    here, earlier = _files(folder), _listed(folder)
-    for name in sorted(here & earlier, key=lambda n: n != "record.json"):
+    earlier = _listed(folder)
+    mark = {"magiqa": __version__, "files": sorted(files), "others": sorted(_files(folder) - earlier)}
+    write_record(folder, mark, MARK)
+    for name in sorted(_files(folder) & earlier - {MARK}, key=lambda n: n != "record.json"):
         (folder / name).unlink()
-    return here - earlier
+
+    def write(record: dict[str, Any]) -> None:
+        write_record(folder, record | {"files": sorted(_written(folder, mark))})
+
+    yield write
+    (folder / MARK).unlink()
 
 
 def _files(folder: Path) -> set[str]:
@@ -419,22 +437,25 @@ def _files(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in paths if p.is_file()}
 
 
+def _written(folder: Path, mark: dict[str, Any]) -> set[str]:
+    """What lies in a folder of what a mark announces: its files, and figures that were not there before."""
+    new = {name for name in _files(folder) if name.startswith("figures/")}.difference(mark["others"])
+    return new | _files(folder).intersection(mark["files"])
+
+
 def _listed(folder: Path) -> set[str]:
-    """What the records of a folder, its own and that of a comparison, say was written there."""
-    names = {"record.json", "comparison.json"}
-    for record in sorted(names):
-        try:
-            names.update(json.loads((folder / record).read_text())["files"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return names
+    """The files of a folder that magiqa wrote: its records, what they list, and what a killed run left."""
+    names: set[str] = set()
+    for file in ("record.json", "comparison.json", "sweep.json"):
+        record = _record(folder / file)
+        names.update([file, *record.get("files", ())] if record else ())
+    mark = _record(folder / MARK)
+    return names | _written(folder, mark) | {MARK, "record.json"} if mark else names
 
 
-def write_record(folder: Path, record: dict[str, Any], others: Collection[str] | None = None) -> None:
-    """``record.json``; given the ``others`` that lay there before, with the list of all other files as ``files``."""
-    if others is not None:
-        record = record | {"files": sorted(_files(folder).difference(others, ["record.json"]))}
-    (folder / "record.json").write_text(json.dumps(record, indent=1, default=str, allow_nan=False) + "\n")
+def write_record(folder: Path, record: dict[str, Any], name: str = "record.json") -> None:
+    """A record as JSON."""
+    (folder / name).write_text(json.dumps(record, indent=1, default=str, allow_nan=False) + "\n")
 
 
 def evaluate(
@@ -451,7 +472,7 @@ def evaluate(
     if job.part is not None:
         raise UserError(f"part={job.part} is for magiqa encode: scores need the whole set; drop it")
     clock = Clock()
-    make_folder(job.folder, "evaluate", ["scores.csv", "agreement.csv", "groups.csv", "views.csv"])
+    make_folder(job.folder, "evaluate", FILES)
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
         cues, views = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)
@@ -470,23 +491,23 @@ def evaluate(
         "warnings": clock.warnings,
     }
     folder = job.folder
-    others = clear_folder(folder)
-    write_csv(scores, folder / "scores.csv")
-    write_csv(table, folder / "agreement.csv")
-    if groups is not None:
-        write_csv(groups, folder / "groups.csv")
-    if job.views_file:
-        write_csv(views_table(features, views, job.prompts), folder / "views.csv")
-    write_record(folder, record | {"seconds": clock.seconds}, others)
-    if show:
-        show(render(table, record))
-    if job.figures:
-        from magiqa.figures import run_figures
+    with results(folder, FILES) as write:
+        write_csv(scores, folder / "scores.csv")
+        write_csv(table, folder / "agreement.csv")
+        if groups is not None:
+            write_csv(groups, folder / "groups.csv")
+        if job.views_file:
+            write_csv(views_table(features, views, job.prompts), folder / "views.csv")
+        write(record | {"seconds": clock.seconds})
+        if show:
+            show(render(table, record))
+        if job.figures:
+            from magiqa.figures import run_figures
 
-        with clock.stage("figures"):
-            (folder / "figures").mkdir(exist_ok=True)
-            run_figures(folder / "figures", scores, table, groups, record)
-        write_record(folder, record | {"seconds": clock.seconds}, others)
+            with clock.stage("figures"):
+                (folder / "figures").mkdir(exist_ok=True)
+                run_figures(folder / "figures", scores, table, groups, record)
+            write(record | {"seconds": clock.seconds})
     return table, record
 
 
@@ -555,7 +576,6 @@ def combine(
     Returns:
         The Markdown, failures listed below the table.
     """
-    make_folder(folder, SWEEP)
     frames = []
     for table, record in done:
         columns = {
@@ -590,4 +610,7 @@ def combine(
         lines += ["", f"{len(failures)} failed:", *(f"- `{f['job']}`: {f['error']}" for f in failures)]
     text = "\n".join(lines)
     (folder / "table.md").write_text(text + "\n")
+    jobs = {"runs": [record["name"] for _, record in done], "failed": failures}
+    found = {"magiqa": __version__, "command": SWEEP, **jobs, "files": ["agreement.csv", "table.md"]}
+    write_record(folder, found, "sweep.json")
     return text

@@ -187,7 +187,40 @@ def test_files_that_no_record_claims_are_never_overwritten(run, tmp_path):
     assert run("evaluate", "-m", *args, "fusion.alpha=0,1", "out=s")[0] == 0
     assert run("evaluate", "-m", *args, "fusion.alpha=0,1", "out=s")[0] == 0  # its own
     code, _, err = run("evaluate", *args, "out=s")
-    assert code == 2 and "agreement.csv: would be overwritten" in err
+    assert code == 2 and "out=s: holds the record of magiqa evaluate -m, which magiqa evaluate would" in err
+    for name, command in (("record.json", ()), ("agreement.csv", ("-m", "fusion.alpha=0,1"))):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / name).write_text('{"mine": 1}')
+        code, _, err = run("evaluate", *args, "out=mine", *command)
+        assert code == 2 and f"mine/{name}: would be overwritten, and no record there says" in err
+        assert (tmp_path / "mine" / name).read_text() == '{"mine": 1}'
+        (tmp_path / "mine" / name).unlink()
+
+
+@pytest.mark.parametrize("at", ["magiqa.runner.write_record", "magiqa.figures.run_figures"])
+def test_a_run_killed_while_it_writes_is_run_again_and_leaves_nothing(run, tmp_path, monkeypatch, at):
+    args = [*folder_args(make_set(tmp_path / "set")), "out=o"]
+    with monkeypatch.context() as patch:
+        from magiqa.runner import write_record
+
+        def stop(folder, *rest):
+            if rest[-1] == ".writing.json":
+                return write_record(folder, *rest)
+            (tmp_path / "o" / "figures").mkdir(exist_ok=True)
+            (tmp_path / "o" / "figures" / "half.png").write_text("half")
+            raise KeyboardInterrupt
+
+        patch.setattr(at, stop)
+        assert run("evaluate", *args, "views_file=true")[0] == 130
+    assert (tmp_path / "o" / "figures" / "half.png").is_file()
+    (tmp_path / "o" / "mine.csv").write_text("")
+    assert run("evaluate", *args, "figures=false")[0] == 0
+    left = {f.name for f in (tmp_path / "o").rglob("*") if f.is_file()}
+    assert left == {"scores.csv", "agreement.csv", "record.json", "mine.csv"}
+    assert json.loads((tmp_path / "o" / "record.json").read_text())["files"] == [
+        "agreement.csv",
+        "scores.csv",
+    ]
 
 
 def test_a_sweeps_table_keeps_subsets_apart(run, tmp_path):
@@ -327,7 +360,7 @@ def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch
     assert left == {"scores.csv", "agreement.csv", "record.json"} | {f.name for f in mine}
 
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "record.json").write_text('{"command": "ablate"}')
+    (tmp_path / "other" / "record.json").write_text('{"magiqa": "0.1.0", "command": "ablate"}')
     code, _, err = run("evaluate", *args[:-1], "out=other")
     assert (
         code == 2

@@ -124,6 +124,13 @@ def test_a_missing_config_dir(tmp_path):
         ),
         ("backbone.untrained=no", "backbone.untrained=no must be a whole number or null"),
         ("backbone.name=null", "backbone.name=None must be text"),
+        ("device=1", "device=1 must be auto, cpu, cuda, cuda:N or mps"),
+        ("+fusion.foo=1", "fusion.foo: Adaptive has no such field; it has base_sim, base_mag, alpha"),
+        (
+            "dataset.resize={_target_:magiqa.views.Resize,size:9}",
+            "dataset.resize.mode is not set; Resize needs it",
+        ),
+        ("views.kinds=windows", "views.kinds=windows must be a list, such as [windows]"),
         ("seed=-1", "seed=-1 must be a whole number from 0"),
         ("seed=abc", "seed=abc must be a whole number from 0"),
         ("magnitude.lam=nan", "magnitude.lam=nan must be a finite number"),

@@ -154,7 +154,7 @@ def test_the_record_says_both_ends_weights_and_the_warnings(folder, tmp_path):
     assert record["start"]["backbone"]["label"] == "untrained, seed 0"
     assert record["backbone"]["label"] == "untrained, seed 1"
     assert record["warnings"] == ["something slow"]
-    (tmp_path / "why" / "record.json").write_text('{"command": "evaluate"}')
+    (tmp_path / "why" / "record.json").write_text('{"magiqa": "0.1.0", "command": "evaluate"}')
     with pytest.raises(UserError, match="holds the record of magiqa evaluate, which magiqa explain would"):
         write(tmp_path / "why", table, features, None)
 
