@@ -36,6 +36,7 @@ def ablate(folder, name, out, *more):
 
 
 @pytest.mark.parametrize("option", sorted(f.stem for f in (CONF / "ablation").glob("*.yaml")))
+@pytest.mark.slow
 def test_every_ablation_expands(option, folder):
     args = tiny.overrides(folder, f"ablation={option}")
     with cli._configs(None) as searchpath:
@@ -53,6 +54,7 @@ def test_every_ablation_expands(option, folder):
         assert len(set(runs)) == len(runs)
 
 
+@pytest.mark.slow
 def test_a_lambda_grid_equals_single_runs(folder, tmp_path):
     table, record = ablate(folder, "lambda", tmp_path)
     assert table["magnitude.lam"].tolist() == [round(-1 + 0.02 * k, 10) for k in range(101)]
@@ -156,6 +158,7 @@ def test_srcc_on_subsets_with_ties_equals_scipy():
         np.testing.assert_allclose(ab._SubsetSrcc(y, subsets)(scores), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_grid_command(folder, tmp_path):
     table, record = ablate(folder, "grid", tmp_path, "figures=true")
     assert len(table) == 44541
@@ -173,6 +176,7 @@ def test_the_grid_command(folder, tmp_path):
     assert "44541 variants; ablation.csv holds all" in ab.render(table, record)
 
 
+@pytest.mark.slow
 def test_options_of_groups_vary(folder, tmp_path):
     table, record = ablate(folder, "magnitude", tmp_path)
     assert table["magnitude"].tolist() == ["boxcox", "boxcox_raw", "l1", "l2", "max", "std", "mean"]

@@ -183,6 +183,7 @@ def reference(name: str, state: dict[str, torch.Tensor], quickgelu: bool) -> tup
 
 
 @pytest.mark.parametrize("name", TINY)
+@pytest.mark.slow
 def test_every_kind_of_file_gives_the_same_hash_text_and_image_features(tmp_path, states, name):
     text, image = reference(name, states[name], quickgelu=True)
     for how in WAYS:
@@ -206,6 +207,7 @@ def test_a_checkpoints_path_may_hold_anything(tmp_path, states, monkeypatch):
 
 
 @pytest.mark.parametrize("name", TINY)
+@pytest.mark.slow
 def test_a_tag_in_the_hub_cache_needs_no_network(tmp_path, states, hub, name):
     file = write("safetensors", tmp_path, states[name])
     in_hub(hub, REPOSITORY[name], {"open_clip_model.safetensors": file})
@@ -511,6 +513,7 @@ def encode(model, size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", TINY)
+@pytest.mark.slow
 def test_dropping_the_positional_embedding_equals_zeros_and_takes_any_size(name):
     spec, weights, model = untrained(name, 0, positional_embedding="drop")
     fit_positional_embedding(model, spec, (64, 64))
@@ -523,6 +526,7 @@ def test_dropping_the_positional_embedding_equals_zeros_and_takes_any_size(name)
 
 
 @pytest.mark.parametrize("name", TINY)
+@pytest.mark.slow
 def test_native_keeps_the_embedding_and_refuses_other_sizes(name):
     spec, weights, model = untrained(name, 0, positional_embedding="native")
     fit_positional_embedding(model, spec, (64, 64))
@@ -540,6 +544,7 @@ def test_native_keeps_the_embedding_and_refuses_other_sizes(name):
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("size", [64, 96, 224])
+@pytest.mark.slow
 def test_interpolate_is_open_clips_own_resizing(name, size):
     spec, weights, model = untrained(name, 0, positional_embedding="interpolate")
     fit_positional_embedding(model, spec, (size, size))
@@ -674,6 +679,7 @@ def test_configs_read_without_open_clip_are_its_own():
     assert _shipped_config("tiny-rn") is None
 
 
+@pytest.mark.slow
 def test_the_demos_weights_are_identified_without_importing_open_clip():
     code = (
         "import sys; from magiqa.backbone import Backbone, load_weights; print(load_weights(Backbone('demo')).sha256); "

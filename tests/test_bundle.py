@@ -14,6 +14,8 @@ from magiqa.cache import read_shard
 from magiqa.errors import UserError
 from magiqa.runner import evaluate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

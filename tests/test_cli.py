@@ -55,6 +55,7 @@ def folder_args(root: Path) -> list[str]:
     return ["dataset=folder", f"dataset.root={root}", *DEMO]
 
 
+@pytest.mark.slow
 def test_evaluate_writes_what_it_says_and_nothing_else(run, tmp_path):
     root = make_set(tmp_path / "my, set = [1]")
     before = sorted(root.iterdir())
@@ -105,6 +106,7 @@ def test_evaluate_writes_what_it_says_and_nothing_else(run, tmp_path):
     assert record["fits"]["q"]["status"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_second_run_encodes_nothing_and_gives_the_same_bytes(run, tmp_path):
     root = make_set(tmp_path / "set")
     for out in ("one", "two"):
@@ -118,6 +120,7 @@ def test_a_second_run_encodes_nothing_and_gives_the_same_bytes(run, tmp_path):
     assert encoded == [12, 0]
 
 
+@pytest.mark.slow
 def test_encode_fills_the_cache_and_nothing_else(run, tmp_path):
     root = make_set(tmp_path / "set")
     code, out, _ = run("encode", *folder_args(root))
@@ -135,6 +138,7 @@ def test_encode_fills_the_cache_and_nothing_else(run, tmp_path):
     assert not list((tmp_path / "cache" / "features").glob("*/*.safetensors"))
 
 
+@pytest.mark.slow
 def test_parts_of_an_encode_fill_one_cache_and_nothing_is_scored_on_a_part(run, tmp_path):
     root = make_set(tmp_path / "set")
     counts = [
@@ -148,6 +152,7 @@ def test_parts_of_an_encode_fill_one_cache_and_nothing_is_scored_on_a_part(run, 
     assert "part=5/4 must be I/N" in run("encode", *folder_args(root), "part=5/4")[2]
 
 
+@pytest.mark.slow
 def test_a_sweep_writes_a_folder_a_job_and_one_table_when_some_jobs_fail_too(run, tmp_path):
     root = make_set(tmp_path / "set")
     args = [*folder_args(root), "figures=false", "fusion.alpha=0,1,abc", f"out={tmp_path / 'sweep'}", "-m"]
@@ -164,6 +169,7 @@ def test_a_sweep_writes_a_folder_a_job_and_one_table_when_some_jobs_fail_too(run
     assert markdown in out + "\n"
 
 
+@pytest.mark.slow
 def test_files_that_no_record_claims_are_never_overwritten(run, tmp_path):
     root = make_set(tmp_path / "set")
     ratings = (root / "labels.csv").read_text()
@@ -223,6 +229,7 @@ def test_a_run_killed_while_it_writes_is_run_again_and_leaves_nothing(run, tmp_p
     ]
 
 
+@pytest.mark.slow
 def test_a_sweeps_table_keeps_subsets_apart(run, tmp_path):
     args = [*folder_args(make_set(tmp_path / "set")), "figures=false", "out=s"]
     assert run("evaluate", "-m", *args, "dataset.every=1,2")[0] == 0
@@ -230,6 +237,7 @@ def test_a_sweeps_table_keeps_subsets_apart(run, tmp_path):
     assert "(n = 6) SRCC / PLCC | " in header and "(n = 3, one row in 2) SRCC / PLCC" in header
 
 
+@pytest.mark.slow
 def test_no_intervals_are_explained(run, tmp_path):
     root = make_set(tmp_path / "set")
     args = [*folder_args(root), "figures=false"]
@@ -242,6 +250,7 @@ def test_no_intervals_are_explained(run, tmp_path):
     assert "no intervals" not in run("evaluate", *args)[1]
 
 
+@pytest.mark.slow
 def test_skip_lists_what_it_leaves_out_and_raise_keeps_what_was_encoded(run, tmp_path):
     root = make_set(tmp_path / "set", 7)
     (root / "image 5.png").write_bytes((root / "image 5.png").read_bytes()[:500])
@@ -315,6 +324,7 @@ def spoil(what: str, root: Path) -> list[str]:
         ("unwritable out", "out=file: cannot be written"),
     ],
 )
+@pytest.mark.slow
 def test_bad_input_takes_one_line_with_the_remedy(run, tmp_path, what, message):
     root = make_set(tmp_path / "set")
     extra = spoil(what, root)
@@ -349,6 +359,7 @@ def test_what_is_mistyped_is_told_before_images_are_hashed_or_weights_read(
     assert code == 2 and err.count("\n") == 1 and message in err
 
 
+@pytest.mark.slow
 def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch):
     args = [*folder_args(make_set(tmp_path / "set")), "out=o"]
     assert run("evaluate", *args, "dataset.group_column=kind", "views_file=true")[0] == 0
@@ -380,6 +391,7 @@ def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch
     assert json.loads((tmp_path / "o" / "record.json").read_text())["config"]["fusion"]["alpha"] == 3
 
 
+@pytest.mark.slow
 def test_the_record_says_how_the_engine_ran_and_counts_no_second_twice(run, tmp_path):
     args = [*folder_args(make_set(tmp_path / "set")), "out=o", "figures=false"]
     begin = time.perf_counter()
@@ -403,6 +415,7 @@ def test_a_stage_does_not_count_the_stages_inside_it(monkeypatch):
     assert clock.seconds == {"inner": 4, "outer": 6}
 
 
+@pytest.mark.slow
 def test_a_corrupt_shard_names_the_remedy_which_works(run, tmp_path):
     root = make_set(tmp_path / "set")
     assert run("encode", *folder_args(root))[0] == 0

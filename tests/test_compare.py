@@ -14,6 +14,8 @@ from magiqa.comparison import paired
 from magiqa.errors import UserError
 from magiqa.runner import evaluate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):

@@ -224,6 +224,7 @@ class TestRaters:
         assert ceiling.reliability == pytest.approx(plcc(truth, mos) ** 2, abs=0.02)
         assert noise_ceiling(mos, std, 20) == ceiling
 
+    @pytest.mark.slow
     def test_more_ratings_raise_it_and_standard_errors_can_be_given(self):
         _, mos, std = self.panel()
         assert noise_ceiling(mos, std, 80).srcc > noise_ceiling(mos, std, 20).srcc
@@ -267,6 +268,7 @@ class TestRaters:
         assert drawn.ordered_rightly == pytest.approx(whole.ordered_rightly, abs=0.015)
         assert drawn.told_apart == pytest.approx(whole.told_apart, abs=0.015)
 
+    @pytest.mark.slow
     def test_krasulas_interval_is_that_of_resampled_images(self):
         truth, mos, std = self.panel(n=150)
         noisy = truth + np.random.default_rng(0).normal(size=150)

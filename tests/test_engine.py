@@ -93,6 +93,7 @@ def engines():
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 @pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.slow
 def test_features_are_those_of_plain_torch(engines, name, kind):
     visual, engine = engines(name, kind)
     views = pictures(11, seed=1)
@@ -105,6 +106,7 @@ def test_features_are_those_of_plain_torch(engines, name, kind):
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 @pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.slow
 def test_a_view_alone_is_the_view_among_others_to_the_bit(engines, name, kind):
     _, engine = engines(name, kind)
     views = pictures(7, seed=2)
@@ -120,6 +122,7 @@ def test_a_view_alone_is_the_view_among_others_to_the_bit(engines, name, kind):
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 @pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.slow
 def test_all_streams_at_once_give_the_same_bits(engines, name, kind):
     _, engine = engines(name, kind)
     assert engine.streams == module.streams("cpu")
@@ -133,6 +136,7 @@ def test_all_streams_at_once_give_the_same_bits(engines, name, kind):
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 @pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.slow
 def test_whole_images_of_any_size(engines, name, kind):
     visual, engine = engines(name, kind)
     for h, w in [(96, 160), (160, 96), (64, 96), (224, 32)]:
@@ -204,6 +208,7 @@ def test_a_tower_that_returns_its_tokens_too_gives_its_feature_and_stays_as_it_i
 
 
 @pytest.mark.parametrize("name", ["torch", OPENVINO])
+@pytest.mark.slow
 def test_a_wrong_engine_is_refused_with_its_error_and_a_remedy(monkeypatch, name):
     def slightly_wrong(visual):
         wrong = optimise(visual)
@@ -226,6 +231,7 @@ def test_nan_features_are_refused():
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 @pytest.mark.parametrize("name", ["torch", OPENVINO])
+@pytest.mark.slow
 def test_bf16_stays_within_its_tolerance_or_is_refused_where_the_cpu_lacks_it(name, kind):
     visual = tower(kind)
     try:
@@ -280,6 +286,7 @@ def test_building_an_engine_leaves_the_callers_threads(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["torch", OPENVINO])
+@pytest.mark.slow
 def test_auto_batch_size_takes_the_fastest_candidate(monkeypatch, name):
     seconds = {10: 2.0, 5: 0.5, 20: 4.0}  # views a second: 5, 10, 5
     monkeypatch.setattr(module, "_seconds", lambda engine, budget: seconds[engine.batch_size])

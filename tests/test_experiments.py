@@ -36,6 +36,7 @@ def experiment(folder, name, out, *more):
 
 
 @pytest.mark.parametrize("name", [n for n in OPTIONS if n not in ("align", "magnitude", "attribution")])
+@pytest.mark.slow
 def test_every_experiment_writes_tables_a_figure_and_a_record(folder, name, tmp_path):
     more = ["experiment.ratings=10"] if name == "raters" else MACLIP if name == "main" else []
     printed = experiment(folder, name, tmp_path, "figures=true", *more)
@@ -48,6 +49,7 @@ def test_every_experiment_writes_tables_a_figure_and_a_record(folder, name, tmp_
     assert record["backbone"]["label"] == "untrained, seed 0"
 
 
+@pytest.mark.slow
 def test_main_equals_single_runs(folder, tmp_path):
     # whatever is typed, the rows are the methods that their names say
     other = ["fusion.alpha=5", "magnitude.lam=0.1", "pooling=median", "backbone.positional_embedding=native"]
@@ -92,6 +94,7 @@ def test_what_a_bundle_cannot_serve_is_said(folder, tmp_path, name, needs):
     )
 
 
+@pytest.mark.slow
 def test_another_commands_record_is_kept(folder, tmp_path):
     evaluate(tiny.job(folder, f"out={tmp_path / 'run'}"), progress=False)
     with pytest.raises(
@@ -129,6 +132,7 @@ def test_a_sweep_has_a_folder_a_job(folder, tmp_path, capsys):
     assert sorted(r["config"]["fusion"]["alpha"] for r in records) == [0, 2]
 
 
+@pytest.mark.slow
 def test_attribution_sums_to_the_gain(folder, tmp_path):
     experiment(folder, "attribution", tmp_path, "figures=true", "fusion.alpha=5", SMALL)
     cells = pd.read_csv(tmp_path / "cells.csv").set_index(["prompts", "views", "cue"])["srcc"]
@@ -143,6 +147,7 @@ def test_attribution_sums_to_the_gain(folder, tmp_path):
     assert (tmp_path / "figures" / "attribution.png").is_file()
 
 
+@pytest.mark.slow
 def test_magnitude_stands_beside_its_null(folder, tmp_path):
     more = ["experiment.seeds=[5]", "experiment.definitions=[boxcox,l2]", "experiment.resamples=50"]
     experiment(folder, "magnitude", tmp_path, "figures=true", *more)
@@ -154,6 +159,7 @@ def test_magnitude_stands_beside_its_null(folder, tmp_path):
     assert table["partial"].notna().sum() == 4
 
 
+@pytest.mark.slow
 def test_bias_is_between_contents_where_images_share_them(folder, tmp_path):
     labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
     labels["scene"] = [f"s{i % 4}" for i in range(len(labels))]
@@ -221,6 +227,7 @@ def test_breakdown_equals_scipy_inside_a_group(folder, tmp_path):
         assert table.loc[group, "n"] == len(part)
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_the_run(folder, tmp_path):
     experiment(folder, "weights", tmp_path / "e", "experiment.bins=2")
     evaluate(tiny.job(folder, f"out={tmp_path / 'r'}"), progress=False)
@@ -280,6 +287,7 @@ def test_agiqa3k(real_data, tmp_path):
         assert "n=50, label mos" in printed
 
 
+@pytest.mark.slow
 def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, monkeypatch):
     import importlib.util
 

@@ -38,6 +38,7 @@ def srcc_of(job, out):
     return row["value"], row["ci_low"], row["ci_high"]
 
 
+@pytest.mark.slow
 def test_three_known_factors_are_each_found(folder, tmp_path):
     first = tiny.job(folder)
     last = tiny.job(
@@ -159,6 +160,7 @@ def test_the_record_says_both_ends_weights_and_the_warnings(folder, tmp_path):
         write(tmp_path / "why", table, features, None)
 
 
+@pytest.mark.slow
 def test_runs_whose_images_or_labels_are_others_are_refused(tmp_path, capsys):
     made = [tiny.make(tmp_path / name) for name in ("one", "two")]
     labels = made[1] / "set" / "labels.csv"
@@ -249,6 +251,7 @@ def test_untrained_weights_never_stand_beside_a_published_value(folder):
     assert "0.7645" not in shown
 
 
+@pytest.mark.slow
 def test_the_command(folder, tmp_path, capsys):
     for name, more in (("a", []), ("b", ["pooling=median", "magnitude.lam=0.1"])):
         evaluate(tiny.job(folder, f"out={tmp_path / name}", *more), progress=False)

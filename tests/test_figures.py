@@ -60,6 +60,7 @@ def texts(figure: Figure) -> str:
     return "\n".join(found)
 
 
+@pytest.mark.slow
 def test_a_run_has_scatter_and_group_figures_as_png_and_pdf(tmp_path, run):
     files = figures.run_figures(tmp_path / "out", *run)
     assert [f.name for f in files] == ["scatter.png", "scatter.pdf", "srcc_by_group.png", "srcc_by_group.pdf"]

@@ -54,6 +54,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 # --- what is written
 
 
+@pytest.mark.slow
 def test_tables_figures_and_page_are_written(out):
     for stem in ("agreement", "groups_demo", "groups_published", "ablation_grid"):
         for suffix in ("csv", "md", "tex"):
@@ -64,6 +65,7 @@ def test_tables_figures_and_page_are_written(out):
     assert (out / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_everything_regenerates_byte_for_byte(folders, out, tmp_path):
     report([folders / "demo", folders / "published", folders / "grid"], tmp_path / "again")
     first = {f.relative_to(out): f.read_bytes() for f in out.rglob("*") if f.is_file()}
@@ -76,6 +78,7 @@ def test_everything_regenerates_byte_for_byte(folders, out, tmp_path):
     assert [str(k) for k in first if first[k] != again[k]] == []
 
 
+@pytest.mark.slow
 def test_tables_hold_nothing_of_the_machine(folders, out):
     for file in (out / "tables").iterdir():
         assert str(folders) not in file.read_text() and str(out) not in file.read_text()
@@ -103,6 +106,7 @@ def test_images_named_like_missing_values_keep_their_names(tmp_path):
 # --- agreement
 
 
+@pytest.mark.slow
 def test_the_csv_holds_every_statistic_of_the_runs_to_nine_digits(folders, out):
     found = {
         (r["run"], r["score"], r["statistic"]): float(r["value"]) for r in rows(out / "tables/agreement.csv")
@@ -133,6 +137,7 @@ def test_a_control_that_wins_still_does_not_compete(tmp_path):
     assert table.rows[-1][2].text == "0.999" and table.rows[-1][2].mark == ""
 
 
+@pytest.mark.slow
 def test_a_tie_with_the_best_is_marked_and_a_clear_difference_is_not(tmp_path):
     close = write_run(tmp_path / "close", n=200, noise=1.0, seed=1)
     twin = write_run(tmp_path / "twin", n=200, noise=1.0, seed=2, choices=WHOLE)
@@ -152,6 +157,7 @@ def test_a_tie_with_the_best_is_marked_and_a_clear_difference_is_not(tmp_path):
     assert row.diff_low < row.diff < row.diff_high < 0 and row.p_holm < 0.05
 
 
+@pytest.mark.slow
 def test_the_paired_difference_is_of_the_same_images_whatever_their_order(tmp_path):
     a = write_run(tmp_path / "a", seed=1)
     b = write_run(tmp_path / "b", seed=2, choices=WHOLE)
@@ -164,6 +170,7 @@ def test_the_paired_difference_is_of_the_same_images_whatever_their_order(tmp_pa
     assert row["diff"] == pytest.approx(row["value"] - found["value"][found["rank"] == 1].iloc[0], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_other_images_are_not_tested_against_and_the_table_says_so(tmp_path):
     a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", seed=2, choices=WHOLE)
     scores = pd.read_csv(b / "scores.csv")
@@ -183,6 +190,7 @@ def test_a_score_that_is_a_cue_is_shown_once(tmp_path):
     assert len(names) == 4 and not any(name.startswith("fused") for name in names)
 
 
+@pytest.mark.slow
 def test_runs_that_no_name_tells_apart_go_by_their_folders_names(tmp_path):
     a = write_run(tmp_path / "a", n=40)
     b = write_run(tmp_path / "b", n=40, seed=9)
@@ -218,6 +226,7 @@ def test_the_similarity_cue_is_not_named_for_what_it_does_not_depend_on(folders)
     assert method(record, "q_sim") == "CLIP-IQA"
 
 
+@pytest.mark.slow
 def test_the_weights_label_is_in_every_table_figure_and_row(out):
     text = DEMO["label"]
     for row in rows(out / "tables/agreement.csv"):
@@ -369,6 +378,7 @@ def test_a_long_table_is_thinned_in_print_but_keeps_what_is_marked(folders):
     assert len(table.data) == 101
 
 
+@pytest.mark.slow
 def test_an_ablation_says_what_picking_its_best_costs(out):
     for suffix in ("md", "tex"):
         text = (out / "tables" / f"ablation_grid.{suffix}").read_text()
@@ -451,6 +461,7 @@ def test_latex_escapes_every_special_character():
 @pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="needs pdflatex with booktabs (texlive-latex-recommended)"
 )
+@pytest.mark.slow
 def test_the_latex_compiles(out, tmp_path):
     (tmp_path / "tables").mkdir()
     for file in (out / "tables").glob("*.tex"):
@@ -489,6 +500,7 @@ class Page(html.parser.HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing(out):
     page = Page((out / "report.html").read_text())
     for tag, attributes in page.tags:
@@ -503,6 +515,7 @@ def test_the_page_loads_nothing(out):
     assert not re.search(r"https?://|@import|fetch\(|XMLHttpRequest|innerHTML|eval\(", code)
 
 
+@pytest.mark.slow
 def test_names_cannot_break_out_of_the_page(out):
     page = Page((out / "report.html").read_text())
     assert NASTY in page.text
@@ -519,6 +532,7 @@ def data_of(out: Path) -> dict:
     )
 
 
+@pytest.mark.slow
 def test_the_page_holds_every_point_with_its_thumbnail(folders, out):
     data = data_of(out)
     scores = pd.read_csv(folders / "demo" / "scores.csv")
@@ -529,6 +543,7 @@ def test_the_page_holds_every_point_with_its_thumbnail(folders, out):
     assert data["tiles"]["sheets"][0].startswith("data:image/jpeg;base64,")
 
 
+@pytest.mark.slow
 def test_unreachable_images_are_said_to_be_and_nothing_fails(tmp_path):
     folder = write_run(tmp_path / "run", images=tmp_path / "images")
     (tmp_path / "images" / "image-0003.png").unlink()
@@ -539,6 +554,7 @@ def test_unreachable_images_are_said_to_be_and_nothing_fails(tmp_path):
     assert [i for i, tile in enumerate(tiles) if tile < 0] == [3, 4]
 
 
+@pytest.mark.slow
 def test_a_page_without_thumbnails_holds_no_image_of_the_data_set(folders, tmp_path):
     report([folders / "demo"], tmp_path, thumbnails=False)
     text = (tmp_path / "report.html").read_text()
@@ -627,6 +643,7 @@ def test_every_protocols_sets_are_options():
         assert (conf_dir() / "dataset" / f"{option(row.method, row.dataset)}.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_where_a_set_lies_changes_no_table(tmp_path):
     for place in ("a", "elsewhere"):
         made = tiny.make(tmp_path / place)

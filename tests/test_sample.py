@@ -59,6 +59,7 @@ def test_the_whole_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.slow
 def test_made_twice_the_same_and_left_alone_when_whole(tmp_path: Path) -> None:
     first = Sample(str(tmp_path / "a")).load().table
     second = Sample(str(tmp_path / "b")).load().table
@@ -72,6 +73,7 @@ def test_made_twice_the_same_and_left_alone_when_whole(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("damage", ["remove", "truncate", "label", "version", "record"])
+@pytest.mark.slow
 def test_a_damaged_folder_is_made_anew(tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "sample"
     Sample(str(root)).load()

@@ -41,6 +41,7 @@ def test_one_module_knows_each_library(library):
     )  # the sample's photo lies in matplotlib's package data
 
 
+@pytest.mark.slow
 def test_help_and_config_errors_import_nothing_that_takes_seconds():
     code = (
         "import sys; from magiqa.cli import main; code = main(sys.argv[1:]); "
