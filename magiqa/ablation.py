@@ -38,9 +38,9 @@ from magiqa.runner import (
     Features,
     make_folder,
     prepare,
-    results,
     versions,
     write_csv,
+    writing,
 )
 
 Compose = Callable[[list[str]], Job]
@@ -703,7 +703,7 @@ def ablate(
         "versions": versions(),
         "warnings": clock.warnings,
     }
-    with results(folder, ["ablation.csv"]) as write:
+    with writing(folder, ["ablation.csv"]) as write:
         write_csv(table, folder / "ablation.csv")
         write(record | {"seconds": clock.seconds})
         if job.figures:

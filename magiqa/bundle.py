@@ -79,7 +79,7 @@ def pack(
         out: the file; default ``bundle.safetensors`` inside the run's folder.
 
     Raises:
-        UserError: no run's folder; data set, weights or code changed since the run.
+        UserError: no run's folder; labels, images, weights or code changed since the run.
     """
     folder = Path(run).expanduser()
     recorded = read_record(folder)
@@ -213,7 +213,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """A run's ``record.json``.
 
     Raises:
-        UserError: the folder is none that ``magiqa evaluate`` wrote.
+        UserError: the folder is none that ``magiqa evaluate`` wrote, or the record lacks its images' checksum.
     """
     try:
         record = json.loads((folder / "record.json").read_text())

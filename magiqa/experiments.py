@@ -35,10 +35,10 @@ from magiqa.runner import (
     Features,
     make_folder,
     prepare,
-    results,
     score,
     versions,
     write_csv,
+    writing,
 )
 
 Tables = dict[str, pd.DataFrame]
@@ -884,7 +884,7 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
         "versions": versions(),
         "warnings": study.clock.warnings,
     }
-    with results(folder, files) as write:
+    with writing(folder, files) as write:
         for name, table in tables.items():
             write_csv(table, folder / f"{name}.csv")
         write(record | {"seconds": study.clock.seconds})

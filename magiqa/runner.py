@@ -408,7 +408,7 @@ def make_folder(folder: Path, command: str | None = None, files: Collection[str]
 
 
 @contextmanager
-def results(folder: Path, files: Collection[str]) -> Iterator[Callable[[dict[str, Any]], None]]:
+def writing(folder: Path, files: Collection[str]) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Write a command's results anew: what earlier records list is removed first, so that no two runs mix.
 
     A mark stays in the folder until the block ends, so that what a killed run left behind is known for magiqa's.
@@ -491,7 +491,7 @@ def evaluate(
         "warnings": clock.warnings,
     }
     folder = job.folder
-    with results(folder, FILES) as write:
+    with writing(folder, FILES) as write:
         write_csv(scores, folder / "scores.csv")
         write_csv(table, folder / "agreement.csv")
         if groups is not None:
