@@ -250,6 +250,21 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     return dict(meta)
 
 
+def verify_bundle(path: str | Path) -> None:
+    """Check a bundle's checksum.
+
+    Raises:
+        UserError: the file is missing, no bundle, or does not match.
+    """
+    read_meta(path)
+    try:
+        verify_shard(Path(path).expanduser())
+    except UserError:
+        raise UserError(
+            f"bundle={path}: its contents do not match its checksum; fetch it again or run magiqa pack anew"
+        ) from None
+
+
 class _File(FeatureCache):
     """A bundle as the feature cache of its one key."""
 
@@ -269,14 +284,9 @@ def unpack(job: Job) -> Features:
     assert job.bundle is not None
     path = Path(job.bundle).expanduser()
     meta = read_meta(path)
-    try:
-        verify_shard(path)
-        cache = _File(path, meta["key"])
-        tensors = read_shard(path)[0]
-    except UserError:
-        raise UserError(
-            f"bundle={job.bundle}: its contents do not match its checksum; fetch it again or run magiqa pack anew"
-        ) from None
+    verify_bundle(job.bundle)
+    cache = _File(path, meta["key"])
+    tensors = read_shard(path)[0]
     views = {**asdict(job.views), "kinds": list(job.views.kinds)}
     held = {k: v for k, v in meta["record"]["views"].items() if k != "count"}
     config = meta["config"]

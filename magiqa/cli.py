@@ -142,6 +142,9 @@ def compose(overrides: Sequence[str], searchpath: str) -> tuple[Any, dict[str, s
     with open_dict(cfg):
         del cfg["hydra"]
         for key, value in bundled[1].items():
+            made = OmegaConf.select(cfg, f"{key}.root")
+            if made is not None:  # a set that magiqa makes lies where this machine has it
+                value["root"] = made
             for typed in _typed(rest):
                 if typed.startswith(f"{key}."):
                     OmegaConf.update(value, typed.removeprefix(f"{key}."), OmegaConf.select(cfg, typed))
@@ -167,21 +170,47 @@ def _typed(overrides: Sequence[str]) -> list[str]:
 
 
 def _bundled(rest: Sequence[str], bundle: str | None) -> tuple[list[str], dict[str, Any], dict[str, str]]:
-    """What a bundle's own config says where the overrides do not: options, nodes and scalars, names of options."""
+    """What a bundle's own config says where the overrides do not: options, nodes and scalars, names of options.
+
+    Raises:
+        UserError: the file does not match its checksum, or its config names what is not magiqa's own.
+    """
     if bundle is None:
         return [], {}, {}
     from omegaconf import OmegaConf
 
-    from magiqa.bundle import read_meta
+    from magiqa.bundle import read_meta, verify_bundle
+    from magiqa.job import MACHINE
+    from magiqa.results import portable
+    from magiqa.trust import check_config
 
+    verify_bundle(bundle)
     meta = read_meta(bundle)
+    known = [key for key in _top_keys() if key not in (*MACHINE, *STUDIES)]
+    check_config(meta.get("config"), meta.get("choices"), f"bundle={bundle}", known, _trusted(rest))
     typed = set(_typed(rest))
-    held = {k: v for k, v in meta["config"].items() if k not in typed}
+    # paths of a bundle are of another machine: their last part is a name and no more
+    held = {k: v for k, v in portable(meta["config"]).items() if k not in typed}
     choices = {g: c for g, c in meta["choices"].items() if g in held}
     # with the same options composed, Hydra checks the keys typed against the right fields
     options = [f"{g}={c}" for g, c in choices.items() if (conf_dir() / g / f"{c}.yaml").is_file()]
     nodes = {k: OmegaConf.create(v) if isinstance(v, dict) else v for k, v in held.items()}
     return options, nodes, choices
+
+
+@cache
+def _top_keys() -> tuple[str, ...]:
+    """The keys of ``conf/config.yaml``, groups included."""
+    import yaml
+
+    own = yaml.safe_load((conf_dir() / "config.yaml").read_text())
+    return (*GROUPS, *STUDIES, *(key for key in own if key != "defaults"))
+
+
+def _trusted(overrides: Sequence[str]) -> list[str]:
+    """The classes that the user names by ``trust=``: what a file may name beside magiqa's own."""
+    given = dict(map(_value, (o for o in overrides if o.startswith("trust=")))).get("trust", [])
+    return [str(name) for name in (given if isinstance(given, list) else [given])]
 
 
 def _suggest(overrides: Sequence[str], error: Exception) -> str:
@@ -518,10 +547,14 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> "Job":
 
     from magiqa.bundle import read_record
     from magiqa.job import default_cache_dir
+    from magiqa.trust import check_config
 
     record = read_record(folder)
-    cfg: Any = OmegaConf.create(record["config"])
     rest, literal = split_literal(overrides)
+    check_config(
+        record.get("config"), record.get("choices"), f"{folder}/record.json", _top_keys(), _trusted(rest)
+    )
+    cfg: Any = OmegaConf.create(record["config"])
     given = dict(map(_value, rest))
     for key, value in [*given.items(), *literal.items()]:
         parent, _, leaf = key.rpartition(".")
@@ -678,6 +711,17 @@ def _verify(options: argparse.Namespace) -> int:
         job = make_job(
             [f"bundle={words[0]}", *(o for o in overrides if not o.startswith("seed="))], searchpath
         )
+    typed = [o.partition("=")[0] for o in overrides]
+    places = {
+        "dataset.root": getattr(job.dataset, "root", None),
+        "backbone.checkpoint": job.backbone.checkpoint,
+        "backbone.name": job.backbone.name if job.backbone.name.startswith("local-dir:") else None,
+    }
+    for key, theirs in places.items():  # a bundle's own paths are never used
+        if theirs and key not in typed and not (key == "dataset.root" and job.choices["dataset"] == "sample"):
+            raise UserError(
+                f"verify: add {key}=PATH, where it lies on this machine (the bundle has {theirs})"
+            )
     problems, done = verify(words[0], job, seed=int(seeds[-1]) if seeds else None)
     print(
         f"{words[0]}: {done['labels']} labels compared; {done['images']} images encoded anew (seed={done['seed']}), "

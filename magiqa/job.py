@@ -18,7 +18,18 @@ from magiqa.views import Views
 Magnitude = Callable[[np.ndarray], np.ndarray]
 Fusion = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 # keys that say where and how fast, not what: they leave every number as it is
-MACHINE = ("out", "cache_dir", "device", "batch_size", "workers", "bundle", "figures", "views_file", "part")
+MACHINE = (
+    "out",
+    "cache_dir",
+    "device",
+    "batch_size",
+    "workers",
+    "bundle",
+    "figures",
+    "views_file",
+    "part",
+    "trust",
+)
 
 
 def default_cache_dir() -> str:
@@ -60,6 +71,7 @@ class Job:
     views_file: bool = False
     figures: bool = True
     part: str | None = None
+    trust: Any = ()
     ablation: Any = None
     experiment: Any = None
     choices: dict[str, str] = field(default_factory=dict)

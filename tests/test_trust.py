@@ -1,0 +1,178 @@
+"""A bundle or a run's record from a stranger runs nothing of its author's, whichever command reads it."""
+
+import json
+import shutil
+
+import pytest
+import tiny
+import yaml
+from test_bundle import altered
+
+from magiqa import cli
+from magiqa.errors import UserError
+from magiqa.runner import evaluate
+from magiqa.trust import CLASSES, check_config
+
+pytestmark = pytest.mark.slow
+
+
+def target(name, *args, **more):
+    return {"_target_": name, "_args_": list(args), **more}
+
+
+ATTACKS = {
+    "shell": lambda c, mark: c.update(magnitude=target("torch.utils.collect_env.run", [f"touch {mark}"])),
+    "expression": lambda c, mark: c.update(
+        fusion=target("sympy.sympify", f"__import__('os').system('touch {mark}')")
+    ),
+    "method": lambda c, mark: c.update(
+        prompts=target("pathlib.Path.write_text", {"_target_": "pathlib.Path"})
+    ),
+    "open": lambda c, mark: c.update(views=target("io.open", str(mark), "w")),
+    "dataset": lambda c, mark: c.update(
+        dataset=target("pathlib.Path.touch", target("pathlib.Path", str(mark)))
+    ),
+    "nested": lambda c, mark: c["dataset"].update(resize=target("io.open", str(mark), "w")),
+    "in a list": lambda c, mark: c["prompts"].update(pairs=[["a", target("io.open", str(mark), "w")]]),
+    "partial": lambda c, mark: c["magnitude"].update(_partial_=True),
+    "arguments": lambda c, mark: c["magnitude"].update(_args_=[1]),
+    "interpolation": lambda c, mark: c["magnitude"].update(lam="${oc.env:HOME}"),
+    "key of an interpolation": lambda c, mark: c["magnitude"].update({"${oc.env:HOME}": 1}),
+    "another class of ours": lambda c, mark: c.update(
+        backbone=target("magiqa.cache.FeatureCache", str(mark), {})
+    ),
+    "new key": lambda c, mark: c.update(extra=target("io.open", str(mark), "w")),
+    "no class": lambda c, mark: c.update(fusion={"w_sim": 0.5}),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tiny.make(tmp_path_factory.mktemp("trusted"))
+    evaluate(tiny.job(made, f"out={made / 'run'}"), progress=False)
+    assert cli.main(["pack", str(made / "run"), f"cache_dir={made / 'cache'}"]) == 0
+    return made
+
+
+def hostile(folder, tmp_path, attack):
+    """A bundle with a checksum that fits, and a run's folder, of one attack; the file that it would make."""
+    mark = tmp_path / "mark"
+    bundle = altered(
+        folder / "run" / "bundle.safetensors",
+        tmp_path / "theirs",
+        lambda arrays, meta: attack(meta["config"], mark),
+    )
+    shutil.copytree(folder / "run", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    attack(record["config"], mark)
+    (tmp_path / "run" / "record.json").write_text(json.dumps(record))
+    return bundle, tmp_path / "run", mark
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_command_runs_what_a_file_names(folder, tmp_path, capsys, monkeypatch, attack):
+    bundle, run, mark = hostile(folder, tmp_path, ATTACKS[attack])
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    commands = (
+        ["evaluate", f"bundle={bundle}"],
+        ["ablate", "ablation=lambda", f"bundle={bundle}"],
+        ["experiment", "experiment=regimes", f"bundle={bundle}"],
+        ["report", f"bundle={bundle}", "out=page"],
+        ["verify", str(bundle), f"dataset.root={folder / 'set'}"],
+        ["check", f"bundle={bundle}"],
+        ["encode", f"bundle={bundle}"],
+        ["pack", str(run)],
+        ["explain", str(run), str(folder / "run")],
+    )
+    for command in commands:
+        capsys.readouterr()
+        assert cli.main(command) == 2, command
+        error = capsys.readouterr().err
+        assert error.startswith("magiqa: ") and error.count("\n") == 1, (command, error)
+        assert ("theirs" if bundle.name in " ".join(command) else "record.json") in error
+        assert not mark.exists()
+    assert [p.name for p in (tmp_path / "here").iterdir()] in ([], ["page"])
+
+
+def test_names_of_options_are_no_paths(folder, tmp_path, monkeypatch, capsys):
+    def change(arrays, meta):
+        meta["choices"]["prompts"] = "../../elsewhere"
+
+    bundle = altered(folder / "run" / "bundle.safetensors", tmp_path / "theirs", change)
+    assert (
+        cli.main(["evaluate", "-m", f"bundle={bundle}", "fusion=fixed,product", f"out={tmp_path}/a/b"]) == 2
+    )
+    assert "prompts'='../../elsewhere' is no option's name" in capsys.readouterr().err
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_paths_of_a_bundle_are_not_used(folder, tmp_path, capsys):
+    def change(arrays, meta):
+        meta["config"]["dataset"]["root"] = str(folder / "set")
+
+    bundle = altered(folder / "run" / "bundle.safetensors", tmp_path / "theirs", change)
+    with cli._configs(None) as searchpath:
+        assert cli.make_job([f"bundle={bundle}"], searchpath).dataset.root == "set"
+    assert cli.main(["verify", str(bundle)]) == 2
+    assert "verify: add dataset.root=PATH, where it lies on this machine" in capsys.readouterr().err
+
+    def machine(arrays, meta):
+        meta["config"]["out"] = str(tmp_path / "out")
+
+    bundle = altered(folder / "run" / "bundle.safetensors", tmp_path / "theirs", machine)
+    assert cli.main(["evaluate", f"bundle={bundle}"]) == 2
+    assert "its config holds the key 'out', which magiqa does not know" in capsys.readouterr().err
+
+
+def test_the_checksum_comes_first(folder, tmp_path, capsys):
+    data = bytearray((folder / "run" / "bundle.safetensors").read_bytes())
+    data[-3] ^= 1
+    (tmp_path / "b").write_bytes(data)
+    assert cli.main(["evaluate", f"bundle={tmp_path / 'b'}"]) == 2
+    assert "its contents do not match its checksum" in capsys.readouterr().err
+
+
+def test_a_class_of_the_users_own_is_trusted_by_name(folder, tmp_path, capsys, monkeypatch):
+    (tmp_path / "my_magnitude.py").write_text(
+        "from dataclasses import dataclass\n"
+        "@dataclass(frozen=True)\n"
+        "class Largest:\n"
+        "    def __call__(self, features):\n"
+        "        return features.max(axis=1).astype(float)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def change(arrays, meta):
+        meta["config"]["magnitude"] = {"_target_": "my_magnitude.Largest"}
+
+    bundle = altered(folder / "run" / "bundle.safetensors", tmp_path / "theirs", change)
+    args = ["evaluate", f"bundle={bundle}", f"out={tmp_path / 'out'}", "figures=false"]
+    assert cli.main(args) == 2
+    assert "of the class 'my_magnitude.Largest', which is not magiqa's own" in capsys.readouterr().err
+    assert cli.main([*args, "trust=my_magnitude.Largest"]) == 0
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["config"]["trust"] == "my_magnitude.Largest"
+    # what the run's own record now names is trusted no more than the bundle was
+    assert cli.main(["pack", str(tmp_path / "out")]) == 2
+
+
+def test_the_list_holds_every_class_of_the_packaged_options_and_none_that_is_not_there():
+    from hydra.utils import get_class
+
+    assert all(get_class(name) for name in CLASSES)
+    named = set()
+    for group in ("backbone", "prompts", "views", "magnitude", "fusion", "dataset"):
+        for file in (cli.conf_dir() / group).glob("*.yaml"):
+            named.add((yaml.safe_load(file.read_text()) or {}).get("_target_"))
+    assert named - {None} <= CLASSES
+
+
+def test_a_config_that_is_nested_without_end():
+    config: dict = {}
+    for _ in range(500):
+        config = {"a": config}
+    with pytest.raises(UserError, match=r"^f: its config's .* lies deeper than any of magiqa's$"):
+        check_config(
+            {"dataset": {"_target_": "magiqa.datasets.folder.Folder", "a": config}}, {}, "f", ["dataset"]
+        )
