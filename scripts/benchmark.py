@@ -32,16 +32,23 @@ import open_clip
 import torch
 from PIL import Image
 
-from magiqa.ablation import grid_srcc
-from magiqa.backbone import Backbone, build_model, encode_text, load_weights
-from magiqa.cache import FeatureCache, content_sha256
-from magiqa.cues import BoxCox, similarity
-from magiqa.encode import fill_cache
-from magiqa.engine import Resolved, build, probe_views, resolve, threads
+from magiqa.backbones.model import build_model
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.text import encode_text
+from magiqa.backbones.weights import load_weights
+from magiqa.engines.build import build
+from magiqa.engines.engine import probe_views
+from magiqa.engines.resolve import Resolved, resolve, threads
 from magiqa.errors import UserError
-from magiqa.fusion import Adaptive
-from magiqa.runner import versions
-from magiqa.views import CLIP_MEAN, CLIP_STD, Views, cut, open_image
+from magiqa.features.cache import FeatureCache
+from magiqa.features.hashing import content_sha256
+from magiqa.features.pipeline import fill_cache
+from magiqa.images.decode import open_image
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views, cut
+from magiqa.method.cues import BoxCox, similarity
+from magiqa.method.fusion import Adaptive
+from magiqa.runs.record import versions
+from magiqa.scores.grid import grid_srcc
 
 PAIRS = [
     ("Good image", "bad image"),

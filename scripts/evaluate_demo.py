@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from magiqa import agreement
-from magiqa.cli import _configs, make_job
-from magiqa.runner import evaluate
+from magiqa.config.compose import configs, make_job
+from magiqa.stats.bootstrap import bootstrap_many, interval, resample_counts
+from magiqa.stats.correlation import leave_one_group_out, point_many, srcc
+from magiqa.studies.evaluate import evaluate
 
 SEEDS = (0, 1, 2)
 CUES = ("q_sim", "q_mag", "q")
@@ -38,7 +39,7 @@ def run(
 ) -> tuple[pd.DataFrame, dict[str, Any], Any]:
     """One ``magiqa evaluate``: its scores, its record and the labels."""
     print(f"== {name}", file=sys.stderr, flush=True)
-    with _configs(None) as searchpath:
+    with configs(None) as searchpath:
         job = make_job(
             [
                 *PROTOCOL,
@@ -84,7 +85,7 @@ METHODS = (*CUES, "laplacian", "bytes", *(f"{cue} seed {s}" for s in SEEDS for c
 def cells(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """SRCC with ssim of each (photo, type): rows photos, columns types. Scores that do not vary count as 0."""
     rows = {
-        key: agreement.srcc(part[column], part["ssim"])
+        key: srcc(part[column], part["ssim"])
         for key, part in table.groupby(["reference", "group"], sort=True)
     }
     return pd.Series(rows).fillna(0.0).unstack()  # noqa: PD010 (a series)
@@ -133,20 +134,20 @@ def sample_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def draws_of(statistic: str, table: pd.DataFrame, names: list[str], counts: np.ndarray) -> np.ndarray:
     groups = table["group"] if statistic == "srcc_within" else None
-    return agreement.bootstrap_many(statistic, table[names].to_numpy().T, table["mos"], counts, groups)
+    return bootstrap_many(statistic, table[names].to_numpy().T, table["mos"], counts, groups)
 
 
 def agiqa_tables(table: pd.DataFrame, counts: np.ndarray) -> dict[str, pd.DataFrame]:
     """Pooled, within generators, leaving one generator out; paired differences of the cues from the controls."""
     mos, groups, names = table["mos"], table["group"], list(METHODS)
     drawn = {s: draws_of(s, table, names, counts) for s in ("srcc", "plcc", "srcc_within")}
-    point = {s: agreement.point_many(s, table[names].to_numpy().T, mos, groups) for s in drawn}
+    point = {s: point_many(s, table[names].to_numpy().T, mos, groups) for s in drawn}
     rows, paired, by_group = [], [], []
     for index, name in enumerate(names):
-        low, high, _ = agreement.leave_one_group_out(table[name], mos, groups)
+        low, high, _ = leave_one_group_out(table[name], mos, groups)
         row: list[Any] = [name, weights_of(name)]
         for statistic in drawn:
-            row += [point[statistic][index], *agreement.interval(drawn[statistic][index])]
+            row += [point[statistic][index], *interval(drawn[statistic][index])]
         rows.append([*row, low, high, len(table)])
     for statistic in ("srcc", "srcc_within"):
         at = dict(zip(names, point[statistic], strict=True))
@@ -158,12 +159,10 @@ def agiqa_tables(table: pd.DataFrame, counts: np.ndarray) -> dict[str, pd.DataFr
             others |= {"q_sim": ["q_sim"]} if cue != "q_sim" else {}
             for name, columns_ in others.items():
                 value = at[cue] - np.mean([at[c] for c in columns_])
-                ends = agreement.interval(of[cue] - np.mean([of[c] for c in columns_], axis=0))
+                ends = interval(of[cue] - np.mean([of[c] for c in columns_], axis=0))
                 paired.append([statistic, cue, name, value, *ends, len(table)])
     for name, part in table.groupby("group"):
-        by_group.append(
-            [name, len(part), part["mos"].mean(), *(agreement.srcc(part[m], part["mos"]) for m in names)]
-        )
+        by_group.append([name, len(part), part["mos"].mean(), *(srcc(part[m], part["mos"]) for m in names)])
     ends_ = [f"{s}{e}" for s in drawn for e in ("", "_low", "_high")]
     return {
         "agiqa3k": pd.DataFrame(
@@ -191,11 +190,11 @@ def partial_within(
     point, drawn = [], []
     for rows in (np.flatnonzero(groups == g) for g in np.unique(groups)):
         m, s, y = mag[rows], sim[rows], mos[rows]
-        point.append(partial(agreement.srcc(m, y), agreement.srcc(m, s), agreement.srcc(s, y)))
-        with_mos = agreement.bootstrap_many("srcc", np.stack([m, s]), y, counts[:, rows])
-        with_sim = agreement.bootstrap_many("srcc", m[None], s, counts[:, rows])
+        point.append(partial(srcc(m, y), srcc(m, s), srcc(s, y)))
+        with_mos = bootstrap_many("srcc", np.stack([m, s]), y, counts[:, rows])
+        with_sim = bootstrap_many("srcc", m[None], s, counts[:, rows])
         drawn.append(partial(with_mos[0], with_sim[0], with_mos[1]))
-    return float(np.mean(point)), *agreement.interval(np.mean(drawn, axis=0))
+    return float(np.mean(point)), *interval(np.mean(drawn, axis=0))
 
 
 def magnitude_agiqa(load: Callable[[str], pd.DataFrame], counts: np.ndarray) -> pd.DataFrame:
@@ -205,11 +204,9 @@ def magnitude_agiqa(load: Callable[[str], pd.DataFrame], counts: np.ndarray) -> 
         table = load(name)
         row: list[Any] = [name]
         for statistic in ("srcc", "srcc_within"):
-            values = agreement.point_many(
-                statistic, table[list(CUES)].to_numpy().T, table["mos"], table["group"]
-            )
+            values = point_many(statistic, table[list(CUES)].to_numpy().T, table["mos"], table["group"])
             drawn = draws_of(statistic, table, list(CUES), counts)
-            row += [*values, values[2] - values[0], *agreement.interval(drawn[2] - drawn[0])]
+            row += [*values, values[2] - values[0], *interval(drawn[2] - drawn[0])]
         mag, sim, mos = (table[c].to_numpy() for c in ("q_mag", "q_sim", "mos"))
         for groups in (np.zeros(len(table)), table["group"].to_numpy()):
             row += partial_within(mag, sim, mos, groups, counts)
@@ -289,7 +286,7 @@ def main() -> None:
         chosen = ["dataset=agiqa3k", f"dataset.root={args.agiqa3k.absolute()}", *base]
         table, record, labels = columns("agiqa3k", runs, *chosen)
         clusters = labels.table[labels.cluster] if labels.cluster else None
-        counts = agreement.resample_counts(len(table), clusters, table["group"], args.resamples)
+        counts = resample_counts(len(table), clusters, table["group"], args.resamples)
         tables |= agiqa_tables(table, counts)
 
         def agiqa_with(name: str) -> pd.DataFrame:

@@ -16,12 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from magiqa import cli
-from magiqa.ablation import ablate, transfer
+from magiqa.config.compose import configs, make_job
+from magiqa.config.inherit import composer
 from magiqa.errors import UserError
-from magiqa.experiments import Lacking
-from magiqa.experiments import run as experiment
-from magiqa.runner import evaluate, write_csv
+from magiqa.package import conf_dir
+from magiqa.runs.folder import write_csv
+from magiqa.studies.ablate import ablate, transfer
+from magiqa.studies.evaluate import evaluate
+from magiqa.studies.experiments.run import run as experiment
+from magiqa.studies.experiments.study import Lacking
 
 # MA-CLIP's protocol of each set; the sample needs no root
 SETS = (
@@ -94,7 +97,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def roots_of(options: argparse.Namespace) -> dict[str, str]:
-    known = {f.stem for f in (cli.conf_dir() / "dataset").glob("*.yaml")}
+    known = {f.stem for f in (conf_dir() / "dataset").glob("*.yaml")}
     roots: dict[str, str] = {}
     if options.roots:
         import yaml
@@ -131,7 +134,7 @@ def inapplicable(step: str, dataset: str, ratings: dict[str, str]) -> str | None
 
 def page(dataset: str, searchpath: str) -> str:
     """Where to get a data set, from its reader."""
-    job = cli.make_job([f"dataset={dataset}", "dataset.root=nowhere"], searchpath)
+    job = make_job([f"dataset={dataset}", "dataset.root=nowhere"], searchpath)
     return str(getattr(importlib.import_module(type(job.dataset).__module__), "PAGE", "its authors"))
 
 
@@ -172,7 +175,7 @@ def main(argv: list[str]) -> int:
     failed: list[str] = []
     tables: dict[str, list[Any]] = {}
     ran: list[Path] = []
-    with cli._configs(None) as searchpath:
+    with configs(None) as searchpath:
         for dataset in chosen:
             if dataset != "sample" and dataset not in roots:
                 missing.append(f"{dataset}: no --root given; get it from {page(dataset, searchpath)}")
@@ -212,7 +215,7 @@ def main(argv: list[str]) -> int:
         if len(found) > 1 and len({tuple(t["variant"]) for t, _ in found}) == 1:
             write_csv(transfer(found), options.out / f"{name}-left_out.csv")
     if ran and not options.no_report:
-        from magiqa.report import report
+        from magiqa.report.page import report
 
         folder = options.report or options.out / "report"
         report(ran, folder, thumbnails=not options.no_thumbnails)
@@ -233,8 +236,8 @@ def read_ablation(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def run_step(kind: str, overrides: list[str], searchpath: str) -> None:
-    job = cli.make_job(overrides, searchpath)
-    compose: Callable[[list[str]], Any] = cli._composer(overrides, searchpath)
+    job = make_job(overrides, searchpath)
+    compose: Callable[[list[str]], Any] = composer(overrides, searchpath)
     if kind == "run":
         evaluate(job)
     elif kind == "experiment":

@@ -35,7 +35,7 @@ from PIL import Image, ImageFilter
 from scipy import ndimage, stats
 from tqdm import tqdm
 
-from magiqa.distortions import LEVELS, SEEN, distort
+from magiqa.images.distortions import LEVELS, SEEN, distort
 
 PACKAGES = (
     "gnome-backgrounds",

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from magiqa.agreement import agreement, by_group
+from magiqa.stats.agreement import agreement, by_group
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 DEMO = {

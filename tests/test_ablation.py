@@ -9,14 +9,30 @@ import pytest
 import tiny
 from scipy.stats import spearmanr
 
-from magiqa import ablation as ab
-from magiqa import cli
-from magiqa.cues import BoxCox, Plain
+from magiqa.cli import main as cli
+from magiqa.config.compose import configs, make_job
+from magiqa.config.inherit import composer
 from magiqa.errors import UserError
-from magiqa.fusion import Adaptive, Fixed, Product
-from magiqa.runner import Clock, evaluate, prepare, score
+from magiqa.features.source import prepare
+from magiqa.method.cues import BoxCox, Plain
+from magiqa.method.fusion import Adaptive, Fixed, Product
+from magiqa.method.many import box_cox_means
+from magiqa.package import conf_dir
+from magiqa.runs.record import Clock
+from magiqa.scores.grid import grid_srcc
+from magiqa.scores.many import scores, sources
+from magiqa.scores.score import score
+from magiqa.stats.bootstrap import bootstrap_srcc_many
+from magiqa.stats.correlation import point_many
+from magiqa.stats.selection import halves, optimism
+from magiqa.stats.subsets import SubsetSrcc
+from magiqa.stats.variants import statistics
+from magiqa.studies import ablate as command
+from magiqa.studies.ablate import render, transfer
+from magiqa.studies.ablation import SCORES, Ablation, expand
+from magiqa.studies.evaluate import evaluate
 
-CONF = cli.conf_dir()
+CONF = conf_dir()
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +47,19 @@ def features(folder):
 
 def ablate(folder, name, out, *more):
     args = tiny.overrides(folder, f"ablation={name}", f"out={out}", *more)
-    with cli._configs(None) as searchpath:
-        return ab.ablate(cli.make_job(args, searchpath), cli._composer(args, searchpath), progress=False)
+    with configs(None) as searchpath:
+        return command.ablate(make_job(args, searchpath), composer(args, searchpath), progress=False)
 
 
 @pytest.mark.parametrize("option", sorted(f.stem for f in (CONF / "ablation").glob("*.yaml")))
 @pytest.mark.slow
 def test_every_ablation_expands(option, folder):
     args = tiny.overrides(folder, f"ablation={option}")
-    with cli._configs(None) as searchpath:
+    with configs(None) as searchpath:
         # a backbone's name belongs to this folder's tiny one
         if option == "backbones":
             args = [a for a in args if not a.startswith("backbone")]
-        variants, reference = ab.expand(cli.make_job(args, searchpath), cli._composer(args, searchpath))
+        variants, reference = expand(make_job(args, searchpath), composer(args, searchpath))
     assert len(variants) == {"lambda": 101, "grid": 101 * 21 * 21}.get(
         option, len(variants)
     ) > 2 or option in ("precision",)
@@ -91,8 +107,8 @@ def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
             ("mean", "median", "worst_tenth"),
         )
     ]
-    for wanted in ab.SCORES:
-        matrix = ab.scores(features, jobs, wanted)
+    for wanted in SCORES:
+        matrix = scores(features, jobs, wanted)
         for job, row in zip(jobs, matrix, strict=True):
             single, _ = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)
             np.testing.assert_allclose(row, single[wanted], rtol=1e-12)
@@ -102,10 +118,10 @@ def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
 def test_a_view_mask_equals_an_encode_of_those_views(folder, features, kinds, tmp_path):
     base = tiny.job(folder)
     part = replace(base, views=replace(base.views, kinds=tuple(kinds)))
-    assert len(ab.sources([part, base])) == 1
+    assert len(sources([part, base])) == 1
     own = prepare(part, Clock(), progress=False)
     single, _ = score(own, part.prompts, part.magnitude, part.fusion)
-    np.testing.assert_allclose(ab.scores(features, [part])[0], single["q"], rtol=1e-6)
+    np.testing.assert_allclose(scores(features, [part])[0], single["q"], rtol=1e-6)
 
 
 def test_what_needs_features_of_its_own(folder):
@@ -118,7 +134,7 @@ def test_what_needs_features_of_its_own(folder):
         replace(base, pooling="median"),
         replace(base, magnitude=BoxCox(0.1)),
     ]
-    assert [(users) for _, users in ab.sources([base, *others])] == [[0, 5, 6], [1], [3], [4], [2]]
+    assert [(users) for _, users in sources([base, *others])] == [[0, 5, 6], [1], [3], [4], [2]]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +146,7 @@ def test_box_cox_of_many_lambdas_equals_one_at_a_time(lams):
     direct = np.stack(
         [logs.mean(1) if lam == 0 else np.expm1(lam * logs).mean(1) / lam for lam in lams], axis=1
     )
-    np.testing.assert_allclose(ab.box_cox_means(logs, lams), direct, rtol=1e-12, atol=0)
+    np.testing.assert_allclose(box_cox_means(logs, lams), direct, rtol=1e-12, atol=0)
 
 
 def test_a_large_grid_equals_single_scores(folder, features):
@@ -141,8 +157,8 @@ def test_a_large_grid_equals_single_scores(folder, features):
         for fusion in (*(Adaptive(b, 0.6, a) for b in (-400.0, 1.0) for a in (0.0, 1.0, 900.0)), Fixed(0.2))
     ]
     y = features.table["mos"].to_numpy()
-    subsets = np.concatenate([np.ones((1, tiny.N), np.int16), ab.halves(tiny.N, splits=2)])
-    grid = ab.grid_srcc(features, jobs, y, subsets)
+    subsets = np.concatenate([np.ones((1, tiny.N), np.int16), halves(tiny.N, splits=2)])
+    grid = grid_srcc(features, jobs, y, subsets)
     for job, row in zip(jobs, grid, strict=True):
         q = score(features, job.prompts, job.magnitude, job.fusion)[0]["q"].to_numpy()
         expected = [spearmanr(q[s], y[s])[0] for s in subsets.astype(bool)]
@@ -152,10 +168,10 @@ def test_a_large_grid_equals_single_scores(folder, features):
 def test_srcc_on_subsets_with_ties_equals_scipy():
     rng = np.random.default_rng(3)
     x, y = rng.integers(0, 5, 40).astype(float), rng.integers(0, 5, 40).astype(float)
-    subsets = np.concatenate([np.ones((1, 40), np.int16), ab.halves(40, splits=3)])
-    for scores in (x, rng.permutation(40).astype(float)):
-        expected = [spearmanr(scores[s], y[s])[0] for s in subsets.astype(bool)]
-        np.testing.assert_allclose(ab._SubsetSrcc(y, subsets)(scores), expected, atol=1e-12)
+    subsets = np.concatenate([np.ones((1, 40), np.int16), halves(40, splits=3)])
+    for values in (x, rng.permutation(40).astype(float)):
+        expected = [spearmanr(values[s], y[s])[0] for s in subsets.astype(bool)]
+        np.testing.assert_allclose(SubsetSrcc(y, subsets)(values), expected, atol=1e-12)
 
 
 @pytest.mark.slow
@@ -173,7 +189,7 @@ def test_the_grid_command(folder, tmp_path):
     assert best["diff_low"] <= best["diff"] <= best["diff_high"]
     assert table["srcc_low"].notna().sum() <= 2
     assert len(list((tmp_path / "figures").glob("*.png"))) == 3
-    assert "44541 variants; ablation.csv holds all" in ab.render(table, record)
+    assert "44541 variants; ablation.csv holds all" in render(table, record)
 
 
 @pytest.mark.slow
@@ -184,15 +200,15 @@ def test_options_of_groups_vary(folder, tmp_path):
     value = single.set_index(["score", "statistic"]).loc[("q_mag", "srcc"), "value"]
     assert table.set_index("magnitude").loc["l2", "srcc"] == pytest.approx(value, abs=1e-12)
     assert record["backbone"]["label"] == "untrained, seed 0"
-    assert "untrained, seed 0" in ab.render(table, record)
+    assert "untrained, seed 0" in render(table, record)
 
 
 @pytest.mark.slow
 def test_typed_keys_go_on_to_the_options_that_share_them(folder):
     def jobs(*more):
         args = tiny.overrides(folder, *more)
-        with cli._configs(None) as searchpath:
-            found, _ = ab.expand(cli.make_job(args, searchpath), cli._composer(args, searchpath))
+        with configs(None) as searchpath:
+            found, _ = expand(make_job(args, searchpath), composer(args, searchpath))
         return {v.name: v.job for v in found}
 
     fusions = jobs("ablation=fusion", "fusion.alpha=2")
@@ -217,13 +233,11 @@ def test_another_commands_record_is_kept(folder, tmp_path):
 
 
 def test_every_label_of_the_weights_is_shown(folder, tmp_path):
-    job = replace(
-        tiny.job(folder, f"out={tmp_path}"), ablation=ab.Ablation("a", {"backbone.untrained": [0, 1]})
-    )
-    table, record = ab.ablate(job, progress=False)
+    job = replace(tiny.job(folder, f"out={tmp_path}"), ablation=Ablation("a", {"backbone.untrained": [0, 1]}))
+    table, record = command.ablate(job, progress=False)
     assert table["weights"].tolist() == ["untrained, seed 0", "untrained, seed 0", "untrained, seed 1"]
     assert record["backbone"]["label"] == "untrained, seed 0; untrained, seed 1"
-    assert "untrained, seed 0; untrained, seed 1" in ab.render(table, record)
+    assert "untrained, seed 0; untrained, seed 1" in render(table, record)
 
 
 def test_one_cluster_leaves_out_the_optimism_and_keeps_the_rest(folder, tmp_path):
@@ -231,12 +245,12 @@ def test_one_cluster_leaves_out_the_optimism_and_keeps_the_rest(folder, tmp_path
     labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
     labels.assign(scene="one").to_csv(folder / "set" / "scenes.csv", index=False)
     job = replace(job, dataset=replace(job.dataset, annotation="scenes.csv", reference_column="scene"))
-    table, record = ab.ablate(job, progress=False)
+    table, record = command.ablate(job, progress=False)
     assert table["srcc"].notna().all()
     assert record["ablation"]["split_half"] == dict.fromkeys(("gain_chosen", "gain_held_out", "optimism")) | {
         "splits": 0
     }
-    assert "all images are of one cluster, which cannot be halved" in ab.render(table, record)
+    assert "all images are of one cluster, which cannot be halved" in render(table, record)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +270,7 @@ def test_a_p_that_cannot_be_small_comes_with_a_remedy_that_works(folder, tmp_pat
         labels.to_csv(folder / "set" / f"scenes{scenes}.csv", index=False)
         data = replace(job.dataset, annotation=f"scenes{scenes}.csv", reference_column="scene")
         job = replace(job, dataset=data, resamples=100)
-    _, record = ab.ablate(job, progress=False)
+    _, record = command.ablate(job, progress=False)
     found = [w for w in record["warnings"] if "differences tested on" in w]
     assert len(found) == 1 and remedy in found[0]
 
@@ -265,8 +279,8 @@ def test_optimism_of_noise_is_what_was_gained():
     rng = np.random.default_rng(0)
     y = rng.normal(size=200)
     matrix = np.stack([rng.normal(size=200) for _ in range(60)])
-    split = ab.bootstrap_srcc_many(matrix, y, ab.halves(200, splits=40))
-    found = ab.optimism(split, int(np.abs(ab.point_many("srcc", matrix, y)).argmin()))
+    split = bootstrap_srcc_many(matrix, y, halves(200, splits=40))
+    found = optimism(split, int(np.abs(point_many("srcc", matrix, y)).argmin()))
     # all gain over the reference on the half where the best was picked is luck: none of it is left on the other
     assert found["gain_chosen"] > 0.15
     assert abs(found["gain_held_out"]) < 0.05
@@ -277,7 +291,7 @@ def test_optimism_of_a_true_winner_is_small():
     rng = np.random.default_rng(1)
     y = rng.normal(size=400)
     matrix = np.stack([y + rng.normal(size=400) * s for s in (3.0, 3.0, 0.2)])
-    found = ab.optimism(ab.bootstrap_srcc_many(matrix, y, ab.halves(400, splits=10)), 0)
+    found = optimism(bootstrap_srcc_many(matrix, y, halves(400, splits=10)), 0)
     assert found["gain_held_out"] > 0.5
     assert abs(found["optimism"]) < 0.02
 
@@ -287,7 +301,7 @@ def test_paired_differences_find_a_difference_that_intervals_hide():
     y = rng.normal(size=300)
     noise = rng.normal(size=300)
     a, b = y + noise, y + 0.85 * noise + 0.1 * rng.normal(size=300)
-    table = ab.statistics(np.stack([a, b]), y, 0, resamples=500)
+    table = statistics(np.stack([a, b]), y, 0, resamples=500)
     assert table.loc[1, "srcc_low"] < table.loc[0, "srcc_high"]  # the intervals overlap
     assert table.loc[1, "diff_low"] > 0
     assert table.loc[1, "p"] < 0.05
@@ -303,9 +317,9 @@ def test_leave_one_data_set_out():
         }
         return table, record
 
-    found = ab.transfer(
-        [one("x", [0, 0.1, 0.0]), one("y", [0, 0.0, 0.2]), one("z", [0, -0.1, 0.1])]
-    ).set_index("dataset")
+    found = transfer([one("x", [0, 0.1, 0.0]), one("y", [0, 0.0, 0.2]), one("z", [0, -0.1, 0.1])]).set_index(
+        "dataset"
+    )
     assert found["chosen_on_others"].to_dict() == {"x": "c", "y": "c", "z": "c"}
     assert found.loc["x", "optimism"] == pytest.approx(0.1)
     assert found.loc["y", "optimism"] == pytest.approx(0.0)
@@ -357,7 +371,7 @@ def test_leave_one_data_set_out():
 )
 def test_ablations_check_themselves(made, message):
     with pytest.raises(UserError, match=message):
-        ab.Ablation("a", **made)
+        Ablation("a", **made)
 
 
 @pytest.mark.parametrize(
@@ -382,27 +396,27 @@ def test_ablations_check_themselves(made, message):
     ],
 )
 def test_variants_that_cannot_be(folder, axes, message):
-    job = replace(tiny.job(folder), ablation=ab.Ablation("a", axes))
+    job = replace(tiny.job(folder), ablation=Ablation("a", axes))
     with pytest.raises(UserError, match=message):
-        ab.expand(job)
+        expand(job)
 
 
 def test_no_ablation_chosen(folder):
     with pytest.raises(
         UserError, match=r"^ablation is not set: add ablation=NAME, one of the options that --help lists$"
     ):
-        ab.expand(tiny.job(folder))
+        expand(tiny.job(folder))
 
 
 def test_a_large_grid_refuses_what_it_cannot_do(folder, tmp_path):
     job = replace(
         tiny.job(folder, f"out={tmp_path}"),
-        ablation=ab.Ablation("a", {"pooling": ["mean", "median"]}, intervals=False),
+        ablation=Ablation("a", {"pooling": ["mean", "median"]}, intervals=False),
     )
     with pytest.raises(
         UserError, match=r"^ablation a: with intervals=false only magnitude and fusion can vary"
     ):
-        ab.ablate(job, progress=False)
+        command.ablate(job, progress=False)
 
 
 def test_the_command_prints_and_writes(folder, tmp_path, capsys):

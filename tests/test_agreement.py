@@ -8,26 +8,20 @@ import pytest
 from scipy import stats
 from scipy.optimize import curve_fit
 
-from magiqa.agreement import (
-    FITTED,
-    agreement,
-    bootstrap_many,
-    bootstrap_srcc_many,
-    by_group,
+from magiqa.errors import UserError
+from magiqa.stats.agreement import FITTED, agreement, by_group
+from magiqa.stats.bootstrap import bootstrap_many, bootstrap_srcc_many, interval, resample_counts
+from magiqa.stats.correlation import (
     defined_groups,
-    fit_logistic,
-    interval,
     krcc,
     leave_one_group_out,
-    logistic,
     plcc,
     point_many,
-    resample_counts,
     srcc,
     srcc_many,
     srcc_within,
 )
-from magiqa.errors import UserError
+from magiqa.stats.logistic import fit_logistic, logistic
 
 SCIPY = {"srcc": stats.spearmanr, "krcc": stats.kendalltau, "plcc": stats.pearsonr}
 OWN = {"srcc": srcc, "krcc": krcc, "plcc": plcc}
@@ -84,7 +78,7 @@ class TestCorrelations:
         x, y = sample(kind)
         counts = resample_counts(len(x), resamples=50, seed=3)
         whole = bootstrap_many(name, x[None], y, counts)
-        monkeypatch.setattr("magiqa.agreement._BLOCK", 1)
+        monkeypatch.setattr("magiqa.stats.bootstrap._BLOCK", 1)
         np.testing.assert_allclose(bootstrap_many(name, x[None], y, counts), whole, atol=1e-12)
         np.testing.assert_array_equal(resample_counts(len(x), resamples=50, seed=3).sum(axis=1), len(x))
 

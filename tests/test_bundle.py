@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 import tiny
 
-from magiqa import cli
-from magiqa.bundle import _write, pack, read_meta, verify
-from magiqa.cache import read_shard
+from magiqa.cli import main as cli
+from magiqa.config.compose import configs, make_job
+from magiqa.config.rerun import job_of
 from magiqa.errors import UserError
-from magiqa.runner import evaluate
+from magiqa.features.bundle import read_meta, write_bundle
+from magiqa.features.shard import read_shard
+from magiqa.package import conf_dir
+from magiqa.studies.evaluate import evaluate
+from magiqa.studies.pack import pack
+from magiqa.studies.verify import verify
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +36,8 @@ def bundle(folder):
 
 
 def from_bundle(bundle, *more):
-    with cli._configs(None) as searchpath:
-        return cli.make_job([f"bundle={bundle}", "figures=false", *more], searchpath)
+    with configs(None) as searchpath:
+        return make_job([f"bundle={bundle}", "figures=false", *more], searchpath)
 
 
 def altered(bundle, out, change):
@@ -41,7 +46,7 @@ def altered(bundle, out, change):
     arrays = {k: np.array(v) for k, v in tensors.items()}
     meta = json.loads(metadata["magiqa"])
     change(arrays, meta)
-    _write(
+    write_bundle(
         out,
         {k: (v.dtype, v.shape, [v]) for k, v in arrays.items()},
         {"images": metadata["images"], "magiqa": json.dumps(meta, sort_keys=True)},
@@ -76,7 +81,7 @@ def test_tables_are_the_same_bytes_in_another_folder(folder, bundle, tmp_path):
 
 
 def test_the_same_run_packs_to_the_same_bytes_and_tells_no_path(folder, bundle, tmp_path):
-    again = pack(folder / "run", cli.job_of(folder / "run"), _packaged(), tmp_path / "again.safetensors")
+    again = pack(folder / "run", job_of(folder / "run"), _packaged(), tmp_path / "again.safetensors")
     assert again.read_bytes() == bundle.read_bytes()
     assert str(folder).encode() not in bundle.read_bytes().replace(
         b"local-dir:" + str(folder / "clip").encode(), b""
@@ -84,10 +89,10 @@ def test_the_same_run_packs_to_the_same_bytes_and_tells_no_path(folder, bundle, 
 
 
 def _packaged():
-    with cli._configs(None) as searchpath:
+    with configs(None) as searchpath:
         return [
-            cli.make_job([f"prompts={f.stem}"], searchpath).prompts
-            for f in sorted((cli.conf_dir() / "prompts").glob("*.yaml"))
+            make_job([f"prompts={f.stem}"], searchpath).prompts
+            for f in sorted((conf_dir() / "prompts").glob("*.yaml"))
         ]
 
 
@@ -183,20 +188,20 @@ def test_pack_refuses_a_run_whose_labels_changed(folder, tmp_path):
     with pytest.raises(
         UserError, match=r": the labels changed since this run; run magiqa evaluate again with out="
     ):
-        pack(run, cli.job_of(run))
+        pack(run, job_of(run))
 
 
 def test_pack_refuses_a_run_whose_images_changed(tmp_path):
     made = tiny.make(tmp_path / "made")
     run = tmp_path / "run"
     evaluate(tiny.job(made, f"out={run}"), progress=False)
-    assert pack(run, cli.job_of(run)).is_file()
+    assert pack(run, job_of(run)).is_file()
     shutil.copy(made / "set" / "05.png", made / "set" / "00.png")
     with pytest.raises(
         UserError,
         match=r": images, or which were left out, changed since this run; run magiqa evaluate again",
     ):
-        pack(run, cli.job_of(run))
+        pack(run, job_of(run))
 
 
 def test_an_honest_bundle_holds(folder, bundle, capsys):

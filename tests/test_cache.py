@@ -10,23 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magiqa.backbone import Backbone, Weights
-from magiqa.cache import (
-    CorruptShard,
-    FeatureCache,
-    content_sha256,
-    key_hash,
-    listing,
-    prune,
-    read_shard,
-    read_text,
-    text_path,
-    verify_shard,
-    write_text,
-)
-from magiqa.encode import feature_key
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.weights import Weights
 from magiqa.errors import UserError
-from magiqa.views import Resize, Views
+from magiqa.features.cache import FeatureCache, read_text, text_path, write_text
+from magiqa.features.hashing import content_sha256
+from magiqa.features.key import feature_key, key_hash
+from magiqa.features.shard import CorruptShard, read_shard, verify_shard
+from magiqa.features.upkeep import listing, prune
+from magiqa.images.views import Resize, Views
 
 RNG = np.random.default_rng(5)
 KEY = {"version": 1, "weights_sha256": "ab"}
@@ -128,13 +120,13 @@ def test_every_field_that_shapes_a_feature_changes_the_key():
 
 
 def test_a_new_version_of_the_code_changes_the_key(monkeypatch):
-    import magiqa.encode
+    from magiqa.features import key as keys
 
     def key():
         return key_hash(feature_key(Backbone("RN50"), weights(), Views(), None, "torch", "fp32"))
 
     before = key()
-    monkeypatch.setattr(magiqa.encode, "FEATURE_VERSION", magiqa.encode.FEATURE_VERSION + 1)
+    monkeypatch.setattr(keys, "FEATURE_VERSION", keys.FEATURE_VERSION + 1)
     assert key() != before
 
 

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from magiqa import cli
-from magiqa.engine import streams, threads
-from magiqa.fusion import Adaptive
-from magiqa.runner import Clock
+from magiqa.cli import main as cli
+from magiqa.engines.resolve import streams, threads
+from magiqa.method.fusion import Adaptive
+from magiqa.runs.record import Clock
 
 REPOSITORY = Path(__file__).parent.parent
 DEMO = ["backbone.untrained=0", "engine=torch", "batch_size=4", "resamples=100", "workers=1"]
@@ -203,11 +203,13 @@ def test_files_that_no_record_claims_are_never_overwritten(run, tmp_path):
         (tmp_path / "mine" / name).unlink()
 
 
-@pytest.mark.parametrize("at", ["magiqa.runner.write_record", "magiqa.figures.run_figures"])
+@pytest.mark.parametrize(
+    "at", ["magiqa.runs.folder.write_record", "magiqa.report.agreement_plots.run_figures"]
+)
 def test_a_run_killed_while_it_writes_is_run_again_and_leaves_nothing(run, tmp_path, monkeypatch, at):
     args = [*folder_args(make_set(tmp_path / "set")), "out=o"]
     with monkeypatch.context() as patch:
-        from magiqa.runner import write_record
+        from magiqa.runs.folder import write_record
 
         def stop(folder, *rest):
             if rest[-1] == ".writing.json":
@@ -352,8 +354,8 @@ def test_what_is_mistyped_is_told_before_images_are_hashed_or_weights_read(
     def early(*_):
         raise AssertionError("too early")
 
-    monkeypatch.setattr("magiqa.encode.hash_files", early)
-    monkeypatch.setattr("magiqa.runner.load_weights", early)
+    monkeypatch.setattr("magiqa.features.from_images.hash_files", early)
+    monkeypatch.setattr("magiqa.features.from_images.load_weights", early)
     args = [a for a in folder_args(make_set(tmp_path / "set")) if a != "backbone.untrained=0"]
     code, _, err = run("evaluate", *args, typed)
     assert code == 2 and err.count("\n") == 1 and message in err
@@ -386,7 +388,7 @@ def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("magiqa.figures.run_figures", stopped)
+    monkeypatch.setattr("magiqa.report.agreement_plots.run_figures", stopped)
     run("evaluate", *args, "fusion.alpha=3")
     assert json.loads((tmp_path / "o" / "record.json").read_text())["config"]["fusion"]["alpha"] == 3
 
@@ -406,7 +408,7 @@ def test_the_record_says_how_the_engine_ran_and_counts_no_second_twice(run, tmp_
 
 def test_a_stage_does_not_count_the_stages_inside_it(monkeypatch):
     ticks = iter([0, 1, 4, 5, 6, 10])  # begin of outer, begin and end of inner twice, end of outer
-    monkeypatch.setattr("magiqa.runner.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr("magiqa.runs.record.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     clock = Clock()
     with clock.stage("outer"):
         for _ in range(2):
@@ -458,7 +460,7 @@ def test_a_wheel_in_another_folder_evaluates(tmp_path):
     subprocess.run([sys.executable, "-m", *build], check=True)
     root = make_set(tmp_path / "set")
     environment = os.environ | {"PYTHONPATH": str(target), "MAGIQA_CACHE": str(tmp_path / "cache")}
-    code = "import magiqa, sys; from magiqa.cli import main; print(magiqa.__file__); sys.exit(main(sys.argv[1:]))"
+    code = "import magiqa, sys; from magiqa.cli.main import main; print(magiqa.__file__); sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", code, "evaluate", *folder_args(root), "out=o"],
         cwd=tmp_path,

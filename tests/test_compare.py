@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import tiny
 
-from magiqa import cli
-from magiqa.compare import compare, render
-from magiqa.comparison import paired
+from magiqa.cli import main as cli
 from magiqa.errors import UserError
-from magiqa.runner import evaluate
+from magiqa.stats.paired import paired
+from magiqa.studies.compare import compare, render
+from magiqa.studies.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
 

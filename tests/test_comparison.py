@@ -7,23 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from magiqa.agreement import bootstrap_many, interval, plcc, resample_counts, srcc
-from magiqa.comparison import (
-    bootstrap_p,
-    compare,
-    crossval_linear,
-    group_distance,
-    halves,
-    holm,
-    krasula,
-    meng,
-    noise_ceiling,
-    paired,
-    partial_srcc,
-    regimes,
-    resamples_for,
-)
 from magiqa.errors import UserError
+from magiqa.stats.bootstrap import bootstrap_many, interval, resample_counts
+from magiqa.stats.content import group_distance
+from magiqa.stats.correlation import partial_srcc, plcc, srcc
+from magiqa.stats.paired import bootstrap_p, compare, holm, meng, paired, regimes, resamples_for
+from magiqa.stats.raters import krasula, noise_ceiling
+from magiqa.stats.selection import crossval_linear, halves
 
 
 def methods(

@@ -4,17 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from magiqa import cli
+from magiqa.cli import main as cli
+from magiqa.config.compose import configs, make_job
+from magiqa.config.sweep import sweep_jobs
+from magiqa.config.trust import GROUPS
 from magiqa.errors import UserError
 
 CONF = Path(__file__).parent.parent / "conf"
-OPTIONS = [(g, f.stem) for g in cli.GROUPS for f in sorted((CONF / g).glob("*.yaml"))]
+OPTIONS = [(g, f.stem) for g in GROUPS for f in sorted((CONF / g).glob("*.yaml"))]
 MANDATORY = {"open_clip": ["backbone.name=RN50", "backbone.pretrained=openai"]}
 
 
 def job(*overrides: str, config_dir: str | None = None):
-    with cli._configs(config_dir) as searchpath:
-        return cli.make_job(list(overrides), searchpath)
+    with configs(config_dir) as searchpath:
+        return make_job(list(overrides), searchpath)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda v: v)
@@ -24,11 +27,11 @@ def test_every_option_composes_and_instantiates(group, option, tmp_path):
         overrides.append(f"dataset.root={tmp_path}")
     made = job(*overrides)
     assert made.choices[group] == option
-    assert not any("omegaconf" in type(getattr(made, g)).__module__ for g in cli.GROUPS)
+    assert not any("omegaconf" in type(getattr(made, g)).__module__ for g in GROUPS)
 
 
 def test_every_group_has_options():
-    assert {g for g, _ in OPTIONS} == set(cli.GROUPS)
+    assert {g for g, _ in OPTIONS} == set(GROUPS)
 
 
 def test_an_unset_root_names_the_key(tmp_path):
@@ -62,7 +65,7 @@ def test_own_configs_in_the_working_directory(tmp_path, monkeypatch):
     own = tmp_path / "conf" / "prompts"
     own.mkdir(parents=True)
     (own / "mine.yaml").write_text(
-        "_target_: magiqa.prompts.PromptSet\nname: mine\npairs:\n  - [crisp photo, smeared photo]\n"
+        "_target_: magiqa.method.prompts.PromptSet\nname: mine\npairs:\n  - [crisp photo, smeared photo]\n"
     )
     monkeypatch.chdir(tmp_path)
     assert job("prompts=mine", f"cache_dir={tmp_path}").prompts.pairs == (("crisp photo", "smeared photo"),)
@@ -99,7 +102,7 @@ def test_own_configs_in_a_config_dir_with_an_odd_name(tmp_path, monkeypatch):
 def test_a_name_that_the_package_has_too_is_an_error(tmp_path, monkeypatch):
     own = tmp_path / "conf" / "prompts"
     own.mkdir(parents=True)
-    (own / "maclip.yaml").write_text("_target_: magiqa.prompts.PromptSet\nname: mine\npairs: []\n")
+    (own / "maclip.yaml").write_text("_target_: magiqa.method.prompts.PromptSet\nname: mine\npairs: []\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"maclip.yaml: .*maclip.yaml has that name too .*rename your file"):
         job(f"cache_dir={tmp_path}")
@@ -117,9 +120,12 @@ def test_a_missing_config_dir(tmp_path):
         ("views.cover=no", "views.cover=no must be true or false"),
         ("views.stride=64.5", "views.stride=64.5 must be a whole number"),
         ("dataset.every=two", "dataset.every=two must be a whole number"),
-        ("dataset.resize={mode:squash,size:224}", "size': 224}: add _target_: magiqa.views.Resize to it"),
         (
-            "dataset.resize={_target_:magiqa.views.Resize,mode:squash,size:a}",
+            "dataset.resize={mode:squash,size:224}",
+            "size': 224}: add _target_: magiqa.images.views.Resize to it",
+        ),
+        (
+            "dataset.resize={_target_:magiqa.images.views.Resize,mode:squash,size:a}",
             "dataset.resize.size=a must be a whole number",
         ),
         ("backbone.untrained=no", "backbone.untrained=no must be a whole number or null"),
@@ -127,7 +133,7 @@ def test_a_missing_config_dir(tmp_path):
         ("device=1", "device=1 must be auto, cpu, cuda, cuda:N or mps"),
         ("+fusion.foo=1", "fusion.foo: Adaptive has no such field; it has base_sim, base_mag, alpha"),
         (
-            "dataset.resize={_target_:magiqa.views.Resize,size:9}",
+            "dataset.resize={_target_:magiqa.images.views.Resize,size:9}",
             "dataset.resize.mode is not set; Resize needs it",
         ),
         ("views.kinds=windows", "views.kinds=windows must be a list, such as [windows]"),
@@ -172,6 +178,6 @@ def test_hydras_own_errors_take_one_line_and_code_2(argv, message, tmp_path, cap
 
 
 def test_sweeps_expand_and_keep_paths(tmp_path):
-    jobs = cli._sweep(["dataset=koniq,spaq", "fusion.alpha=1,2", "dataset.root=/a,b", "out=x"])
+    jobs = sweep_jobs(["dataset=koniq,spaq", "fusion.alpha=1,2", "dataset.root=/a,b", "out=x"])
     assert len(jobs) == 4
     assert jobs[0] == ["dataset=koniq", "fusion.alpha=1", "dataset.root=/a,b"]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from magiqa.cues import BoxCox, Plain, box_cox_log, similarity, standardise
 from magiqa.errors import UserError
+from magiqa.method.cues import BoxCox, Plain, box_cox_log, similarity, standardise
 
 RNG = np.random.default_rng(7)
 FEATURES = (RNG.standard_normal((6, 64)) * np.geomspace(0.1, 30, 6)[:, None]).astype(np.float32)

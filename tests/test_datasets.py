@@ -24,7 +24,7 @@ from magiqa.datasets.pipal import Pipal
 from magiqa.datasets.spaq import Spaq
 from magiqa.datasets.tid2013 import Tid2013
 from magiqa.errors import UserError
-from magiqa.views import Resize
+from magiqa.images.views import Resize
 
 NO_NUMBER = ", which is no finite number; mend or remove the row"
 KONIQ_RAW, KONIQ_SETS = "koniq10k_scores_and_distributions.csv", "koniq10k_distributions_sets.csv"

@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from magiqa import agreement
-from magiqa.backbone import DEMO, DEMO_LABEL, Backbone, build_model, load_weights
-from magiqa.cli import main
+from magiqa.backbones.library import DEMO
+from magiqa.backbones.model import build_model
+from magiqa.backbones.spec import DEMO_LABEL, Backbone
+from magiqa.backbones.weights import load_weights
+from magiqa.cli.main import main
 from magiqa.datasets import sample
+from magiqa.stats.correlation import srcc
 
 FLOOR = {"seen": 0.6, "unseen": 0.4}  # mean SRCC within photo and type
 
@@ -37,7 +40,7 @@ def test_no_photo_of_the_sample_is_named_in_the_training_record() -> None:
 
 def within(scores: pd.DataFrame, cue: str, split: str) -> float:
     cells = scores[scores["split"] == split].groupby(["reference", "group"])
-    return float(np.mean([np.nan_to_num(agreement.srcc(c[cue], c["ssim"])) for _, c in cells]))
+    return float(np.mean([np.nan_to_num(srcc(c[cue], c["ssim"])) for _, c in cells]))
 
 
 @pytest.mark.slow

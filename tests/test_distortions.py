@@ -8,8 +8,8 @@ import pytest
 from skimage.data import astronaut
 from skimage.metrics import structural_similarity
 
-from magiqa.distortions import LEVELS, SEEN, UNSEEN, distort
 from magiqa.errors import UserError
+from magiqa.images.distortions import LEVELS, SEEN, UNSEEN, distort
 
 PHOTO = np.ascontiguousarray(astronaut()[:224, 100:340])
 ALL = SEEN + UNSEEN

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from magiqa.cache import FeatureCache, content_sha256
-from magiqa.controls import controls
-from magiqa.encode import fill_cache, hash_files
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.views import CLIP_MEAN, CLIP_STD, Resize, Views, cut, open_image
+from magiqa.features import pipeline
+from magiqa.features.cache import FeatureCache
+from magiqa.features.hashing import content_sha256, hash_files
+from magiqa.features.pipeline import fill_cache
+from magiqa.images.controls import controls
+from magiqa.images.decode import open_image
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, Resize, Views, cut
 
 VIEWS = Views(window=32, stride=16)
 KEY = {"version": "test"}
@@ -170,10 +173,8 @@ def test_an_image_of_more_views_than_are_cut_ahead(tmp_path):
 
 def test_views_in_memory_do_not_grow_with_the_image(tmp_path, monkeypatch):
     """Whatever batch the engine works on, only a few more have been cut than it has encoded."""
-    import magiqa.encode
-
     handed = 0
-    plain = magiqa.encode.cut
+    plain = pipeline.cut
 
     def counting(*args, **options):
         nonlocal handed
@@ -181,7 +182,7 @@ def test_views_in_memory_do_not_grow_with_the_image(tmp_path, monkeypatch):
             handed += len(block)
             yield block
 
-    monkeypatch.setattr(magiqa.encode, "cut", counting)
+    monkeypatch.setattr(pipeline, "cut", counting)
     path = write_photo(tmp_path / "huge.png", 3000, 300, seed=1)
     seen = []
 
@@ -192,7 +193,7 @@ def test_views_in_memory_do_not_grow_with_the_image(tmp_path, monkeypatch):
 
     _, (n, _) = fill(tmp_path / "c", [path], First())
     assert n > 3000
-    assert max(seen) <= magiqa.encode.PREFETCHED_VIEWS + 5 * 8
+    assert max(seen) <= pipeline.PREFETCHED_VIEWS + 5 * 8
 
 
 def test_all_streams_of_an_engine_work_at_the_same_time(tmp_path, photos):
@@ -282,15 +283,14 @@ def test_a_run_stopped_by_hand_goes_on_where_it_was(tmp_path, photos):
 
 
 def test_a_second_interrupt_while_the_run_ends_loses_nothing_either(tmp_path, photos, monkeypatch):
-    import magiqa.encode
 
-    close = magiqa.encode._Batches.close
+    close = pipeline._Batches.close
 
     def interrupted(batches):
         close(batches)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(magiqa.encode._Batches, "close", interrupted)
+    monkeypatch.setattr(pipeline._Batches, "close", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path / "c", photos, Fake(4, fail_after=4))  # 16 views
     kept = int((np.cumsum([len(by_hand(p)) for p in photos]) <= 16).sum())
@@ -299,9 +299,7 @@ def test_a_second_interrupt_while_the_run_ends_loses_nothing_either(tmp_path, ph
 
 
 def test_shards_are_written_on_the_way(tmp_path, photos, monkeypatch):
-    import magiqa.encode
-
-    monkeypatch.setattr(magiqa.encode, "SHARD_BYTES", 300)
+    monkeypatch.setattr(pipeline, "SHARD_BYTES", 300)
     cache, _ = fill(tmp_path / "c", photos)
     assert len(list(cache.folder.glob("*.safetensors"))) > 3
     for path, got in zip(photos, read(FeatureCache(tmp_path / "c", KEY), photos), strict=True):
@@ -309,9 +307,7 @@ def test_shards_are_written_on_the_way(tmp_path, photos, monkeypatch):
 
 
 def test_a_cache_that_fills_up_is_an_error_not_a_silent_loss(tmp_path, photos, monkeypatch):
-    import magiqa.encode
-
-    monkeypatch.setattr(magiqa.encode, "SHARD_BYTES", 300)
+    monkeypatch.setattr(pipeline, "SHARD_BYTES", 300)
     cache = FeatureCache(tmp_path / "c", KEY)
     plain, calls = cache.write, []
 
@@ -329,9 +325,7 @@ def test_a_cache_that_fills_up_is_an_error_not_a_silent_loss(tmp_path, photos, m
 
 
 def test_one_shard_that_cannot_be_written_takes_no_other_with_it(tmp_path, photos, monkeypatch):
-    import magiqa.encode
-
-    monkeypatch.setattr(magiqa.encode, "SHARD_BYTES", 300)
+    monkeypatch.setattr(pipeline, "SHARD_BYTES", 300)
     cache = FeatureCache(tmp_path / "c", KEY)
     plain, lost = cache.write, []
 
@@ -350,7 +344,7 @@ def test_one_shard_that_cannot_be_written_takes_no_other_with_it(tmp_path, photo
 
 
 def test_whole_images_on_their_way_are_no_more_than_the_streams(tmp_path, photos):
-    from magiqa.encode import _Batches, _Image
+    from magiqa.features.pipeline import _Batches, _Image
 
     begun, go = threading.Semaphore(0), threading.Event()
 

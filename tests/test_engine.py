@@ -1,17 +1,24 @@
 """Engines: the features of plain float32 torch, whatever else is in the batch, or an error that says what to do."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import magiqa.engine as module
-from magiqa.engine import Resolved, build, optimise, probe_views, resolve
+from magiqa.engines import build as building
+from magiqa.engines import pytorch
+from magiqa.engines import resolve as resolving
+from magiqa.engines.build import CANDIDATES, _fastest, build
+from magiqa.engines.engine import probe_views
+from magiqa.engines.resolve import Resolved, resolve, streams, threads
+from magiqa.engines.towers import optimise
 from magiqa.errors import UserError
 
 SIZE = (64, 64)
@@ -113,7 +120,7 @@ def test_a_view_alone_is_the_view_among_others_to_the_bit(engines, name, kind):
     together = engine(views)
     others = np.concatenate([engine(v[None]) for v in views]), engine(views[::-1])[::-1]
     if (
-        kind == "vit" and module.threads() // engine.streams > 1
+        kind == "vit" and threads() // engine.streams > 1
     ):  # cores that share a matrix product round by its place
         assert all(error(other, together) < 1e-6 for other in others)
     else:
@@ -125,7 +132,7 @@ def test_a_view_alone_is_the_view_among_others_to_the_bit(engines, name, kind):
 @pytest.mark.slow
 def test_all_streams_at_once_give_the_same_bits(engines, name, kind):
     _, engine = engines(name, kind)
-    assert engine.streams == module.streams("cpu")
+    assert engine.streams == streams("cpu")
     batches = [pictures(4, seed=s) for s in range(12)]
     images = [pictures(1, (96, 128 + 32 * (s % 3)), seed=s) for s in range(6)]
     one_by_one = [engine(b) for b in batches + images]
@@ -215,7 +222,7 @@ def test_a_wrong_engine_is_refused_with_its_error_and_a_remedy(monkeypatch, name
         wrong.conv1.weight.mul_(1.001)
         return wrong
 
-    monkeypatch.setattr(module, "optimise", slightly_wrong)
+    monkeypatch.setattr(pytorch, "optimise", slightly_wrong)
     with pytest.raises(
         UserError, match=rf"engine={name} precision=fp32: features differ .* by \d\.\de-0\d, over "
     ):
@@ -261,21 +268,21 @@ def test_a_batch_size_that_needs_too_much_memory_ends_the_search(monkeypatch):
                 raise torch.OutOfMemoryError("CUDA out of memory")
             self.batch_size = size
 
-    monkeypatch.setattr(module, "_seconds", lambda engine, budget: 1.0)
-    monkeypatch.setitem(module.CANDIDATES, "cpu", (5, 10, 20, 40))
-    assert module._fastest(Fitting, Resolved("torch", "fp32", "cpu")).batch_size == 10
-    monkeypatch.setitem(module.CANDIDATES, "cpu", (20, 5))
-    assert module._fastest(Fitting, Resolved("torch", "fp32", "cpu")).batch_size == 5
-    monkeypatch.setitem(module.CANDIDATES, "cpu", (20, 40))
+    monkeypatch.setattr(building, "_seconds", lambda engine, budget: 1.0)
+    monkeypatch.setitem(CANDIDATES, "cpu", (5, 10, 20, 40))
+    assert _fastest(Fitting, Resolved("torch", "fp32", "cpu")).batch_size == 10
+    monkeypatch.setitem(CANDIDATES, "cpu", (20, 5))
+    assert _fastest(Fitting, Resolved("torch", "fp32", "cpu")).batch_size == 5
+    monkeypatch.setitem(CANDIDATES, "cpu", (20, 40))
     with pytest.raises(torch.OutOfMemoryError):
-        module._fastest(Fitting, Resolved("torch", "fp32", "cpu"))
+        _fastest(Fitting, Resolved("torch", "fp32", "cpu"))
 
 
 def test_streams_have_a_core_each_or_share_most_of_them_evenly(monkeypatch):
     found = {}
     for cores in (1, 2, 7, 8, 9, 11, 12, 15, 16, 17, 64):
-        monkeypatch.setattr(module, "threads", lambda cores=cores: cores)
-        found[cores] = module.streams("cpu")
+        monkeypatch.setattr(resolving, "threads", lambda cores=cores: cores)
+        found[cores] = streams("cpu")
     assert found == {1: 1, 2: 2, 7: 7, 8: 8, 9: 8, 11: 5, 12: 6, 15: 5, 16: 8, 17: 8, 64: 8}
 
 
@@ -289,7 +296,7 @@ def test_building_an_engine_leaves_the_callers_threads(monkeypatch):
 @pytest.mark.slow
 def test_auto_batch_size_takes_the_fastest_candidate(monkeypatch, name):
     seconds = {10: 2.0, 5: 0.5, 20: 4.0}  # views a second: 5, 10, 5
-    monkeypatch.setattr(module, "_seconds", lambda engine, budget: seconds[engine.batch_size])
+    monkeypatch.setattr(building, "_seconds", lambda engine, budget: seconds[engine.batch_size])
     visual = tower("vit")
     engine = build(visual, Resolved(name, "fp32", "cpu"), batch_size="auto", view_size=SIZE)
     assert engine.batch_size == 5
@@ -299,7 +306,7 @@ def test_auto_batch_size_takes_the_fastest_candidate(monkeypatch, name):
 
 def test_auto_batch_size_is_measured():
     engine = build(tower("vit"), Resolved("torch", "fp32", "cpu"), batch_size="auto", view_size=SIZE)
-    assert engine.batch_size in module.CANDIDATES["cpu"]
+    assert engine.batch_size in CANDIDATES["cpu"]
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, "many"])
@@ -312,24 +319,24 @@ def test_threads_respect_every_limit(monkeypatch):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        assert module.threads.__wrapped__() == 1
+        assert threads.__wrapped__() == 1
         torch.set_num_threads(64)
-        if hasattr(module.os, "sched_getaffinity"):
-            monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: {0, 1, 2})
-            assert module.threads.__wrapped__() <= 3
-            monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: set(range(64)))
+        if hasattr(os, "sched_getaffinity"):
+            monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+            assert threads.__wrapped__() <= 3
+            monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
         for quota, cores in {"150000 100000\n": 2, "50000 100000\n": 1, "max 100000\n": 64}.items():
-            monkeypatch.setattr(module.Path, "is_file", lambda self: True)
-            monkeypatch.setattr(module.Path, "read_text", lambda self, quota=quota: quota)
-            assert module.threads.__wrapped__() == cores
+            monkeypatch.setattr(Path, "is_file", lambda self: True)
+            monkeypatch.setattr(Path, "read_text", lambda self, quota=quota: quota)
+            assert threads.__wrapped__() == cores
     finally:
         torch.set_num_threads(before)
 
 
 def test_auto_resolves_to_what_is_there(monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert resolve("auto", "fp32", "cpu") == Resolved("openvino", "fp32", "cpu")
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert resolve("auto", "bf16", "cpu") == Resolved("torch", "bf16", "cpu")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve("auto", "fp16", "auto") == Resolved("torch", "fp16", "cuda")
@@ -365,7 +372,7 @@ def test_auto_resolves_to_what_is_there(monkeypatch):
     ],
 )
 def test_what_cannot_be_is_an_error_that_names_the_key(monkeypatch, arguments, installed, message):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UserError, match="^" + re.escape(message)):
@@ -399,6 +406,6 @@ def test_a_machine_that_cannot_compile_is_an_error_with_a_remedy(monkeypatch):
 
 
 def test_resolving_for_the_cpu_needs_no_torch():
-    code = "import sys, magiqa.engine as e; e.resolve('auto', 'fp32', 'cpu'); print('torch' in sys.modules)"
+    code = "import sys, magiqa.engines.resolve as e; e.resolve('auto', 'fp32', 'cpu'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

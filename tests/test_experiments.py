@@ -10,12 +10,21 @@ import pytest
 import tiny
 from scipy.stats import spearmanr, wasserstein_distance
 
-from magiqa import cli
+from magiqa.cli import main as cli
+from magiqa.config.compose import configs, make_job
+from magiqa.config.inherit import composer
 from magiqa.errors import UserError
-from magiqa.experiments import Bias, Linear, Magnitude, Raters, Regimes, Weights, run
-from magiqa.runner import evaluate
+from magiqa.package import conf_dir
+from magiqa.studies.evaluate import evaluate
+from magiqa.studies.experiments.bias import Bias
+from magiqa.studies.experiments.linear import Linear
+from magiqa.studies.experiments.magnitude import Magnitude
+from magiqa.studies.experiments.raters import Raters
+from magiqa.studies.experiments.regimes import Regimes
+from magiqa.studies.experiments.run import run
+from magiqa.studies.experiments.weights import Weights
 
-OPTIONS = sorted(f.stem for f in (cli.conf_dir() / "experiment").glob("*.yaml"))
+OPTIONS = sorted(f.stem for f in (conf_dir() / "experiment").glob("*.yaml"))
 
 
 # experiments that name MA-CLIP's views cut windows of 224 whatever the overrides say: small images are enlarged
@@ -30,9 +39,9 @@ def folder(tmp_path_factory):
 
 def experiment(folder, name, out, *more):
     args = tiny.overrides(folder, f"experiment={name}", f"out={out}", *more)
-    with cli._configs(None) as searchpath:
-        compose = cli._composer(args, searchpath, packaged=True)
-        return run(cli.make_job(args, searchpath), compose, progress=False)
+    with configs(None) as searchpath:
+        compose = composer(args, searchpath, packaged=True)
+        return run(make_job(args, searchpath), compose, progress=False)
 
 
 @pytest.mark.parametrize("name", [n for n in OPTIONS if n not in ("align", "magnitude", "attribution")])
@@ -281,9 +290,9 @@ def test_agiqa3k(real_data, tmp_path):
             *(["experiment.ratings=20"] if name == "raters" else []),
             *(["experiment.seeds=[1]", "experiment.resamples=20"] if name == "magnitude" else []),
         ]
-        with cli._configs(None) as searchpath:
-            compose = cli._composer(args, searchpath, packaged=True)
-            printed = run(cli.make_job(args, searchpath), compose, progress=False)
+        with configs(None) as searchpath:
+            compose = composer(args, searchpath, packaged=True)
+            printed = run(make_job(args, searchpath), compose, progress=False)
         assert "n=50, label mos" in printed
 
 

@@ -9,14 +9,19 @@ import pandas as pd
 import pytest
 import tiny
 
-from magiqa import cli
-from magiqa.backbone import Backbone
+from magiqa.backbones.spec import Backbone
+from magiqa.cli import main as cli
+from magiqa.config.compose import configs, make_job
+from magiqa.config.inherit import composer
 from magiqa.datasets.koniq import Koniq
 from magiqa.errors import UserError
-from magiqa.explain import FACTORS, explain, overrides_of, path, published_row, render, write
-from magiqa.fusion import Fixed
-from magiqa.runner import Clock, evaluate
-from magiqa.views import Resize
+from magiqa.images.views import Resize
+from magiqa.method.fusion import Fixed
+from magiqa.package import conf_dir
+from magiqa.runs.record import Clock
+from magiqa.studies.evaluate import evaluate
+from magiqa.studies.protocols import overrides_of, published_row
+from magiqa.studies.reconcile import FACTORS, explain, path, render, write
 
 RN50 = Backbone("RN50", "openai")
 
@@ -191,7 +196,7 @@ def test_two_data_sets_are_refused(folder, tmp_path):
 def test_published_rows():
     row = published_row("MA-CLIP:koniq")
     assert (row["n"], row["value"], row["grade"]) == (10073, 0.7645, "C")
-    options = [f.stem for f in (cli.conf_dir() / "dataset").glob("*.yaml")]
+    options = [f.stem for f in (conf_dir() / "dataset").glob("*.yaml")]
     assert {"fit=official", "backbone.pretrained=openai"} <= set(overrides_of(row, options, RN50))
     given = Backbone("RN50", None, checkpoint="rn50.pt")
     assert not [o for o in overrides_of(row, options, given) if o.startswith("backbone.pre")]
@@ -223,13 +228,13 @@ def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
         "prompts.pairs=[[a,b]]",
         "resamples=300",
     ]
-    options = [f.stem for f in (cli.conf_dir() / "dataset").glob("*.yaml")]
-    with cli._configs(None) as searchpath:
-        first = cli.make_job(typed, searchpath)
-        compose = cli._composer(typed, searchpath, packaged=True)
+    options = [f.stem for f in (conf_dir() / "dataset").glob("*.yaml")]
+    with configs(None) as searchpath:
+        first = make_job(typed, searchpath)
+        compose = composer(typed, searchpath, packaged=True)
         last = compose(overrides_of(published_row("MA-CLIP:koniq"), options, first.backbone))
         known = ["dataset=koniq", f"dataset.root={tmp_path}", "backbone=rn50", "fit=official"]
-        packaged = cli.make_job([*known, "resamples=300"], searchpath)
+        packaged = make_job([*known, "resamples=300"], searchpath)
     for part in (
         "dataset",
         "backbone",

@@ -12,7 +12,10 @@ import pytest
 from matplotlib.figure import Figure
 from runs import DEMO, write_ablation, write_run
 
-from magiqa import figures
+from magiqa.report import ablation_plots, agreement_plots, plots
+from magiqa.report.ablation_plots import ablation_figure
+from magiqa.report.agreement_plots import run_figures
+from magiqa.report.plots import caption, dots, label_name
 
 
 @pytest.fixture
@@ -24,7 +27,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         kept.append(figure)
         return [stem]
 
-    monkeypatch.setattr(figures, "_save", keep)
+    for module in (plots, agreement_plots, ablation_plots):
+        monkeypatch.setattr(module, "save", keep, raising=False)
     return kept
 
 
@@ -62,14 +66,14 @@ def texts(figure: Figure) -> str:
 
 @pytest.mark.slow
 def test_a_run_has_scatter_and_group_figures_as_png_and_pdf(tmp_path, run):
-    files = figures.run_figures(tmp_path / "out", *run)
+    files = run_figures(tmp_path / "out", *run)
     assert [f.name for f in files] == ["scatter.png", "scatter.pdf", "srcc_by_group.png", "srcc_by_group.pdf"]
     assert files[0].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert files[1].read_bytes()[:5] == b"%PDF-"
 
 
 def test_without_groups_there_is_one_figure_and_no_colour(tmp_path, drawn):
-    figures.run_figures(tmp_path / "out", *load(write_run(tmp_path / "run", groups=0)))
+    run_figures(tmp_path / "out", *load(write_run(tmp_path / "run", groups=0)))
     assert len(drawn) == 1 and not drawn[0].legends
     colours = drawn[0].axes[0].collections[0].get_facecolor()
     assert len(np.unique(colours, axis=0)) == 1
@@ -78,7 +82,7 @@ def test_without_groups_there_is_one_figure_and_no_colour(tmp_path, drawn):
 def test_the_scatter_says_score_agreement_interval_data_set_and_weights(tmp_path, drawn, run):
     scores, agreement, groups, record = run
     record["dataset"]["every"] = 10
-    figures.run_figures(tmp_path / "out", scores, agreement, groups, record)
+    run_figures(tmp_path / "out", scores, agreement, groups, record)
     row = agreement.set_index(["score", "statistic"]).loc[("q", "srcc")]
     text = texts(drawn[0])
     assert f"SRCC {row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]" in text
@@ -89,7 +93,7 @@ def test_the_scatter_says_score_agreement_interval_data_set_and_weights(tmp_path
 
 def test_points_lie_where_score_and_label_say_in_their_groups_colour(tmp_path, drawn, run):
     scores, agreement, groups, record = run
-    figures.run_figures(tmp_path / "out", scores, agreement, groups, record)
+    run_figures(tmp_path / "out", scores, agreement, groups, record)
     for ax, score in zip(drawn[0].axes, ("q_sim", "q_mag", "q"), strict=True):
         points = ax.collections[0].get_offsets().data
         expected = scores[[score, "mos"]].to_numpy()
@@ -107,7 +111,7 @@ def test_the_fitted_curve_is_the_records_logistic(tmp_path, drawn, run):
         "q": {"status": "ok", "params": params},
         "q_mag": {"status": "failed: no optimum", "params": None},
     }
-    figures.run_figures(tmp_path / "out", scores, agreement, groups, record)
+    run_figures(tmp_path / "out", scores, agreement, groups, record)
     x, y = drawn[0].axes[2].lines[0].get_data()
     np.testing.assert_allclose(y, b1 * (0.5 - 1 / (1 + np.exp(b2 * (x - b3)))) + b4 * x + b5, rtol=1e-12)
     assert x.min() == scores["q"].min() and x.max() == scores["q"].max()
@@ -118,7 +122,7 @@ def test_the_fitted_curve_is_the_records_logistic(tmp_path, drawn, run):
 def test_more_groups_than_colours_stay_grey_and_say_so(tmp_path, drawn, run):
     scores, agreement, groups, record = run
     scores["group"] = [f"gen_{i % 12}" for i in range(len(scores))]
-    figures.run_figures(tmp_path / "out", scores, agreement, groups, record)
+    run_figures(tmp_path / "out", scores, agreement, groups, record)
     assert "12 groups, not coloured" in texts(drawn[0])
     assert not drawn[0].legends
 
@@ -127,7 +131,7 @@ def test_undefined_agreement_is_shown_as_such(tmp_path, drawn, run):
     scores, agreement, groups, record = run
     agreement.loc[agreement["statistic"] == "plcc", ["value", "ci_low", "ci_high"]] = np.nan
     groups.loc[groups.index % 5 == 0, ["value", "ci_low", "ci_high"]] = np.nan
-    figures.run_figures(tmp_path / "out", scores, agreement, groups, record)
+    run_figures(tmp_path / "out", scores, agreement, groups, record)
     assert "PLCC n/a" in texts(drawn[0])
 
 
@@ -136,25 +140,25 @@ def test_labels_that_are_no_opinion_are_named_for_what_they_are():
         "dataset": {"name": "sample", "n": 99, "label": "ssim"},
         "backbone": {"name": "demo", "label": "untrained"},
     }
-    assert "no human opinion" in figures.caption(record)
-    assert "MOS" not in figures._label_name("ssim")
+    assert "no human opinion" in caption(record)
+    assert "MOS" not in label_name("ssim")
     turned = {
         "dataset": {"name": "csiq", "n": 866, "label": "mos", "higher_is_better": False},
         "backbone": {},
     }
-    assert "mos negated: higher = better" in figures.caption(turned)
+    assert "mos negated: higher = better" in caption(turned)
 
 
 def test_names_may_hold_anything_and_are_drawn_as_they_are(tmp_path):
     names = ["$x^", "\\frac", "a\nb", "名前", "<b>", "%_#", "x" * 200]
     rows = pd.DataFrame({"name": names, "value": 0.5, "low": 0.4, "high": 0.6})
-    assert all(f.stat().st_size > 1000 for f in figures.dots(tmp_path / "names", rows, xlabel="SRCC"))
+    assert all(f.stat().st_size > 1000 for f in dots(tmp_path / "names", rows, xlabel="SRCC"))
 
 
 def test_a_grid_is_a_line_with_its_band_and_the_reference_marked(tmp_path, drawn):
     folder = write_ablation(tmp_path / "lambda")
     table, record = pd.read_csv(folder / "ablation.csv"), json.loads((folder / "record.json").read_text())
-    figures.ablation_figure(tmp_path / "figure", table, record)
+    ablation_figure(tmp_path / "figure", table, record)
     ax = drawn[0].axes[0]
     np.testing.assert_array_equal(ax.lines[0].get_data(), table[["lam", "srcc"]].to_numpy().T)
     band = ax.collections[0].get_paths()[0].vertices
@@ -172,7 +176,7 @@ def test_named_variants_are_dots_with_intervals_in_the_tables_order(tmp_path, dr
         "dataset": {"name": "x", "n": 9, "label": "mos"},
         "backbone": DEMO,
     }
-    figures.ablation_figure(tmp_path / "figure", table, record)
+    ablation_figure(tmp_path / "figure", table, record)
     ax = drawn[0].axes[0]
     labels = ax.get_yticklabels()
     assert [t.get_text() for t in labels] == ["b", "a", "c"]
@@ -186,7 +190,7 @@ def test_named_variants_are_dots_with_intervals_in_the_tables_order(tmp_path, dr
 
 def test_rows_that_a_figure_leaves_out_are_counted(tmp_path, drawn):
     rows = pd.DataFrame({"name": [f"g{i}" for i in range(75)], "value": 0.5, "low": 0.4, "high": 0.6})
-    figures.dots(tmp_path / "many", rows, xlabel="SRCC")
+    dots(tmp_path / "many", rows, xlabel="SRCC")
     assert "the first 60 of 75 rows" in texts(drawn[0])
 
 
@@ -194,7 +198,7 @@ def test_rows_that_a_figure_leaves_out_are_counted(tmp_path, drawn):
 def test_the_same_numbers_give_the_same_bytes_whatever_the_users_style(tmp_path, written):
     (tmp_path / "matplotlibrc").write_text("font.size: 22\nlines.linewidth: 9\nsavefig.dpi: 31\n")
     code = (
-        "import json, sys; from pathlib import Path; import pandas as pd; from magiqa.figures import run_figures; "
+        "import json, sys; from pathlib import Path; import pandas as pd; from magiqa.report.agreement_plots import run_figures; "
         "run, out = map(Path, sys.argv[1:]); read = lambda n: pd.read_csv(run / n); "
         "run_figures(out, read('scores.csv').head(20), read('agreement.csv'), read('groups.csv'), "
         "json.loads((run / 'record.json').read_text()))"

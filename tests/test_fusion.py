@@ -7,7 +7,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from magiqa.errors import UserError
-from magiqa.fusion import Adaptive, Fixed, Product, pool
+from magiqa.method.fusion import Adaptive, Fixed, Product
+from magiqa.method.pooling import pool
 
 RNG = np.random.default_rng(3)
 Q_SIM, Q_MAG = (

@@ -8,13 +8,19 @@ import pytest
 import skimage
 from conftest import ARCHITECTURES, GOLDEN, MACLIP
 
-from magiqa.backbone import Backbone, build_model, encode_text, load_weights
-from magiqa.cache import FeatureCache, content_sha256
-from magiqa.cues import BoxCox, similarity
-from magiqa.encode import feature_key, fill_cache
-from magiqa.engine import build, resolve
-from magiqa.fusion import Adaptive
-from magiqa.views import Resize, Views
+from magiqa.backbones.model import build_model
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.text import encode_text
+from magiqa.backbones.weights import load_weights
+from magiqa.engines.build import build
+from magiqa.engines.resolve import resolve
+from magiqa.features.cache import FeatureCache
+from magiqa.features.hashing import content_sha256
+from magiqa.features.key import feature_key
+from magiqa.features.pipeline import fill_cache
+from magiqa.images.views import Resize, Views
+from magiqa.method.cues import BoxCox, similarity
+from magiqa.method.fusion import Adaptive
 
 TOLERANCE = 5e-6
 PRESETS = {

@@ -16,15 +16,16 @@ import tiny
 from PIL import Image
 from runs import DEMO, NASTY, RN50, write_ablation, write_run
 
-from magiqa.agreement import srcc
 from magiqa.errors import UserError
-from magiqa.published import published
-from magiqa.report import disagreement, report
-from magiqa.results import method, read
-from magiqa.runner import evaluate
-from magiqa.tables import agreement_table, frame_table, groups_table, published_table
-from magiqa.thumbnails import COLUMNS, PER_SHEET, locate, make_tiles
-from magiqa.typeset import Cell, Table, latex, markdown, tex, thin
+from magiqa.report.page import disagreement, report
+from magiqa.report.published import published
+from magiqa.report.tables import agreement_table, frame_table, groups_table, published_table
+from magiqa.report.thumbnails import COLUMNS, PER_SHEET, locate, make_tiles
+from magiqa.report.typeset import Cell, Table, latex, markdown, tex, thin
+from magiqa.runs.names import method
+from magiqa.runs.read import read
+from magiqa.stats.correlation import srcc
+from magiqa.studies.evaluate import evaluate
 
 WHOLE = {"prompts": "clipiqa", "views": "whole"}
 
@@ -633,8 +634,8 @@ def test_an_out_that_is_a_file_is_an_error(folders, tmp_path):
 
 
 def test_every_protocols_sets_are_options():
-    from magiqa.cli import conf_dir
-    from magiqa.published import PROTOCOLS, option
+    from magiqa.package import conf_dir
+    from magiqa.report.published import PROTOCOLS, option
 
     rows = published()
     rows = rows[rows["method"].isin(PROTOCOLS.keys())]

@@ -12,8 +12,8 @@ from PIL import Image
 
 from magiqa.datasets import sample
 from magiqa.datasets.sample import PHOTOS, Sample
-from magiqa.distortions import SEEN, UNSEEN
 from magiqa.errors import UserError
+from magiqa.images.distortions import SEEN, UNSEEN
 
 
 @pytest.fixture

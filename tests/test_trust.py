@@ -8,10 +8,12 @@ import tiny
 import yaml
 from test_bundle import altered
 
-from magiqa import cli
+from magiqa.cli import main as cli
+from magiqa.config.compose import configs, make_job
+from magiqa.config.trust import CLASSES, check_config
 from magiqa.errors import UserError
-from magiqa.runner import evaluate
-from magiqa.trust import CLASSES, check_config
+from magiqa.package import conf_dir
+from magiqa.studies.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +41,7 @@ ATTACKS = {
     "interpolation": lambda c, mark: c["magnitude"].update(lam="${oc.env:HOME}"),
     "key of an interpolation": lambda c, mark: c["magnitude"].update({"${oc.env:HOME}": 1}),
     "another class of ours": lambda c, mark: c.update(
-        backbone=target("magiqa.cache.FeatureCache", str(mark), {})
+        backbone=target("magiqa.features.cache.FeatureCache", str(mark), {})
     ),
     "new key": lambda c, mark: c.update(extra=target("io.open", str(mark), "w")),
     "no class": lambda c, mark: c.update(fusion={"w_sim": 0.5}),
@@ -112,8 +114,8 @@ def test_paths_of_a_bundle_are_not_used(folder, tmp_path, capsys):
         meta["config"]["dataset"]["root"] = str(folder / "set")
 
     bundle = altered(folder / "run" / "bundle.safetensors", tmp_path / "theirs", change)
-    with cli._configs(None) as searchpath:
-        assert cli.make_job([f"bundle={bundle}"], searchpath).dataset.root == "set"
+    with configs(None) as searchpath:
+        assert make_job([f"bundle={bundle}"], searchpath).dataset.root == "set"
     assert cli.main(["verify", str(bundle)]) == 2
     assert "verify: add dataset.root=PATH, where it lies on this machine" in capsys.readouterr().err
 
@@ -163,7 +165,7 @@ def test_the_list_holds_every_class_of_the_packaged_options_and_none_that_is_not
     assert all(get_class(name) for name in CLASSES)
     named = set()
     for group in ("backbone", "prompts", "views", "magnitude", "fusion", "dataset"):
-        for file in (cli.conf_dir() / group).glob("*.yaml"):
+        for file in (conf_dir() / group).glob("*.yaml"):
             named.add((yaml.safe_load(file.read_text()) or {}).get("_target_"))
     assert named - {None} <= CLASSES
 

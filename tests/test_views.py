@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.views import CLIP_MEAN, CLIP_STD, Resize, Views, cut, normalise, open_image, read_image
+from magiqa.images import views
+from magiqa.images.decode import open_image, read_image
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, Resize, Views, cut, normalise
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -228,13 +230,9 @@ def test_a_file_cut_anywhere_is_unreadable_or_complete_never_another_exception(f
 
 
 def test_a_large_image_is_cut_lazily_in_small_blocks(monkeypatch):
-    import magiqa.views
-
     normalised = []
-    plain = magiqa.views.normalise
-    monkeypatch.setattr(
-        magiqa.views, "normalise", lambda p, *a: (normalised.append(p.nbytes), plain(p, *a))[1]
-    )
+    plain = views.normalise
+    monkeypatch.setattr(views, "normalise", lambda p, *a: (normalised.append(p.nbytes), plain(p, *a))[1])
     image = photo(9000, 400)
     blocks = cut(image, Views())
     assert normalised == []

@@ -16,7 +16,7 @@ from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finis
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
-    from magiqa.views import Resize
+    from magiqa.images.views import Resize
 
 PAGE = "https://github.com/lcysyzxdxc/AGIQA-3k-Database"
 

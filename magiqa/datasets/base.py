@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,21 @@ def fingerprint(labels: Labels) -> str:
     for image, value in zip(labels.table["image"], labels.table[labels.label], strict=True):
         digest.update(f"\n{image}\t{float(value)!r}".encode())
     return digest.hexdigest()
+
+
+def occurrences(names: Iterable[str]) -> list[tuple[str, int]]:
+    """Names, each with how often it came before: a set may annotate one image twice.
+
+    Example:
+        >>> occurrences(["a", "b", "a"])
+        [('a', 0), ('b', 0), ('a', 1)]
+    """
+    seen: Counter[str] = Counter()
+    out = []
+    for name in names:
+        out.append((name, seen[name]))
+        seen[name] += 1
+    return out
 
 
 def find_root(root: str, page: str) -> Path:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from magiqa.datasets.base import Labels, count_note
 from magiqa.errors import UnreadableImage
-from magiqa.views import open_image, read_image
+from magiqa.images.decode import open_image, read_image
 
 WINDOW = 224
 SHOWN = 5

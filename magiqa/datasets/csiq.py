@@ -17,7 +17,7 @@ from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finis
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
-    from magiqa.views import Resize
+    from magiqa.images.views import Resize
 
 PAGE = "https://s2.smu.edu/~eclarson/csiq.html"
 FILE_TYPES = {

@@ -17,7 +17,7 @@ from magiqa.datasets.base import Labels, find_file, find_root, finish, numbers, 
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
-    from magiqa.views import Resize
+    from magiqa.images.views import Resize
 
 
 @dataclass(frozen=True)

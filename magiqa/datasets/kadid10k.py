@@ -26,7 +26,7 @@ from magiqa.datasets.base import (
 )
 
 if TYPE_CHECKING:
-    from magiqa.views import Resize
+    from magiqa.images.views import Resize
 
 PAGE = "http://database.mmsp-kn.de/kadid-10k-database.html"
 TYPES = (

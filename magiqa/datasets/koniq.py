@@ -31,7 +31,7 @@ from magiqa.datasets.base import (
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
-    from magiqa.views import Resize
+    from magiqa.images.views import Resize
 
 PAGE = "http://database.mmsp-kn.de/koniq-10k-database.html"
 RAW = "koniq10k_scores_and_distributions.csv"

@@ -17,7 +17,7 @@ from magiqa.datasets.base import ImageIndex, Labels, find_root, finish, name_par
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
-    from magiqa.views import Resize
+    from magiqa.images.views import Resize
 
 PAGE = "https://github.com/HaomingCai/PIPAL-dataset"
 

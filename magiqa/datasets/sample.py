@@ -22,11 +22,11 @@ import pandas as pd
 from PIL import Image
 
 from magiqa.datasets.base import Labels, finish
-from magiqa.distortions import LEVELS, SEEN, UNSEEN, distort
 from magiqa.errors import UserError
+from magiqa.images.distortions import LEVELS, SEEN, UNSEEN, distort
 
 if TYPE_CHECKING:
-    from magiqa.views import Resize
+    from magiqa.images.views import Resize
 
 VERSION = 1  # of what is made below; another version makes the folder anew
 SIDE = 352  # four 224-pixel windows at stride 128

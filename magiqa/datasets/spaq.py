@@ -14,7 +14,7 @@ import pandas as pd
 from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
 
 if TYPE_CHECKING:
-    from magiqa.views import Resize
+    from magiqa.images.views import Resize
 
 PAGE = "https://github.com/h4nwei/SPAQ"
 FILES = ("MOS and Image attribute scores.xlsx", "MOS_and_Image_attribute_scores.xlsx")

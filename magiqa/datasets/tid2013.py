@@ -26,7 +26,7 @@ from magiqa.datasets.base import (
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
-    from magiqa.views import Resize
+    from magiqa.images.views import Resize
 
 PAGE = "https://www.ponomarenko.info/tid2013.htm"
 TYPES = (

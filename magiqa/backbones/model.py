@@ -1,0 +1,119 @@
+"""Weights in, an open_clip model out, its positional embedding as the config says."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from magiqa.backbones.library import new_model
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.weights import Weights
+from magiqa.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+_POSITION_IDS = "text.transformer.embeddings.position_ids"
+
+
+def _check(state: "dict[str, torch.Tensor]", own: "dict[str, torch.Tensor]", where: str) -> None:
+    def some(names: Sequence[str]) -> str:
+        return ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+    shapes = [n for n in state if n in own and state[n].shape != own[n].shape]
+    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
+    unexpected = [n for n in state if n not in own]
+    problems = []
+    if shapes:
+        first = sorted(shapes)[0]
+        problems.append(
+            f"shape of {first} is {tuple(state[first].shape)}, not {tuple(own[first].shape)}"
+            + (f" (and {len(shapes) - 1} more)" if len(shapes) > 1 else "")
+        )
+    if missing:
+        problems.append(f"missing {some(missing)}")
+    if unexpected:
+        problems.append(f"unexpected {some(unexpected)}")
+    if problems:
+        raise UserError(f"{where}: the weights are not of this architecture: {'; '.join(problems)}")
+    bad = next((n for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())), None)
+    if bad is not None:
+        raise UserError(f"{where}: tensor {bad} holds NaN or infinity; fetch the file again")
+
+
+def build_model(spec: Backbone, weights: Weights) -> "torch.nn.Module":
+    """The open_clip model with these weights, float32, on the CPU, positional embedding as the spec says.
+
+    Raises:
+        UserError: a missing or unexpected tensor or a wrong shape, by name; an image tower without the positional
+            embedding that ``drop`` or ``interpolate`` is to change.
+    """
+    model = new_model(spec, weights.config)
+    own = model.state_dict()
+    state = dict(weights.state)
+    if _POSITION_IDS not in own:  # a constant that older transformers saved
+        state.pop(_POSITION_IDS, None)
+    _check(state, own, f"backbone.name={spec.name} from {weights.source}")
+    for name in own:  # files may lack the batch norms' counters, which inference never reads
+        state.setdefault(name, own[name])
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    model.requires_grad_(False)
+    if spec.positional_embedding == "drop":
+        _drop_positional_embedding(model, spec)
+    return model
+
+
+def _positional_owner(model: "torch.nn.Module", spec: Backbone) -> Any:
+    visual: Any = model.visual
+    owner: Any = getattr(visual, "attnpool", visual)
+    if not hasattr(owner, "positional_embedding"):
+        raise UserError(
+            f"backbone.positional_embedding={spec.positional_embedding}: the image tower of {spec.name} is not one of "
+            "open_clip's own ResNets or ViTs; use backbone.positional_embedding=native"
+        )
+    return owner
+
+
+def _drop_positional_embedding(model: "torch.nn.Module", spec: Backbone) -> None:
+    import torch
+
+    owner = _positional_owner(model, spec)
+    width = owner.positional_embedding.shape[-1]
+    # Adding (1, C) zeros drops it exactly and, by broadcasting, lets any image size through.
+    owner.positional_embedding = torch.nn.Parameter(torch.zeros(1, width), requires_grad=False)
+
+
+def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tuple[int, int]) -> None:
+    """Make the image tower accept views of (H, W) pixels.
+
+    To be called once for a model. ``drop`` takes any size, ``interpolate`` resizes the grid (bicubic, antialiased,
+    as open_clip does for checkpoints), ``native`` refuses what the weights were not trained for.
+
+    Raises:
+        UserError: ``native`` and another size; a size under the tower's stride.
+    """
+    import torch
+
+    visual: Any = model.visual
+    stride = 32 if hasattr(visual, "attnpool") else getattr(visual, "patch_size", (1,))[0]
+    if min(size) < stride:
+        raise UserError(
+            f"views.window={min(size)} is under the {stride} pixels that {spec.name} reads as one; "
+            f"use views.window={stride} at least"
+        )
+    if spec.positional_embedding == "drop":
+        return
+    native = visual.image_size if isinstance(visual.image_size, tuple) else (visual.image_size,) * 2
+    if tuple(size) == tuple(native):
+        return
+    if spec.positional_embedding == "native":
+        raise UserError(
+            f"backbone.positional_embedding=native: {spec.name} takes {native[0]}x{native[1]} views, not "
+            f"{size[0]}x{size[1]}; use drop or interpolate, or views.window={native[0]}"
+        )
+    owner = _positional_owner(model, spec)
+    old = owner.positional_embedding.data
+    grid = (native[0] // stride, native[1] // stride)
+    new = (size[0] // stride, size[1] // stride)
+    image = old[1:].T.reshape(1, -1, *grid)
+    image = torch.nn.functional.interpolate(image, new, mode="bicubic", antialias=True, align_corners=False)
+    resized = torch.cat([old[:1], image.reshape(old.shape[1], -1).T])
+    owner.positional_embedding = torch.nn.Parameter(resized, requires_grad=False)

@@ -1,0 +1,77 @@
+"""Which CLIP, with which weights: the config. Cheap: nothing is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from magiqa.errors import UserError
+
+POSITIONAL = ("drop", "native", "interpolate")
+
+DEMO_LABEL = "demo, trained on synthetic degradations"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Which CLIP, with which weights. Cheap: nothing is loaded before ``load_weights``.
+
+    Args:
+        name: open_clip architecture without ``-quickgelu``, ``hf-hub:org/repo``, ``local-dir:FOLDER``, or ``demo``.
+        pretrained: open_clip tag of published weights. With a checkpoint it only says what the file holds (its
+            activation, mean and std); unused with ``untrained`` or a schema name.
+        checkpoint: weights on disk: OpenAI's TorchScript archive, a state dict (``.pt``) or safetensors.
+        quickgelu: the activation the weights were trained with. None: as the archive, tag or config says; a
+            checkpoint that nothing is known of is refused where the architecture exists with both.
+        positional_embedding: of the image tower: ``drop`` (MA-CLIP), ``native``, or ``interpolate`` to the view.
+        untrained: seed of random weights, as a control.
+        label: what these weights are where they are not published ones; shown with every number.
+    """
+
+    name: str
+    pretrained: str | None = None
+    checkpoint: str | None = None
+    quickgelu: bool | None = None
+    positional_embedding: str = "drop"
+    untrained: int | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.positional_embedding not in POSITIONAL:
+            raise UserError(
+                f"backbone.positional_embedding={self.positional_embedding} is not known: use {', '.join(POSITIONAL)}"
+            )
+        if self.quickgelu not in (None, True, False):
+            raise UserError(f"backbone.quickgelu={self.quickgelu} must be true, false or null")
+        seed = self.untrained
+        if seed is not None and (
+            isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63
+        ):
+            raise UserError(f"backbone.untrained={seed} must be a seed: a whole number from 0 on")
+        if self.checkpoint is not None and self.untrained is not None:
+            raise UserError("backbone.checkpoint and backbone.untrained exclude each other: drop one of them")
+        if self.name.endswith("-quickgelu"):
+            raise UserError(
+                f"backbone.name={self.name}: write {self.name.removesuffix('-quickgelu')} and backbone.quickgelu=true"
+            )
+
+    @property
+    def located(self) -> str:
+        """The name as open_clip takes it: a local folder's ``~`` expanded."""
+        folder = self.name.removeprefix("local-dir:")
+        return self.name if folder == self.name else f"local-dir:{Path(folder).expanduser()}"
+
+    @property
+    def kind(self) -> str:
+        """``untrained``, ``given`` (a checkpoint), ``demo`` or ``published`` (a tag, hub or local folder)."""
+        if self.untrained is not None:
+            return "untrained"
+        if self.checkpoint is not None:
+            return "given"
+        return "demo" if self.name == "demo" else "published"
+
+    @property
+    def shown_label(self) -> str | None:
+        """The label that must stand beside every number from these weights; None for published or given ones."""
+        if self.kind == "untrained":
+            return f"untrained, seed {self.untrained}"
+        given = "demo architecture, weights given" if self.kind == "given" else DEMO_LABEL
+        return self.label or (given if self.name == "demo" else None)

@@ -1,0 +1,184 @@
+"""CLIP weights in, an image tower and text embeddings out. The only module that knows open_clip.
+
+Traps this module closes (open_clip 3.x): a QuickGELU mismatch is a warning for tags and nothing at all for files
+(image features of a ResNet agree, text features do not); OpenAI's TorchScript archives are not read; a positional
+embedding is always added. MA-CLIP (arXiv:2511.09948, zhix000/MA-CLIP at 9581a2c) drops the image tower's.
+"""
+
+import json
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magiqa.backbones.checkpoint import fingerprint, read_checkpoint
+from magiqa.backbones.library import DEMO, new_model, open_clip_module, quiet
+from magiqa.backbones.spec import Backbone
+from magiqa.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checked state dict and what identifies it.
+
+    Args:
+        state: name -> tensor, in the architecture's own names. sha256: of the tensors as float32 with their names.
+        config: open_clip's architecture, ``quick_gelu`` decided. mean, std: of the pixels.
+        source: where the tensors came from, in words.
+    """
+
+    state: "dict[str, torch.Tensor]"
+    sha256: str
+    config: dict[str, Any]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+
+    @property
+    def quickgelu(self) -> bool:
+        """Whether the towers use QuickGELU."""
+        return bool(self.config.get("quick_gelu", False))
+
+
+def _shipped_config(name: str) -> dict[str, Any] | None:
+    """The demo's config, or one of open_clip's, read from its file: importing open_clip takes seconds."""
+    package = find_spec("open_clip")
+    shipped = Path(package.origin).parent / "model_configs" if package and package.origin else DEMO
+    file = (DEMO if name == "demo" else shipped) / f"{name}.json"
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def _architecture(spec: Backbone) -> tuple[dict[str, Any], dict[str, Any]]:
+    """open_clip's model config and preprocessing of a name or schema."""
+    name = spec.located
+    schema = name.partition(":")[0]
+    try:
+        config = _shipped_config(name) if schema == name else None
+        if config is None:
+            with quiet():
+                config = open_clip_module().get_model_config(name)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"backbone.name={spec.name}: its config cannot be had ({reason}); check the name, or the folder's "
+            "open_clip_config.json, or fill the hub cache where there is a network"
+        ) from None
+    if config is None:
+        raise UserError(
+            f"backbone.name={spec.name}: open_clip knows no such architecture; "
+            "see open_clip.list_models(), or use hf-hub:org/repo or local-dir:FOLDER"
+        )
+    preprocess: dict[str, Any] = {}
+    if schema == "local-dir":
+        file = Path(name.removeprefix("local-dir:")) / "open_clip_config.json"
+        preprocess = json.loads(file.read_text()).get("preprocess_cfg", {})
+    elif schema == "hf-hub":
+        hub = open_clip_module().factory._get_hf_config(name.removeprefix("hf-hub:"))
+        preprocess = hub.get("preprocess_cfg", {})
+    return config, preprocess
+
+
+def _published(spec: Backbone) -> tuple[Path, dict[str, Any]]:
+    """Path and pretrained config of published weights: package data, local folder, hub cache or download."""
+    if spec.name == "demo":
+        return DEMO / "demo.safetensors", {}
+    open_clip = open_clip_module()
+    where = f"backbone.name={spec.name} backbone.pretrained={spec.pretrained}"
+    try:
+        if spec.name.startswith("local-dir:"):
+            folder = Path(spec.located.removeprefix("local-dir:"))
+            found = open_clip.factory._find_checkpoint_in_dir(folder)
+            if not found:
+                raise FileNotFoundError(f"no weights in {folder}")
+            return Path(found), {}
+        if spec.name.startswith("hf-hub:"):
+            model_id = spec.name.removeprefix("hf-hub:")
+            return Path(open_clip.pretrained.download_pretrained_from_hf(model_id)), {}
+        if not spec.pretrained:
+            raise UserError(
+                f"backbone.pretrained is not set for backbone.name={spec.name}: give an open_clip tag, "
+                "backbone.checkpoint=FILE, or backbone.untrained=SEED"
+            )
+        config = _tag(spec)
+        if config:
+            return Path(open_clip.pretrained.download_pretrained(config)), config
+    except UserError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"{where}: the weights are neither in the hub cache nor to be downloaded ({reason}); "
+            "give backbone.checkpoint=FILE, or fill HF_HOME where there is a network"
+        ) from None
+    tags = open_clip.list_pretrained_tags_by_model(spec.name)
+    raise UserError(f"{where}: no such tag; open_clip has {', '.join(tags) or 'none'} for {spec.name}")
+
+
+def _tag(spec: Backbone) -> dict[str, Any]:
+    """open_clip's pretrained config of the spec's tag, or an empty one.
+
+    A tag is listed under the plain name, the ``-quickgelu`` name, or both.
+    """
+    if not spec.pretrained:
+        return {}
+    find = open_clip_module().pretrained.get_pretrained_cfg
+    return find(spec.name, spec.pretrained) or find(f"{spec.name}-quickgelu", spec.pretrained) or {}
+
+
+def _decide_quickgelu(spec: Backbone, config: dict[str, Any], tag: dict[str, Any], archive: bool) -> bool:
+    """The activation the weights were trained with; an error where the config says otherwise, or nothing does."""
+    given = spec.quickgelu
+    known = None
+    if archive:
+        known = (True, "OpenAI's archives were trained with QuickGELU")
+    elif spec.kind in ("published", "demo"):
+        says = f"open_clip's tag {spec.pretrained}" if tag else "its own config"
+        known = (bool((tag or config).get("quick_gelu", False)), f"{says} says so")
+    if known is not None:
+        if given is not None and given != known[0]:
+            raise UserError(
+                f"QuickGELU mismatch: backbone.quickgelu={str(given).lower()}, but these weights need "
+                f"{str(known[0]).lower()} ({known[1]}); drop backbone.quickgelu or set it to {str(known[0]).lower()}"
+            )
+        return known[0]
+    if given is not None:
+        return given
+    if spec.checkpoint is not None and tag:
+        return bool(tag.get("quick_gelu", False))
+    if spec.checkpoint is not None and f"{spec.name}-quickgelu" in open_clip_module().list_models():
+        raise UserError(
+            f"backbone.checkpoint={spec.checkpoint}: the file does not say which activation its weights were trained "
+            f"with, and {spec.name} exists with both; set backbone.quickgelu=true (as OpenAI's) or false (as most of "
+            "open_clip's)"
+        )
+    return bool(config.get("quick_gelu", False))
+
+
+def load_weights(spec: Backbone) -> Weights:
+    """Find, read and identify a backbone's weights.
+
+    Raises:
+        UserError: unknown name or tag, unreadable file, QuickGELU mismatch.
+    """
+    config, preprocess = _architecture(spec)
+    tag: dict[str, Any] = {}
+    archive = False
+    if spec.untrained is not None:
+        config["quick_gelu"] = _decide_quickgelu(spec, config, tag, archive)
+        state = new_model(spec, config, spec.untrained).state_dict()
+        source = f"random weights, seed {spec.untrained}"
+    else:
+        if spec.checkpoint is not None:
+            path, tag = Path(spec.checkpoint), _tag(spec)
+        else:
+            path, tag = _published(spec)
+        preprocess = {**preprocess, **tag}
+        state, archive = read_checkpoint(path)
+        config["quick_gelu"] = _decide_quickgelu(spec, config, tag, archive)
+        source = path.name if spec.checkpoint is None else str(path)
+    mean = tuple(preprocess.get("mean") or (0.48145466, 0.4578275, 0.40821073))
+    std = tuple(preprocess.get("std") or (0.26862954, 0.26130258, 0.27577711))
+    return Weights(state, fingerprint(state), config, mean, std, source)

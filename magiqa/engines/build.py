@@ -1,0 +1,124 @@
+"""An image tower in, a fast callable out: views (B, 3, H, W) -> features (B, D).
+
+Every engine is checked against plain float32 torch when it is built, and refuses to go on past its tolerance.
+
+On a CPU the cores work on micro-batches of their own, side by side, not together on one: cores that share a layer wait
+for each other at its end, and where anything else runs (decoding, another program) they mostly wait.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from magiqa.engines.engine import Engine, checked_error, plain_forward, probe_views
+from magiqa.engines.openvino import openvino_maker
+from magiqa.engines.pytorch import torch_maker
+from magiqa.engines.resolve import Resolved, streams, threads
+from magiqa.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+CANDIDATES = {"cpu": (10, 5, 20), "cuda": (32, 64, 128, 256), "mps": (8, 16, 32, 64)}
+
+
+def build(
+    visual: "torch.nn.Module",
+    resolved: Resolved,
+    *,
+    batch_size: int | Literal["auto"],
+    view_size: tuple[int, int],
+) -> Engine:
+    """Make, time and check an engine for an image tower, which stays as it was.
+
+    Args:
+        visual: float32, on the CPU, in evaluation mode. batch_size: views a micro-batch, or ``auto``: measured.
+
+    Raises:
+        UserError: the engine cannot run this tower, or its features differ from plain float32 torch by more than
+            its tolerance.
+    """
+    import torch
+
+    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+        raise UserError(f"batch_size={batch_size}: use auto or a whole number of views, 1 or more")
+    if getattr(visual, "output_tokens", False):  # CoCa's towers return all tokens too
+        visual = copy.copy(visual)
+        visual.output_tokens = False  # type: ignore[assignment]
+    views = probe_views(3, view_size)
+    reference = plain_forward(visual)(views)
+    cores = torch.get_num_threads()
+    try:
+        if resolved.device == "cpu":  # of each caller: new threads take it over
+            torch.set_num_threads(threads() // streams(resolved.device))
+        if resolved.engine == "openvino":
+            make = openvino_maker(visual, resolved, view_size)
+        else:
+            make = torch_maker(visual, resolved, view_size)
+        engine = _fastest(make, resolved) if batch_size == "auto" else make(batch_size)
+        features = engine(views)
+    except UserError:
+        raise
+    except Exception as error:
+        if resolved.engine == "torch":
+            raise
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"engine={resolved.engine} cannot run this backbone ({reason}); use engine=torch"
+        ) from error
+    finally:
+        torch.set_num_threads(cores)
+    engine.max_error = checked_error(features, reference, resolved)
+    if resolved.precision == "bf16" and resolved.device == "cpu":
+        engine.warning = _slow_bf16(engine, visual)
+    return engine
+
+
+def _fastest(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
+    """The engine with the most views a second over the candidate sizes, each timed for about a second.
+
+    A larger batch need not be faster on a CPU: the activations leave the cache. No further candidate is begun after
+    fifteen seconds, which a large tower's compilation takes.
+    """
+    begin = time.perf_counter()
+    best, highest = None, 0.0
+    failure: RuntimeError | None = None
+    for size in CANDIDATES[resolved.device.split(":")[0]]:
+        if best is not None and (failure or time.perf_counter() - begin > 15):
+            break
+        try:
+            engine = make(size)
+            rate = size / _seconds(engine, 0.7)
+        except RuntimeError as error:  # out of memory: what is larger would be too
+            failure = error
+            continue
+        if rate > highest:
+            best, highest = engine, rate
+    if best is None and failure is not None:
+        raise failure
+    assert best is not None
+    return best
+
+
+def _seconds(engine: Engine, budget: float) -> float:
+    """The shortest time in which all streams encode a full batch each, of at least two after a warm-up."""
+    views = probe_views(engine.batch_size, engine.view_size)
+    engine(views)
+    taken: list[float] = []
+    with ThreadPoolExecutor(engine.streams) as pool:
+        while len(taken) < 3 or sum(taken) < budget:
+            start = time.perf_counter()
+            list(pool.map(engine, [views] * engine.streams))
+            taken.append(time.perf_counter() - start)
+    return min(taken[1:])
+
+
+def _slow_bf16(engine: Engine, visual: "torch.nn.Module") -> str | None:
+    """What to say where bf16 costs time instead of saving it: on CPUs without arithmetic for it."""
+    resolved = replace(engine.resolved, engine="torch", precision="fp32")
+    plain = torch_maker(visual, resolved, engine.view_size)(engine.batch_size)
+    ratio = _seconds(engine, 0.0) / _seconds(plain, 0.0)
+    return f"precision=bf16 took {ratio:.1f} times as long as fp32 on this CPU" if ratio > 1 else None

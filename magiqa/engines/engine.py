@@ -1,0 +1,99 @@
+"""What an engine is: views in, features out, in padded micro-batches, checked against plain float32 torch."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from magiqa.engines.resolve import Resolved
+from magiqa.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+TOLERANCES = {"fp32": 5e-6, "bf16": 5e-2, "fp16": 5e-3}  # of |f - f_reference| / |f_reference|
+
+Forward = Callable[[np.ndarray], np.ndarray]
+
+
+class Engine:
+    """Encodes views in padded micro-batches, so that a view's feature does not depend on its neighbours.
+
+    To the bit, where each stream has one core: matrix products that several cores share may round a row differently
+    in another place of the batch (some 1e-7).
+
+    Args:
+        batch: (``batch_size``, 3, H, W) of ``view_size`` -> (``batch_size``, D), float32.
+        single: (1, 3, H, W) of any size (whole images) -> (1, D), float32.
+        streams: how many threads should call it at the same time to keep the device busy.
+
+    Attributes:
+        max_error: the largest relative difference from plain float32 torch, measured when built.
+        tolerance: what it may be. warning: what its user should know, or None.
+    """
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        batch: Forward,
+        single: Forward,
+        batch_size: int,
+        view_size: tuple[int, int],
+        streams: int,
+    ) -> None:
+        self.resolved = resolved
+        self.batch_size = batch_size
+        self.view_size = view_size
+        self.streams = streams
+        self.tolerance = TOLERANCES[resolved.precision]
+        self.max_error = float("nan")
+        self.warning: str | None = None
+        self._batch = batch
+        self._single = single
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        """(B, 3, H, W) float32, normalised -> features (B, D) float32, before L2 normalisation."""
+        views = np.ascontiguousarray(views)
+        if tuple(views.shape[2:]) != tuple(self.view_size):
+            return np.concatenate([self._single(view[None]) for view in views])
+        return np.concatenate(
+            [self._padded(views[i : i + self.batch_size]) for i in range(0, len(views), self.batch_size)]
+        )
+
+    def _padded(self, views: np.ndarray) -> np.ndarray:
+        n = len(views)
+        if n < self.batch_size:
+            views = np.concatenate([views, np.zeros((self.batch_size - n, *views.shape[1:]), np.float32)])
+        return self._batch(views)[:n]
+
+
+def probe_views(n: int, view_size: tuple[int, int]) -> np.ndarray:
+    """Views (n, 3, H, W) to check and time with: gradients with some noise, in the range of normalised pixels."""
+    rng = np.random.default_rng(0)
+    y, x = np.meshgrid(*(np.linspace(-2, 2, s, dtype=np.float32) for s in view_size), indexing="ij")
+    base = np.stack([np.sin(x * 3 + y), np.cos(y * 5), np.tanh(x * y)])
+    return (base + 0.5 * rng.standard_normal((n, 3, *view_size))).astype(np.float32)
+
+
+def plain_forward(visual: "torch.nn.Module") -> Forward:
+    """The reference: the tower as it is, float32, on the CPU."""
+    import torch
+
+    def forward(views: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return visual(torch.from_numpy(views)).numpy()
+
+    return forward
+
+
+def checked_error(features: np.ndarray, reference: np.ndarray, resolved: Resolved) -> float:
+    """The largest relative difference of a feature (N, D) from its reference; an error past the tolerance."""
+    difference = np.linalg.norm(features - reference, axis=1) / np.linalg.norm(reference, axis=1)
+    error, tolerance = float(difference.max()), TOLERANCES[resolved.precision]
+    if not error <= tolerance:
+        remedy = "precision=fp32" if resolved.precision != "fp32" else "engine=torch"
+        raise UserError(
+            f"engine={resolved.engine} precision={resolved.precision}: features differ from plain float32 torch by "
+            f"{error:.1e}, over the tolerance of {tolerance:.0e}; use {remedy}"
+        )
+    return error

@@ -1,0 +1,75 @@
+"""The engine ``openvino``."""
+
+import threading
+import warnings
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from magiqa.engines.engine import Engine, Forward, checked_error, plain_forward
+from magiqa.engines.resolve import Resolved, streams, threads
+from magiqa.engines.towers import optimise
+from magiqa.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def openvino_maker(
+    visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int]
+) -> Callable[[int], Engine]:
+    import openvino
+    import torch
+
+    options = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[resolved.precision],
+        "NUM_STREAMS": streams("cpu"),
+        "INFERENCE_NUM_THREADS": threads(),
+        "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core while another one is free
+    }
+    core = openvino.Core()
+    with torch.inference_mode(), warnings.catch_warnings():
+        # it traces with torch.jit, which torch retires, and which warns of shapes
+        warnings.simplefilter("ignore")
+        model = openvino.convert_model(optimise(visual), example_input=torch.zeros(2, 3, *view_size))
+
+    def compiled(shape: list[int]) -> tuple[Forward, str]:
+        copied = model.clone()
+        copied.reshape(shape)
+        program = core.compile_model(copied, "CPU", options)
+        free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams("cpu")):
+            free.put(program.create_infer_request())
+
+        def forward(views: np.ndarray) -> np.ndarray:
+            request = free.get()
+            try:
+                return np.array(request.infer([views])[0], np.float32)
+            finally:
+                free.put(request)
+
+        return forward, program.get_property("INFERENCE_PRECISION_HINT").to_string()
+
+    singles: list[Forward] = []
+    lock = threading.Lock()
+
+    def single(view: np.ndarray) -> np.ndarray:
+        with lock:
+            if not singles:  # one program for all sizes, checked with the first image it gets
+                forward, _ = compiled([1, 3, -1, -1])
+                checked_error(forward(view), plain_forward(visual)(view), resolved)
+                singles.append(forward)
+        return singles[0](view)
+
+    def make(size: int) -> Engine:
+        forward, precision = compiled([size, 3, *view_size])
+        if precision != options["INFERENCE_PRECISION_HINT"]:
+            raise UserError(
+                f"engine=openvino precision={resolved.precision}: this CPU lacks it, OpenVINO would compute "
+                f"in {precision}; use precision=fp32, or engine=torch, which emulates it slowly"
+            )
+        return Engine(resolved, forward, single, size, view_size, streams("cpu"))
+
+    return make

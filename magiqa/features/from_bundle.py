@@ -1,0 +1,67 @@
+"""A bundle in place of images and weights: its features."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from magiqa.datasets.base import Labels
+from magiqa.errors import UserError
+from magiqa.features.bundle import BundleCache, read_meta, table_of, verify_bundle
+from magiqa.features.features import Features
+from magiqa.features.shard import read_shard
+from magiqa.method.prompts import PromptSet
+from magiqa.runs.config import Job
+from magiqa.runs.portable import portable
+
+
+def from_bundle(job: Job) -> Features:
+    """The features of ``job.bundle``, in place of `magiqa.features.from_images.from_images`.
+
+    Raises:
+        UserError: a corrupt file; a job that asks for other features than the bundle holds.
+    """
+    assert job.bundle is not None
+    path = Path(job.bundle).expanduser()
+    meta = read_meta(path)
+    verify_bundle(job.bundle)
+    cache = BundleCache(path, meta["key"])
+    tensors = read_shard(path)[0]
+    views = {**asdict(job.views), "kinds": list(job.views.kinds)}
+    held = {k: v for k, v in meta["record"]["views"].items() if k != "count"}
+    config = meta["config"]
+    asked_set = portable({"dataset": job.config.get("dataset", config["dataset"])})["dataset"]
+    if asked_set != config["dataset"]:
+        raise UserError(
+            f"bundle={job.bundle}: holds the data set {meta['labels']['name']} with its labels; leave out dataset="
+        )
+    for key, asked, has in (
+        ("backbone", portable({"backbone": asdict(job.backbone)})["backbone"], meta["backbone"]),
+        ("views", views, held),
+        ("all", {"precision": job.precision}, {"precision": config["precision"]}),
+        ("all", {"engine": job.engine}, {"engine": config["engine"]}),
+    ):
+        for name in asked:
+            if asked[name] != has.get(name):
+                where = name if key == "all" else f"{key}.{name}"
+                raise UserError(
+                    f"bundle={job.bundle}: holds features of {where}={has.get(name)}, not {asked[name]}; "
+                    "other features need the images and weights"
+                )
+    table = table_of(meta["table"])
+    labels = Labels(**{**meta["labels"], "notes": tuple(meta["labels"]["notes"])}, table=table)
+    text = np.array(tensors["text"])
+    scale = float(tensors["logit_scale"][0])
+    known = {tuple(pair): i for i, pair in enumerate(meta["pairs"])}
+
+    def embeddings(prompts: PromptSet) -> tuple[np.ndarray, float]:
+        missing = next((p for p in prompts.pairs if p not in known), None)
+        if missing is not None:
+            raise UserError(
+                f"bundle={job.bundle}: holds no embeddings of the prompt pair {' / '.join(missing)}, which would need "
+                "the weights; use one of its own pairs, or pack it with that prompt set"
+            )
+        return text[[known[p] for p in prompts.pairs]], scale
+
+    record = meta["record"] | {"bundle": {"magiqa": meta["magiqa"], "code_sha256": meta["code_sha256"]}}
+    return Features(labels, table, cache, meta["images"], meta["skipped"], record, embeddings)

@@ -1,0 +1,202 @@
+"""Labels, images and weights in, cached features out."""
+
+import hashlib
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa.backbones.model import build_model, fit_positional_embedding
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.text import encode_text
+from magiqa.backbones.weights import Weights, load_weights
+from magiqa.cores import allowed_cores
+from magiqa.datasets.base import Labels, fingerprint
+from magiqa.engines.build import build
+from magiqa.engines.resolve import Resolved, resolve, threads
+from magiqa.errors import UnreadableImage, UserError
+from magiqa.features.cache import FeatureCache, read_text, write_text
+from magiqa.features.features import Features
+from magiqa.features.hashing import hash_files
+from magiqa.features.key import FEATURE_VERSION, feature_key
+from magiqa.features.pipeline import Encoder, fill_cache
+from magiqa.images.views import Resize
+from magiqa.method.prompts import PromptSet
+from magiqa.runs.config import Job
+from magiqa.runs.record import Clock
+
+if TYPE_CHECKING:
+    import torch
+
+
+class _Lazy:
+    """The open_clip model of a spec, built at most once and only if something must be encoded."""
+
+    def __init__(self, spec: Backbone, weights: Weights) -> None:
+        self.spec, self.weights = spec, weights
+        self._model: torch.nn.Module | None = None
+
+    def __call__(self) -> "torch.nn.Module":
+        if self._model is None:
+            self._model = build_model(self.spec, self.weights)
+        return self._model
+
+
+def _text(job: Job, weights: Weights, model: _Lazy, prompts: PromptSet) -> tuple[np.ndarray, float]:
+    key = {
+        "version": FEATURE_VERSION,
+        "weights_sha256": weights.sha256,
+        "architecture": weights.config,
+        "pairs": [list(p) for p in prompts.pairs],
+        "tokenizer": f"open_clip {version('open_clip_torch')}",
+    }
+    cached = read_text(job.cache_dir, key)
+    if cached is None:
+        cached = encode_text(model(), job.backbone, prompts.pairs)
+        write_text(job.cache_dir, key, *cached)
+    return cached
+
+
+def workers(job: Job) -> int:
+    return job.workers if isinstance(job.workers, int) else allowed_cores()
+
+
+def load_labels(job: Job) -> tuple[Labels, list[str], list[dict[str, str]], pd.DataFrame]:
+    """Read the labels and hash the images: labels, sha256 a kept row, skipped images, the kept rows."""
+    labels: Labels = job.dataset.load()
+    return labels, *_hash_images(job, labels)
+
+
+def _hash_images(job: Job, labels: Labels) -> tuple[list[str], list[dict[str, str]], pd.DataFrame]:
+    table = labels.table.reset_index(drop=True)
+    absent = table.index[table["path"] == ""]
+    if len(absent) and job.on_error != "skip":
+        names = ", ".join(table.loc[absent[:3], "image"])
+        raise UnreadableImage(
+            f"dataset {labels.name}: {len(absent)} of {len(table)} annotated images are missing under "
+            f"{getattr(job.dataset, 'root', '')} ({names}{', ...' if len(absent) > 3 else ''}); complete the set from "
+            f"{labels.page or 'its source'}, or use on_error=skip to list and leave out"
+        )
+    present = table.index[table["path"] != ""]
+    hashes, failed = hash_files(list(table.loc[present, "path"]), job.on_error)
+    reasons = {int(i): "not found" for i in absent} | {int(present[i]): why for i, why in failed.items()}
+    sha_of = dict(zip(present, hashes, strict=True))
+    kept = [i for i in table.index if i not in reasons]
+    skipped = [{"image": table.loc[i, "image"], "reason": reasons[i]} for i in sorted(reasons)]
+    return [str(sha_of[i]) for i in kept], skipped, table.loc[kept]
+
+
+def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
+    """Labels and weights read, every image's features in the cache.
+
+    Raises:
+        UserError: anything a user can mend; what was encoded before stays cached.
+    """
+    checkpoint = job.backbone.checkpoint
+    if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
+        raise UserError(
+            f"backbone.checkpoint={checkpoint}: no such file; give the path of a .pt or .safetensors file"
+        )
+    with clock.stage("labels"):  # what takes seconds comes after what may be mistyped: torch, hashes, weights
+        labels: Labels = job.dataset.load()
+        resolved: Resolved = resolve(job.engine, job.precision, job.device)
+        images, skipped, table = _hash_images(job, labels)
+        if job.part is not None:  # only `magiqa encode` lets it through: nothing is scored on a part
+            first, step = (int(v) for v in job.part.split("/"))
+            images, table = images[first - 1 :: step], table.iloc[first - 1 :: step]
+    with clock.stage("weights"):
+        weights = load_weights(job.backbone)
+    model = _Lazy(job.backbone, weights)
+    resize: Resize | None = getattr(job.dataset, "resize", None)
+    key = feature_key(job.backbone, weights, job.views, resize, resolved.engine, resolved.precision)
+    engine_record: dict[str, Any] = asdict(resolved)
+
+    def build_engine() -> Encoder:
+        with clock.stage("engine"):
+            clip: Any = model()
+            size = (job.views.window, job.views.window)
+            fit_positional_embedding(clip, job.backbone, size)
+            engine = build(clip.visual, resolved, batch_size=job.batch_size, view_size=size)
+        if engine.warning:
+            clock.warnings.append(engine.warning)
+        engine_record.update(
+            batch_size=engine.batch_size,
+            streams=engine.streams,
+            threads=threads(),
+            max_error=engine.max_error,
+            tolerance=engine.tolerance,
+        )
+        return engine
+
+    with clock.stage("cache"):
+        cache = FeatureCache(job.cache_dir, key)
+    cached = sum(i in cache for i in images)
+    with clock.stage("encode"):
+        views, bad = fill_cache(
+            cache,
+            list(zip(table["path"], images, strict=True)),
+            build_engine,
+            views=job.views,
+            resize=resize,
+            mean=weights.mean,
+            std=weights.std,
+            workers=workers(job),
+            on_error=job.on_error,
+            progress=progress,
+        )
+    rows = [i for i, image in enumerate(images) if image not in bad]
+    skipped += [{"image": table["image"].iloc[i], "reason": bad[s]} for i, s in enumerate(images) if s in bad]
+    if skipped:
+        clock.warnings.append(f"{len(skipped)} of {len(labels.table)} images left out (on_error=skip)")
+    images, table = [images[i] for i in rows], table.iloc[rows].reset_index(drop=True)
+    if len(images) < 3 and job.part is None:
+        raise UserError(
+            f"dataset {labels.name}: {len(images)} usable images are left, agreement needs at least 3"
+        )
+    record = {
+        "dataset": {
+            "name": labels.name,
+            "variant": labels.variant,
+            "root": str(Path(getattr(job.dataset, "root", "")).expanduser().absolute()),
+            "n": len(images),
+            "n_annotated": len(labels.table),
+            "expected": labels.expected,
+            "label": labels.label,
+            "higher_is_better": labels.higher_is_better,
+            "cluster": labels.cluster,
+            "every": labels.every,
+            "layout": labels.layout,
+            "notes": list(labels.notes),
+            "page": labels.page,
+            "resize": asdict(resize) if resize else None,
+            "fingerprint": fingerprint(labels),
+            "images_sha256": hashlib.sha256("\n".join(images).encode()).hexdigest(),
+            "skipped": skipped,
+        },
+        "backbone": {
+            "name": job.backbone.name,
+            "pretrained": job.backbone.pretrained if job.backbone.kind == "published" else None,
+            "kind": job.backbone.kind,
+            "label": job.backbone.shown_label,
+            "weights_sha256": weights.sha256,
+            "source": weights.source,
+            "activation": "quickgelu" if weights.quickgelu else "gelu",
+            "positional_embedding": job.backbone.positional_embedding,
+        },
+        "engine": engine_record,
+        "views": asdict(job.views)
+        | {"kinds": list(job.views.kinds), "count": sum(cache.entries[i].count for i in images)},
+        "cache": {"key": cache.name, "images_cached": cached, "views_encoded": views},
+    }
+    return Features(
+        labels,
+        table,
+        cache,
+        images,
+        skipped,
+        record,
+        lambda prompts: _text(job, weights, model, prompts),
+    )

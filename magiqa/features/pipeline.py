@@ -1,0 +1,296 @@
+"""Image files in, cached features out: the pipeline that keeps the engine busy.
+
+Decoding and cutting run in threads beside the engine's own; views of different images share micro-batches, padded to
+one size, so that an image's features do not depend on what else is in the batch; finished images go to the cache shard
+by shard, off the critical path, so that a stopped run loses at most a minute.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from magiqa.errors import UnreadableImage, UserError
+from magiqa.features.cache import FeatureCache
+from magiqa.features.hashing import content_sha256
+from magiqa.images.controls import controls
+from magiqa.images.decode import open_image, read_image
+from magiqa.images.views import Resize, Views, cut
+
+SHARD_BYTES = 64 << 20
+
+SHARD_SECONDS = 60.0
+
+PREFETCHED_VIEWS = 64  # of one image, cut in a worker; a larger image's others are cut as they are needed
+
+
+class Encoder(Protocol):
+    """What the pipeline asks of an engine: (B, 3, H, W) float32 -> (B, D) float32, B up to ``batch_size``.
+
+    ``streams`` threads call it at the same time.
+    """
+
+    batch_size: int
+    streams: int
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        """Encode."""
+        ...
+
+
+@dataclass
+class _Image:
+    """An image on its way: its features arrive view by view."""
+
+    path: str
+    sha256: str
+    controls: np.ndarray
+    features: dict[int, np.ndarray] = field(default_factory=dict)
+    cut: int = 0  # views handed to the batches so far
+    complete: bool = False  # all of its views are cut
+
+
+def _load(
+    path: str,
+    sha256: str,
+    views: Views,
+    resize: Resize | None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> tuple[_Image, Iterator[np.ndarray]]:
+    data = read_image(path)
+    if content_sha256(data) != sha256:
+        raise UserError(f"{path}: the file changed while it was being read; run again when it is at rest")
+    image = open_image(data, path)
+    blocks = cut(image, views, resize, name=path, mean=mean, std=std)
+    ready: list[np.ndarray] = []
+    while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
+        ready.append(block)
+    return _Image(path, sha256, controls(image, len(data))), chain(ready, blocks)
+
+
+class _Batches:
+    """Packs views of all images into micro-batches, and has the engine's threads fill in their images' features.
+
+    At most two batches a stream, or one whole image a stream, are on their way, so that memory is bounded.
+    """
+
+    def __init__(self, engine: Encoder, size: int) -> None:
+        self.engine = engine
+        self.shape = (engine.batch_size, 3, size, size)
+        self.pool = ThreadPoolExecutor(engine.streams, thread_name_prefix="encode")
+        self.flying: deque[Future[np.ndarray | None]] = deque()
+        self.free: list[np.ndarray] = []  # buffers to be used again
+        self.buffer: np.ndarray | None = None
+        self.owners: list[tuple[_Image, int]] = []
+
+    def add(self, image: _Image, block: np.ndarray) -> None:
+        """Take views (k, 3, H, W) of one image; those of another size than a window (whole images) run alone."""
+        for view in block:
+            owner = (image, image.cut)
+            image.cut += 1
+            if view.shape != self.shape[1:]:
+                self._submit(1, self._whole, owner, view)
+                continue
+            if self.buffer is None:
+                self.buffer = self.free.pop() if self.free else np.empty(self.shape, np.float32)
+            self.buffer[len(self.owners)] = view
+            self.owners.append(owner)
+            if len(self.owners) == len(self.buffer):
+                self.run()
+
+    def run(self) -> None:
+        """Hand over the batch as it is, full or not."""
+        if self.owners:
+            self._submit(2, self._batch, self.owners, self.buffer)
+            self.owners, self.buffer = [], None
+
+    def wait(self) -> None:
+        """Until all that was handed over is encoded.
+
+        Raises:
+            The first error of an engine's thread, here and in ``add`` and ``run``.
+        """
+        while self.flying:
+            self._settle()
+
+    def close(self) -> None:
+        """Finish what was begun, whatever came of it, and end the threads."""
+        self.pool.shutdown(cancel_futures=True)
+
+    def _submit(self, each: int, work: Callable[..., np.ndarray | None], *args: Any) -> None:
+        while len(self.flying) >= each * self.engine.streams:
+            self._settle()
+        self.flying.append(self.pool.submit(work, *args))
+
+    def _settle(self) -> None:
+        buffer = self.flying.popleft().result()
+        if buffer is not None:
+            self.free.append(buffer)
+
+    def _batch(self, owners: list[tuple[_Image, int]], buffer: np.ndarray) -> np.ndarray:
+        features = self._encode(buffer[: len(owners)])
+        for (image, index), feature in zip(owners, features, strict=True):
+            image.features[index] = feature
+        return buffer
+
+    def _whole(self, owner: tuple[_Image, int], view: np.ndarray) -> None:
+        image, index = owner
+        try:
+            image.features[index] = self._encode(np.ascontiguousarray(view[None]))[0]
+        except RuntimeError as error:  # smaller than the tower's stride, or than its positional embedding
+            reason = str(error).strip().split("\n")[-1].strip()  # OpenVINO names its source files first
+            raise UserError(
+                f"{image.path}: the backbone cannot encode it whole at {view.shape[2]}x{view.shape[1]} "
+                f"({reason}); it may be too small, or of another size than a positional embedding that is not dropped: "
+                "use windows or global views"
+            ) from None
+
+    def _encode(self, views: np.ndarray) -> np.ndarray:
+        features = self.engine(views)
+        if not np.isfinite(features).all():
+            raise UserError(
+                "backbone: a feature is NaN or infinite; with precision=fp16 use bf16 or fp32, otherwise check "
+                "the weights"
+            )
+        return features
+
+
+class _Shards:
+    """Writes finished images to the cache in a thread of its own, a shard at a time."""
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self.cache = cache
+        self.pool = ThreadPoolExecutor(1)
+        self.writing: Future[None] | None = None
+        self.images: list[_Image] = []
+        self.bytes = 0
+        self.since = time.monotonic()
+
+    def add(self, image: _Image) -> None:
+        """Take a finished image; start a shard when enough has gathered."""
+        self.images.append(image)
+        self.bytes += sum(f.nbytes for f in image.features.values())
+        if self.bytes >= SHARD_BYTES or time.monotonic() - self.since >= SHARD_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand the gathered images to the writer."""
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
+        if self.images:
+            images, self.images, self.bytes, self.since = self.images, [], 0, time.monotonic()
+            self.writing = self.pool.submit(self._write, images)
+
+    def _write(self, images: list[_Image]) -> None:
+        self.cache.write(
+            [i.sha256 for i in images],
+            [np.stack([i.features[v] for v in range(i.cut)]) for i in images],
+            np.stack([i.controls for i in images]),
+        )
+
+    def close(self) -> None:
+        """Write the rest and wait for it."""
+        with ExitStack() as closing:
+            closing.callback(self.pool.shutdown)
+            closing.callback(
+                self.flush
+            )  # waits for the rest, or hands it over where an earlier error kept it
+            self.flush()
+
+
+def fill_cache(
+    cache: FeatureCache,
+    wanted: Sequence[tuple[str, str]],
+    build_engine: Callable[[], Encoder],
+    *,
+    views: Views,
+    resize: Resize | None = None,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    workers: int = 2,
+    on_error: str = "raise",
+    progress: bool = True,
+) -> tuple[int, dict[str, str]]:
+    """Encode the images that the cache lacks.
+
+    Args:
+        cache: filled in place. wanted: (path, sha256) of each image; those cached already cost nothing.
+        build_engine: called once, and only if something is missing.
+        on_error: ``raise`` at the first unreadable image, or ``skip`` and report it. Either way, and when stopped
+            by hand, what was encoded stays cached.
+
+    Returns:
+        The number of views encoded, and why an image was skipped, by sha256.
+
+    Raises:
+        UnreadableImage: see ``on_error``. UserError: an image too small for its views, an unwritable cache.
+    """
+    missing = {sha: path for path, sha in reversed(wanted) if sha not in cache}
+    todo = list(reversed(missing.items()))
+    if not todo:
+        return 0, {}
+    cache.prepare()
+    engine = build_engine()
+    batches, shards = _Batches(engine, views.window), _Shards(cache)
+    open_images: deque[_Image] = deque()
+    skipped: dict[str, str] = {}
+    encoded = 0
+
+    def finished() -> None:
+        nonlocal encoded
+        while open_images and open_images[0].complete and len(open_images[0].features) == open_images[0].cut:
+            image = open_images.popleft()
+            encoded += image.cut
+            shards.add(image)
+            bar.update()
+            bar.set_postfix_str(
+                f"{encoded / max(bar.format_dict['elapsed'], 1e-9):.1f} views/s", refresh=False
+            )
+
+    queue: deque[tuple[str, Future[tuple[_Image, Iterator[np.ndarray]]]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    bar = tqdm(total=len(todo), desc="encode", unit="image", disable=not progress, smoothing=0.05)
+    with ExitStack() as closing:
+        # The last first, and each even if the one before it is interrupted: nothing that is encoded gets lost.
+        closing.callback(bar.close)
+        closing.callback(shards.close)
+        closing.callback(finished)
+        closing.callback(batches.close)
+        closing.callback(pool.shutdown, cancel_futures=True)
+        pending = iter(todo)
+
+        def feed() -> None:
+            for sha, path in islice(pending, max(0, workers + 2 - len(queue))):
+                queue.append((sha, pool.submit(_load, path, sha, views, resize, mean, std)))
+
+        feed()
+        while queue:
+            sha, future = queue.popleft()
+            feed()
+            try:
+                image, blocks = future.result()
+            except UserError as error:
+                if on_error == "skip" and isinstance(error, UnreadableImage):
+                    skipped[sha] = str(error)
+                    bar.update()
+                    continue
+                batches.run()  # the images before this one wait there complete
+                batches.wait()
+                raise
+            open_images.append(image)
+            for block in blocks:
+                batches.add(image, block)
+            image.complete = True
+            finished()
+        batches.run()
+        batches.wait()
+    return encoded, skipped

@@ -1,0 +1,20 @@
+"""Where a job's features come from: images and weights, or a bundle."""
+
+from magiqa.features.features import Features
+from magiqa.features.from_bundle import from_bundle
+from magiqa.runs.config import Job
+from magiqa.runs.record import Clock
+
+
+def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
+    """Every image's features in the cache, with their labels.
+
+    Raises:
+        UserError: anything a user can mend; what was encoded before stays cached.
+    """
+    if job.bundle:
+        with clock.stage("bundle"):
+            return from_bundle(job)
+    from magiqa.features.from_images import from_images  # torch and open_clip's edge come with it
+
+    return from_images(job, clock, progress=progress)

@@ -1,0 +1,98 @@
+"""What lies in the cache, and what can go."""
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from magiqa.errors import UserError
+from magiqa.features.shard import CorruptShard, read_shard, verify_shard
+
+LEFTOVER_SECONDS = 3600.0
+
+
+def _read_key(path: Path) -> dict[str, Any]:
+    try:  # for people only: features are found by the folder's name
+        key = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return key if isinstance(key, dict) else {}
+
+
+def _removable(folder: Path, pattern: str = "*") -> list[Path]:
+    """Files of a folder, but for the temporary ones of writers at work: those are young."""
+
+    def live(file: Path) -> bool:
+        try:
+            return file.suffix == ".tmp" and file.stat().st_mtime > time.time() - LEFTOVER_SECONDS
+        except FileNotFoundError:  # renamed meanwhile: its shard is complete
+            return True
+
+    return [f for f in sorted(folder.glob(pattern)) if not live(f)]
+
+
+def listing(root: str | Path) -> Iterable[dict[str, Any]]:
+    """A row for each key in the cache: folder, key, shards, images, views, bytes, corrupt shards."""
+    for folder in sorted(f for f in (Path(root).expanduser() / "features").glob("*") if f.is_dir()):
+        shards = sorted(folder.glob("*.safetensors"))
+        row: dict[str, Any] = {
+            "name": folder.name,
+            "key": _read_key(folder / "key.json"),
+            "shards": len(shards),
+            "images": 0,
+            "views": 0,
+            "bytes": sum(s.stat().st_size for s in shards),
+            "unreadable": [],
+            "leftovers": _removable(folder, ".*.tmp"),
+        }
+        for shard in shards:
+            try:
+                tensors, metadata = read_shard(shard)
+                row["images"] += len(json.loads(metadata["images"]))
+                row["views"] += len(tensors["features"])
+            except (UserError, KeyError, ValueError, TypeError):
+                row["unreadable"].append(shard)
+        yield row
+
+
+def prune(root: str | Path, what: str) -> tuple[int, int]:
+    """Remove a key's features (by its name, or a beginning of it), every ``corrupt`` shard, or ``all``.
+
+    Leftovers of writers that were killed go too.
+
+    Returns:
+        Files and bytes removed.
+
+    Raises:
+        UserError: no key, or several, begin with that name.
+    """
+    base = Path(root).expanduser()
+    rows = list(listing(base))
+    doomed: list[Path] = [f for row in rows for f in row["leftovers"]]
+    doomed += _removable(base / "text", ".*.tmp")
+    if what == "all":
+        doomed += [f for row in rows for f in _removable(base / "features" / row["name"])]
+        doomed += _removable(base / "text")
+    elif what == "corrupt":
+        shards = [s for row in rows for s in (base / "features" / row["name"]).glob("*.safetensors")]
+        for shard in [*shards, *(base / "text").glob("*.safetensors")]:
+            try:
+                verify_shard(shard)
+            except CorruptShard:
+                doomed.append(shard)
+    else:
+        names = [row["name"] for row in rows if what and row["name"].startswith(what)]
+        if len(names) != 1:
+            raise UserError(
+                f"cache: prune={what} names {len(names)} keys of {base}; see `magiqa cache` for their names"
+            )
+        doomed += _removable(base / "features" / names[0])
+    doomed = list(dict.fromkeys(doomed))
+    size = sum(f.stat().st_size for f in doomed)
+    for file in doomed:
+        file.unlink()
+    for folder in {f.parent for f in doomed}:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    return len(doomed), size

@@ -1,0 +1,217 @@
+"""An image file in, the views that the backbone sees out.
+
+Protocol (MA-CLIP, arXiv:2511.09948, zhix000/MA-CLIP at 9581a2c): Pillow's RGB without EXIF rotation, every full
+window in row-major order from the top left, then the *global view*: the normalised image resized to the window's
+size, bilinear, corners not aligned, no antialias.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from magiqa.errors import UserError
+
+KINDS = ("windows", "global", "whole", "center_crop")
+
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+BLOCK = 16  # windows cut at once: bounds the memory that a long panorama's row would take
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A resize that belongs to a data set's protocol, done by Pillow (antialiased) before views are cut.
+
+    Args:
+        mode: ``squash`` to size x size, or ``short_side`` to that size with the aspect kept.
+        size: pixels.
+        filter: ``bicubic`` or ``bilinear``.
+    """
+
+    mode: str
+    size: int
+    filter: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("squash", "short_side"):
+            raise UserError(f"dataset.resize.mode={self.mode} is not known: use squash or short_side")
+        if self.filter not in FILTERS:
+            raise UserError(f"dataset.resize.filter={self.filter} is not known: use {' or '.join(FILTERS)}")
+        if self.size < 1:
+            raise UserError(f"dataset.resize.size={self.size} must be at least 1")
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """The resized image."""
+        if self.mode == "squash":
+            return image.resize((self.size, self.size), FILTERS[self.filter])
+        width, height = (int(self.size * s / min(image.size)) for s in image.size)  # torchvision's rounding
+        return image.resize((width, height), FILTERS[self.filter])
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which views of an image the backbone sees.
+
+    Args:
+        kinds: any of ``windows``, ``global`` (whole image squashed to one window), ``whole`` (the image at its
+            native size, CLIP-IQA's input), ``center_crop`` (CLIP's own: short side resized bicubic, centre cut).
+        window: side of a window in pixels. stride: between windows' corners.
+        cover: add windows flush with the right and bottom edge where the stride leaves a remainder.
+        small: what to do with an image that has a side under the window size: ``error``, or ``upscale`` its short
+            side to the window size (bicubic).
+    """
+
+    kinds: tuple[str, ...] = ("windows", "global")
+    window: int = 224
+    stride: int = 128
+    cover: bool = False
+    small: str = "error"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kinds", tuple(self.kinds))
+        unknown = [k for k in self.kinds if k not in KINDS]
+        if unknown or not self.kinds or len(set(self.kinds)) != len(self.kinds):
+            raise UserError(f"views.kinds={list(self.kinds)} must name some of {', '.join(KINDS)}, each once")
+        if self.window < 1 or self.stride < 1:
+            raise UserError(
+                f"views.window={self.window} and views.stride={self.stride} must both be at least 1"
+            )
+        if self.small not in ("error", "upscale"):
+            raise UserError(f"views.small={self.small} is not known: use error or upscale")
+
+    def boxes(self, width: int, height: int) -> list[tuple[int, int]]:
+        """Top left corners (x, y) of the windows of an image, row-major.
+
+        Example:
+            >>> Views().boxes(512, 300)
+            [(0, 0), (128, 0), (256, 0)]
+            >>> Views(cover=True).boxes(300, 224)
+            [(0, 0), (76, 0)]
+        """
+
+        def starts(side: int) -> list[int]:
+            at = list(range(0, side - self.window + 1, self.stride))
+            if self.cover and at and at[-1] + self.window < side:
+                at.append(side - self.window)
+            return at
+
+        return [(x, y) for y in starts(height) for x in starts(width)]
+
+    def labels(self, width: int, height: int) -> list[str]:
+        """A name for each view of an image of that size (after its resize), in the order of the views."""
+        out: list[str] = []
+        for kind in self.kinds:
+            out += [f"window {x},{y}" for x, y in self.boxes(width, height)] if kind == "windows" else [kind]
+        return out
+
+
+def normalise(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """8-bit pixels (..., H, W, 3) to normalised float32 (..., 3, H, W)."""
+    values = np.arange(256, dtype=np.float32) / np.float32(255)
+    table = (values - mean[:, None]) / std[:, None]  # a pixel has 256 values: looked up, not computed
+    out = np.empty((*pixels.shape[:-3], 3, *pixels.shape[-3:-1]), np.float32)
+    for channel in range(3):
+        np.take(table[channel], pixels[..., channel], out=out[..., channel, :, :], mode="clip")
+    return out
+
+
+def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """The normalised image (H, W, 3) resized to (1, 3, size, size): bilinear, corners not aligned, no antialias.
+
+    Only the rows and columns that the interpolation reads are normalised, so that a large photo costs no more
+    than a small one. Equal to ``torch.nn.functional.interpolate`` of the whole normalised image, to rounding.
+    """
+
+    def taps(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        scale = float(np.float32(side) / np.float32(size))  # float32, then one rounding: torch's multiply-add
+        at = np.maximum((np.arange(size) + 0.5) * scale - 0.5, 0).astype(np.float32)
+        low = at.astype(np.int64)
+        return low, np.minimum(low + 1, side - 1), (at - low).astype(np.float32)
+
+    top, bottom, wy = taps(pixels.shape[0])
+    left, right, wx = taps(pixels.shape[1])
+    wy = wy[:, None]
+    lines = [pixels.take(y, axis=0) for y in (top, bottom)]
+    rows = [normalise(line.take(x, axis=1), mean, std) for line in lines for x in (left, right)]
+    upper = (1 - wx) * rows[0] + wx * rows[1]
+    lower = (1 - wx) * rows[2] + wx * rows[3]
+    return ((1 - wy) * upper + wy * lower)[None]
+
+
+def _upscale(image: Image.Image, views: Views, name: str) -> Image.Image:
+    if min(image.size) >= views.window or set(views.kinds) <= {"whole", "center_crop"}:
+        return image
+    if views.small == "error":
+        raise UserError(
+            f"{name}: {image.width}x{image.height} has a side under the window size {views.window}; "
+            "use views.small=upscale, or a smaller views.window"
+        )
+    return Resize("short_side", views.window)(image)
+
+
+def cut(
+    image: Image.Image,
+    views: Views,
+    resize: Resize | None = None,
+    *,
+    name: str = "image",
+    mean: tuple[float, ...] = CLIP_MEAN,
+    std: tuple[float, ...] = CLIP_STD,
+) -> Iterator[np.ndarray]:
+    """Cut an image into its views, in blocks of one shape each, in the order of ``views.kinds``.
+
+    A generator, so that the windows of a very large photo never lie in memory together.
+
+    Args:
+        image: as decoded. resize: the data set's own, first. name: for messages. mean, std: the backbone's.
+
+    Yields:
+        float32 (k, 3, H, W), normalised; windows one at a time, ``BLOCK`` of a row in memory.
+
+    Raises:
+        UserError: a side is under the window size and ``views.small`` is ``error``.
+    """
+    image = image.convert("RGB")
+    if resize is not None:
+        image = resize(image)
+    image = _upscale(image, views, name)
+    pixels = np.asarray(image)
+    mean_, std_ = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    size = views.window
+    for kind in views.kinds:
+        if kind == "windows":
+            boxes = views.boxes(image.width, image.height)
+            for y in dict.fromkeys(y for _, y in boxes):
+                row = [x for x, top in boxes if top == y]
+                for at in range(
+                    0, len(row), BLOCK
+                ):  # windows of a row overlap: their pixels are normalised once
+                    first, last = row[at], row[at : at + BLOCK][-1]
+                    band = normalise(pixels[y : y + size, first : last + size], mean_, std_)
+                    for x in row[at : at + BLOCK]:
+                        yield band[None, :, :, x - first : x - first + size]
+        elif kind == "global":
+            yield global_view(pixels, size, mean_, std_)
+        elif kind == "whole":
+            yield normalise(pixels[None], mean_, std_)
+        else:
+            small = Resize("short_side", size)(image)
+            x, y = round((small.width - size) / 2), round((small.height - size) / 2)
+            yield normalise(np.asarray(small.crop((x, y, x + size, y + size)))[None], mean_, std_)
+
+
+def view_mask(kinds: Sequence[str], wanted: Sequence[str], count: int) -> np.ndarray:
+    """Which of an image's views (count,) are of the wanted kinds: one view a kind, the windows being the rest.
+
+    Example:
+        >>> view_mask(["windows", "global"], ["global"], 4).tolist()
+        [False, False, False, True]
+    """
+    windows = count - (len(kinds) - 1)
+    return np.concatenate([np.full(windows if k == "windows" else 1, k in wanted) for k in kinds])

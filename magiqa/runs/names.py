@@ -1,0 +1,126 @@
+"""The names that methods, backbones and data sets go by in tables and files."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from magiqa.runs.portable import PLACES, plain_name
+
+CUES = ("q_sim", "q_mag", "q")
+
+CONTROLS = {"laplacian": "Laplacian variance (control)", "bytes": "file bytes (control)"}
+
+
+def option(record: Mapping[str, Any], group: str) -> str:
+    """The option of a config group, with every parameter that differs from the packaged option's own file."""
+    chosen = str(record.get("choices", {}).get(group, ""))
+    config = record.get("config", {}).get(group)
+    if not isinstance(config, Mapping):
+        return chosen
+    changed = [
+        f"{key}={config[key]}"
+        for key, value in _packaged(group, chosen).items()
+        if key in config and key not in PLACES and config[key] != value
+    ]
+    return f"{chosen}({', '.join(changed)})" if changed else chosen
+
+
+def _packaged(group: str, name: str) -> dict[str, Any]:
+    """A packaged option's own values, those of the options that it builds on included; empty if there is none."""
+    import yaml
+
+    from magiqa.package import conf_dir
+
+    file = conf_dir() / group / f"{name}.yaml"
+    own = (yaml.safe_load(file.read_text()) or {}) if file.is_file() else {}
+    out: dict[str, Any] = {}
+    for base in own.pop("defaults", []):
+        out |= _packaged(group, base) if base != "_self_" else {}
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = out[key] | value if both else value
+    return out
+
+
+def method(record: Mapping[str, Any], score: str) -> str:
+    """The name of a run's method: what makes this score, and nothing that does not.
+
+    The similarity cue does not depend on magnitude or fusion, the magnitude cue not on prompts or fusion.
+    """
+    if score in CONTROLS:
+        return CONTROLS[score]
+    prompts, views, magnitude, fusion = (
+        option(record, g) for g in ("prompts", "views", "magnitude", "fusion")
+    )
+    config = record.get("config", {})
+    extra = []
+    if config.get("pooling", "mean") != "mean":
+        extra.append(f"pooling {config['pooling']}")
+    positional = record.get("backbone", {}).get("positional_embedding", "drop")
+    if positional != "drop":
+        extra.append(f"positional embedding {positional}")
+    if not extra:
+        known = {
+            ("q", "maclip", "maclip", "boxcox", "adaptive"): "MA-CLIP",
+            ("q_sim", "clipiqa", "whole"): "CLIP-IQA",
+            ("q_sim", "maclip", "whole"): "CLIP-IQA, five pairs",
+        }
+        for key in ((score, prompts, views, magnitude, fusion), (score, prompts, views)):
+            if key in known:
+                return known[key]
+    if score == "q_sim":
+        what, parts = "similarity only", [f"prompts {prompts}", f"views {views}"]
+    elif score == "q_mag":
+        what, parts = "magnitude only", [magnitude, f"views {views}"]
+    else:
+        what, parts = "fused", [f"fusion {fusion}", f"prompts {prompts}", f"views {views}", magnitude]
+    return f"{what} [{'; '.join([*(p for p in parts if p.split()[-1:] and p.strip()), *extra])}]"
+
+
+def backbone(record: Mapping[str, Any]) -> str:
+    """A backbone with its weights: their label where they have one.
+
+    Example:
+        >>> backbone({"backbone": {"name": "demo", "kind": "demo", "label": "demo weights"}})
+        'demo (demo weights)'
+        >>> backbone({"backbone": {"name": "RN50", "kind": "published", "pretrained": "openai", "label": None}})
+        'RN50 (openai)'
+    """
+    bone = record.get("backbone", {})
+    name, label = plain_name(str(bone.get("name", ""))), bone.get("label")
+    if label:
+        return f"{name} ({label})"
+    if bone.get("kind") == "given":
+        return f"{name} (given, sha256 {str(bone.get('weights_sha256', ''))[:8]})"
+    return f"{name} ({bone['pretrained']})" if bone.get("pretrained") else name
+
+
+def dataset(record: Mapping[str, Any]) -> str:
+    """A data set with its variant, n, subset and, where it is not MOS, its label.
+
+    Example:
+        >>> dataset({"dataset": {"name": "koniq", "variant": "test", "n": 202, "every": 10, "label": "mos"}})
+        'koniq test (n = 202, one row in 10)'
+    """
+    data = record["dataset"]
+    name = " ".join(str(data[key]) for key in ("name", "variant") if data.get(key))
+    if record.get("choices", {}).get("dataset") == "folder" and data.get("fingerprint"):
+        name += f" {data['fingerprint'][:6]}"  # folders of one name are not one set
+    facts = [f"n = {data['n']:,}"]
+    if int(data.get("every") or 1) > 1:
+        facts.append(f"one row in {data['every']}")
+    if data.get("skipped"):
+        facts.append(f"{len(data['skipped'])} skipped")
+    if data.get("label") != "mos":
+        facts.append(f"label {data['label']}, no MOS")
+    return f"{name} ({', '.join(facts)})"
+
+
+def slug(name: str) -> str:
+    """A file name: letters, digits, dots, dashes.
+
+    Example:
+        >>> slug("AGIQA 3K/é: 1")
+        'AGIQA_3K_1'
+    """
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._") or "run"

@@ -1,0 +1,219 @@
+"""Runs and ablations read back from their folders."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa.errors import UserError
+from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method, slug
+from magiqa.runs.portable import portable
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, read."""
+
+    name: str
+    folder: Path
+    record: dict[str, Any]
+    scores: pd.DataFrame
+    agreement: pd.DataFrame
+    groups: pd.DataFrame | None
+
+    @property
+    def label(self) -> str:
+        """The label's column."""
+        return str(self.record["dataset"]["label"])
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A CSV of an ablation's folder, or of any other that holds a record.
+
+    Args:
+        name: of the table. result: of the folder.
+    """
+
+    name: str
+    result: str
+    file: Path
+    record: dict[str, Any]
+    table: pd.DataFrame
+    ablation: bool
+
+
+def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
+    """Read run folders, ablation folders, and folders of them (the folder of a sweep).
+
+    Raises:
+        UserError: a folder that holds none of them, or whose files cannot be read.
+    """
+    found: list[Path] = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: no such folder; give folders written by magiqa evaluate or magiqa ablate"
+            )
+        inside = sorted((path.parent for path in folder.rglob("record.json")), key=_order)
+        if not inside:
+            raise UserError(
+                f"{folder}: holds no record.json; give folders written by magiqa evaluate or magiqa ablate"
+            )
+        found += [path for path in inside if path not in found]
+    runs: list[Run] = []
+    sheets: list[Sheet] = []
+    taken: set[str] = set()
+    for folder in found:
+        record = _json(folder / "record.json")
+        name = slug(_shown(record) or folder.name)
+        name = next(n for n in (name, *(f"{name}-{k}" for k in range(2, 10_000))) if n not in taken)
+        taken.add(name)
+        if record.get("command") == "evaluate":
+            runs.append(_run(name, folder, record))
+            continue
+        files = (
+            [folder / "ablation.csv"] if record.get("command") == "ablate" else sorted(folder.glob("*.csv"))
+        )
+        for file in files:
+            ablation = file.name == "ablation.csv"
+            sheet = name if ablation else f"{name}-{slug(file.stem)}"
+            sheets.append(Sheet(sheet, name, file, record, _csv(file), ablation))
+    return runs, sheets
+
+
+def _shown(record: Mapping[str, Any]) -> str:
+    """A record's name without its hash, which depends on where the data set lies: tables must not."""
+    return re.sub(r"-[0-9a-f]{8}$", "", str(record.get("name") or ""))
+
+
+def _order(folder: Path) -> tuple[str, str, Path]:
+    """Sorts results by what they are, then by where they lie."""
+    record = _json(folder / "record.json")
+    config = record.get("config")
+    return (
+        _shown(record),
+        json.dumps(portable(config) if isinstance(config, dict) else None, sort_keys=True),
+        folder,
+    )
+
+
+def _run(name: str, folder: Path, record: dict[str, Any]) -> Run:
+    data = record.get("dataset", {})
+    for key in ("name", "label", "n"):
+        if key not in data:
+            raise UserError(
+                f"{folder}/record.json: dataset.{key} is missing; run magiqa evaluate again with out={folder}"
+            )
+    scores, agreement = _csv(folder / "scores.csv"), _csv(folder / "agreement.csv")
+    for table, file, columns in (
+        (scores, "scores.csv", ("image", data["label"], *CUES)),
+        (agreement, "agreement.csv", ("score", "statistic", "value", "ci_low", "ci_high", "n")),
+    ):
+        missing = [column for column in columns if column not in table]
+        if missing:
+            raise UserError(
+                f"{folder}/{file}: the column {missing[0]} is missing; run magiqa evaluate again with out={folder}"
+            )
+    groups = _csv(folder / "groups.csv") if (folder / "groups.csv").is_file() else None
+    return Run(name, folder, record, scores, agreement, groups)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: not readable as JSON ({error}); run the command that wrote it again"
+        ) from None
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: holds no record; run the command that wrote it again")
+    return record
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    # names such as "NA" or "null" are names: only numbers' columns may be empty
+    text = {"image": str, "group": str, "reference": str, "prompt": str, "split": str, "variant": str}
+    try:
+        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=_NUMERIC_NA)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: not readable as CSV ({' '.join(str(error).split())}); run the command that wrote it again"
+        ) from None
+
+
+_NUMERIC_NA = [""]
+
+
+def long_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Every statistic of every run, a row each, with the names of method, backbone and data set.
+
+    Rows that show the same thing twice are left out: a fused score that equals one cue, a cue that two runs share.
+    """
+    parts = []
+    for run in runs:
+        table = run.agreement.copy()
+        if np.array_equal(run.scores["q"], run.scores["q_sim"]) or np.array_equal(
+            run.scores["q"], run.scores["q_mag"]
+        ):
+            table = table[table["score"] != "q"]
+        names = {score: method(run.record, score) for score in table["score"].unique()}
+        table.insert(0, "dataset", dataset(run.record))
+        table.insert(1, "label", run.label)
+        table.insert(2, "method", table["score"].map(names))
+        control = table["score"].isin(list(CONTROLS))
+        table.insert(3, "backbone", np.where(control, "", backbone(run.record)))
+        table.insert(4, "run", run.name)
+        parts.append(table)
+    rows = pd.concat(parts, ignore_index=True)
+    keys = ["dataset", "method", "backbone", "score", "statistic"]
+    rows = rows[~rows.duplicated([*keys, "value"])]
+    # what still collides differs in something that no name shows: the run's name tells
+    twice = rows.duplicated(keys, keep=False)
+    rows.loc[twice, "method"] = rows["method"] + " [" + rows["run"] + "]"
+    return rows.reset_index(drop=True)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """A run's ``record.json``.
+
+    Raises:
+        UserError: the folder is none that ``magiqa evaluate`` wrote, or the record lacks its images' checksum.
+    """
+    try:
+        record = json.loads((folder / "record.json").read_text())
+        if record["command"] != "evaluate":
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{folder}: no run's folder; give one that holds the record.json of magiqa evaluate"
+        ) from None
+    if "images_sha256" not in record["dataset"]:
+        raise UserError(
+            f"{folder}: its record is of an older magiqa, which said less; run magiqa evaluate anew"
+        )
+    return dict(record)
+
+
+def read_run(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A run's scores and record.
+
+    Raises:
+        UserError: the folder is none that ``magiqa evaluate`` wrote.
+    """
+    try:
+        record = json.loads((folder / "record.json").read_text())
+        names = {c: str for c in ("image", "group", "reference", "prompt", "split")}
+        scores = pd.read_csv(folder / "scores.csv", dtype=names, keep_default_na=False, na_values=[""])
+        scores[["image", record["dataset"]["label"], *CUES, *CONTROLS]]
+        return scores, record
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{folder}: no run's folder; give one that holds the record.json and scores.csv of magiqa evaluate, or a "
+            "CSV of image,score"
+        ) from None

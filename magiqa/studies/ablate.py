@@ -1,0 +1,284 @@
+"""The ablation of a run: its variants evaluated on cached features, with paired differences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa import __version__
+from magiqa.datasets.base import Labels
+from magiqa.errors import UserError
+from magiqa.features.features import Features
+from magiqa.features.source import prepare
+from magiqa.report.ablation_plots import ablation_figures
+from magiqa.runs.config import Job
+from magiqa.runs.folder import make_folder, write_csv, writing
+from magiqa.runs.record import Clock, versions
+from magiqa.scores.grid import grid_srcc
+from magiqa.scores.many import score_all, scores, unique
+from magiqa.stats.bootstrap import bootstrap_srcc_many, count_clusters
+from magiqa.stats.paired import resamples_for
+from magiqa.stats.selection import argmax, halves, optimism
+from magiqa.stats.variants import statistics
+from magiqa.studies.ablation import GROUPS, Ablation, Compose, expand, shown
+
+SPLITS = 10  # random halvings for the optimism of picking the best
+
+
+def _resampling(labels: Labels, table: pd.DataFrame) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Groups and clusters of the images, where the data set has them."""
+    groups = (
+        table["group"].astype(str).to_numpy() if "group" in table and table["group"].notna().any() else None
+    )
+    cluster = labels.cluster
+    return groups, table[cluster].astype(str).to_numpy() if cluster and cluster in table else None
+
+
+def folder_of(job: Job) -> Path:
+    """Where an ablation's results go."""
+    if job.out:
+        return Path(job.out).expanduser()
+    return Path("results/ablations") / f"{job.ablation.name}-{job.name}"
+
+
+def ablate(
+    job: Job, compose: Compose | None = None, *, progress: bool = True
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Evaluate the variants of ``job.ablation`` and write ``ablation.csv``, its figure and ``record.json``.
+
+    Returns:
+        The table, a row a variant, and the record.
+    """
+    variants, reference = expand(job, compose)
+    ablation: Ablation = job.ablation
+    clock = Clock()
+    folder = folder_of(job)
+    make_folder(folder, f"ablate ablation={ablation.name}", ["ablation.csv"])
+    jobs = [v.job for v in variants]
+    if ablation.intervals:
+        features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
+        y, groups, clusters = _labels_of(features)
+        with clock.stage("statistics"):
+            found = statistics(
+                matrix, y, reference, groups=groups, clusters=clusters, resamples=job.resamples, seed=job.seed
+            )
+            parts = _halves(y, clusters, job.seed, clock)
+            split = bootstrap_srcc_many(matrix, y, parts) if len(parts) else np.empty((len(matrix), 0))
+    else:
+        features, found, split = _large(jobs, reference, ablation, job, clock, progress)
+    chosen = optimism(split, reference)
+    tested = int(found["p"].notna().sum())
+    if tested:
+        clusters_of = count_clusters(_labels_of(features)[2])
+        needed = resamples_for(0.05 / tested, clusters_of)
+        if needed is None or job.resamples < needed:
+            remedy = (
+                f"with {clusters_of} clusters a million resamples would not change that; read the intervals"
+                if needed is None
+                else f"read the intervals, or use resamples={needed}"
+            )
+            clock.warnings.append(
+                f"{tested} differences tested on {job.resamples} resamples: p (Holm) of the smallest cannot fall under "
+                f"0.05; {remedy}"
+            )
+    keys = list(dict.fromkeys(k for v in variants for k in v.overrides))
+    columns: dict[str, Any] = {"variant": [v.name for v in variants], "score": ablation.score}
+    for key in keys:
+        values = [v.overrides.get(key, _current(v.job, key)) for v in variants]
+        columns[key] = [v if isinstance(v, int | float | str) else shown(v) for v in values]
+    weights = [_weights(j) for j in jobs]
+    backbone = dict(features.record["backbone"])
+    if len(set(weights)) > 1:
+        columns["weights"] = weights
+        # one backbone speaks for all in captions: with every label, and those without one said to be so
+        if any(j.backbone.shown_label for j in jobs):
+            backbone["label"] = "; ".join(dict.fromkeys(weights))
+    backbone["name"] = ", ".join(dict.fromkeys(j.backbone.name for j in jobs))
+    table = pd.concat([pd.DataFrame(columns), found], axis=1)
+    table["optimism"] = chosen["optimism"]
+    numeric = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
+    best = argmax(table["srcc"].to_numpy(), reference)
+    record = {
+        "magiqa": __version__,
+        "command": "ablate",
+        "name": f"{ablation.name}-{job.name}",
+        "choices": job.choices,
+        "config": job.config,
+        **features.record,
+        "backbone": backbone,
+        "ablation": {
+            "name": ablation.name,
+            "score": ablation.score,
+            "reference": variants[reference].name,
+            "parameter": numeric[0] if len(keys) == 1 and numeric else None,
+            "variants": len(variants),
+            "best": variants[best].name,
+            "best_srcc": _number(table["srcc"].iloc[best]),
+            "best_gain": _number(table["srcc"].iloc[best] - table["srcc"].iloc[reference]),
+            "split_half": {k: _number(v) for k, v in chosen.items()} | {"splits": split.shape[1] // 2},
+        },
+        "versions": versions(),
+        "warnings": clock.warnings,
+    }
+    with writing(folder, ["ablation.csv"]) as write:
+        write_csv(table, folder / "ablation.csv")
+        write(record | {"seconds": clock.seconds})
+        if job.figures:
+            with clock.stage("figures"):
+                ablation_figures(folder, table, record, keys, reference)
+            write(record | {"seconds": clock.seconds})
+    return table, record
+
+
+def _halves(y: np.ndarray, clusters: np.ndarray | None, seed: int, clock: Clock) -> np.ndarray:
+    """Halves of the images for `optimism`; none, with a warning, where all images are of one cluster."""
+    if count_clusters(clusters) == 1:
+        clock.warnings.append(
+            "all images are of one cluster, which cannot be halved: no optimism of the best, no intervals"
+        )
+        return np.empty((0, len(y)), np.uint8)
+    return halves(len(y), clusters=clusters, splits=SPLITS, seed=seed)
+
+
+def _weights(job: Job) -> str:
+    """What a job's weights are, in a word or as they must be labelled."""
+    bone = job.backbone
+    return bone.shown_label or (
+        "given" if bone.kind == "given" else f"published ({bone.pretrained or bone.name})"
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _current(job: Job, key: str) -> Any:
+    """The value that a key has in a job."""
+    group, _, leaf = key.partition(".")
+    if leaf:
+        return getattr(getattr(job, group), leaf, "")
+    return job.choices.get(group, "") if group in GROUPS else getattr(job, group)
+
+
+def _labels_of(features: Features) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Label, groups and clusters of each image."""
+    return features.table[features.labels.label].to_numpy(float), *_resampling(
+        features.labels, features.table
+    )
+
+
+def _large(
+    jobs: list[Job], reference: int, ablation: Ablation, job: Job, clock: Clock, progress: bool
+) -> tuple[Features, pd.DataFrame, np.ndarray]:
+    """A grid without intervals, but for the reference and the best."""
+    fixed = [unique([getattr(j, g) for j in jobs])[0] for g in ("backbone", "prompts", "views", "pooling")]
+    if any(len(f) > 1 for f in fixed) or jobs[0].pooling != "mean" or ablation.score != "q":
+        raise UserError(
+            f"ablation {ablation.name}: with intervals=false only magnitude and fusion can vary, the score is q and "
+            "pooling is mean; set ablation.intervals=true"
+        )
+    features = prepare(jobs[0], clock, progress=progress)
+    y, groups, clusters = _labels_of(features)
+    with clock.stage("score"):
+        parts = _halves(y, clusters, job.seed, clock)
+        everything = np.ones((1, len(y)), np.int16)
+        grid = grid_srcc(features, jobs, y, np.concatenate([everything, parts]))
+    found = pd.DataFrame({"n": len(y), "srcc": grid[:, 0]})
+    with clock.stage("statistics"):
+        best = argmax(grid[:, 0], reference)
+        rows = [reference, best] if best != reference else [reference]
+        matrix = scores(features, [jobs[i] for i in rows], ablation.score)
+        some = statistics(
+            matrix, y, 0, groups=groups, clusters=clusters, resamples=job.resamples, seed=job.seed
+        )
+        some.index = pd.Index(rows)
+        for column in some.columns.drop(["n", "srcc"]):
+            found[column] = some[column].reindex(found.index)
+    found["diff"] = found["srcc"] - found["srcc"].iloc[reference]
+    # the one p is of the best of thousands, picked on these images: no test
+    found[["p", "p_holm"]] = np.nan
+    return features, found, grid[:, 1:]
+
+
+def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
+    """What ``magiqa ablate`` prints: reference, best and a selection of variants, and what picking the best costs."""
+    about, data, bone = record["ablation"], record["dataset"], record["backbone"]
+    label = f" ({bone['label']})" if bone["label"] else ""
+    name = data["name"] + (f" ({data['variant']})" if data["variant"] else "")
+    head = [
+        f"ablation {about['name']}: {about['variants']} variants of {about['score']}; {name}, n={data['n']}, label "
+        f"{data['label']}; {bone['name']}{label}",
+        f"reference {about['reference']}; 95 % bootstrap intervals, paired differences"
+        + (f", resampled by {data['cluster']}" if data["cluster"] else ""),
+        "",
+    ]
+    names = table["variant"].tolist()
+    keep = sorted(
+        set(np.linspace(0, len(table) - 1, min(len(table), 25)).astype(int))
+        | {names.index(about["reference"]), names.index(about["best"])}
+    )
+
+    def cell(row: pd.Series, key: str, sign: str = "") -> str:
+        if key not in row or pd.isna(row[key]):
+            return "-"
+        low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+        band = "" if low is None or pd.isna(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
+        return f"{row[key]:{sign}.4f}{band}"
+
+    shown = ["srcc", *(["srcc_within"] if "srcc_within" in table else []), "plcc"]
+    rows = [["", *shown, "difference", "p (Holm)"]]
+    for i in keep:
+        row = table.iloc[i]
+        mark = " *" if names[i] == about["best"] else ""
+        p = "-" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.3g}"
+        rows.append([names[i] + mark, *(cell(row, s) for s in shown), cell(row, "diff", "+"), p])
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    if len(keep) < len(table):
+        lines.append(f"{len(keep)} of {len(table)} variants; ablation.csv holds all")
+    split = about["split_half"]
+    if split["optimism"] is not None:
+        lines += [
+            "",
+            f"* best, picked on these images: {about['best_gain']:+.4f} over the reference. Picked on one half it "
+            f"gains {split['gain_chosen']:+.4f} there and {split['gain_held_out']:+.4f} on the other half: optimism "
+            f"{split['optimism']:.4f} ({split['splits']} splits)",
+        ]
+    return "\n".join([*head, *lines, *(f"warning: {w}" for w in record["warnings"])])
+
+
+def transfer(done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
+    """Leave one data set out: the variant that is best on the others, and what it gains on the one left out.
+
+    Args:
+        done: table and record of the same ablation on several data sets.
+
+    Returns:
+        A row a data set: the variant chosen on the others (by its mean gain over the reference), its gain here, the
+        gain of the variant that is best here, and the difference of the two: the optimism.
+    """
+    names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]
+    gains = pd.DataFrame(
+        {n: t.set_index("variant")["diff"] for n, (t, _) in zip(names, done, strict=True)}
+    ).dropna()
+    rows = []
+    for name, (table, record) in zip(names, done, strict=True):
+        others = gains.drop(columns=name)
+        chosen, own = others.mean(axis=1).idxmax(), gains[name].idxmax()
+        rows.append(
+            {
+                "dataset": name,
+                "n": record["dataset"]["n"],
+                "weights": record["backbone"]["label"] or record["backbone"]["kind"],
+                "reference": record["ablation"]["reference"],
+                "srcc_reference": table.set_index("variant")["srcc"][record["ablation"]["reference"]],
+                "chosen_on_others": chosen,
+                "gain_chosen": gains.loc[chosen, name],
+                "best_here": own,
+                "gain_best": gains.loc[own, name],
+                "optimism": gains.loc[own, name] - gains.loc[chosen, name],
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,183 @@
+"""Ablations: variants of a run, evaluated in this process on cached features.
+
+A variant is a mapping of overrides (``{"magnitude.lam": 0.5}``), so an ablation is plain data and nothing is
+registered. Variants that share features are computed in one pass over the cache: similarities once a prompt set,
+log1p once for all lambdas, whole images at a time, so that no data set ever lies in memory.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from magiqa.errors import UserError
+from magiqa.runs.config import Job
+
+Compose = Callable[[list[str]], Job]
+
+GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion")
+
+SCORES = ("q", "q_sim", "q_mag")
+TOP = ("pooling", "precision", "engine")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What varies.
+
+    Args:
+        name: for folders and titles.
+        axes: key -> values; their product makes the variants. A key is a config group (``magnitude``: names of
+            options), one of its fields (``magnitude.lam``), or ``pooling``, ``precision``, ``engine``. Values are a
+            list, ``{start, stop, step}`` (both ends included), or for ``prompts.pairs`` the word ``each``: each pair
+            of the configured set alone.
+        variants: a list of mappings of the same keys, beside or instead of ``axes``; ``name`` names a variant.
+        reference: the overrides of the variant that all others are compared with; the run as configured by default.
+        score: ``q``, ``q_sim`` or ``q_mag``.
+        intervals: false for large grids: SRCC only, with intervals for the reference and the best.
+    """
+
+    name: str
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    variants: Sequence[Mapping[str, Any]] = ()
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    score: str = "q"
+    intervals: bool = True
+
+    def __post_init__(self) -> None:
+        if self.score not in SCORES:
+            raise UserError(f"ablation.score={self.score} is not known: use {', '.join(SCORES)}")
+        if not isinstance(self.intervals, bool):
+            raise UserError(f"ablation.intervals={self.intervals} must be true or false")
+        if not isinstance(self.name, str) or not self.name:
+            raise UserError(f"ablation.name={self.name} must be a name, for folders and titles")
+        for key, kind, words in (
+            ("axes", Mapping, "a mapping of keys to values"),
+            ("reference", Mapping, "a mapping of overrides"),
+            ("variants", list | tuple, "a list of mappings of overrides"),
+        ):
+            given = getattr(self, key)
+            inner = given if key == "variants" and isinstance(given, list | tuple) else ()
+            if not isinstance(given, kind) or not all(isinstance(v, Mapping) for v in inner):
+                raise UserError(f"ablation.{key}={given} must be {words}")
+        if not self.axes and not self.variants:
+            raise UserError(f"ablation {self.name}: neither axes nor variants are given; nothing varies")
+        for key in [*self.axes, *self.reference, *(k for v in self.variants for k in v if k != "name")]:
+            group, _, leaf = str(key).partition(".")
+            if group not in GROUPS and (leaf or group not in TOP):
+                raise UserError(
+                    f"ablation {self.name}: {key} cannot vary here; use {', '.join(GROUPS)}, a field of theirs "
+                    f"(magnitude.lam), {', '.join(TOP)}; data sets vary with -m dataset=a,b"
+                )
+        for key, values in self.axes.items():
+            _values(self.name, key, values, [])
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One point: its name, what it overrides, and the job that results."""
+
+    name: str
+    overrides: dict[str, Any]
+    job: Job
+
+
+def _values(name: str, key: str, values: Any, pairs: Sequence[Any]) -> list[Any]:
+    """The values of an axis."""
+    where = f"ablation {name}: axes.{key}"
+    if values == "each" and key == "prompts.pairs":
+        return [[pair] for pair in pairs]
+    if isinstance(values, Mapping):
+        if set(values) != {"start", "stop", "step"}:
+            raise UserError(f"{where} needs start, stop and step, not {', '.join(map(str, values))}")
+        for k, v in values.items():
+            if isinstance(v, bool) or not isinstance(v, int | float):
+                raise UserError(f"{where}: {k}={v} must be a number")
+        start, stop, step = (float(values[k]) for k in ("start", "stop", "step"))
+        if not (np.isfinite([start, stop, step]).all() and step > 0 and stop >= start):
+            raise UserError(f"{where}: step must be above 0 and stop not below start")
+        # rounded, so that 0.5 is 0.5 and 0 is 0
+        return [round(start + k * step, 10) + 0.0 for k in range(int(round((stop - start) / step, 6)) + 1)]
+    if not isinstance(values, list | tuple) or not values:
+        raise UserError(f"{where} must be a list of values or {{start, stop, step}}")
+    return list(values)
+
+
+def shown(value: Any) -> str:
+    """A value in a variant's name."""
+    if isinstance(value, list | tuple):
+        return " | ".join(
+            shown(v) if not isinstance(v, list | tuple) else " / ".join(map(str, v)) for v in value
+        )
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _name(overrides: Mapping[str, Any]) -> str:
+    keys = [k for k in overrides if k != "name"]
+    return ", ".join(f"{k.rpartition('.')[2]}={shown(overrides[k])}" for k in keys) or "as configured"
+
+
+def override(job: Job, overrides: Mapping[str, Any], compose: Compose | None = None) -> Job:
+    """The job with overrides: options of groups first (composed), then fields.
+
+    Raises:
+        UserError: a field that does not exist, a value that the config refuses, an option without ``compose``.
+    """
+    options = {k: v for k, v in overrides.items() if k in GROUPS}
+    if options:
+        if compose is None:
+            raise UserError(f"{next(iter(options))}={next(iter(options.values()))}: options need the configs")
+        composed = compose([f"{k}={v}" for k, v in options.items()])
+        job = replace(
+            job,
+            **{k: getattr(composed, k) for k in options},
+            choices=job.choices | {k: str(v) for k, v in options.items()},
+        )
+    changed: dict[str, Any] = {}
+    for key, value in overrides.items():
+        group, _, leaf = key.partition(".")
+        if leaf:
+            part = changed.get(group, getattr(job, group))
+            known = [f.name for f in fields(part)] if is_dataclass(part) else []
+            if leaf not in known:
+                raise UserError(f"{key}: {type(part).__name__} has no such field, only {', '.join(known)}")
+            changed[group] = replace(part, **{leaf: tuple(value) if isinstance(value, list) else value})
+        elif key not in GROUPS and key != "name":
+            changed[key] = value
+    return replace(job, **changed) if changed else job
+
+
+def expand(job: Job, compose: Compose | None = None) -> tuple[list[Variant], int]:
+    """The variants of ``job.ablation``, and which of them is the reference.
+
+    Raises:
+        UserError: no ablation chosen, a name twice, anything that `override` refuses.
+    """
+    ablation: Ablation | None = job.ablation
+    if ablation is None:
+        raise UserError("ablation is not set: add ablation=NAME, one of the options that --help lists")
+    axes = {k: _values(ablation.name, k, v, job.prompts.pairs) for k, v in ablation.axes.items()}
+    points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())] if axes else []
+    points += [dict(v) for v in ablation.variants]
+    reference = dict(ablation.reference)
+    bare = [{k: v for k, v in p.items() if k != "name"} for p in points]
+    if reference in bare:
+        at = bare.index(reference)
+    else:
+        at, points = 0, [reference, *points]
+    names = [str(p.get("name") or _name(p)) for p in points]
+    twice = next((n for n in names if names.count(n) > 1), None) if len(names) < 2000 else None
+    if twice:
+        raise UserError(
+            f"ablation {ablation.name}: two variants are named {twice}; give one a name: of its own"
+        )
+    out = []
+    for name, point in zip(names, points, strict=True):
+        try:
+            made = override(job, point, compose)
+        except UserError as error:
+            raise UserError(f"ablation {ablation.name}, variant {name}: {error}") from None
+        out.append(Variant(name, {k: v for k, v in point.items() if k != "name"}, made))
+    return out, at

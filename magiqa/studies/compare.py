@@ -1,0 +1,213 @@
+"""Paired tests of a run with other runs, or with any scores of the same images: ``magiqa compare``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa import __version__
+from magiqa.datasets.base import read_csv
+from magiqa.errors import UserError
+from magiqa.runs.folder import command_of, make_folder, write_csv, write_record
+from magiqa.runs.names import CONTROLS, CUES
+from magiqa.runs.read import read_run
+from magiqa.stats.correlation import srcc
+from magiqa.stats.paired import compare as paired_tests
+from magiqa.stats.paired import meng
+
+COMPARED = ("q", "q_sim", "q_mag", *CONTROLS)
+
+STATISTICS = ("srcc", "plcc")
+
+
+def _from_csv(file: Path, images: Sequence[str]) -> tuple[np.ndarray, str]:
+    """Scores of a CSV of image,score in the order of the images, and what a reader must know."""
+    table = read_csv(file, ["image", "score"])
+    twice = table["image"][table["image"].duplicated()]
+    if len(twice):
+        raise UserError(
+            f"{file}: scored twice: {twice.iloc[0]} (and {len(twice) - 1} more); keep one row an image"
+        )
+    values = pd.to_numeric(table["score"], errors="coerce").to_numpy(float)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise UserError(
+            f"{file}: the score of {table['image'].iloc[bad[0]]} is {table['score'].iloc[bad[0]]!r}, no finite number "
+            f"({len(bad)} such rows); score these images"
+        )
+    by_name = dict(zip(table["image"], values, strict=True))
+    missing = [i for i in images if i not in by_name]
+    if missing:
+        raise UserError(
+            f"{file}: {len(missing)} of {len(images)} images have no score (first {missing[0]}); score them all: a "
+            "paired test needs the same images"
+        )
+    unused = len(table) - len(set(images))
+    return np.array([by_name[i] for i in images]), f"{unused} rows of other images not used" if unused else ""
+
+
+def _from_run(folder: Path, score: str, base: pd.DataFrame, label: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """Scores of another run in the order of the first one's images."""
+    scores, record = read_run(folder)
+    if record["dataset"]["label"] != label:
+        raise UserError(
+            f"{folder}: its label is {record['dataset']['label']}, the first run's {label}; compare like with like"
+        )
+    keys = [t.groupby("image").cumcount() for t in (base, scores)]
+    left = pd.MultiIndex.from_arrays([base["image"], keys[0]])
+    right = scores.set_index(pd.MultiIndex.from_arrays([scores["image"], keys[1]]))
+    if set(left) != set(right.index):
+        odd = sorted(set(left) ^ set(right.index))
+        raise UserError(
+            f"{folder}: {len(odd)} images are in one of the two runs only (first {odd[0][0]}); a paired test needs the "
+            "same images"
+        )
+    right = right.loc[left]
+    wrong = np.flatnonzero(right[label].to_numpy(float) != base[label].to_numpy(float))
+    if len(wrong):
+        raise UserError(
+            f"{folder}: {label} differs from the first run's for {len(wrong)} images (first "
+            f"{base['image'].iloc[wrong[0]]}); compare runs on the same labels"
+        )
+    return right[score].to_numpy(float), record
+
+
+def compare(
+    run: str | Path,
+    others: Sequence[str | Path] = (),
+    *,
+    score: str = "q",
+    out: str | Path | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Test every two methods on the same images, and store the tests.
+
+    Args:
+        run: the first run's folder, which gives images, labels and clusters. others: folders of runs, or CSV files
+            of image,score (higher = better). None: the run's own cues and controls.
+        score: which score of the runs. out: a folder; default inside the first run's.
+
+    Returns:
+        A row a pair and statistic, with Holm's correction over the pairs of each statistic; and the record. Written as
+        ``comparison.csv`` and ``record.json``, or ``comparison.json`` in a folder that holds another command's record.
+
+    Raises:
+        UserError: other images or labels, an image without a score.
+    """
+    if score not in COMPARED:
+        raise UserError(f"score={score} is not known: use {', '.join(COMPARED)}")
+    if resamples < 100:
+        raise UserError(f"resamples={resamples} must be a whole number from 100")
+    first = Path(run).expanduser()
+    base, record = read_run(first)
+    label = record["dataset"]["label"]
+    y = base[label].to_numpy(float)
+    methods: dict[str, np.ndarray] = {}
+    about: list[dict[str, str]] = []
+
+    def add(name: str, values: np.ndarray, source: str, mark: str | None, note: str = "") -> None:
+        shown = f"{name} ({mark})" if mark else name
+        while shown in methods:
+            shown += "'"
+        methods[shown] = values
+        about.append({"name": shown, "source": source, "note": note})
+
+    own = [score] if others else list(COMPARED)
+    for one in own:
+        mark = record["backbone"]["label"] if one in CUES else "control"
+        add(f"{first.name} {one}" if others else one, base[one].to_numpy(float), str(first), mark)
+    for other in map(Path, others):
+        other = other.expanduser()
+        if other.is_dir():
+            values, its = _from_run(other, score, base, label)
+            add(f"{other.name} {score}", values, str(other), its["backbone"]["label"])
+        elif other.is_file():
+            values, note = _from_csv(other, base["image"].tolist())
+            if srcc(values, y) < 0:
+                note = "; ".join(
+                    filter(None, (note, "its SRCC is negative: if lower is better in it, negate its scores"))
+                )
+            add(other.stem, values, str(other), None, note)
+        else:
+            raise UserError(
+                f"{other}: no such folder or file; give runs' folders or CSV files of image,score"
+            )
+    cluster = record["dataset"]["cluster"]
+    clusters = base[cluster].astype(str).to_numpy() if cluster and cluster in base else None
+    groups = base["group"].astype(str).to_numpy() if "group" in base else None
+    rows = []
+    for statistic in (*STATISTICS, *(["srcc_within"] if groups is not None else [])):
+        for pair in paired_tests(
+            methods, y, statistic=statistic, clusters=clusters, groups=groups, resamples=resamples, seed=seed
+        ):
+            test = pair.test
+            rows.append(
+                {
+                    "a": pair.a,
+                    "b": pair.b,
+                    "statistic": statistic,
+                    "value_a": test.a,
+                    "value_b": test.b,
+                    "diff": test.diff,
+                    "diff_low": test.ci_low,
+                    "diff_high": test.ci_high,
+                    "p": test.p,
+                    "p_holm": pair.p_holm,
+                    "p_meng": meng(methods[pair.a], methods[pair.b], y)[1] if statistic == "srcc" else np.nan,
+                    "n": test.n,
+                }
+            )
+    table = pd.DataFrame(rows)
+    kept = {k: record["dataset"][k] for k in ("name", "variant", "n", "label", "cluster", "every")}
+    found = {
+        "magiqa": __version__,
+        "command": "compare",
+        "name": f"compare-{first.name}",
+        "dataset": kept,
+        "backbone": {"name": record["backbone"]["name"], "label": record["backbone"]["label"]},
+        "methods": about,
+        "resamples": resamples,
+        "seed": seed,
+        "files": ["comparison.csv"],
+    }
+    folder = Path(out).expanduser() if out else first
+    make_folder(folder, files=["comparison.csv", "comparison.json"])
+    write_csv(table, folder / "comparison.csv")
+    if command_of(folder) in (None, "compare"):
+        write_record(folder, found)
+    else:  # the record of whatever else wrote into this folder stays
+        write_record(folder, found, "comparison.json")
+    return table, found
+
+
+def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
+    """What ``magiqa compare`` prints."""
+    data = record["dataset"]
+    lines = [
+        f"{' '.join(filter(None, (data['name'], data['variant'])))}, n={data['n']}, label {data['label']}; "
+        f"paired bootstrap of {record['resamples']} resamples"
+        + (f" by {data['cluster']}" if data["cluster"] else "")
+        + ", ranked anew in each; p by Holm over the pairs of a statistic",
+        *(f"{m['name']}: {m['note']}" for m in record["methods"] if m["note"]),
+    ]
+    for statistic, part in table.groupby("statistic", sort=False):
+        rows = [["", "a", "b", "a - b", "p", "p (Holm)"]]
+        for r in part.to_dict("records"):
+            band = "" if np.isnan(r["diff_low"]) else f" [{r['diff_low']:+.4f}, {r['diff_high']:+.4f}]"
+            rows.append(
+                [
+                    f"{r['a']} - {r['b']}",
+                    f"{r['value_a']:+.4f}",
+                    f"{r['value_b']:+.4f}",
+                    f"{r['diff']:+.4f}{band}",
+                    f"{r['p']:.3g}",
+                    f"{r['p_holm']:.3g}" + (" *" if r["p_holm"] < 0.05 else ""),
+                ]
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        rows[0][0] = str(statistic)
+        lines += ["", *("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows)]
+    return "\n".join(lines)

@@ -1,0 +1,181 @@
+"""A run: a method on a data set. Scores, agreement, figures and a record."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pandas as pd
+
+from magiqa import __version__
+from magiqa.datasets.base import Labels
+from magiqa.errors import UserError
+from magiqa.features.features import Features
+from magiqa.features.from_images import workers
+from magiqa.features.source import prepare
+from magiqa.method.prompts import PromptSet
+from magiqa.runs.config import Job
+from magiqa.runs.folder import make_folder, write_csv, writing
+from magiqa.runs.names import CONTROLS, CUES
+from magiqa.runs.record import Clock, versions
+from magiqa.scores.score import score
+from magiqa.stats.agreement import Agreement, agreement, by_group
+from magiqa.stats.bootstrap import count_clusters
+
+SCORES = (*CUES, *CONTROLS)
+
+FILES = ("scores.csv", "agreement.csv", "groups.csv", "views.csv")
+
+OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
+
+
+def scores_table(features: Features, cues: pd.DataFrame) -> pd.DataFrame:
+    """``scores.csv``: image, label, cues, the reader's columns, controls; a row an image, the annotation's order."""
+    table = features.table
+    given = [c for c in OPTIONAL if c in table and table[c].notna().any()]
+    return pd.concat([table[["image", features.labels.label]], cues, table[given], features.controls], axis=1)
+
+
+def agreement_tables(
+    job: Job, labels: Labels, scores: pd.DataFrame, clock: Clock
+) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
+    """``agreement.csv``, ``groups.csv`` (where there are groups) and the fits of the record."""
+    y = scores[labels.label].to_numpy(float)
+    groups = scores["group"].astype(str).to_numpy() if "group" in scores else None
+    clusters = scores[labels.cluster].astype(str).to_numpy() if labels.cluster in scores else None
+    options: dict[str, Any] = {
+        "clusters": clusters,
+        "fit": job.fit,
+        "resamples": job.resamples,
+        "seed": job.seed,
+    }
+
+    def of(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
+        x = scores[name].to_numpy(float)
+        within = [] if groups is None else by_group(x, y, groups, **options)
+        return agreement(x, y, groups=groups, ci_fit=job.ci_fit, **options), list(within)
+
+    rows, grouped, fits = [], [], {}
+    with ThreadPoolExecutor(workers(job)) as executor:
+        found = list(executor.map(of, SCORES))
+    for name, (result, within) in zip(SCORES, found, strict=True):
+        rows += [{"score": name, **row} for row in result.rows()]
+        fits[name] = {"status": result.fit.status, "params": result.fit.params, "method": job.fit}
+        if result.fit.status != "ok":
+            clock.warnings.append(f"{name}: logistic fit {result.fit.status}")
+        grouped += [{"score": name, **row} for row in within]
+    table = pd.DataFrame(rows)
+    if table["ci_low"].isna().all():
+        units = len(y) if clusters is None else count_clusters(clusters)
+        what = "images" if clusters is None else f"values of {labels.cluster}"
+        clock.warnings.append(f"no intervals: too few {what} to resample ({units})")
+    return table, (pd.DataFrame(grouped) if grouped else None), fits
+
+
+def evaluate(
+    job: Job, *, progress: bool = True, show: Callable[[str], object] | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Encode what the cache lacks, score, evaluate, and write the run's folder.
+
+    Args:
+        show: is given the table to print, as soon as there is one: figures are drawn after it.
+
+    Returns:
+        ``agreement.csv`` and the record.
+    """
+    if job.part is not None:
+        raise UserError(f"part={job.part} is for magiqa encode: scores need the whole set; drop it")
+    clock = Clock()
+    make_folder(job.folder, "evaluate", FILES)
+    features = prepare(job, clock, progress=progress)
+    with clock.stage("score"):
+        cues, views = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)
+        scores = scores_table(features, cues)
+    with clock.stage("agreement"):
+        table, groups, fits = agreement_tables(job, features.labels, scores, clock)
+    record = {
+        "magiqa": __version__,
+        "command": "evaluate",
+        "name": job.name,
+        "choices": job.choices,
+        "config": job.config,
+        **features.record,
+        "fits": fits,
+        "versions": versions(),
+        "warnings": clock.warnings,
+    }
+    folder = job.folder
+    with writing(folder, FILES) as write:
+        write_csv(scores, folder / "scores.csv")
+        write_csv(table, folder / "agreement.csv")
+        if groups is not None:
+            write_csv(groups, folder / "groups.csv")
+        if job.views_file:
+            write_csv(views_table(features, views, job.prompts), folder / "views.csv")
+        write(record | {"seconds": clock.seconds})
+        if show:
+            show(render(table, record))
+        if job.figures:
+            from magiqa.report.agreement_plots import run_figures
+
+            with clock.stage("figures"):
+                (folder / "figures").mkdir(exist_ok=True)
+                run_figures(folder / "figures", scores, table, groups, record)
+            write(record | {"seconds": clock.seconds})
+    return table, record
+
+
+def views_table(features: Features, views: pd.DataFrame, prompts: PromptSet) -> pd.DataFrame:
+    """``views.csv``: a row a view and prompt pair: image, view, kind of view, pair, the pair's similarity, cues."""
+    pairs = [c for c in views if str(c).startswith("pair_")]
+    long = views.melt(
+        id_vars=["position", "view", "q_sim", "q_mag", "q", "w_sim"],
+        value_vars=pairs,
+        var_name="pair",
+        value_name="similarity",
+    )
+    long["pair"] = long["pair"].str.removeprefix("pair_").astype(int)
+    long = long.sort_values(["position", "view", "pair"], kind="stable", ignore_index=True)
+    long.insert(0, "image", features.table["image"].to_numpy()[long["position"]])
+    long["positive"] = [prompts.pairs[p][0] for p in long["pair"]]
+    long["negative"] = [prompts.pairs[p][1] for p in long["pair"]]
+    return long.drop(columns="position")
+
+
+def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
+    """The one table that a run prints."""
+    data, bone = record["dataset"], record["backbone"]
+    statistics = list(dict.fromkeys(table["statistic"]))
+    by = table.set_index(["score", "statistic"])
+
+    def cell(score: str, statistic: str) -> str:
+        row = by.loc[(score, statistic)]
+        if pd.isna(row["value"]):
+            return "-"
+        interval = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
+        return f"{row['value']:+.4f}{interval}"
+
+    rows = [["", *statistics]] + [
+        [
+            score + (" (control)" if score in ("laplacian", "bytes") else ""),
+            *(cell(score, s) for s in statistics),
+        ]
+        for score in dict.fromkeys(table["score"])
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    name = data["name"] + (f" ({data['variant']})" if data["variant"] else "")
+    kept = f"n={data['n']}" + (f" of {data['n_annotated']}" if data["n"] != data["n_annotated"] else "")
+    every = f", one row in {data['every']}" if data["every"] > 1 else ""
+    label = f" ({bone['label']})" if bone["label"] else ""
+    head = [
+        f"{name}, {kept}{every}, label {data['label']}; {bone['name']}{label}, weights {bone['weights_sha256'][:12]}; "
+        f"{record['engine']['engine']} {record['engine']['precision']} on {record['engine']['device']}",
+        "signed, on raw scores unless the name says logistic; 95 % bootstrap intervals"
+        + (f", resampled by {data['cluster']}" if data["cluster"] else ""),
+        "",
+    ]
+    notes = [f"warning: {w}" for w in record["warnings"]]
+    return "\n".join([*head, *lines, *notes])

@@ -1,0 +1,85 @@
+"""AGIQA-3K's two labels."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa.errors import UserError
+from magiqa.stats.bootstrap import bootstrap_many, resample_counts
+from magiqa.stats.correlation import point_many
+from magiqa.studies.experiments.study import (
+    CUES,
+    Lacking,
+    Study,
+    Tables,
+    difference_row,
+    draw_dots,
+    with_holm,
+)
+
+
+def _rows(table: pd.DataFrame) -> pd.MultiIndex:
+    """A name for each row: the image, and which of its rows it is."""
+    return pd.MultiIndex.from_arrays([table["image"], table.groupby("image").cumcount()])
+
+
+@dataclass(frozen=True)
+class Align:
+    """AGIQA-3K's two labels: perceptual quality, and fit to the prompt."""
+
+    name: str = "align"
+
+    def tables(self, study: Study) -> tuple[Tables, list[str]]:
+        """``align``: SRCC of each score with both labels, and the paired difference."""
+        if study.features.labels.name != "agiqa3k":
+            raise Lacking(
+                f"dataset {study.features.labels.name} has no mos_align; use dataset=agiqa3k dataset.root=DIR"
+            )
+        if study.job.bundle:
+            raise UserError(
+                "experiment=align needs the data set's own annotation, a bundle holds one label only"
+            )
+        both = {
+            c: replace(study.job.dataset, label_column=c).load().table for c in ("mos_quality", "mos_align")
+        }
+        labels = {c: t.set_index(_rows(t))["mos"] for c, t in both.items()}
+        keys = _rows(study.features.table)
+        y = {c: v.loc[keys].to_numpy(float) for c, v in labels.items()}
+        scores = {**study.cues()[list(CUES)], "laplacian": study.features.controls["laplacian"]}
+        matrix = np.stack([np.asarray(v, float) for v in scores.values()])
+        counts = resample_counts(len(keys), study.clusters, None, study.job.resamples, study.job.seed)
+        point = {c: point_many("srcc", matrix, v) for c, v in y.items()}
+        draws = {c: bootstrap_many("srcc", matrix, v, counts) for c, v in y.items()}
+        rows = []
+        for i, name in enumerate(scores):
+            row: dict[str, Any] = {"score": name, "n": len(keys)}
+            for c in y:
+                row[c] = point[c][i]
+                row[f"{c}_low"], row[f"{c}_high"] = study.band(draws[c][i])
+            a, b = "mos_quality", "mos_align"
+            rows.append(row | difference_row(study, point[a][i] - point[b][i], draws[a][i] - draws[b][i]))
+        with_each_other = point_many("srcc", y["mos_quality"][None], y["mos_align"])[0]
+        return {"align": with_holm(rows)}, [
+            f"SRCC of the two labels with each other {with_each_other:+.4f}; diff: quality less align"
+        ]
+
+    def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
+        """SRCC with both labels."""
+        t = tables["align"]
+        parts = [
+            pd.DataFrame(
+                {"name": t["score"], "value": t[c], "low": t[f"{c}_low"], "high": t[f"{c}_high"], "series": c}
+            )
+            for c in ("mos_quality", "mos_align")
+        ]
+        draw_dots(
+            folder,
+            "align",
+            pd.concat(parts, ignore_index=True),
+            "SRCC, 95 % interval",
+            "Quality and alignment",
+            record,
+        )

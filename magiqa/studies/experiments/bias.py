@@ -1,0 +1,89 @@
+"""Dependence of magnitude on content."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from magiqa.errors import UserError
+from magiqa.method.cues import BoxCox
+from magiqa.scores.many import score_all
+from magiqa.stats.content import group_distance
+from magiqa.stats.correlation import point_many
+from magiqa.studies.experiments.study import Study, Tables, check_several, check_whole, draw_dots
+
+BIAS = {
+    "reference": ("reference images", "Dependence on content"),
+    "prompt": ("prompts", "Dependence on content"),
+    "group": ("groups (generators or distortion types)", "Dependence on the group"),
+}
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Semantic bias: how far apart the magnitudes of images of different content lie, before and after Box-Cox.
+
+    Content is what images share: their reference or prompt; where no such thing is shared, the generator or
+    distortion type.
+    """
+
+    name: str = "bias"
+    lams: Sequence[float] = (1.0, 0.5, 0.0, -1.0)
+    permutations: int = 20
+
+    def __post_init__(self) -> None:
+        check_several("lams", self.lams, (int, float), "numbers")
+        if not np.isfinite(self.lams).all():
+            raise UserError(f"experiment.lams={self.lams} must be finite numbers")
+        check_whole("permutations", self.permutations, 1)
+
+    def tables(self, study: Study) -> tuple[Tables, list[str]]:
+        """``bias``: mean Wasserstein distance between groups, in standard deviations, as is and given the label."""
+        y = study.y
+        by, groups = study.content()
+        jobs, names = [], []
+        for standardise, lam in product((True, False), self.lams):
+            jobs.append(replace(study.job, magnitude=BoxCox(float(lam), standardise)))
+            what = "before Box-Cox" if lam == 1 else f"lambda {lam:g}"
+            names.append((what, "standardised |f|" if standardise else "raw |f|"))
+        matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1]
+        ranks = rankdata(y) - (len(y) + 1) / 2
+        rows = []
+        for (what, kind), x in zip([*names, ("label", "the label itself")], [*matrix, y], strict=True):
+            found = group_distance(x, groups, permutations=self.permutations, seed=study.job.seed)
+            row = {"by": by, "cue": what, "of": kind, "distance": found.distance, "chance": found.chance}
+            if what != "label":
+                # groups differ in quality too: what is left when the label's rank is regressed out
+                own = rankdata(x) - (len(x) + 1) / 2
+                rest = own - ranks * (own @ ranks) / (ranks @ ranks)
+                left = group_distance(rest, groups, permutations=self.permutations, seed=study.job.seed)
+                row |= {"distance_given_label": left.distance, "chance_given_label": left.chance}
+                row["srcc"] = point_many("srcc", x[None], y)[0]
+            rows.append(row)
+        return {"bias": pd.DataFrame(rows)}, [
+            f"between {len(set(groups))} {BIAS[by][0]}"
+            + ("; no content is shared by images of this set" if by == "group" else ""),
+            "lambda 1 is the plain mean; distances in standard deviations of all values; chance: groups shuffled",
+            "groups differ in the label too (its own row): distance_given_label is of what the label does not explain",
+        ]
+
+    def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
+        """Distances and chance."""
+        table = tables["bias"]
+        parts = [
+            table.assign(series=s, value=table[c])
+            for s, c in (
+                ("distance", "distance"),
+                ("given the label", "distance_given_label"),
+                ("by chance", "chance"),
+            )
+        ]
+        frame = pd.concat(parts, ignore_index=True).dropna(subset=["value"])
+        frame = frame.assign(name=frame["of"] + ", " + frame["cue"], low=np.nan, high=np.nan)
+        groups, title = BIAS[str(table["by"].iloc[0])]
+        draw_dots(folder, "bias", frame, f"Wasserstein distance between {groups} (sd)", title, record)

@@ -1,0 +1,54 @@
+"""A linear fusion for reference."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magiqa.stats.selection import crossval_linear
+from magiqa.studies.experiments.study import Study, Tables, check_whole, draw_dots, srcc_dots
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A cross-validated linear fusion of the two cues: what fusing them could bring at most, roughly."""
+
+    name: str = "linear"
+    folds: int = 10
+
+    def __post_init__(self) -> None:
+        check_whole("folds", self.folds, 2)
+
+    def tables(self, study: Study) -> tuple[Tables, list[str]]:
+        """``linear``: the fusion as configured, both cues and the linear fusion, with paired differences."""
+        cues = study.cues()
+        fitted = crossval_linear(
+            cues[["q_sim", "q_mag"]].to_numpy(),
+            study.y,
+            folds=self.folds,
+            clusters=study.clusters,
+            seed=study.job.seed,
+        )
+        names = ["fused (as configured)", "similarity", "magnitude", "linear, cross-validated"]
+        matrix = np.stack([cues["q"], cues["q_sim"], cues["q_mag"], fitted.predictions])
+        table = study.statistics(matrix, 0)
+        table.insert(0, "method", names)
+        inside = (
+            "left-out folds hold too few images for an SRCC of their own"
+            if np.isnan(fitted.srcc)
+            else f"mean SRCC inside left-out folds {fitted.srcc:.4f}"
+        )
+        return {"linear": table}, [
+            f"linear: fitted on the labels of {self.folds - 1} of {self.folds} folds, so not training-free; "
+            f"{inside}; weights of standardised cues {fitted.weights[0]:+.3f} q_sim, "
+            f"{fitted.weights[1]:+.3f} q_mag"
+        ]
+
+    def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
+        """SRCC of each."""
+        frame = srcc_dots(tables["linear"], tables["linear"]["method"])
+        label = record["dataset"]["label"]
+        draw_dots(
+            folder, "linear", frame, f"SRCC with {label}, 95 % interval", "Linear fusion as a ceiling", record
+        )

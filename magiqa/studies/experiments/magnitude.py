@@ -1,0 +1,108 @@
+"""Magnitude and its null."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa.errors import UserError
+from magiqa.scores.many import score_all
+from magiqa.stats.bootstrap import resample_counts
+from magiqa.stats.correlation import partial_srcc
+from magiqa.studies.ablation import override
+from magiqa.studies.experiments.study import (
+    Study,
+    Tables,
+    check_several,
+    check_whole,
+    difference_row,
+    draw_dots,
+)
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Each definition of magnitude against the label, beside its null: the untrained network and the controls."""
+
+    name: str = "magnitude"
+    seeds: Sequence[int] = (0, 1, 2)
+    definitions: Sequence[str] = ("boxcox", "boxcox_raw", "l1", "l2", "max", "std", "mean")
+    resamples: int = 200
+
+    def __post_init__(self) -> None:
+        check_several("seeds", self.seeds, (int,), "whole numbers")
+        if min(self.seeds) < 0:
+            raise UserError(f"experiment.seeds={self.seeds} must be whole numbers from 0")
+        check_several("definitions", self.definitions, (str,), "options of magnitude")
+        check_whole("resamples", self.resamples, 20)
+
+    def tables(self, study: Study) -> tuple[Tables, list[str]]:
+        """``magnitude``: SRCC, partial SRCC given the controls, and the difference to the untrained network's."""
+        study.from_images("untrained networks")
+        job = study.job
+        controls = study.features.controls
+        pixels = (controls["width"] * controls["height"]).to_numpy(float)
+        given = np.column_stack([controls["laplacian"], controls["bytes"], pixels])
+        given = given[:, given.std(axis=0) > 0]
+        bone = job.backbone
+        untrained = [
+            replace(bone, pretrained=None, checkpoint=None, label=None, untrained=s) for s in self.seeds
+        ]
+        networks = {bone.shown_label or "as given": job} | {
+            f"untrained, seed {s}": replace(job, backbone=b)
+            for s, b in zip(self.seeds, untrained, strict=True)
+        }
+        definitions = {d: override(job, {"magnitude": d}, study.compose).magnitude for d in self.definitions}
+        names, jobs = [], []
+        for (network, made), (definition, cue) in product(networks.items(), definitions.items()):
+            names.append((definition, network))
+            jobs.append(replace(made, magnitude=cue))
+        matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1]
+        extra = [("Laplacian variance", "control"), ("file bytes", "control")]
+        rows = [controls["laplacian"].to_numpy(float), controls["bytes"].to_numpy(float)]
+        if pixels.std() > 0:
+            extra, rows = [*extra, ("pixels", "control")], [*rows, pixels]
+        matrix, names = np.vstack([matrix, *rows]), [*names, *extra]
+        point, draws = study.draws(matrix)
+        first = next(iter(networks))
+        index = {n: i for i, n in enumerate(names)}
+        counts = resample_counts(len(study.y), study.clusters, None, self.resamples, job.seed)
+        out = []
+        for i, (definition, network) in enumerate(names):
+            row: dict[str, Any] = {
+                "definition": definition,
+                "network": network,
+                "n": len(study.y),
+                "srcc": point[i],
+            }
+            row["srcc_low"], row["srcc_high"] = study.band(draws[i])
+            if network != "control":
+                row["partial"] = partial_srcc(matrix[i], study.y, given)
+                again = [np.repeat(np.arange(len(c)), c) for c in counts.astype(int)]
+                resampled = np.array([partial_srcc(matrix[i][r], study.y[r], given[r]) for r in again])
+                row["partial_low"], row["partial_high"] = study.band(resampled)
+            if network == first:
+                # the network's own agreement in excess of its untrained twins', whatever the sign
+                null = [index[(definition, n)] for n in networks if n != first]
+                excess = abs(point[i]) - np.mean(np.abs(point[null]))
+                row |= difference_row(
+                    study, excess, np.abs(draws[i]) - np.abs(draws[null]).mean(axis=0), test=False
+                )
+            out.append(row)
+        return {"magnitude": pd.DataFrame(out)}, [
+            "partial: SRCC with Laplacian variance, file bytes and pixels (where they vary) partialled out",
+            "diff: |SRCC| less the mean |SRCC| of the untrained networks, same resamples",
+        ]
+
+    def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
+        """SRCC of each definition, a series a network."""
+        table = tables["magnitude"]
+        frame = table.rename(columns={"definition": "name", "network": "series", "srcc": "value"})
+        frame = frame.rename(columns={"srcc_low": "low", "srcc_high": "high"})
+        draw_dots(
+            folder, "magnitude", frame, "SRCC with the label, 95 % interval", "Magnitude and its null", record
+        )

@@ -1,0 +1,45 @@
+"""The paper's main table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magiqa.studies.experiments.study import Study, Tables, draw_dots, srcc_dots
+
+
+@dataclass(frozen=True)
+class Main:
+    """CLIP-IQA, magnitude only and MA-CLIP, with paired differences to MA-CLIP."""
+
+    name: str = "main"
+
+    def tables(self, study: Study) -> tuple[Tables, list[str]]:
+        """``main``: a row a method."""
+        study.as_maclip()
+        paper: dict[str, Any] = {}
+        rows: dict[str, tuple[dict[str, Any], str]] = {
+            "CLIP-IQA (one pair, whole image)": ({"prompts": "clipiqa", "views": "whole"}, "q_sim"),
+            "CLIP-IQA (five pairs, whole image)": ({"prompts": "maclip", "views": "whole"}, "q_sim"),
+            "similarity only (five pairs, windows and global)": (paper, "q_sim"),
+            "magnitude only": (paper, "q_mag"),
+            "MA-CLIP": (paper, "q"),
+        }
+        matrix = study.scores(list(rows.values()))
+        controls = study.features.controls
+        names = [*rows, "Laplacian variance (control)", "file bytes (control)"]
+        matrix = np.vstack([matrix, controls["laplacian"], controls["bytes"]])
+        table = study.statistics(matrix, list(rows).index("MA-CLIP"))
+        table.insert(0, "method", names)
+        return {"main": table}, [
+            "diff: method less MA-CLIP, on the same resamples",
+            "methods have their own options and parameters, whatever views, fusion or pooling the command names",
+        ]
+
+    def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
+        """SRCC of each method."""
+        frame = srcc_dots(tables["main"], tables["main"]["method"])
+        draw_dots(
+            folder, "main", frame, f"SRCC with {record['dataset']['label']}, 95 % interval", "Methods", record
+        )

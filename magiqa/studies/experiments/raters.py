@@ -1,0 +1,64 @@
+"""The raters' own noise."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa.errors import UserError
+from magiqa.stats.raters import krasula, noise_ceiling
+from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots
+
+
+@dataclass(frozen=True)
+class Raters:
+    """What the raters' own noise allows: the ceiling of SRCC, and the image pairs that they can tell apart.
+
+    Args:
+        ratings: how many ratings a label averages. 1 where the data set's standard deviation is the MOS's own error.
+    """
+
+    name: str = "raters"
+    ratings: float | None = None
+
+    def __post_init__(self) -> None:
+        n = self.ratings
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int | float) or not 1 <= n < np.inf):
+            raise UserError(f"experiment.ratings={n} must be a number from 1")
+
+    def tables(self, study: Study) -> tuple[Tables, list[str]]:
+        """``ceiling`` and ``pairs`` (Krasula et al.)."""
+        study.need("mos_std")
+        if self.ratings is None:
+            raise UserError(
+                "experiment.ratings is not set: add experiment.ratings=N, how many ratings a label averages"
+            )
+        std = study.features.table["mos_std"].to_numpy(float)
+        ceiling = noise_ceiling(study.y, std, self.ratings, seed=study.job.seed)
+        cues = study.cues()
+        controls = study.features.controls["laplacian"].to_numpy(float)
+        rows = []
+        for name, x in (*((c, cues[c].to_numpy()) for c in CUES), ("laplacian", controls)):
+            found = krasula(x, study.y, std, self.ratings, clusters=study.clusters, seed=study.job.seed)
+            values = asdict(found)
+            band = {f"ordered_rightly_{s}": values.pop(f"ci_{s}") for s in ("low", "high")}
+            rows.append({"score": name} | values | band)
+        return {"ceiling": pd.DataFrame([asdict(ceiling)]), "pairs": pd.DataFrame(rows)}, [
+            f"{self.ratings} ratings a label; ceiling: SRCC of a predictor that knows each image's true mean opinion"
+        ]
+
+    def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
+        """Share of told-apart pairs ordered rightly."""
+        t = tables["pairs"]
+        sides = {f"ordered_rightly_{s}": s for s in ("low", "high")}
+        frame = t.rename(columns={"score": "name", "ordered_rightly": "value"} | sides)
+        draw_dots(
+            folder,
+            "pairs",
+            frame,
+            "share of told-apart pairs ordered rightly",
+            "Pairs that raters tell apart",
+            record,
+        )

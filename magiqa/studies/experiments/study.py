@@ -1,0 +1,233 @@
+"""Experiments: the tables and figures of the paper's kind, and the controls that it lacks, on one data set.
+
+An experiment is a config object with ``tables(study)``, which returns tables by name and notes, and ``draw``. All of
+them score through `magiqa.ablation`, so that features are encoded once and numbers equal those of single runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa.errors import UserError
+from magiqa.features.features import Features
+from magiqa.features.source import prepare
+from magiqa.runs.config import Job
+from magiqa.runs.record import Clock
+from magiqa.scores.many import score_all
+from magiqa.scores.score import score
+from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
+from magiqa.stats.correlation import point_many
+from magiqa.stats.paired import bootstrap_p, holm
+from magiqa.stats.variants import statistics
+from magiqa.studies.ablation import Compose, override
+
+Tables = dict[str, pd.DataFrame]
+
+CUES = ("q_sim", "q_mag", "q")
+
+# the paper's method, in the overrides of a job
+MACLIP = (
+    "prompts=maclip",
+    "views=maclip",
+    "magnitude=boxcox",
+    "fusion=adaptive",
+    "pooling=mean",
+    "backbone.positional_embedding=drop",
+)
+
+
+class Lacking(UserError):
+    """The data set has not what an experiment is about."""
+
+
+def check_whole(key: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"experiment.{key}={value} must be a whole number from {least}")
+
+
+def check_several(key: str, values: Any, kinds: tuple[type, ...], words: str) -> None:
+    """Check a list that is not empty and holds nothing twice."""
+    right = isinstance(values, list | tuple) and all(
+        isinstance(v, kinds) and not isinstance(v, bool) and v == v for v in values
+    )
+    if not right or not values or len(set(values)) < len(values):
+        raise UserError(f"experiment.{key}={values} must be a list of {words}, each once")
+
+
+@dataclass
+class Study:
+    """One data set and method, and what experiments ask of it."""
+
+    job: Job
+    compose: Compose | None
+    clock: Clock
+    progress: bool = True
+    _features: Features | None = None
+
+    @property
+    def features(self) -> Features:
+        """Of the job as configured."""
+        if self._features is None:
+            self._features = prepare(self.job, self.clock, progress=self.progress)
+        return self._features
+
+    @property
+    def y(self) -> np.ndarray:
+        """The label (N,)."""
+        return self.features.table[self.features.labels.label].to_numpy(float)
+
+    def column(self, name: str | None) -> np.ndarray | None:
+        """A column of names, or None where the data set has none."""
+        table = self.features.table
+        return (
+            table[name].astype(str).to_numpy()
+            if name and name in table and table[name].notna().any()
+            else None
+        )
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Generators or distortion types."""
+        return self.column("group")
+
+    @property
+    def clusters(self) -> np.ndarray | None:
+        """What is resampled whole."""
+        return self.column(self.features.labels.cluster)
+
+    def need(self, name: str) -> np.ndarray:
+        """A column that an experiment cannot do without.
+
+        Raises:
+            Lacking: the data set has none.
+        """
+        found = self.column(name)
+        if found is None:
+            raise Lacking(
+                f"dataset {self.features.labels.name} has no {name}, which this experiment needs; leave it out"
+            )
+        return found
+
+    def content(self) -> tuple[str, np.ndarray]:
+        """The column that says what images show, where they share it (reference, prompt), else the groups.
+
+        Raises:
+            Lacking: the data set has none of these.
+        """
+        for name in ("reference", "prompt"):
+            found = self.column(name)
+            if found is not None and 1 < len(set(found)) <= len(found) / 2:
+                return name, found
+        return "group", self.need("group")
+
+    def as_maclip(self) -> None:
+        """From now on the job is MA-CLIP's, whatever was configured.
+
+        Raises:
+            UserError: it was told to run from a bundle, which holds the features of one set of views.
+        """
+        self.from_images("windows, global views and whole images")
+        if self.compose is None:
+            raise UserError(
+                "this experiment names options, which need the configs: run it by magiqa experiment"
+            )
+        compose = self.compose
+
+        def pinned(more: list[str]) -> Job:
+            named = {o.partition("=")[0] for o in more}
+            return compose([*(o for o in MACLIP if o.partition("=")[0] not in named), *more])
+
+        self.compose, self.job = pinned, pinned([])
+
+    def from_images(self, what: str) -> None:
+        """Refuse a bundle.
+
+        Raises:
+            UserError: it was told to run from one.
+        """
+        if self.job.bundle:
+            raise UserError(
+                f"experiment={self.job.experiment.name} needs features of {what}, bundle={self.job.bundle} does not "
+                "hold them all; leave out bundle= and give the images and weights (dataset.root=DIR)"
+            )
+
+    def cues(self) -> pd.DataFrame:
+        """q_sim, q_mag, q and w_sim of each image."""
+        job = self.job
+        return score(self.features, job.prompts, job.magnitude, job.fusion, job.pooling)[0]
+
+    def scores(self, rows: Sequence[tuple[Mapping[str, Any], str]]) -> np.ndarray:
+        """Scores (M, N) of rows of (overrides, score)."""
+        jobs = [override(self.job, overrides, self.compose) for overrides, _ in rows]
+        out = np.empty((len(rows), len(self.y)))
+        for one in CUES:
+            at = [i for i, (_, s) in enumerate(rows) if s == one]
+            if at:
+                out[at] = score_all([jobs[i] for i in at], self.clock, one, progress=self.progress)[1]
+        return out
+
+    def statistics(self, matrix: np.ndarray, reference: int) -> pd.DataFrame:
+        """A row a method, as in an ablation."""
+        return statistics(
+            matrix,
+            self.y,
+            reference,
+            groups=self.groups,
+            clusters=self.clusters,
+            resamples=self.job.resamples,
+            seed=self.job.seed,
+        )
+
+    def draws(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """SRCC (M,) and its resamples (M, R)."""
+        counts = resample_counts(len(self.y), self.clusters, None, self.job.resamples, self.job.seed)
+        return point_many("srcc", matrix, self.y), bootstrap_many("srcc", matrix, self.y, counts)
+
+    def band(self, values: np.ndarray) -> tuple[float, float]:
+        """Interval of resampled values."""
+        return interval(values, clusters=count_clusters(self.clusters))
+
+
+def difference_row(study: Study, value: float, draws: np.ndarray, test: bool = True) -> dict[str, float]:
+    low, high = study.band(draws)
+    out = {"diff": value, "diff_low": low, "diff_high": high}
+    return out | ({"p": bootstrap_p(draws, count_clusters(study.clusters))} if test else {})
+
+
+def with_holm(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table["p"].to_numpy(float))
+    return table
+
+
+def draw_dots(
+    folder: Path, name: str, frame: pd.DataFrame, xlabel: str, title: str, record: dict[str, Any]
+) -> None:
+    """A figure of columns name, value, low, high and series."""
+    from magiqa.report.plots import caption, dots
+
+    dots(folder / name, frame, xlabel=xlabel, title=title, note=caption(record))
+
+
+def srcc_dots(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
+    parts = [("srcc", "pooled"), ("srcc_within", "mean within groups")]
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "name": names,
+                    "value": table[s],
+                    "low": table[f"{s}_low"],
+                    "high": table[f"{s}_high"],
+                    "series": series,
+                }
+            )
+            for s, series in parts
+            if s in table
+        ],
+        ignore_index=True,
+    )

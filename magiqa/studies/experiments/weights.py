@@ -1,0 +1,70 @@
+"""The weights that fusion gives."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa.errors import UserError
+from magiqa.stats.bootstrap import resample_counts
+from magiqa.studies.experiments.study import Study, Tables, check_whole
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weight that fusion gives to similarity, over the label."""
+
+    name: str = "weights"
+    bins: int = 10
+
+    def __post_init__(self) -> None:
+        check_whole("bins", self.bins, 1)
+
+    def tables(self, study: Study) -> tuple[Tables, list[str]]:
+        """``weights``: mean w_sim, q_sim and q_mag in bins of the label."""
+        cues, y = study.cues(), study.y
+        if cues["w_sim"].isna().any():
+            raise UserError("fusion: this one has no weights; use fusion=adaptive")
+        which = np.searchsorted(np.quantile(y, np.linspace(0, 1, self.bins + 1)[1:-1]), y)
+        counts = resample_counts(len(y), study.clusters, None, study.job.resamples, study.job.seed).astype(
+            float
+        )
+        rows = []
+        for k in sorted(set(which)):
+            at = which == k
+            row: dict[str, Any] = {"bin": k + 1, "label": y[at].mean(), "n": int(at.sum())}
+            total = counts[:, at].sum(axis=1)
+            for name in ("w_sim", "q_sim", "q_mag"):
+                values = cues[name].to_numpy()[at]
+                with np.errstate(invalid="ignore"):
+                    drawn = counts[:, at] @ values / total
+                row[name] = values.mean()
+                row[f"{name}_low"], row[f"{name}_high"] = study.band(drawn)
+            rows.append(row)
+        value, draws = study.draws(cues["w_sim"].to_numpy()[None])
+        low, high = study.band(draws[0])
+        return {"weights": pd.DataFrame(rows)}, [
+            f"SRCC of w_sim with the label {value[0]:+.4f} [{low:+.3f}, {high:+.3f}]; w_mag = 1 - w_sim"
+        ]
+
+    def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
+        """w_sim over the label."""
+        from magiqa.report.plots import caption, line_band
+
+        t = tables["weights"]
+        parts = [
+            pd.DataFrame(
+                {"x": t["label"], "value": t[c], "low": t[f"{c}_low"], "high": t[f"{c}_high"], "series": c}
+            )
+            for c in ("w_sim", "q_sim", "q_mag")
+        ]
+        line_band(
+            folder / "weights",
+            pd.concat(parts, ignore_index=True),
+            xlabel=f"{record['dataset']['label']}, bins of equal size",
+            ylabel="mean, 95 % interval",
+            title="Weight given to similarity, and the cues",
+            note=caption(record),
+        )

@@ -1,0 +1,64 @@
+"""The protocols of published rows, as overrides."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from magiqa.backbones.spec import Backbone
+from magiqa.errors import UserError
+from magiqa.report.published import PROTOCOLS, option, published
+
+
+def published_row(text: str) -> dict[str, Any]:
+    """A row of ``published.csv``: ``METHOD:DATASET``, SRCC; the one of the best grade where several stand there.
+
+    Raises:
+        UserError: no such row, or its protocol is not known well enough to be run.
+    """
+    method, _, dataset = text.rpartition(":")
+    rows = published()
+    rows = rows[rows["statistic"] == "srcc"]
+    mine = rows[(rows["method"] == method) & (rows["dataset"] == dataset)]
+    if mine.empty:
+        known = sorted(
+            {f"{m}:{d}" for m, d in zip(rows["method"], rows["dataset"], strict=True) if m in PROTOCOLS}
+        )
+        raise UserError(f"explain: {text} is no published row; use METHOD:DATASET, one of {', '.join(known)}")
+    if method not in PROTOCOLS:
+        raise UserError(
+            f"explain: the protocol of {method} is not known well enough to be run; use one of {', '.join(PROTOCOLS)}"
+        )
+    return {str(k): v for k, v in mine.sort_values("grade", kind="stable").iloc[0].items()}
+
+
+def overrides_of(row: dict[str, Any], options: Sequence[str], backbone: Backbone) -> list[str]:
+    """The overrides that make a job follow a published row's protocol.
+
+    Args:
+        options: the data set options there are. backbone: the one in use; published weights become OpenAI's.
+
+    Raises:
+        UserError: the row's data set has no option.
+    """
+    protocol = PROTOCOLS[row["method"]]
+    dataset = option(row["method"], row["dataset"])
+    if dataset not in options:
+        raise UserError(f"explain: there is no dataset option {dataset}; this row cannot be run")
+    fusion = "similarity" if protocol.score == "q_sim" else "adaptive"
+    out = [
+        f"dataset={dataset}",
+        f"prompts={protocol.prompts}",
+        f"views={protocol.views}",
+        "magnitude=boxcox",
+        f"fusion={fusion}",
+        "pooling=mean",
+        "precision=fp32",
+        "backbone.positional_embedding=drop",
+        "fit=official" if row["method"].startswith("MA-CLIP") else "fit=best",
+    ]
+    if backbone.name not in (protocol.backbone, "demo"):
+        raise UserError(
+            f"explain: this row is of {protocol.backbone}, not {backbone.name}; use that backbone"
+        )
+    if backbone.kind == "published":
+        out += ["backbone.pretrained=openai", "backbone.quickgelu=true", "backbone.label=null"]
+    return out

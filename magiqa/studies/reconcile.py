@@ -1,0 +1,318 @@
+"""Why two numbers differ: from one protocol to another, a factor at a time, with the change in SRCC at each step."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa import __version__
+from magiqa.datasets.base import fingerprint
+from magiqa.errors import UserError
+from magiqa.features.features import Features
+from magiqa.features.source import prepare
+from magiqa.report.published import comparable
+from magiqa.runs.config import Job
+from magiqa.runs.folder import make_folder, write_csv, write_record
+from magiqa.runs.record import Clock, versions
+from magiqa.scores.score import score
+from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
+from magiqa.stats.correlation import point_many, srcc
+from magiqa.stats.logistic import fit_logistic
+
+# fields of readers that choose the label, not the images
+_LABEL = ("label_column", "mos", "mos_column", "mos_std_column", "higher_is_better", "annotation")
+
+NO_INTERVAL = (float("nan"), float("nan"))
+
+_PLACE = ("root",)  # where the files are, on whichever machine
+
+
+def _part(before: Any, after: Any, names: Sequence[str] | None, *, but: Sequence[str] = ()) -> Any:
+    """A reader with some fields (or all but some) of another."""
+    own = [f.name for f in fields(before)]
+    wanted = [n for n in own if n not in but] if names is None else [n for n in own if n in names]
+    return replace(before, **{n: getattr(after, n) for n in wanted})
+
+
+FACTORS: dict[str, Callable[[Job, Job], Job]] = {
+    "split and images": lambda a, b: replace(
+        a, dataset=_part(a.dataset, b.dataset, None, but=(*_LABEL, "resize"))
+    ),
+    "label column": lambda a, b: replace(a, dataset=_part(a.dataset, b.dataset, _LABEL)),
+    "resize": lambda a, b: replace(a, dataset=_part(a.dataset, b.dataset, ("resize",))),
+    "weights": lambda a, b: replace(
+        a, backbone=replace(b.backbone, positional_embedding=a.backbone.positional_embedding)
+    ),
+    "views": lambda a, b: replace(a, views=b.views),
+    "positional embedding": lambda a, b: replace(
+        a, backbone=replace(a.backbone, positional_embedding=b.backbone.positional_embedding)
+    ),
+    "precision": lambda a, b: replace(a, precision=b.precision, engine=b.engine),
+    "prompts": lambda a, b: replace(a, prompts=b.prompts),
+    "magnitude": lambda a, b: replace(a, magnitude=b.magnitude),
+    "fusion": lambda a, b: replace(a, fusion=b.fusion),
+    "pooling": lambda a, b: replace(a, pooling=b.pooling),
+    "fit": lambda a, b: replace(a, fit=b.fit),
+}
+
+_SHAPES = (
+    "backbone",
+    "prompts",
+    "views",
+    "magnitude",
+    "fusion",
+    "dataset",
+    "precision",
+    "engine",
+    "pooling",
+    "fit",
+)
+
+
+def _same(a: Job, b: Job) -> bool:
+    return all(repr(getattr(a, k)) == repr(getattr(b, k)) for k in _SHAPES)
+
+
+def path(first: Job, last: Job) -> list[tuple[str, Job]]:
+    """The steps from one job to another: the factor changed, and the job after it.
+
+    Raises:
+        UserError: two different data sets.
+    """
+    if type(first.dataset) is not type(last.dataset):
+        raise UserError(
+            f"explain: {type(first.dataset).__name__} and {type(last.dataset).__name__} are different data sets, their "
+            "numbers differ for no protocol's sake; give two runs on one data set"
+        )
+    last = replace(last, dataset=_part(last.dataset, first.dataset, _PLACE))
+    steps: list[tuple[str, Job]] = [("start", first)]
+    held: tuple[str, Callable[[Job, Job], Job]] | None = None
+    for name, change in FACTORS.items():
+        if held is not None:
+            name, change = f"{held[0]} and {name}", _both(held[1], change)
+        try:
+            changed = change(steps[-1][1], last)
+        except UserError:  # whole images need drop: these two change together
+            held = (name, change)
+            continue
+        held = None
+        if not _same(changed, steps[-1][1]):
+            steps.append((name, changed))
+    if held is not None or not _same(steps[-1][1], last):
+        raise UserError(
+            "explain: these two runs differ in something that cannot be changed a factor at a time"
+        )
+    return steps
+
+
+def _both(one: Callable[[Job, Job], Job], other: Callable[[Job, Job], Job]) -> Callable[[Job, Job], Job]:
+    """Two factors at once, whichever order the job allows."""
+
+    def change(a: Job, b: Job) -> Job:
+        try:
+            return one(other(a, b), b)
+        except UserError:
+            return other(one(a, b), b)
+
+    return change
+
+
+def _shown(job: Job, factor: str) -> str:
+    """What a factor is in a job, in words."""
+    data = {f.name: getattr(job.dataset, f.name) for f in fields(job.dataset)}
+    shown = {
+        "split and images": ", ".join(
+            f"{k}={v}"
+            for k, v in data.items()
+            if k not in (*_LABEL, *_PLACE, "resize") and v not in (None, 1, "")
+        ),
+        "label column": ", ".join(f"{k}={data[k]}" for k in _LABEL if data.get(k) is not None),
+        "resize": "none" if data.get("resize") is None else str(data["resize"]).removeprefix("Resize"),
+        "weights": f"{job.backbone.name} "
+        f"{job.backbone.shown_label or job.backbone.checkpoint or job.backbone.pretrained}",
+        "views": f"{'+'.join(job.views.kinds)}, window {job.views.window}, stride {job.views.stride}"
+        + (", cover" if job.views.cover else ""),
+        "positional embedding": job.backbone.positional_embedding,
+        "precision": f"{job.precision}, engine {job.engine}",
+        "prompts": f"{job.prompts.name} ({len(job.prompts.pairs)} pairs)",
+        "magnitude": str(job.magnitude),
+        "fusion": str(job.fusion),
+        "pooling": job.pooling,
+        "fit": "SRCC of the official fit's values" if job.fit == "official" else "SRCC of the scores",
+    }
+    return "; ".join(shown[f] for f in factor.split(" and ") if f in shown) or shown.get(factor, "")
+
+
+def _keys(features: Features) -> pd.MultiIndex:
+    table = features.table
+    return pd.MultiIndex.from_arrays([table["image"], table.groupby("image").cumcount()])
+
+
+def _another(job: Job, record: Mapping[str, Any], what: str) -> UserError:
+    where = job.bundle or getattr(job.dataset, "root", "")
+    return UserError(
+        f"explain: the {what} of {record['name']} are not those found now in {where}; give two runs on one data set, "
+        "made since it last changed"
+    )
+
+
+def explain(
+    first: Job,
+    last: Job,
+    *,
+    score_name: str = "q",
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+    clock: Clock | None = None,
+    records: Sequence[Mapping[str, Any]] = (),
+) -> tuple[pd.DataFrame, list[Features]]:
+    """Walk from one protocol to another.
+
+    Args:
+        score_name: whose SRCC. clock: gathers seconds and warnings.
+        records: those of the two runs, where the jobs are of runs: the ends of the walk must have their images and
+            labels.
+
+    Returns:
+        A row a step: factor, from, to, n, srcc with interval, change with interval (on shared resamples of all
+        images of both sides), the official fit's status where its values are ranked; and each step's features.
+
+    Note:
+        Factors interact: a change is that of its place in this order. Intervals are those of the raw scores: the
+        official fit has no honest resampling, it falls back silently. So its own step has none, and an SRCC that the
+        fit changes has none.
+    """
+    clock = clock or Clock()
+    steps = path(first, last)
+    ends = [(steps[at][1], record) for at, record in zip((0, -1), records, strict=False)]
+    for job, record in ends:  # before anything is encoded
+        if not job.bundle and fingerprint(job.dataset.load()) != record["dataset"]["fingerprint"]:
+            raise _another(job, record, "labels")
+    found: list[tuple[Features, np.ndarray, np.ndarray]] = []
+    for _, job in steps:
+        features = prepare(job, clock, progress=progress)
+        for end, record in ends:
+            for key, what in (("fingerprint", "labels"), ("images_sha256", "images")):
+                if end is job and features.record["dataset"][key] != record["dataset"][key]:
+                    raise _another(job, record, what)
+        cues = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)[0]
+        found.append(
+            (
+                features,
+                cues[score_name].to_numpy(float),
+                features.table[features.labels.label].to_numpy(float),
+            )
+        )
+    union = _keys(found[0][0])
+    tables = [f.table.set_index(_keys(f)) for f, _, _ in found]
+    for table in tables[1:]:
+        union = union.append(table.index.difference(union, sort=False))
+    cluster = found[-1][0].labels.cluster
+    clusters = None
+    if cluster and all(cluster in t for t in tables):
+        merged = pd.concat(tables)[cluster]
+        clusters = merged[~merged.index.duplicated()].loc[union].astype(str).to_numpy()
+    counts = resample_counts(len(union), clusters, None, resamples, seed)
+    units = count_clusters(clusters)
+    rows: list[dict[str, Any]] = []
+    before: tuple[float, np.ndarray] | None = None
+    for (factor, job), (features, x, y) in zip(steps, found, strict=True):
+        member = union.get_indexer(_keys(features))
+        raw = value = float(point_many("srcc", x[None], y)[0])
+        draws = bootstrap_many("srcc", x[None], y, counts.T[member].T)[0]
+        status = ""
+        if job.fit == "official":
+            fit = fit_logistic(x, y, "official")
+            value, status = float("nan") if fit.params is None else srcc(fit.predict(x), y), fit.status
+        row: dict[str, Any] = {"factor": factor, "from": "", "to": "", "n": len(x), "srcc": value}
+        band = interval(draws, clusters=units) if abs(value - raw) < 1e-9 else NO_INTERVAL
+        row["srcc_low"], row["srcc_high"] = band
+        row |= {
+            "change": float("nan"),
+            "change_low": float("nan"),
+            "change_high": float("nan"),
+            "fit": status,
+        }
+        if before is not None:
+            row["from"], row["to"] = _shown(steps[len(rows) - 1][1], factor), _shown(job, factor)
+            row["change"] = value - before[0]
+            band = interval(draws - before[1], clusters=units) if factor != "fit" else NO_INTERVAL
+            row["change_low"], row["change_high"] = band
+        rows.append(row)
+        before = (value, draws)
+    return pd.DataFrame(rows), [f for f, _, _ in found]
+
+
+def write(
+    out: Path,
+    table: pd.DataFrame,
+    features: Sequence[Features],
+    row: dict[str, Any] | None,
+    clock: Clock | None = None,
+) -> dict[str, Any]:
+    """``explain.csv`` and ``record.json``: what the last step came from, and under ``start`` the first."""
+    clock = clock or Clock()
+    make_folder(out, "explain", ["explain.csv"])
+    write_csv(table, out / "explain.csv")
+    record = {
+        "magiqa": __version__,
+        "command": "explain",
+        "name": out.name,
+        **features[-1].record,
+        "start": features[0].record,
+        "explain": {"published": None if row is None else {k: _plain(v) for k, v in row.items()}},
+        "versions": versions(),
+        "warnings": clock.warnings,
+        "seconds": clock.seconds,
+        "files": ["explain.csv"],
+    }
+    write_record(out, record)
+    return record
+
+
+def _plain(value: Any) -> Any:
+    return None if pd.isna(value) else value.item() if hasattr(value, "item") else value
+
+
+def render(
+    table: pd.DataFrame,
+    features: Sequence[Features],
+    row: dict[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+) -> str:
+    """What ``magiqa explain`` prints: the steps, and what is left between the last one and the published value."""
+    data = features[-1].record["dataset"]
+    labels = sorted({f.record["backbone"]["label"] for f in features if f.record["backbone"]["label"]})
+    rows = [["", "n", "SRCC", "change", ""]]
+    for r in table.to_dict("records"):
+        change = "" if np.isnan(r["change"]) else f"{r['change']:+.4f}"
+        if not np.isnan(r["change_low"]):
+            change += f" [{r['change_low']:+.3f}, {r['change_high']:+.3f}]"
+        band = "" if np.isnan(r["srcc_low"]) else f" [{r['srcc_low']:.3f}, {r['srcc_high']:.3f}]"
+        what = f"{r['from']} -> {r['to']}" if r["from"] or r["to"] else ""
+        if r["fit"] not in ("", "ok"):
+            what = f"{what} (official fit: {r['fit']})".lstrip()
+        rows.append([r["factor"], str(r["n"]), f"{r['srcc']:+.4f}{band}", change, what])
+    widths = [max(len(r[i]) for r in rows) for i in range(4)] + [0]
+    lines = [
+        f"{data['name']}, label {data['label']}" + (f"; weights: {', '.join(labels)}" if labels else ""),
+        "changes on shared resamples, 95 %; factors interact, so a change belongs to its place in this order",
+        "",
+        *("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows),
+    ]
+    if row is not None:
+        reason = comparable(features[-1].record)
+        value = float(table["srcc"].iloc[-1])
+        if reason:
+            lines += ["", f"not set beside the published value: {reason}"]
+        else:
+            lines += [
+                "",
+                f"published {row['value']:.4f} (grade {row['grade']}, {row['source']}); left unexplained "
+                f"{value - row['value']:+.4f}",
+            ]
+    return "\n".join([*lines, *(f"warning: {w}" for w in warnings)])
