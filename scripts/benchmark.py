@@ -62,7 +62,7 @@ SIZE = (224, 224)
 
 
 class Reference:
-    """One image at a time: decode, normalise the whole image, cut, stock forward. Nothing of magiqa's pipeline."""
+    """One image at a time: decode, normalize the whole image, cut, stock forward. Nothing of magiqa's pipeline."""
 
     def __init__(self, model: Any, spec: Backbone, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.model, self.spec = model, spec

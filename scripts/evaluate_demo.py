@@ -3,7 +3,7 @@
     python scripts/evaluate_demo.py [--agiqa3k DIR] [--out results/demo] [--runs DIR]
 
 Controls: the same network untrained (three seeds), the variance of the Laplacian, file bytes. Writes CSV tables, a
-README.md with all of them, and the runs' figures. Every number from the demo weights is labelled as such.
+README.md with all of them, and the runs' figures. Every number from the demo weights is labeled as such.
 
 Intervals on ``sample``: sixteen photos are few, and a percentile bootstrap of so few covers too little. Each photo
 gives one number (the mean over distortion types of SRCC with ssim), and the interval is Student's t over the photos:

@@ -341,7 +341,7 @@ def prompt_pair(aspect: str, rng: np.random.Generator) -> tuple[str, str]:
     return tuple(phrase(str(rng.choice(w)), noun, np.random.default_rng(seed)) for w in (good, bad))  # type: ignore[return-value]
 
 
-def _colour_words(pixels: np.ndarray) -> str:
+def _color_words(pixels: np.ndarray) -> str:
     red, green, blue = (pixels.reshape(-1, 3).mean(0) / 255).tolist()
     hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
     tone = "dark" if value < 0.3 else "bright" if value > 0.75 else ""
@@ -364,7 +364,7 @@ def _colour_words(pixels: np.ndarray) -> str:
     return f"{tone} {names[int(hue * 12) % 12]}".strip()
 
 
-def caption(words: str, colour: str, harm: Harm, rng: np.random.Generator) -> str:
+def caption(words: str, color: str, harm: Harm, rng: np.random.Generator) -> str:
     """One sentence on quality and content, each part sometimes left out."""
     total = 1 - math.prod(1 - v for v in harm.values()) if harm else 0.0
     worst = max(harm, key=lambda k: harm[k]) if harm else "overall"
@@ -379,7 +379,7 @@ def caption(words: str, colour: str, harm: Harm, rng: np.random.Generator) -> st
             word = str(rng.choice(["slightly ", "a bit ", "somewhat "])) + word
     text = phrase(word, str(rng.choice(NOUNS)), rng).rstrip(".")
     subject = " ".join(
-        p for p in (colour if rng.random() < 0.7 else "", words if rng.random() < 0.8 else "") if p
+        p for p in (color if rng.random() < 0.7 else "", words if rng.random() < 0.8 else "") if p
     )
     return f"{text} of {subject}" if subject else text
 
@@ -420,15 +420,15 @@ class Pairs(torch.utils.data.Dataset[Any]):
         pixels = pixels * rng.uniform(0.8, 1.15) * rng.uniform(0.93, 1.07, 3) + rng.uniform(
             -8, 8
         )  # jitter: no harm
-        grey = pixels.mean(-1, keepdims=True)
-        pixels = grey + (pixels - grey) * (0.0 if rng.random() < 0.08 else rng.uniform(0.6, 1.3))
+        gray = pixels.mean(-1, keepdims=True)
+        pixels = gray + (pixels - gray) * (0.0 if rng.random() < 0.08 else rng.uniform(0.6, 1.3))
         pristine = Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
         count = int(rng.choice([1, 2, 3], p=[0.6, 0.27, 0.13]))
         recipe = rng.choice(len(FAMILIES), count, replace=False, p=CHANCES)
         own = rng.uniform(0.5, 1.0, count) if count > 1 else np.ones(1)
         low = 0.0 if rng.random() < 0.35 else float(rng.uniform(0.02, 0.8))
         high = float(rng.uniform(min(low + 0.12, 0.9), 1.0))
-        colour, words = _colour_words(np.asarray(pristine)), self.rows[index]["words"]
+        color, words = _color_words(np.asarray(pristine)), self.rows[index]["words"]
         tensors, captions, harms = [], [], []
         for strength in (low, high):
             image, harm = pristine, Harm()
@@ -444,7 +444,7 @@ class Pairs(torch.utils.data.Dataset[Any]):
             if strided:
                 pixels8 = pixels8[1::2, 1::2] if rng.random() < 0.5 else pixels8[::2, ::2]
             tensors.append(torch.from_numpy(np.ascontiguousarray(pixels8)))
-            captions.append(caption(words, colour, harm, rng))
+            captions.append(caption(words, color, harm, rng))
             harms.append(harm)
         return torch.stack(tensors), captions, harms
 
@@ -490,7 +490,7 @@ def new_model(config: Config) -> Any:
     return model
 
 
-def normalise(pixels: torch.Tensor) -> torch.Tensor:
+def normalize(pixels: torch.Tensor) -> torch.Tensor:
     out = (pixels.float() / 255 - MEAN) / STD
     return out.permute(0, 3, 1, 2)  # (B, H, W, C) storage: channels_last already
 
@@ -511,7 +511,7 @@ def losses(
         pairs.append(prompt_pair(aspect, rng))
         aspects.append(aspect)
     texts = captions + [p for pair in pairs for p in pair]
-    image = F.normalize(model.encode_image(normalise(pixels)), dim=-1)
+    image = F.normalize(model.encode_image(normalize(pixels)), dim=-1)
     text = F.normalize(model.encode_text(tokenizer(texts)), dim=-1)
     scale = model.logit_scale.exp()
     of_caption, of_prompt = text[: len(captions)], text[len(captions) :].view(-1, 2, text.shape[-1])
@@ -571,7 +571,7 @@ def validate(
     )
     scores = []
     for part in pixels.split(64):
-        image = F.normalize(model.encode_image(normalise(part)), dim=-1)
+        image = F.normalize(model.encode_image(normalize(part)), dim=-1)
         margin = model.logit_scale.exp() * torch.einsum("bd,pd->bp", image, text[:, 0] - text[:, 1])
         scores.append(margin.sigmoid().mean(1))
     score = torch.cat(scores).numpy()

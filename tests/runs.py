@@ -115,7 +115,7 @@ def write_run(
 def write_ablation(folder: Path, *, points: int = 101, backbone: dict[str, Any] = DEMO) -> Path:
     """Write a lambda grid's folder."""
     lam = np.round(np.linspace(-1, 1, points), 2)
-    table = pd.DataFrame({"variant": [f"lam={x:.2f}" for x in lam], "lam": lam, "standardise": True})
+    table = pd.DataFrame({"variant": [f"lam={x:.2f}" for x in lam], "lam": lam, "standardize": True})
     for statistic, top in (("srcc", 0.5), ("srcc_within", 0.3), ("plcc", 0.52)):
         table[statistic] = top - 0.1 * (lam - 0.36) ** 2
         table[f"{statistic}_low"], table[f"{statistic}_high"] = (

@@ -17,6 +17,7 @@ DEMO = Path(__file__).parent / "demo"
 
 @contextmanager
 def quiet() -> Iterator[None]:
+    """Keep open_clip's warnings and logs to itself for the block."""
     # open_clip logs on the root logger that no weights were asked for; magiqa loads them itself.
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -27,6 +28,7 @@ def quiet() -> Iterator[None]:
 
 
 def open_clip_module() -> Any:
+    """open_clip, the demo among its architectures."""
     import open_clip
 
     if "demo" not in open_clip.list_models() and (DEMO / "demo.json").is_file():

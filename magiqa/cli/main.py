@@ -29,7 +29,7 @@ HELP = """magiqa: training-free, CLIP-based no-reference image quality assessmen
   magiqa encode   [overrides]        fill the feature cache and nothing else
   magiqa ablate   ablation=NAME [overrides]        variants on cached features, with paired differences
   magiqa compare  RUN OTHER...                     paired tests; OTHER: runs, or CSV files
-  magiqa explain  ROW | RUN RUN                    from one protocol to the other, a factor at a time
+  magiqa reconcile  ROW | RUN RUN                    from one protocol to the other, a factor at a time
   magiqa experiment experiment=NAME [overrides]    tables and figures of the paper's kind
   magiqa report   DIR... out=DIR                   tables, figures and one HTML page of runs and ablations
   magiqa pack     RUN [out=FILE]                   features, labels and records in one file: a bundle
@@ -43,7 +43,7 @@ Overrides are Hydra's: group=option (see below) or key=value, e.g.
 
 bundle=FILE in place of images and weights: evaluate, ablate, experiment and report run from it. It holds features of
 one backbone and one set of views: experiment=main, attribution, magnitude and ablations of either need more.
-explain and experiments take the options that they name as packaged: keys typed for those groups (fusion.alpha=2) are
+reconcile and experiments take the options that they name as packaged: keys typed for those groups (fusion.alpha=2) are
 for the run as configured alone. In ablations they go on to every option that shares the key and its value.
 Paths (*.root, *.annotation, *.checkpoint, out, bundle, cache_dir) are taken as typed.
 Your own configs: ./conf/GROUP/NAME.yaml, or --config-dir DIR, in the form that --cfg prints of an option.
@@ -207,12 +207,12 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _explain(options: argparse.Namespace) -> int:
+def _reconcile(options: argparse.Namespace) -> int:
     from magiqa.runs.folder import make_folder
     from magiqa.runs.read import read_record
     from magiqa.runs.record import Clock
     from magiqa.studies.protocols import overrides_of, published_row
-    from magiqa.studies.reconcile import explain, render, write
+    from magiqa.studies.reconcile import reconcile, render, write
 
     words, overrides = _words(options.args)
     out = split_literal(overrides)[1].get("out")
@@ -221,26 +221,26 @@ def _explain(options: argparse.Namespace) -> int:
     if len(words) == 2:
         records = [read_record(Path(w).expanduser()) for w in words]
         first, last = (job_of(Path(w).expanduser(), overrides) for w in words)
-        default = Path(words[0]).expanduser() / "explain"
+        default = Path(words[0]).expanduser() / "reconcile"
     elif len(words) == 1:
         row = published_row(words[0])
         with configs(options.config_dir) as searchpath:
             first = make_job(overrides, searchpath)
             sets = sorted(f.stem for f in (conf_dir() / "dataset").glob("*.yaml"))
             last = composer(overrides, searchpath, packaged=True)(overrides_of(row, sets, first.backbone))
-        default = Path("results/explain") / re.sub(r"[^A-Za-z0-9.-]+", "_", words[0])
+        default = Path("results/reconcile") / re.sub(r"[^A-Za-z0-9.-]+", "_", words[0])
     else:
         raise UserError(
-            "explain: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
+            "reconcile: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
         )
     folder, clock = Path(out).expanduser() if out else default, Clock()
-    make_folder(folder, "explain", ["explain.csv"])
-    table, features = explain(
+    make_folder(folder, "reconcile", ["reconcile.csv"])
+    table, features = reconcile(
         first, last, resamples=first.resamples, seed=first.seed, clock=clock, records=records
     )
     write(folder, table, features, row, clock)
     print(render(table, features, row, clock.warnings))
-    print(f"\n{folder}/: explain.csv, record.json")
+    print(f"\n{folder}/: reconcile.csv, record.json")
     return 0
 
 
@@ -391,7 +391,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "ablate": _ablate,
     "experiment": _experiment,
     "compare": _compare,
-    "explain": _explain,
+    "reconcile": _reconcile,
     "report": _report,
     "pack": _pack,
     "verify": _verify,

@@ -1,0 +1,1 @@
+"""Typed overrides in, checked objects out. The only room that knows Hydra."""

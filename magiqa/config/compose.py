@@ -19,6 +19,7 @@ STUDIES = ("ablation", "experiment")  # groups that a run itself does not need
 
 @contextmanager
 def configs(config_dir: str | None) -> Iterator[str]:
+    """The search path of the packaged configs and the user's own, Hydra initialized for the block."""
     from hydra import initialize_config_dir
 
     folders = search_path(config_dir)
@@ -157,6 +158,7 @@ def make_job(overrides: Sequence[str], searchpath: str) -> "Job":
 
 
 def instantiated(cfg: Any, choices: dict[str, str]) -> "Job":
+    """The job that a composed config makes, its plain values checked."""
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 

@@ -1,4 +1,4 @@
-"""The built-in sample: photos inside installed wheels, distorted at run time and labelled by SSIM. No download.
+"""The built-in sample: photos inside installed wheels, distorted at run time and labeled by SSIM. No download.
 
 The label is ``ssim``, the structural similarity to the pristine photo: it is no human opinion. ``split`` tells which
 distortion types the demo backbone was trained on (``seen``) and which not (``unseen``); no photo was in its training.
@@ -28,9 +28,9 @@ from magiqa.images.distortions import LEVELS, SEEN, UNSEEN, distort
 if TYPE_CHECKING:
     from magiqa.images.views import Resize
 
-VERSION = 1  # of what is made below; another version makes the folder anew
+VERSION = 2  # of what is made below; another version makes the folder anew
 SIDE = 352  # four 224-pixel windows at stride 128
-# photo: package, file, sha256, shrink by this before the centre crop. Left out: motorcycle_right (the same scene),
+# photo: package, file, sha256, shrink by this before the center crop. Left out: motorcycle_right (the same scene),
 # clock_motion (blurred as taken), drawings and text.
 PHOTOS: dict[str, tuple[str, str, str, int]] = {
     "astronaut": ("skimage", "data/astronaut.png", "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5", 1),
@@ -55,7 +55,7 @@ _RECORD = "sample.json"
 
 
 def _source(photo: str) -> np.ndarray:
-    """The pristine photo as RGB, shrunk and centre-cropped to at most ``SIDE``.
+    """The pristine photo as RGB, shrunk and center-cropped to at most ``SIDE``.
 
     Raises:
         UserError: its package or file is missing, or the file is another one than expected.

@@ -17,7 +17,7 @@ Forward = Callable[[np.ndarray], np.ndarray]
 
 
 class Engine:
-    """Encodes views in padded micro-batches, so that a view's feature does not depend on its neighbours.
+    """Encodes views in padded micro-batches, so that a view's feature does not depend on its neighbors.
 
     To the bit, where each stream has one core: matrix products that several cores share may round a row differently
     in another place of the batch (some 1e-7).
@@ -52,7 +52,7 @@ class Engine:
         self._single = single
 
     def __call__(self, views: np.ndarray) -> np.ndarray:
-        """(B, 3, H, W) float32, normalised -> features (B, D) float32, before L2 normalisation."""
+        """(B, 3, H, W) float32, normalized -> features (B, D) float32, before L2 normalization."""
         views = np.ascontiguousarray(views)
         if tuple(views.shape[2:]) != tuple(self.view_size):
             return np.concatenate([self._single(view[None]) for view in views])
@@ -68,7 +68,7 @@ class Engine:
 
 
 def probe_views(n: int, view_size: tuple[int, int]) -> np.ndarray:
-    """Views (n, 3, H, W) to check and time with: gradients with some noise, in the range of normalised pixels."""
+    """Views (n, 3, H, W) to check and time with: gradients with some noise, in the range of normalized pixels."""
     rng = np.random.default_rng(0)
     y, x = np.meshgrid(*(np.linspace(-2, 2, s, dtype=np.float32) for s in view_size), indexing="ij")
     base = np.stack([np.sin(x * 3 + y), np.cos(y * 5), np.tanh(x * y)])

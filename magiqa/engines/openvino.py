@@ -10,7 +10,7 @@ import numpy as np
 
 from magiqa.engines.engine import Engine, Forward, checked_error, plain_forward
 from magiqa.engines.resolve import Resolved, streams, threads
-from magiqa.engines.towers import optimise
+from magiqa.engines.towers import optimize
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def openvino_maker(
     visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int]
 ) -> Callable[[int], Engine]:
+    """An engine of OpenVINO for each batch size; the tower is converted once."""
     import openvino
     import torch
 
@@ -33,7 +34,7 @@ def openvino_maker(
     with torch.inference_mode(), warnings.catch_warnings():
         # it traces with torch.jit, which torch retires, and which warns of shapes
         warnings.simplefilter("ignore")
-        model = openvino.convert_model(optimise(visual), example_input=torch.zeros(2, 3, *view_size))
+        model = openvino.convert_model(optimize(visual), example_input=torch.zeros(2, 3, *view_size))
 
     def compiled(shape: list[int]) -> tuple[Forward, str]:
         copied = model.clone()

@@ -9,7 +9,7 @@ import numpy as np
 
 from magiqa.engines.engine import Engine
 from magiqa.engines.resolve import Resolved, streams, threads
-from magiqa.engines.towers import optimise
+from magiqa.engines.towers import optimize
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def torch_maker(
     visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int]
 ) -> Callable[[int], Engine]:
+    """An engine of torch for each batch size; the tower is prepared and moved once."""
     import torch
 
     device = torch.device(resolved.device)
@@ -25,7 +26,7 @@ def torch_maker(
     if device.type == "cuda":  # TF32 keeps 10 bits of the mantissa: float32 must mean float32
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-    tower: Any = optimise(visual).to(device).to(memory_format=torch.channels_last)
+    tower: Any = optimize(visual).to(device).to(memory_format=torch.channels_last)
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[resolved.precision]
     if dtype is not None:  # autocast would convert these anew in every forward
         for module in tower.modules():

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def optimise(visual: "torch.nn.Module") -> "torch.nn.Module":
+def optimize(visual: "torch.nn.Module") -> "torch.nn.Module":
     """A copy of an image tower that computes the same with less work.
 
     Convolutions take up their batch norms; a ResNet's attention pool and the last block of a ViT, of which only the

@@ -1,0 +1,1 @@
+"""Images in, cached features out; or a bundle in their place."""

@@ -31,6 +31,7 @@ _TYPES = {"float64": "F64", "float32": "F32", "int64": "I64"}
 
 
 def columns_of(table: pd.DataFrame) -> dict[str, Any]:
+    """A table as JSON-able columns: name -> (kind, values); paths stay behind."""
     out: dict[str, Any] = {}
     for column in table.columns.drop("path"):
         values = table[column]
@@ -41,6 +42,7 @@ def columns_of(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def table_of(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """The table that `columns_of` made columns of."""
     types = {"float": np.float64, "int": np.int64, "str": object}
     table = pd.DataFrame({c: pd.Series(v, dtype=types[kind]) for c, (kind, v) in columns.items()})
     return table.assign(path="")

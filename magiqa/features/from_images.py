@@ -61,6 +61,7 @@ def _text(job: Job, weights: Weights, model: _Lazy, prompts: PromptSet) -> tuple
 
 
 def workers(job: Job) -> int:
+    """Threads that decode and cut."""
     return job.workers if isinstance(job.workers, int) else allowed_cores()
 
 

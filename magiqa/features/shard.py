@@ -17,6 +17,7 @@ class CorruptShard(UserError):
 
 
 def corrupt(path: Path, why: object) -> CorruptShard:
+    """The error for a shard that is not what it was when written."""
     return CorruptShard(
         f"{path}: this cache shard is corrupt ({why}); run `magiqa cache prune=corrupt` to remove it, "
         "then run again: everything else stays cached"
@@ -94,6 +95,7 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file beside its place, then rename it: it is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def serialized(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """Tensors and metadata as a safetensors file with its checksum."""
     from safetensors.numpy import save
 
     return save(tensors, metadata | {"sha256": _checksum(tensors, metadata)})

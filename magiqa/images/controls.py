@@ -7,7 +7,7 @@ CONTROLS = ("width", "height", "bytes", "laplacian")
 
 
 def laplacian_variance(image: Image.Image) -> float:
-    """Variance of the 4-neighbour Laplacian of luma (Pillow's ``L``, 0..255) over the inner pixels; 0 if none.
+    """Variance of the 4-neighbor Laplacian of luma (Pillow's ``L``, 0..255) over the inner pixels; 0 if none.
 
     Example:
         >>> laplacian_variance(Image.new("RGB", (8, 8), "red"))

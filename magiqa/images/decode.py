@@ -1,7 +1,7 @@
 """An image file in, the views that the backbone sees out.
 
 Protocol (MA-CLIP, arXiv:2511.09948, zhix000/MA-CLIP at 9581a2c): Pillow's RGB without EXIF rotation, every full
-window in row-major order from the top left, then the *global view*: the normalised image resized to the window's
+window in row-major order from the top left, then the *global view*: the normalized image resized to the window's
 size, bilinear, corners not aligned, no antialias.
 """
 
@@ -41,7 +41,7 @@ def open_image(data: bytes, name: str) -> Image.Image:
         )
     if image.mode == "LAB":
         raise UnreadableImage(
-            f"{name}: CIELAB, which Pillow does not convert to grey; save it as RGB, or use on_error=skip to list and "
+            f"{name}: CIELAB, which Pillow does not convert to gray; save it as RGB, or use on_error=skip to list and "
             "leave out"
         )
     return image

@@ -1,7 +1,7 @@
 """Synthetic distortions of uint8 RGB arrays, by name and level 1 (mild) to 5 (strong); seeded, deterministic.
 
 Each function turns (H, W, 3) uint8 into the same shape. ``SEEN`` are the mechanisms that the demo backbone was trained
-on, ``UNSEEN`` are others that no training image had: directional blur, salt and pepper, a wavelet codec, few grey
+on, ``UNSEEN`` are others that no training image had: directional blur, salt and pepper, a wavelet codec, few gray
 levels. The split is frozen: ``scripts/train_demo.py`` must not call the unseen ones.
 """
 
@@ -18,7 +18,7 @@ LEVELS = (1, 2, 3, 4, 5)
 
 SEEN = ("gaussian_blur", "gaussian_noise", "jpeg", "low_resolution")
 
-UNSEEN = ("motion_blur", "impulse_noise", "jpeg2000", "quantisation")
+UNSEEN = ("motion_blur", "impulse_noise", "jpeg2000", "quantization")
 
 _SIGMA = (0.7, 1.2, 2.0, 3.2, 5.0)  # pixels
 
@@ -97,7 +97,7 @@ def _jpeg2000(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarr
     )
 
 
-def _quantisation(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+def _quantization(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
     steps = _STEPS[level - 1] - 1
     return _uint8(np.rint(rgb / 255.0 * steps) * (255.0 / steps))
 
@@ -110,7 +110,7 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], np.ndarra
     "motion_blur": _motion_blur,
     "impulse_noise": _impulse_noise,
     "jpeg2000": _jpeg2000,
-    "quantisation": _quantisation,
+    "quantization": _quantization,
 }
 
 

@@ -1,7 +1,7 @@
 """An image file in, the views that the backbone sees out.
 
 Protocol (MA-CLIP, arXiv:2511.09948, zhix000/MA-CLIP at 9581a2c): Pillow's RGB without EXIF rotation, every full
-window in row-major order from the top left, then the *global view*: the normalised image resized to the window's
+window in row-major order from the top left, then the *global view*: the normalized image resized to the window's
 size, bilinear, corners not aligned, no antialias.
 """
 
@@ -60,7 +60,7 @@ class Views:
 
     Args:
         kinds: any of ``windows``, ``global`` (whole image squashed to one window), ``whole`` (the image at its
-            native size, CLIP-IQA's input), ``center_crop`` (CLIP's own: short side resized bicubic, centre cut).
+            native size, CLIP-IQA's input), ``center_crop`` (CLIP's own: short side resized bicubic, center cut).
         window: side of a window in pixels. stride: between windows' corners.
         cover: add windows flush with the right and bottom edge where the stride leaves a remainder.
         small: what to do with an image that has a side under the window size: ``error``, or ``upscale`` its short
@@ -111,8 +111,8 @@ class Views:
         return out
 
 
-def normalise(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """8-bit pixels (..., H, W, 3) to normalised float32 (..., 3, H, W)."""
+def normalize(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """8-bit pixels (..., H, W, 3) to normalized float32 (..., 3, H, W)."""
     values = np.arange(256, dtype=np.float32) / np.float32(255)
     table = (values - mean[:, None]) / std[:, None]  # a pixel has 256 values: looked up, not computed
     out = np.empty((*pixels.shape[:-3], 3, *pixels.shape[-3:-1]), np.float32)
@@ -122,10 +122,10 @@ def normalise(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarr
 
 
 def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """The normalised image (H, W, 3) resized to (1, 3, size, size): bilinear, corners not aligned, no antialias.
+    """The normalized image (H, W, 3) resized to (1, 3, size, size): bilinear, corners not aligned, no antialias.
 
-    Only the rows and columns that the interpolation reads are normalised, so that a large photo costs no more
-    than a small one. Equal to ``torch.nn.functional.interpolate`` of the whole normalised image, to rounding.
+    Only the rows and columns that the interpolation reads are normalized, so that a large photo costs no more
+    than a small one. Equal to ``torch.nn.functional.interpolate`` of the whole normalized image, to rounding.
     """
 
     def taps(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,7 +138,7 @@ def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray
     left, right, wx = taps(pixels.shape[1])
     wy = wy[:, None]
     lines = [pixels.take(y, axis=0) for y in (top, bottom)]
-    rows = [normalise(line.take(x, axis=1), mean, std) for line in lines for x in (left, right)]
+    rows = [normalize(line.take(x, axis=1), mean, std) for line in lines for x in (left, right)]
     upper = (1 - wx) * rows[0] + wx * rows[1]
     lower = (1 - wx) * rows[2] + wx * rows[3]
     return ((1 - wy) * upper + wy * lower)[None]
@@ -172,7 +172,7 @@ def cut(
         image: as decoded. resize: the data set's own, first. name: for messages. mean, std: the backbone's.
 
     Yields:
-        float32 (k, 3, H, W), normalised; windows one at a time, ``BLOCK`` of a row in memory.
+        float32 (k, 3, H, W), normalized; windows one at a time, ``BLOCK`` of a row in memory.
 
     Raises:
         UserError: a side is under the window size and ``views.small`` is ``error``.
@@ -191,19 +191,19 @@ def cut(
                 row = [x for x, top in boxes if top == y]
                 for at in range(
                     0, len(row), BLOCK
-                ):  # windows of a row overlap: their pixels are normalised once
+                ):  # windows of a row overlap: their pixels are normalized once
                     first, last = row[at], row[at : at + BLOCK][-1]
-                    band = normalise(pixels[y : y + size, first : last + size], mean_, std_)
+                    band = normalize(pixels[y : y + size, first : last + size], mean_, std_)
                     for x in row[at : at + BLOCK]:
                         yield band[None, :, :, x - first : x - first + size]
         elif kind == "global":
             yield global_view(pixels, size, mean_, std_)
         elif kind == "whole":
-            yield normalise(pixels[None], mean_, std_)
+            yield normalize(pixels[None], mean_, std_)
         else:
             small = Resize("short_side", size)(image)
             x, y = round((small.width - size) / 2), round((small.height - size) / 2)
-            yield normalise(np.asarray(small.crop((x, y, x + size, y + size)))[None], mean_, std_)
+            yield normalize(np.asarray(small.crop((x, y, x + size, y + size)))[None], mean_, std_)
 
 
 def view_mask(kinds: Sequence[str], wanted: Sequence[str], count: int) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""The paper: prompts, cues, fusion, pooling. Arrays in, arrays out."""

@@ -35,7 +35,7 @@ def similarity(features: np.ndarray, text: np.ndarray, logit_scale: float) -> np
     return expit(logit_scale * gap / np.maximum(norm, 1e-12))
 
 
-def standardise(features: np.ndarray, eps: float = 1e-6) -> np.ndarray:
+def standardize(features: np.ndarray, eps: float = 1e-6) -> np.ndarray:
     """|f| / (std(|f|) + eps) along D, the std with D - 1: (V, D) -> (V, D), >= 0."""
     magnitude = np.abs(np.asarray(features, np.float64))
     return magnitude / (magnitude.std(axis=1, ddof=1, keepdims=True) + eps)
@@ -59,22 +59,22 @@ class BoxCox:
     """The paper's magnitude cue: the mean over D of the Box-Cox transform of |f|, shift 1.
 
     Args:
-        lam: the transform's lambda. standardise: divide |f| by its std first, as the paper does, which makes the
+        lam: the transform's lambda. standardize: divide |f| by its std first, as the paper does, which makes the
             cue blind to the feature's scale.
     """
 
     lam: float = 0.5
-    standardise: bool = True
+    standardize: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.lam, bool) or not isinstance(self.lam, int | float) or not np.isfinite(self.lam):
             raise UserError(f"magnitude.lam={self.lam} must be a finite number")
-        if not isinstance(self.standardise, bool):
-            raise UserError(f"magnitude.standardise={self.standardise} must be true or false")
+        if not isinstance(self.standardize, bool):
+            raise UserError(f"magnitude.standardize={self.standardize} must be true or false")
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(V, D) -> (V,), higher = better."""
-        a = standardise(features) if self.standardise else np.abs(np.asarray(features, np.float64))
+        a = standardize(features) if self.standardize else np.abs(np.asarray(features, np.float64))
         return box_cox_log(np.log1p(a), self.lam).mean(axis=1)
 
 

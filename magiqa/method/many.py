@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from magiqa.method.cues import BoxCox, standardise
+from magiqa.method.cues import BoxCox, standardize
 from magiqa.method.fusion import Adaptive
 
 _ROWS = 64  # views at a time for many lambdas: 64 x 1,024 float64 stay in a core's own cache
@@ -14,7 +14,7 @@ _ROWS = 64  # views at a time for many lambdas: 64 x 1,024 float64 stay in a cor
 def box_cox_means(log1p_magnitude: np.ndarray, lams: Sequence[float]) -> np.ndarray:
     """Mean over D of the Box-Cox transform for many lambdas: (V, D) -> (V, L).
 
-    On a regular grid each lambda follows from its neighbour by expm1(a + b) = expm1(a) + expm1(b) + expm1(a) expm1(b),
+    On a regular grid each lambda follows from its neighbor by expm1(a + b) = expm1(a) + expm1(b) + expm1(a) expm1(b),
     outwards from 0, where all terms have one sign and nothing cancels: the last of 50 steps differs from a direct
     expm1 by some 1e-14 of its value, at a tenth of the time.
     """
@@ -50,12 +50,12 @@ def box_cox_means(log1p_magnitude: np.ndarray, lams: Sequence[float]) -> np.ndar
 def magnitudes(rows: np.ndarray, cues: Sequence[Callable[[np.ndarray], np.ndarray]]) -> np.ndarray:
     """Many magnitude cues of features (V, D): (len(cues), V). log1p once for all lambdas of one kind."""
     out = np.empty((len(cues), len(rows)))
-    for standardised in (True, False):
+    for standardized in (True, False):
         lams = {
-            i: c.lam for i, c in enumerate(cues) if isinstance(c, BoxCox) and c.standardise == standardised
+            i: c.lam for i, c in enumerate(cues) if isinstance(c, BoxCox) and c.standardize == standardized
         }
         if len(lams) > 1:
-            a = standardise(rows) if standardised else np.abs(rows.astype(np.float64))
+            a = standardize(rows) if standardized else np.abs(rows.astype(np.float64))
             out[list(lams)] = box_cox_means(np.log1p(a), list(lams.values())).T
         else:
             for i in lams:

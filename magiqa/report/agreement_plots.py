@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from magiqa.report.plots import (
-    COLOURS,
-    GREY,
+    COLORS,
+    GRAY,
     NAMES,
     SCORES,
     add_note,
@@ -98,7 +98,7 @@ def scatter(
     group: str = "group",
     note: str = "",
 ) -> list[Path]:
-    """One panel a column: the column on x, the label on y, coloured by group where there are 2 to 10 of them.
+    """One panel a column: the column on x, the label on y, colored by group where there are 2 to 10 of them.
 
     Args:
         stem: the files' path without suffix.
@@ -108,7 +108,7 @@ def scatter(
         titles: a title by column.
         curves: five logistic parameters by column, or None for no curve.
         remarks: a short remark by column, written into the panel.
-        group: the column to colour by.
+        group: the column to color by.
         note: the line over the figure.
     """
     with styled():
@@ -116,10 +116,10 @@ def scatter(
         axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
         order = np.random.default_rng(0).permutation(len(frame))  # fixed; so that no group hides the others
         names = sorted(frame[group].astype(str).unique()) if group in frame else []
-        coloured = 2 <= len(names) <= len(COLOURS)
-        if coloured:
-            colour_of = dict(zip(names, COLOURS, strict=False))
-            colours = frame[group].astype(str).map(colour_of).to_numpy()[order]
+        colored = 2 <= len(names) <= len(COLORS)
+        if colored:
+            color_of = dict(zip(names, COLORS, strict=False))
+            colors = frame[group].astype(str).map(color_of).to_numpy()[order]
         size = float(np.clip(6000 / max(len(frame), 1), 4, 22))
         y = frame[label].to_numpy(float)[order]
         for ax, column in zip(axes, columns, strict=True):
@@ -128,8 +128,8 @@ def scatter(
                 x,
                 y,
                 s=size,
-                c=colours if coloured else GREY,
-                alpha=0.6 if coloured else 0.45,
+                c=colors if colored else GRAY,
+                alpha=0.6 if colored else 0.45,
                 linewidths=0,
                 rasterized=True,
             )
@@ -150,20 +150,17 @@ def scatter(
             ax.set_title((titles or {}).get(column, NAMES.get(column, column)), loc="left")
             ax.set_xlabel(column)
         axes[0].set_ylabel(label_name(label))
-        if coloured:
+        if colored:
             marks = [
-                Line2D([], [], linestyle="", marker="o", markersize=5, color=colour_of[name])
-                for name in names
+                Line2D([], [], linestyle="", marker="o", markersize=5, color=color_of[name]) for name in names
             ]
             columns_ = min(5, len(names))
             figure.legend(
                 marks, [shorten(name) for name in names], loc="outside lower center", ncols=columns_
             )
-        elif len(names) > len(COLOURS):
+        elif len(names) > len(COLORS):
             note = (
-                f"{note} · {len(names)} groups, not coloured"
-                if note
-                else f"{len(names)} groups, not coloured"
+                f"{note} · {len(names)} groups, not colored" if note else f"{len(names)} groups, not colored"
             )
         add_note(figure, note)
         return save(figure, stem)

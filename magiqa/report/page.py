@@ -21,7 +21,7 @@ from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.report.ablation_plots import ablation_figure
 from magiqa.report.agreement_plots import run_figures
-from magiqa.report.plots import COLOURS, NAMES, caption, dots
+from magiqa.report.plots import COLORS, NAMES, caption, dots
 from magiqa.report.tables import agreement_table, frame_table, groups_table, published_table
 from magiqa.report.thumbnails import LARGE, data_uri, locate, make_tiles, thumbnail
 from magiqa.report.typeset import MOST_ROWS, Cell, Table, write_tables
@@ -122,7 +122,7 @@ class _Page:
         )
         folders = len(runs) + len({sheet.file.parent for sheet in sheets})
         empty: dict[str, Any] = {"runs": [], "sets": [], "tiles": None, "large": []}
-        data = {"colours": list(COLOURS), **empty, **self.data}
+        data = {"colors": list(COLORS), **empty, **self.data}
         # an escaped "<" can neither end the script element nor open a comment in it
         code = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
         links = "".join(f'<li><a href="#{anchor}">{_e(title)}</a></li>' for anchor, title, _ in self.parts)
@@ -329,15 +329,15 @@ def _groups(run: Run) -> list[str]:
 
 
 def _legend(names: Sequence[str]) -> str:
-    """Buttons that single a group out; a list to choose from where there are more groups than colours."""
+    """Buttons that single a group out; a list to choose from where there are more groups than colors."""
     if len(names) < 2:
         return ""
-    if len(names) <= len(COLOURS):
+    if len(names) <= len(COLORS):
         return (
             '<div class="legend" role="group" aria-label="Show one group">'
             + "".join(
-                f'<button type="button" aria-pressed="false"><i style="background:{colour}"></i>{_e(name)}</button>'
-                for name, colour in zip(names, COLOURS, strict=False)
+                f'<button type="button" aria-pressed="false"><i style="background:{color}"></i>{_e(name)}</button>'
+                for name, color in zip(names, COLORS, strict=False)
             )
             + "</div>"
         )

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-# Petroff's ten colours (arXiv:2107.02270): told apart with each common colour vision deficiency.
-COLOURS = (
+# Petroff's ten colors (arXiv:2107.02270): told apart with each common color vision deficiency.
+COLORS = (
     "#3f90da",
     "#ffa90e",
     "#bd1f01",
@@ -29,7 +29,7 @@ COLOURS = (
     "#92dadd",
 )
 
-GREY = "#8a9199"
+GRAY = "#8a9199"
 
 NAMES = {"q_sim": "similarity cue q_sim", "q_mag": "magnitude cue q_mag", "q": "fused score q"}
 
@@ -98,7 +98,7 @@ def dots(
     reference: str | None = None,
     bold: Sequence[str] = (),
 ) -> list[Path]:
-    """Dots with intervals, a line a name, a colour a series.
+    """Dots with intervals, a line a name, a color a series.
 
     Args:
         stem: the files' path without suffix.
@@ -125,9 +125,9 @@ def dots(
             shift = (k - (len(series) - 1) / 2) * 0.56 / max(len(series), 1)
             y = np.array([place[str(name)] - shift for name in part["name"]], float)
             x, low, high = (part[key].to_numpy(float) for key in ("value", "low", "high"))
-            colour = SERIES[k % len(SERIES)]
-            ax.hlines(y, low, high, color=colour, linewidth=1.4, alpha=0.75)
-            ax.plot(x, y, "o", color=colour, markersize=4.2, label=NAMES.get(one, one) if one else None)
+            color = SERIES[k % len(SERIES)]
+            ax.hlines(y, low, high, color=color, linewidth=1.4, alpha=0.75)
+            ax.plot(x, y, "o", color=color, markersize=4.2, label=NAMES.get(one, one) if one else None)
         if zero:
             ax.axvline(0, color="#6b7280", linewidth=0.9)
         ax.set_yticks([place[name] for name in names], [shorten(name, 64) for name in names])
@@ -160,7 +160,7 @@ def line_band(
     mark: float | None = None,
     mark_name: str = "reference",
 ) -> list[Path]:
-    """Lines with interval bands over a number, a colour a series.
+    """Lines with interval bands over a number, a color a series.
 
     Args:
         stem: the files' path without suffix.
@@ -180,14 +180,14 @@ def line_band(
             part = frame[frame["series"].astype(str) == one] if "series" in frame else frame
             part = part.sort_values("x", kind="stable")
             x, value, low, high = (part[key].to_numpy(float) for key in ("x", "value", "low", "high"))
-            colour = SERIES[k % len(SERIES)]
-            ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+            color = SERIES[k % len(SERIES)]
+            ax.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
             dense = len(x) > 25
             ax.plot(
                 x,
                 value,
                 "-" if dense else "o-",
-                color=colour,
+                color=color,
                 linewidth=1.7,
                 markersize=3.6,
                 label=one or None,

@@ -1,0 +1,1 @@
+"""A run's config, folder, record and names."""

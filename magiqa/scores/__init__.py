@@ -1,0 +1,1 @@
+"""Features and methods in, scores of images out."""

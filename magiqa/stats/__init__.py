@@ -1,0 +1,1 @@
+"""Scores and labels in, numbers out: correlations, intervals, tests, fits. Pure."""

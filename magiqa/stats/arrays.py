@@ -35,6 +35,7 @@ def as_matrix(scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_names(values: Any, n: int, field: str) -> np.ndarray:
+    """Names as an array (N,)."""
     out = np.asarray(values)
     if out.shape != (n,):
         raise UserError(f"{field} {out.shape} must hold one name for each of the {n} images")
@@ -42,6 +43,7 @@ def as_names(values: Any, n: int, field: str) -> np.ndarray:
 
 
 def is_constant(x: np.ndarray) -> bool:
+    """Whether nothing varies in values (N,)."""
     return len(x) < 2 or bool(x.min() == x.max())
 
 

@@ -104,7 +104,7 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->j", a, b)
 
 
-def _centred_ranks(counts: np.ndarray, by: _Order) -> tuple[np.ndarray, np.ndarray]:
+def _centered_ranks(counts: np.ndarray, by: _Order) -> tuple[np.ndarray, np.ndarray]:
     """Mid-ranks less their mean (N, R), and their sum of squares (R,), in resamples (N, R)."""
     drawn = by.runs(counts)
     rank = np.cumsum(drawn, axis=0)
@@ -122,7 +122,7 @@ def _bootstrap_srcc(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) 
     orders, by_label = [_Order.of(x) for x in scores], _Order.of(labels)
     out = np.empty((len(scores), len(counts)))
     for part, c in _blocks(counts):
-        weighted, label_squares = _centred_ranks(c, by_label)
+        weighted, label_squares = _centered_ranks(c, by_label)
         weighted *= c  # sums to 0 over the images, so that the scores' ranks need no centring
         own, cubes, n = _dot(weighted, c), _cubes(c), c.sum(axis=0)
         for m, by in enumerate(orders):

@@ -103,6 +103,7 @@ _POINT: dict[str, Callable[[Any, Any], float]] = {"srcc": srcc, "krcc": krcc, "p
 
 
 def check_statistic(statistic: str, groups: Any) -> None:
+    """Refuse an unknown statistic, and the one within groups without groups."""
     if statistic not in _POINT and statistic != WITHIN:
         raise UserError(f"statistic={statistic} is not known: use {', '.join(_POINT)} or {WITHIN}")
     if statistic == WITHIN and groups is None:

@@ -168,7 +168,7 @@ def _peaks(values: np.ndarray, k: int) -> list[int]:
 
 
 def _merged(x: np.ndarray, y: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct x ascending, mean y, weight; if there are more than `bins`, neighbours are merged into as many."""
+    """Distinct x ascending, mean y, weight; if there are more than `bins`, neighbors are merged into as many."""
     value, key, times = np.unique(x, return_inverse=True, return_counts=True)
     weight, total = times.astype(float), np.bincount(key, y)
     if len(value) > bins:
@@ -191,14 +191,14 @@ def _top(found: tuple[np.ndarray, np.ndarray, np.ndarray], k: int) -> tuple[np.n
 def _best(x: np.ndarray, y: np.ndarray) -> tuple[float, ...]:
     """Parameters of least squares; x and y vary."""
     middle, spread = _units(x)
-    z, centred = (x - middle) / spread, y - y.mean()
-    value, mean, weight = _merged(z, centred, len(z))  # equal scores once, with weight: the same optimum
+    z, centered = (x - middle) / spread, y - y.mean()
+    value, mean, weight = _merged(z, centered, len(z))  # equal scores once, with weight: the same optimum
     if len(value) < 3:
         return _solve(x, y, 1.0 / spread, middle, straight=True)
     full = _Projected(value, mean, weight)
     if full.total <= 1e-28 * float(np.sum(weight * mean**2)):
         return _solve(x, y, 1.0 / spread, middle, straight=True)
-    coarse = _Projected(*_merged(z, centred, 200))
+    coarse = _Projected(*_merged(z, centered, 200))
     rough = _top(coarse.refine(*_top(coarse.grid(), 16), 12), 5)
     sharp = _top(full.steps(), 8)
     tried = full.refine(np.r_[rough[0], sharp[0]], np.r_[rough[1], sharp[1]], 6)

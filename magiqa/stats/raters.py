@@ -116,7 +116,7 @@ def krasula(
 
     Args:
         labels, label_std, ratings: as `noise_ceiling`'s. max_pairs: above it so many pairs are drawn at random.
-        clusters: (N,) names; resampled whole for the interval, which linearises the share in the images (the
+        clusters: (N,) names; resampled whole for the interval, which linearizes the share in the images (the
             projection of a U statistic).
 
     Source: Krasula, Fliegel, Le Callet, Klima: On the accuracy of objective image and video quality models: new

@@ -32,7 +32,7 @@ class CrossValidated:
     Args:
         predictions: (N,), each from the fold that left its image out. srcc: mean SRCC within left-out
             folds, NaN where one of them has fewer than three images.
-        weights: (K,) mean coefficients of standardised cues.
+        weights: (K,) mean coefficients of standardized cues.
     """
 
     predictions: np.ndarray

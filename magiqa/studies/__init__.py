@@ -1,0 +1,1 @@
+"""What is asked: evaluate, ablate, compare, reconcile, experiments, pack, verify."""

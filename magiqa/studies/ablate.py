@@ -143,7 +143,7 @@ def _halves(y: np.ndarray, clusters: np.ndarray | None, seed: int, clock: Clock)
 
 
 def _weights(job: Job) -> str:
-    """What a job's weights are, in a word or as they must be labelled."""
+    """What a job's weights are, in a word or as they must be labeled."""
     bone = job.backbone
     return bone.shown_label or (
         "given" if bone.kind == "given" else f"published ({bone.pretrained or bone.name})"

@@ -22,10 +22,12 @@ def published_row(text: str) -> dict[str, Any]:
         known = sorted(
             {f"{m}:{d}" for m, d in zip(rows["method"], rows["dataset"], strict=True) if m in PROTOCOLS}
         )
-        raise UserError(f"explain: {text} is no published row; use METHOD:DATASET, one of {', '.join(known)}")
+        raise UserError(
+            f"reconcile: {text} is no published row; use METHOD:DATASET, one of {', '.join(known)}"
+        )
     if method not in PROTOCOLS:
         raise UserError(
-            f"explain: the protocol of {method} is not known well enough to be run; use one of {', '.join(PROTOCOLS)}"
+            f"reconcile: the protocol of {method} is not known well enough to be run; use one of {', '.join(PROTOCOLS)}"
         )
     return {str(k): v for k, v in mine.sort_values("grade", kind="stable").iloc[0].items()}
 
@@ -42,7 +44,7 @@ def overrides_of(row: dict[str, Any], options: Sequence[str], backbone: Backbone
     protocol = PROTOCOLS[row["method"]]
     dataset = option(row["method"], row["dataset"])
     if dataset not in options:
-        raise UserError(f"explain: there is no dataset option {dataset}; this row cannot be run")
+        raise UserError(f"reconcile: there is no dataset option {dataset}; this row cannot be run")
     fusion = "similarity" if protocol.score == "q_sim" else "adaptive"
     out = [
         f"dataset={dataset}",
@@ -57,7 +59,7 @@ def overrides_of(row: dict[str, Any], options: Sequence[str], backbone: Backbone
     ]
     if backbone.name not in (protocol.backbone, "demo"):
         raise UserError(
-            f"explain: this row is of {protocol.backbone}, not {backbone.name}; use that backbone"
+            f"reconcile: this row is of {protocol.backbone}, not {backbone.name}; use that backbone"
         )
     if backbone.kind == "published":
         out += ["backbone.pretrained=openai", "backbone.quickgelu=true", "backbone.label=null"]

@@ -84,8 +84,8 @@ def path(first: Job, last: Job) -> list[tuple[str, Job]]:
     """
     if type(first.dataset) is not type(last.dataset):
         raise UserError(
-            f"explain: {type(first.dataset).__name__} and {type(last.dataset).__name__} are different data sets, their "
-            "numbers differ for no protocol's sake; give two runs on one data set"
+            f"reconcile: {type(first.dataset).__name__} and {type(last.dataset).__name__} are different data sets, "
+            "their numbers differ for no protocol's sake; give two runs on one data set"
         )
     last = replace(last, dataset=_part(last.dataset, first.dataset, _PLACE))
     steps: list[tuple[str, Job]] = [("start", first)]
@@ -103,7 +103,7 @@ def path(first: Job, last: Job) -> list[tuple[str, Job]]:
             steps.append((name, changed))
     if held is not None or not _same(steps[-1][1], last):
         raise UserError(
-            "explain: these two runs differ in something that cannot be changed a factor at a time"
+            "reconcile: these two runs differ in something that cannot be changed a factor at a time"
         )
     return steps
 
@@ -154,12 +154,12 @@ def _keys(features: Features) -> pd.MultiIndex:
 def _another(job: Job, record: Mapping[str, Any], what: str) -> UserError:
     where = job.bundle or getattr(job.dataset, "root", "")
     return UserError(
-        f"explain: the {what} of {record['name']} are not those found now in {where}; give two runs on one data set, "
+        f"reconcile: the {what} of {record['name']} are not those found now in {where}; give two runs on one data set, "
         "made since it last changed"
     )
 
 
-def explain(
+def reconcile(
     first: Job,
     last: Job,
     *,
@@ -254,21 +254,21 @@ def write(
     row: dict[str, Any] | None,
     clock: Clock | None = None,
 ) -> dict[str, Any]:
-    """``explain.csv`` and ``record.json``: what the last step came from, and under ``start`` the first."""
+    """``reconcile.csv`` and ``record.json``: what the last step came from, and under ``start`` the first."""
     clock = clock or Clock()
-    make_folder(out, "explain", ["explain.csv"])
-    write_csv(table, out / "explain.csv")
+    make_folder(out, "reconcile", ["reconcile.csv"])
+    write_csv(table, out / "reconcile.csv")
     record = {
         "magiqa": __version__,
-        "command": "explain",
+        "command": "reconcile",
         "name": out.name,
         **features[-1].record,
         "start": features[0].record,
-        "explain": {"published": None if row is None else {k: _plain(v) for k, v in row.items()}},
+        "reconcile": {"published": None if row is None else {k: _plain(v) for k, v in row.items()}},
         "versions": versions(),
         "warnings": clock.warnings,
         "seconds": clock.seconds,
-        "files": ["explain.csv"],
+        "files": ["reconcile.csv"],
     }
     write_record(out, record)
     return record
@@ -284,7 +284,7 @@ def render(
     row: dict[str, Any] | None = None,
     warnings: Sequence[str] = (),
 ) -> str:
-    """What ``magiqa explain`` prints: the steps, and what is left between the last one and the published value."""
+    """What ``magiqa reconcile`` prints: the steps, and what is left between the last one and the published value."""
     data = features[-1].record["dataset"]
     labels = sorted({f.record["backbone"]["label"] for f in features if f.record["backbone"]["label"]})
     rows = [["", "n", "SRCC", "change", ""]]

@@ -2,7 +2,7 @@
 // Sortable tables, scatter plots with thumbnails, the gallery's images. Loads nothing; text is set with textContent only.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const colours = data.colours;
+  const colors = data.colors;
   const tip = document.getElementById("tip");
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const show = (v) => (v === null ? "n/a" : Math.abs(v) >= 1000 ? v.toFixed(0) : Number(v.toPrecision(4)).toString());
@@ -149,14 +149,14 @@
       c.textAlign = "center";
       c.fillText(run.label, 0, 0);
       c.restore();
-      const few = run.group && run.groups.length <= colours.length;
-      const grey = css("--point"), radius = run.y.length > 4000 ? 1.5 : run.y.length > 400 ? 2.2 : 3.2;
+      const few = run.group && run.groups.length <= colors.length;
+      const gray = css("--point"), radius = run.y.length > 4000 ? 1.5 : run.y.length > 400 ? 2.2 : 3.2;
       const stride = run.y.length % 7919 ? 7919 : 1;  // a prime: every point once
       c.globalAlpha = 0.6;
       for (let step = 0; step < run.y.length; step++) {
         const i = (step * stride) % run.y.length;  // a fixed shuffle, so that no group hides the others
         if (this.x[i] === null || run.y[i] === null || !this.seen(i)) continue;
-        c.fillStyle = few ? colours[run.group[i]] : this.only >= 0 ? css("--accent") : grey;
+        c.fillStyle = few ? colors[run.group[i]] : this.only >= 0 ? css("--accent") : gray;
         c.beginPath(); c.arc(this.px(i), this.py(i), radius, 0, 6.2832); c.fill();
       }
       c.globalAlpha = 1;

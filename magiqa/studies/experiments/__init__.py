@@ -1,0 +1,1 @@
+"""A question of the paper each: tables and figures on one data set."""

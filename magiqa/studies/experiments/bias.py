@@ -47,10 +47,10 @@ class Bias:
         y = study.y
         by, groups = study.content()
         jobs, names = [], []
-        for standardise, lam in product((True, False), self.lams):
-            jobs.append(replace(study.job, magnitude=BoxCox(float(lam), standardise)))
+        for standardize, lam in product((True, False), self.lams):
+            jobs.append(replace(study.job, magnitude=BoxCox(float(lam), standardize)))
             what = "before Box-Cox" if lam == 1 else f"lambda {lam:g}"
-            names.append((what, "standardised |f|" if standardise else "raw |f|"))
+            names.append((what, "standardized |f|" if standardize else "raw |f|"))
         matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1]
         ranks = rankdata(y) - (len(y) + 1) / 2
         rows = []

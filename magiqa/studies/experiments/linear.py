@@ -41,7 +41,7 @@ class Linear:
         )
         return {"linear": table}, [
             f"linear: fitted on the labels of {self.folds - 1} of {self.folds} folds, so not training-free; "
-            f"{inside}; weights of standardised cues {fitted.weights[0]:+.3f} q_sim, "
+            f"{inside}; weights of standardized cues {fitted.weights[0]:+.3f} q_sim, "
             f"{fitted.weights[1]:+.3f} q_mag"
         ]
 

@@ -45,6 +45,7 @@ class Lacking(UserError):
 
 
 def check_whole(key: str, value: Any, least: int) -> None:
+    """Check a whole number of a lowest value."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UserError(f"experiment.{key}={value} must be a whole number from {least}")
 
@@ -193,12 +194,14 @@ class Study:
 
 
 def difference_row(study: Study, value: float, draws: np.ndarray, test: bool = True) -> dict[str, float]:
+    """A difference with its interval, and p where it is tested."""
     low, high = study.band(draws)
     out = {"diff": value, "diff_low": low, "diff_high": high}
     return out | ({"p": bootstrap_p(draws, count_clusters(study.clusters))} if test else {})
 
 
 def with_holm(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows with p as a table with Holm's correction."""
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].to_numpy(float))
     return table
@@ -214,6 +217,7 @@ def draw_dots(
 
 
 def srcc_dots(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
+    """Pooled and within-group SRCC as the rows of a dot plot."""
     parts = [("srcc", "pooled"), ("srcc_within", "mean within groups")]
     return pd.concat(
         [

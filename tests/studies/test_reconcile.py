@@ -21,7 +21,7 @@ from magiqa.package import conf_dir
 from magiqa.runs.record import Clock
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.protocols import overrides_of, published_row
-from magiqa.studies.reconcile import FACTORS, explain, path, render, write
+from magiqa.studies.reconcile import FACTORS, path, reconcile, render, write
 
 RN50 = Backbone("RN50", "openai")
 
@@ -54,7 +54,7 @@ def test_three_known_factors_are_each_found(folder, tmp_path):
         "prompts=clipiqa",
         "fusion=similarity",
     )
-    table, features = explain(first, last, progress=False)
+    table, features = reconcile(first, last, progress=False)
     assert table["factor"].tolist() == ["start", "split and images", "label column", "prompts", "fusion"]
     assert table["n"].tolist() == [24, 16, 16, 16, 16]
     # every step is a run of its own
@@ -80,7 +80,7 @@ def test_three_known_factors_are_each_found(folder, tmp_path):
 
 def test_the_interval_of_a_change_covers_a_known_effect(folder):
     """A label column with more noise: the change is that of the noise, and a step that changes nothing is not there."""
-    table, _ = explain(tiny.job(folder), tiny.job(folder, "dataset.mos_column=noisy"), progress=False)
+    table, _ = reconcile(tiny.job(folder), tiny.job(folder, "dataset.mos_column=noisy"), progress=False)
     assert table["factor"].tolist() == ["start", "label column"]
     data = pd.read_csv(folder / "set" / "labels.csv")
     rank = data[["mos", "noisy"]].corr("spearman").iloc[0, 1]
@@ -122,7 +122,7 @@ def test_each_factor_changes_its_own_part_only(folder):
 
 
 def test_the_official_fit_is_the_last_step(folder):
-    table, _ = explain(tiny.job(folder), tiny.job(folder, "fit=official"), progress=False)
+    table, _ = reconcile(tiny.job(folder), tiny.job(folder, "fit=official"), progress=False)
     assert table["factor"].tolist() == ["start", "fit"]
     assert table.loc[1, "to"] == "SRCC of the official fit's values"
     assert np.isnan(table.loc[1, "change_low"])
@@ -131,12 +131,12 @@ def test_the_official_fit_is_the_last_step(folder):
 def test_a_walk_between_official_fits_has_intervals_and_says_how_the_fits_went(folder):
     first = tiny.job(folder, "fit=official")
     clock = Clock()
-    table, features = explain(
+    table, features = reconcile(
         first, replace(first, fusion=Fixed(1.0), pooling="median"), progress=False, clock=clock
     )
     assert table["factor"].tolist() == ["start", "fusion", "pooling"]
     assert table.loc[1:, ["change_low", "change_high"]].notna().all(axis=None)
-    raw, _ = explain(
+    raw, _ = reconcile(
         replace(first, fit="best"),
         replace(first, fusion=Fixed(1.0), pooling="median", fit="best"),
         progress=False,
@@ -153,7 +153,7 @@ def test_a_walk_between_official_fits_has_intervals_and_says_how_the_fits_went(f
 def test_the_record_says_both_ends_weights_and_the_warnings(folder, tmp_path):
     last = tiny.job(folder, "backbone.untrained=1")
     clock = Clock()
-    table, features = explain(tiny.job(folder), last, progress=False, clock=clock)
+    table, features = reconcile(tiny.job(folder), last, progress=False, clock=clock)
     clock.warnings.append("something slow")
     write(tmp_path / "why", table, features, None, clock)
     record = json.loads((tmp_path / "why" / "record.json").read_text())
@@ -161,7 +161,7 @@ def test_the_record_says_both_ends_weights_and_the_warnings(folder, tmp_path):
     assert record["backbone"]["label"] == "untrained, seed 1"
     assert record["warnings"] == ["something slow"]
     (tmp_path / "why" / "record.json").write_text('{"magiqa": "0.1.0", "command": "evaluate"}')
-    with pytest.raises(UserError, match="holds the record of magiqa evaluate, which magiqa explain would"):
+    with pytest.raises(UserError, match="holds the record of magiqa evaluate, which magiqa reconcile would"):
         write(tmp_path / "why", table, features, None)
 
 
@@ -173,22 +173,22 @@ def test_runs_whose_images_or_labels_are_others_are_refused(tmp_path, capsys):
     for folder in made:
         evaluate(tiny.job(folder, f"out={folder / 'run'}", "pooling=median"), progress=False)
     evaluate(tiny.job(made[0], f"out={made[0] / 'other'}"), progress=False)
-    assert cli.main(["explain", str(made[0] / "run"), str(made[0] / "other")]) == 0
+    assert cli.main(["reconcile", str(made[0] / "run"), str(made[0] / "other")]) == 0
     capsys.readouterr()
-    assert cli.main(["explain", str(made[0] / "other"), str(made[1] / "run")]) == 2
+    assert cli.main(["reconcile", str(made[0] / "other"), str(made[1] / "run")]) == 2
     assert (
         f"are not those found now in {made[0] / 'set'}; give two runs on one data set"
         in capsys.readouterr().err
     )
     shutil.copy(made[0] / "set" / "05.png", made[0] / "set" / "00.png")
-    assert cli.main(["explain", str(made[0] / "run"), str(made[0] / "other")]) == 2
-    assert "explain: the images of " in capsys.readouterr().err
+    assert cli.main(["reconcile", str(made[0] / "run"), str(made[0] / "other")]) == 2
+    assert "reconcile: the images of " in capsys.readouterr().err
 
 
 def test_two_data_sets_are_refused(folder, tmp_path):
     other = replace(tiny.job(folder), dataset=Koniq(str(tmp_path)))
     with pytest.raises(
-        UserError, match=r"^explain: Folder and Koniq are different data sets, their numbers differ for no"
+        UserError, match=r"^reconcile: Folder and Koniq are different data sets, their numbers differ for no"
     ):
         path(tiny.job(folder), other)
 
@@ -204,12 +204,14 @@ def test_published_rows():
     clipiqa = overrides_of(published_row("CLIP-IQA:koniq_test"), options, RN50)
     assert {"dataset=koniq_test", "prompts=clipiqa", "views=whole", "fusion=similarity"} <= set(clipiqa)
     with pytest.raises(
-        UserError, match=r"^explain: MA-CLIP:nothing is no published row; use METHOD:DATASET, one of "
+        UserError, match=r"^reconcile: MA-CLIP:nothing is no published row; use METHOD:DATASET, one of "
     ):
         published_row("MA-CLIP:nothing")
-    with pytest.raises(UserError, match=r"^explain: the protocol of NIQE is not known well enough to be run"):
+    with pytest.raises(
+        UserError, match=r"^reconcile: the protocol of NIQE is not known well enough to be run"
+    ):
         published_row("NIQE:koniq")
-    with pytest.raises(UserError, match=r"^explain: this row is of RN50, not ViT-B-32; use that backbone$"):
+    with pytest.raises(UserError, match=r"^reconcile: this row is of RN50, not ViT-B-32; use that backbone$"):
         overrides_of(row, options, Backbone("ViT-B-32", "openai"))
 
 
@@ -250,7 +252,7 @@ def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
 
 
 def test_untrained_weights_never_stand_beside_a_published_value(folder):
-    table, features = explain(tiny.job(folder), tiny.job(folder, "pooling=median"), progress=False)
+    table, features = reconcile(tiny.job(folder), tiny.job(folder, "pooling=median"), progress=False)
     shown = render(table, features, published_row("MA-CLIP:koniq"))
     assert "not set beside the published value: untrained, seed 0" in shown
     assert "0.7645" not in shown
@@ -262,12 +264,12 @@ def test_the_command(folder, tmp_path, capsys):
         evaluate(tiny.job(folder, f"out={tmp_path / name}", *more), progress=False)
     args = [str(tmp_path / "a"), str(tmp_path / "b"), f"cache_dir={folder / 'cache'}"]
     args += ["resamples=150", "seed=1"]
-    assert cli.main(["explain", *args, f"out={tmp_path / 'why'}"]) == 0
-    assert "BoxCox(lam=0.5, standardise=True) -> BoxCox(lam=0.1" in capsys.readouterr().out
-    table = pd.read_csv(tmp_path / "why" / "explain.csv")
+    assert cli.main(["reconcile", *args, f"out={tmp_path / 'why'}"]) == 0
+    assert "BoxCox(lam=0.5, standardize=True) -> BoxCox(lam=0.1" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "why" / "reconcile.csv")
     assert table["factor"].tolist() == ["start", "magnitude", "pooling"]
-    assert json.loads((tmp_path / "why" / "record.json").read_text())["command"] == "explain"
-    assert cli.main(["explain", str(tmp_path)]) == 2
+    assert json.loads((tmp_path / "why" / "record.json").read_text())["command"] == "reconcile"
+    assert cli.main(["reconcile", str(tmp_path)]) == 2
     assert "is no published row" in capsys.readouterr().err
     for bad, message in (
         ("seed=1,2", "seed=1,2: give one value, as KEY=VALUE"),
@@ -275,5 +277,5 @@ def test_the_command(folder, tmp_path, capsys):
         ("fusion=fixed", "has its own config; override fields (fusion.FIELD=VALUE), not whole options"),
         ("resamples=many", "resamples=many must be a whole number from 100"),
     ):
-        assert cli.main(["explain", *args, bad]) == 2
+        assert cli.main(["reconcile", *args, bad]) == 2
         assert message in capsys.readouterr().err

@@ -300,7 +300,7 @@ def test_agiqa3k(real_data, tmp_path):
 def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, monkeypatch):
     import importlib.util
 
-    script = Path(__file__).parent.parent / "scripts" / "reproduce.py"
+    script = Path(__file__).parents[2] / "scripts" / "reproduce.py"
     spec = importlib.util.spec_from_file_location("reproduce", script)
     reproduce = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reproduce)

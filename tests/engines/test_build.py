@@ -18,7 +18,7 @@ from magiqa.engines import resolve as resolving
 from magiqa.engines.build import CANDIDATES, _fastest, build
 from magiqa.engines.engine import probe_views
 from magiqa.engines.resolve import Resolved, resolve, streams, threads
-from magiqa.engines.towers import optimise
+from magiqa.engines.towers import optimize
 from magiqa.errors import UserError
 
 SIZE = (64, 64)
@@ -66,7 +66,7 @@ def tower(kind: str) -> torch.nn.Module:
 
 
 def pictures(n: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndarray:
-    """Views that differ as photos do: coarse colours under some noise."""
+    """Views that differ as photos do: coarse colors under some noise."""
     rng = np.random.default_rng(seed)
     coarse = rng.normal(size=(n, 3, size[0] // 16, size[1] // 16)).repeat(16, 2).repeat(16, 3)
     return (coarse + 0.3 * rng.normal(size=(n, 3, *size))).astype(np.float32)
@@ -162,17 +162,17 @@ def test_the_native_positional_embedding_counts(kind):
     owner.positional_embedding = torch.nn.Parameter(torch.randn(tokens, width))
     views = probe_views(2, SIZE)
     with torch.no_grad():
-        features = optimise(visual)(torch.from_numpy(views)).numpy()
+        features = optimize(visual)(torch.from_numpy(views)).numpy()
     assert error(features, plain(visual, views)) < 5e-6
     assert error(features, without) > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
-def test_optimising_removes_work_and_leaves_the_callers_tower_alone(kind):
+def test_optimizing_removes_work_and_leaves_the_callers_tower_alone(kind):
     visual = tower(kind)
     before = {k: v.clone() for k, v in visual.state_dict().items()}
     modules = [type(m).__name__ for m in visual.modules()]
-    fast = optimise(visual)
+    fast = optimize(visual)
     assert [type(m).__name__ for m in visual.modules()] == modules
     assert all(torch.equal(v, before[k]) for k, v in visual.state_dict().items())
     assert all(p.requires_grad for p in visual.attnpool.q_proj.parameters()) if kind == "resnet" else True
@@ -186,7 +186,7 @@ def test_variants_of_a_tower_that_cannot_be_cut_short_are_left_as_they_are():
     visual.pool_type = "avg"
     views = probe_views(2, SIZE)
     with torch.no_grad():
-        fast = optimise(visual)(torch.from_numpy(views)).numpy()
+        fast = optimize(visual)(torch.from_numpy(views)).numpy()
     assert error(fast, plain(visual, views)) < 5e-6
 
     class Odd(torch.nn.Module):
@@ -218,11 +218,11 @@ def test_a_tower_that_returns_its_tokens_too_gives_its_feature_and_stays_as_it_i
 @pytest.mark.slow
 def test_a_wrong_engine_is_refused_with_its_error_and_a_remedy(monkeypatch, name):
     def slightly_wrong(visual):
-        wrong = optimise(visual)
+        wrong = optimize(visual)
         wrong.conv1.weight.mul_(1.001)
         return wrong
 
-    monkeypatch.setattr(pytorch, "optimise", slightly_wrong)
+    monkeypatch.setattr(pytorch, "optimize", slightly_wrong)
     with pytest.raises(
         UserError, match=rf"engine={name} precision=fp32: features differ .* by \d\.\de-0\d, over "
     ):

@@ -31,7 +31,7 @@ KONIQ_RAW, KONIQ_SETS = "koniq10k_scores_and_distributions.csv", "koniq10k_distr
 
 
 def picture(path: Path, size: tuple[int, int] = (32, 24)) -> None:
-    """A flat image whose colour comes from its path, so that no two are the same file."""
+    """A flat image whose color comes from its path, so that no two are the same file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, tuple(np.random.default_rng(list(str(path).encode())).integers(0, 256, 3))).save(
         path

@@ -7,13 +7,13 @@ import struct
 import numpy as np
 import pytest
 import tiny
+from bundles import altered
 
 from magiqa.cli import main as cli
 from magiqa.config.compose import configs, make_job
 from magiqa.config.rerun import job_of
 from magiqa.errors import UserError
-from magiqa.features.bundle import read_meta, write_bundle
-from magiqa.features.shard import read_shard
+from magiqa.features.bundle import read_meta
 from magiqa.package import conf_dir
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.pack import pack
@@ -38,20 +38,6 @@ def bundle(folder):
 def from_bundle(bundle, *more):
     with configs(None) as searchpath:
         return make_job([f"bundle={bundle}", "figures=false", *more], searchpath)
-
-
-def altered(bundle, out, change):
-    """A bundle with a change of its tensors and meta, and a checksum that fits."""
-    tensors, metadata = read_shard(bundle)
-    arrays = {k: np.array(v) for k, v in tensors.items()}
-    meta = json.loads(metadata["magiqa"])
-    change(arrays, meta)
-    write_bundle(
-        out,
-        {k: (v.dtype, v.shape, [v]) for k, v in arrays.items()},
-        {"images": metadata["images"], "magiqa": json.dumps(meta, sort_keys=True)},
-    )
-    return out
 
 
 def verified(bundle, folder, **options):

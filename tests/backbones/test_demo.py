@@ -17,7 +17,7 @@ from magiqa.stats.correlation import srcc
 FLOOR = {"seen": 0.6, "unseen": 0.4}  # mean SRCC within photo and type
 
 
-def test_weights_are_small_half_precision_and_labelled() -> None:
+def test_weights_are_small_half_precision_and_labeled() -> None:
     file = DEMO / "demo.safetensors"
     assert file.stat().st_size <= 8_000_000
     spec = Backbone("demo")

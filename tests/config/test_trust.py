@@ -6,7 +6,7 @@ import shutil
 import pytest
 import tiny
 import yaml
-from test_bundle import altered
+from bundles import altered
 
 from magiqa.cli import main as cli
 from magiqa.config.compose import configs, make_job
@@ -85,7 +85,7 @@ def test_no_command_runs_what_a_file_names(folder, tmp_path, capsys, monkeypatch
         ["check", f"bundle={bundle}"],
         ["encode", f"bundle={bundle}"],
         ["pack", str(run)],
-        ["explain", str(run), str(folder / "run")],
+        ["reconcile", str(run), str(folder / "run")],
     )
     for command in commands:
         capsys.readouterr()

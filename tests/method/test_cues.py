@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from magiqa.errors import UserError
-from magiqa.method.cues import BoxCox, Plain, box_cox_log, similarity, standardise
+from magiqa.method.cues import BoxCox, Plain, box_cox_log, similarity, standardize
 
 RNG = np.random.default_rng(7)
 FEATURES = (RNG.standard_normal((6, 64)) * np.geomspace(0.1, 30, 6)[:, None]).astype(np.float32)
@@ -82,18 +82,18 @@ def test_box_cox_is_scipys_with_shift_one():
     a = np.abs(FEATURES).astype(np.float64)
     for lam in (-1.0, 0.0, 0.025, 0.5, 2.0):
         np.testing.assert_allclose(box_cox_log(np.log1p(a), lam), boxcox1p(a, lam), rtol=1e-13)
-        raw = BoxCox(lam, standardise=False)(FEATURES)
+        raw = BoxCox(lam, standardize=False)(FEATURES)
         np.testing.assert_allclose(raw, boxcox1p(a, lam).mean(axis=1), rtol=1e-13)
 
 
 def test_lambda_one_is_the_mean_and_the_cue_falls_with_smaller_lambda():
-    np.testing.assert_allclose(BoxCox(1.0)(FEATURES), standardise(FEATURES).mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(BoxCox(1.0)(FEATURES), standardize(FEATURES).mean(axis=1), rtol=1e-12)
     cues = np.stack([BoxCox(lam)(FEATURES) for lam in (-2, -0.5, 0, 0.5, 1, 2)])
     assert (np.diff(cues, axis=0) > 0).all()
 
 
-def test_standardised_box_cox_ignores_sign_order_and_scale_but_the_raw_one_sees_scale():
-    cue, raw = BoxCox(), BoxCox(standardise=False)
+def test_standardized_box_cox_ignores_sign_order_and_scale_but_the_raw_one_sees_scale():
+    cue, raw = BoxCox(), BoxCox(standardize=False)
     np.testing.assert_allclose(
         cue(37.0 * FEATURES), cue(FEATURES), rtol=1e-4
     )  # up to the 1e-6 beside the std
@@ -102,11 +102,11 @@ def test_standardised_box_cox_ignores_sign_order_and_scale_but_the_raw_one_sees_
     assert (raw(2.0 * FEATURES) > 1.2 * raw(FEATURES)).all()
 
 
-def test_standardise_uses_the_std_with_d_minus_one():
+def test_standardize_uses_the_std_with_d_minus_one():
     a = torch.from_numpy(FEATURES).double().abs()
     expected = a / (a.std(dim=1, keepdim=True) + 1e-6)
-    np.testing.assert_allclose(standardise(FEATURES), expected.numpy(), rtol=1e-12)
-    np.testing.assert_array_equal(standardise(np.ones((1, 4))), np.full((1, 4), 1e6))  # constant, not NaN
+    np.testing.assert_allclose(standardize(FEATURES), expected.numpy(), rtol=1e-12)
+    np.testing.assert_array_equal(standardize(np.ones((1, 4))), np.full((1, 4), 1e6))  # constant, not NaN
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_plain_magnitudes_are_torchs_in_the_features_own_scale(kind, reference):
 
 def test_a_views_cues_do_not_depend_on_the_other_views():
     text = unit(5, 2, 64)
-    cues = [BoxCox(), BoxCox(0.0, standardise=False), *(Plain(k) for k in ("l1", "l2", "max", "std", "mean"))]
+    cues = [BoxCox(), BoxCox(0.0, standardize=False), *(Plain(k) for k in ("l1", "l2", "max", "std", "mean"))]
     for cue in [*cues, lambda f: similarity(f, text, 100.0)]:
         alone = np.concatenate([cue(row[None]) for row in FEATURES])
         np.testing.assert_allclose(alone, cue(FEATURES), rtol=1e-12)
@@ -143,7 +143,7 @@ def test_a_views_cues_do_not_depend_on_the_other_views():
         (lambda: BoxCox("0.5"), "magnitude.lam=0.5 must be a finite number"),
         (lambda: BoxCox(None), "magnitude.lam=None must be a finite number"),
         (lambda: BoxCox(True), "magnitude.lam=True must be a finite number"),
-        (lambda: BoxCox(0.5, "yes"), "magnitude.standardise=yes must be true or false"),
+        (lambda: BoxCox(0.5, "yes"), "magnitude.standardize=yes must be true or false"),
         (lambda: Plain("l3"), "magnitude.kind=l3 is not known: use one of l1, l2, max, std, mean"),
     ],
 )

@@ -19,7 +19,7 @@ from magiqa.engines.resolve import streams, threads
 from magiqa.method.fusion import Adaptive
 from magiqa.runs.record import Clock
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 DEMO = ["backbone.untrained=0", "engine=torch", "batch_size=4", "resamples=100", "workers=1"]
 
 

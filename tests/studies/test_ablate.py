@@ -99,8 +99,8 @@ def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
             (
                 BoxCox(0.3),
                 BoxCox(0.5),
-                BoxCox(-0.7, standardise=False),
-                BoxCox(0.0, standardise=False),
+                BoxCox(-0.7, standardize=False),
+                BoxCox(0.0, standardize=False),
                 Plain("l2"),
             ),
             (Adaptive(alpha=2.0), Fixed(0.3), Product()),
@@ -220,7 +220,7 @@ def test_typed_keys_go_on_to_the_options_that_share_them(folder):
     assert jobs("ablation=fusion", "fusion=fixed", "fusion.w_sim=0.3")["similarity only"].fusion == Fixed(1.0)
     definitions = jobs("ablation=magnitude", "magnitude.lam=0.3")
     assert definitions["magnitude=boxcox"].magnitude == BoxCox(0.3)
-    assert definitions["magnitude=boxcox_raw"].magnitude == BoxCox(0.3, standardise=False)
+    assert definitions["magnitude=boxcox_raw"].magnitude == BoxCox(0.3, standardize=False)
     assert definitions["magnitude=l2"].magnitude == Plain("l2")
     views = jobs("ablation=views")["windows"].views
     assert (views.kinds, views.window, views.stride) == (("windows",), 64, 32)

@@ -10,7 +10,7 @@ from magiqa.config.sweep import sweep_jobs
 from magiqa.config.trust import GROUPS
 from magiqa.errors import UserError
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = [(g, f.stem) for g in GROUPS for f in sorted((CONF / g).glob("*.yaml"))]
 MANDATORY = {"open_clip": ["backbone.name=RN50", "backbone.pretrained=openai"]}
 

@@ -135,5 +135,5 @@ def test_a_photo_that_differs_or_is_missing_is_named(tmp_path: Path, monkeypatch
 
 def test_photos_are_listed_once_and_none_is_of_the_training_script() -> None:
     assert len({sha for _, _, sha, _ in PHOTOS.values()}) == len(PHOTOS) == 16
-    script = (Path(__file__).parents[1] / "scripts" / "train_demo.py").read_text()
+    script = (Path(__file__).parents[2] / "scripts" / "train_demo.py").read_text()
     assert "skimage" not in script and "matplotlib" not in script

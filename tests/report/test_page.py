@@ -511,8 +511,8 @@ def test_the_page_loads_nothing(out):
             assert attributes["href"] == "data:,"
         if tag == "a":
             assert attributes["href"].startswith(("#", "https://"))
-    code = (Path(__file__).parents[1] / "magiqa/assets/report.css").read_text()
-    code += (Path(__file__).parents[1] / "magiqa/assets/report.js").read_text()
+    code = (Path(__file__).parents[2] / "magiqa/report/assets/report.css").read_text()
+    code += (Path(__file__).parents[2] / "magiqa/report/assets/report.js").read_text()
     assert not re.search(r"https?://|@import|fetch\(|XMLHttpRequest|innerHTML|eval\(", code)
 
 
@@ -568,9 +568,9 @@ def test_disagreement_is_signed_and_ordered():
 
 
 def test_an_image_in_a_folder_of_the_root_is_found_by_its_size(tmp_path):
-    for folder, colour in (("512", 1), ("1024", 2)):
+    for folder, color in (("512", 1), ("1024", 2)):
         (tmp_path / folder).mkdir()
-        Image.new("RGB", (8 * colour, 8), "red").resize((8 * colour, 8 * colour)).save(
+        Image.new("RGB", (8 * color, 8), "red").resize((8 * color, 8 * color)).save(
             tmp_path / folder / "x.png"
         )
     size = (tmp_path / "1024" / "x.png").stat().st_size

@@ -72,11 +72,11 @@ def test_a_run_has_scatter_and_group_figures_as_png_and_pdf(tmp_path, run):
     assert files[1].read_bytes()[:5] == b"%PDF-"
 
 
-def test_without_groups_there_is_one_figure_and_no_colour(tmp_path, drawn):
+def test_without_groups_there_is_one_figure_and_no_color(tmp_path, drawn):
     run_figures(tmp_path / "out", *load(write_run(tmp_path / "run", groups=0)))
     assert len(drawn) == 1 and not drawn[0].legends
-    colours = drawn[0].axes[0].collections[0].get_facecolor()
-    assert len(np.unique(colours, axis=0)) == 1
+    colors = drawn[0].axes[0].collections[0].get_facecolor()
+    assert len(np.unique(colors, axis=0)) == 1
 
 
 def test_the_scatter_says_score_agreement_interval_data_set_and_weights(tmp_path, drawn, run):
@@ -91,7 +91,7 @@ def test_the_scatter_says_score_agreement_interval_data_set_and_weights(tmp_path
     assert DEMO["label"] in texts(drawn[1])
 
 
-def test_points_lie_where_score_and_label_say_in_their_groups_colour(tmp_path, drawn, run):
+def test_points_lie_where_score_and_label_say_in_their_groups_color(tmp_path, drawn, run):
     scores, agreement, groups, record = run
     run_figures(tmp_path / "out", scores, agreement, groups, record)
     for ax, score in zip(drawn[0].axes, ("q_sim", "q_mag", "q"), strict=True):
@@ -119,11 +119,11 @@ def test_the_fitted_curve_is_the_records_logistic(tmp_path, drawn, run):
     assert "no fitted curve (failed: no optimum)" in texts(drawn[0])
 
 
-def test_more_groups_than_colours_stay_grey_and_say_so(tmp_path, drawn, run):
+def test_more_groups_than_colors_stay_gray_and_say_so(tmp_path, drawn, run):
     scores, agreement, groups, record = run
     scores["group"] = [f"gen_{i % 12}" for i in range(len(scores))]
     run_figures(tmp_path / "out", scores, agreement, groups, record)
-    assert "12 groups, not coloured" in texts(drawn[0])
+    assert "12 groups, not colored" in texts(drawn[0])
     assert not drawn[0].legends
 
 
@@ -198,7 +198,8 @@ def test_rows_that_a_figure_leaves_out_are_counted(tmp_path, drawn):
 def test_the_same_numbers_give_the_same_bytes_whatever_the_users_style(tmp_path, written):
     (tmp_path / "matplotlibrc").write_text("font.size: 22\nlines.linewidth: 9\nsavefig.dpi: 31\n")
     code = (
-        "import json, sys; from pathlib import Path; import pandas as pd; from magiqa.report.agreement_plots import run_figures; "
+        "import json, sys; from pathlib import Path; import pandas as pd; "
+        "from magiqa.report.agreement_plots import run_figures; "
         "run, out = map(Path, sys.argv[1:]); read = lambda n: pd.read_csv(run / n); "
         "run_figures(out, read('scores.csv').head(20), read('agreement.csv'), read('groups.csv'), "
         "json.loads((run / 'record.json').read_text()))"

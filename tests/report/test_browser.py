@@ -255,7 +255,7 @@ def test_no_console_error_and_nothing_loaded(opened: Browser) -> None:
     assert [url for url in asked if not url.startswith("data:")] == [opened.call("GET", "/url")]
 
 
-def test_dark_and_light_have_their_own_colours(opened: Browser) -> None:
+def test_dark_and_light_have_their_own_colors(opened: Browser) -> None:
     found = set()
     for scheme in ("light", "dark"):
         feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}

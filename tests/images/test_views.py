@@ -12,7 +12,7 @@ from PIL import Image
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.images import views
 from magiqa.images.decode import open_image, read_image
-from magiqa.images.views import CLIP_MEAN, CLIP_STD, Resize, Views, cut, normalise
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, Resize, Views, cut, normalize
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -35,7 +35,7 @@ def views_of(image: Image.Image, views: Views, resize: Resize | None = None) -> 
 
 
 def reference(image: Image.Image, window: int = 224, stride: int = 128) -> torch.Tensor:
-    """Torch's own unfold and interpolate on the whole normalised image: nothing shared with the package."""
+    """Torch's own unfold and interpolate on the whole normalized image: nothing shared with the package."""
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
     pixels = (pixels - torch.tensor(CLIP_MEAN)[:, None, None]) / torch.tensor(CLIP_STD)[:, None, None]
     windows = pixels.unfold(1, window, stride).unfold(2, window, stride)
@@ -80,7 +80,7 @@ def test_labels_and_boxes_say_which_pixels_a_view_holds(size, cover):
     for view, label, (x, y) in zip(got[1:], labels[1:], views.boxes(*size), strict=True):
         assert label == f"window {x},{y}"
         crop = np.asarray(image.crop((x, y, x + 224, y + 224)))
-        np.testing.assert_array_equal(view, normalise(crop, mean, std))
+        np.testing.assert_array_equal(view, normalize(crop, mean, std))
 
 
 @pytest.mark.parametrize("size", [(512, 512), (500, 333), (224, 224), (352, 225), (353, 480)])
@@ -165,12 +165,12 @@ def test_other_modes_become_rgb_as_pillow_does(mode):
     assert got.shape == (2, 3, 224, 224)
 
 
-def test_sixteen_bit_grey_is_refused_and_sixteen_bit_rgb_keeps_its_high_bytes():
-    grey = Image.fromarray(np.linspace(0, 65535, 240 * 240).astype(np.uint16).reshape(240, 240))
+def test_sixteen_bit_gray_is_refused_and_sixteen_bit_rgb_keeps_its_high_bytes():
+    gray = Image.fromarray(np.linspace(0, 65535, 240 * 240).astype(np.uint16).reshape(240, 240))
     with pytest.raises(
         UnreadableImage, match=r"^g\.png: more than 8 bits a channel \(mode I;16\).* convert it to 8 bits$"
     ):
-        open_image(encoded(grey), "g.png")
+        open_image(encoded(gray), "g.png")
     with pytest.raises(UnreadableImage, match="more than 8 bits a channel"):
         open_image(encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "f.tif")
     import zlib
@@ -210,7 +210,7 @@ def test_cielab_is_an_unreadable_image_not_a_traceback_of_pillow():
     with pytest.raises(UnreadableImage) as error:
         open_image(data, "a.tif")
     assert str(error.value) == (
-        "a.tif: CIELAB, which Pillow does not convert to grey; save it as RGB, "
+        "a.tif: CIELAB, which Pillow does not convert to gray; save it as RGB, "
         "or use on_error=skip to list and leave out"
     )
 
@@ -230,17 +230,17 @@ def test_a_file_cut_anywhere_is_unreadable_or_complete_never_another_exception(f
 
 
 def test_a_large_image_is_cut_lazily_in_small_blocks(monkeypatch):
-    normalised = []
-    plain = views.normalise
-    monkeypatch.setattr(views, "normalise", lambda p, *a: (normalised.append(p.nbytes), plain(p, *a))[1])
+    normalized = []
+    plain = views.normalize
+    monkeypatch.setattr(views, "normalize", lambda p, *a: (normalized.append(p.nbytes), plain(p, *a))[1])
     image = photo(9000, 400)
     blocks = cut(image, Views())
-    assert normalised == []
+    assert normalized == []
     first = next(blocks)
-    assert len(normalised) == 1 and len(first) <= 16
+    assert len(normalized) == 1 and len(first) <= 16
     rest = list(blocks)
     assert len(first) + sum(map(len, rest)) == len(Views().labels(9000, 400)) == 2 * 69 + 1
-    assert max(normalised) <= 16 * 224 * 224 * 3  # the global view normalises only the pixels that it reads
+    assert max(normalized) <= 16 * 224 * 224 * 3  # the global view normalizes only the pixels that it reads
 
 
 @pytest.mark.parametrize(

@@ -36,15 +36,15 @@ def test_noise_and_direction_follow_the_seed() -> None:
 
 
 def test_noise_has_the_strength_it_says() -> None:
-    grey = np.full((256, 256, 3), 128, np.uint8)
-    assert np.std(distort(grey, "gaussian_noise", 2).astype(float)) == pytest.approx(10.0, rel=0.02)
-    flipped = (distort(grey, "impulse_noise", 5) != 128).any(-1).mean()
+    gray = np.full((256, 256, 3), 128, np.uint8)
+    assert np.std(distort(gray, "gaussian_noise", 2).astype(float)) == pytest.approx(10.0, rel=0.02)
+    flipped = (distort(gray, "impulse_noise", 5) != 128).any(-1).mean()
     assert flipped == pytest.approx(0.18, rel=0.03)
 
 
-def test_quantisation_leaves_as_many_values_as_it_says() -> None:
+def test_quantization_leaves_as_many_values_as_it_says() -> None:
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    assert len(np.unique(distort(ramp, "quantisation", 5))) == 4
+    assert len(np.unique(distort(ramp, "quantization", 5))) == 4
 
 
 def test_motion_blur_spreads_along_a_line_of_its_length() -> None:
@@ -59,7 +59,7 @@ def test_motion_blur_spreads_along_a_line_of_its_length() -> None:
 
 def test_seen_and_unseen_do_not_meet_and_training_calls_no_unseen_type() -> None:
     assert len(UNSEEN) >= 3 and not set(SEEN) & set(UNSEEN)
-    source = (Path(__file__).parents[1] / "scripts" / "train_demo.py").read_text()
+    source = (Path(__file__).parents[2] / "scripts" / "train_demo.py").read_text()
     tree = ast.parse(source)
     texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}

@@ -643,7 +643,9 @@ def test_golden_weights_by_every_path_are_the_same_weights(tmp_path, name, repos
         tmp_path / "hub", repository, {"open_clip_model.safetensors": golden_checkpoints[f"{name}-quickgelu"]}
     )
     code = (
-        "from magiqa.backbones.spec import Backbone\nfrom magiqa.backbones.weights import load_weights\nfrom magiqa.backbones.model import build_model\nfrom magiqa.backbones.text import encode_text\nimport numpy as np\n"
+        "from magiqa.backbones.spec import Backbone\nfrom magiqa.backbones.weights import load_weights\n"
+        "from magiqa.backbones.model import build_model\nfrom magiqa.backbones.text import encode_text\n"
+        "import numpy as np\n"
         f"spec = Backbone({name!r}, pretrained='openai')\nw = load_weights(spec)\n"
         f"text, scale = encode_text(build_model(spec, w), spec, {PAIRS!r})\n"
         f"np.save({str(tmp_path / 'text.npy')!r}, text)\nprint(w.sha256, w.quickgelu)"
@@ -678,7 +680,8 @@ def test_configs_read_without_open_clip_are_its_own():
 @pytest.mark.slow
 def test_the_demos_weights_are_identified_without_importing_open_clip():
     code = (
-        "import sys; from magiqa.backbones.spec import Backbone; from magiqa.backbones.weights import load_weights; print(load_weights(Backbone('demo')).sha256); "
+        "import sys; from magiqa.backbones.spec import Backbone; "
+        "from magiqa.backbones.weights import load_weights; print(load_weights(Backbone('demo')).sha256); "
         "assert 'open_clip' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
