@@ -105,6 +105,7 @@ def ablate(
         "command": "ablate",
         "name": f"{ablation.name}-{job.name}",
         "choices": job.choices,
+        "changed": job.changed,
         "config": job.config,
         **features.record,
         "backbone": backbone,

@@ -97,6 +97,7 @@ def evaluate(
         "command": "evaluate",
         "name": job.name,
         "choices": job.choices,
+        "changed": job.changed,
         "config": job.config,
         **features.record,
         "fits": fits,

@@ -42,6 +42,7 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
         "command": "experiment",
         "name": f"{experiment.name}-{job.name}",
         "choices": study.job.choices,
+        "changed": study.job.changed,
         "config": study.job.config,
         **study.features.record,
         "experiment": {"name": experiment.name, "notes": notes},
