@@ -66,33 +66,32 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _evaluate_many(options: argparse.Namespace, searchpath: str) -> int:
     import hashlib
 
-    from magiqa.runs.folder import make_folder
     from magiqa.studies.evaluate import evaluate
-    from magiqa.studies.sweep import SWEEP, combine
+    from magiqa.studies.sweep import combine, sweep_folder
 
     jobs = sweep_jobs(options.args)
     out = split_literal(options.args)[1].get("out")
     digest = hashlib.sha256("\n".join(options.args).encode()).hexdigest()[:8]
     folder = Path(out).expanduser() if out else Path("results/runs") / f"sweep-{digest}"
-    make_folder(folder, SWEEP, ["agreement.csv", "table.md"])
     done: list[tuple[Any, Any]] = []
     failures: list[dict[str, str]] = []
     names: dict[str, list[str]] = {}
-    for i, overrides in enumerate(jobs):
-        print(f"[{i + 1}/{len(jobs)}] {' '.join(overrides)}", flush=True)
-        try:
-            name = make_job(overrides, searchpath).name
-            if name in names:
-                raise UserError(f"the same run as {' '.join(names[name])}: drop one of the two")
-            names[name] = overrides
-            show = partial(print, end="\n\n", flush=True)
-            done.append(evaluate(make_job([*overrides, f"out={folder / name}"], searchpath), show=show))
-        except Exception as error:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                raise
-            failures.append({"job": " ".join(overrides), "error": one_line(error)})
-            print(f"magiqa: {failures[-1]['error']}", file=sys.stderr, flush=True)
-    print(combine(folder, done, failures))
+    with sweep_folder(folder) as results:
+        for i, overrides in enumerate(jobs):
+            print(f"[{i + 1}/{len(jobs)}] {' '.join(overrides)}", flush=True)
+            try:
+                name = make_job(overrides, searchpath).name
+                if name in names:
+                    raise UserError(f"the same run as {' '.join(names[name])}: drop one of the two")
+                names[name] = overrides
+                show = partial(print, end="\n\n", flush=True)
+                done.append(evaluate(make_job([*overrides, f"out={folder / name}"], searchpath), show=show))
+            except Exception as error:
+                if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    raise
+                failures.append({"job": " ".join(overrides), "error": one_line(error)})
+                print(f"magiqa: {failures[-1]['error']}", file=sys.stderr, flush=True)
+        print(combine(results, done, failures))
     print(f"\n{folder}/: agreement.csv, table.md, and one folder a job")
     return 2 if failures else 0
 
@@ -121,8 +120,7 @@ def _encode(options: argparse.Namespace) -> int:
 
 
 def _ablate(options: argparse.Namespace) -> int:
-    from magiqa.runs.folder import make_folder, write_csv
-    from magiqa.studies.ablate import ablate, folder_of, render, transfer
+    from magiqa.studies.ablate import ablate, folder_of, render, write_transfer
 
     with configs(options.config_dir) as searchpath:
         if not options.multirun:
@@ -140,10 +138,7 @@ def _ablate(options: argparse.Namespace) -> int:
             print(render(*done[-1]) + "\n", flush=True)
     names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]
     if len(done) > 1 and len(set(names)) == len(names) and len({tuple(t["variant"]) for t, _ in done}) == 1:
-        left_out = transfer(done)
-        folder = Path(out).expanduser() if out else Path("results/ablations")
-        make_folder(folder)
-        write_csv(left_out, folder / f"{done[0][1]['ablation']['name']}-left_out.csv")
+        left_out = write_transfer(Path(out).expanduser() if out else Path("results/ablations"), done)
         print("one data set left out: the variant chosen on the others, and what it gains over the reference")
         print(left_out.to_string(index=False))
     return 0
@@ -208,7 +203,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _reconcile(options: argparse.Namespace) -> int:
-    from magiqa.runs.folder import make_folder
+    from magiqa.runs.folder import ResultFolder
     from magiqa.runs.read import read_record
     from magiqa.runs.record import Clock
     from magiqa.studies.protocols import overrides_of, published_row
@@ -234,11 +229,11 @@ def _reconcile(options: argparse.Namespace) -> int:
             "reconcile: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
         )
     folder, clock = Path(out).expanduser() if out else default, Clock()
-    make_folder(folder, "reconcile", ["reconcile.csv"])
-    table, features = reconcile(
-        first, last, resamples=first.resamples, seed=first.seed, clock=clock, records=records
-    )
-    write(folder, table, features, row, clock)
+    with ResultFolder(folder, "reconcile", ["reconcile.csv"]) as results:
+        table, features = reconcile(
+            first, last, resamples=first.resamples, seed=first.seed, clock=clock, records=records
+        )
+        write(results, table, features, row, clock)
     print(render(table, features, row, clock.warnings))
     print(f"\n{folder}/: reconcile.csv, record.json")
     return 0
