@@ -19,8 +19,7 @@ from typing import Any
 from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
-from magiqa.runs.folder import write_csv
-from magiqa.studies.ablate import ablate, transfer
+from magiqa.studies.ablate import ablate, write_transfer
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.experiments.run import run as experiment
 from magiqa.studies.experiments.study import Lacking
@@ -209,9 +208,9 @@ def main(argv: list[str]) -> int:
             ran.append(folder)
             if kind == "ablation":
                 tables.setdefault(name, []).append(read_ablation(folder))
-    for name, found in tables.items():
+    for found in tables.values():
         if len(found) > 1 and len({tuple(t["variant"]) for t, _ in found}) == 1:
-            write_csv(transfer(found), options.out / f"{name}-left_out.csv")
+            write_transfer(options.out, found)
     if ran and not options.no_report:
         from magiqa.report.page import report
 

@@ -40,13 +40,10 @@ def run(given: Given) -> int:
 
 
 def _leave_one_out(done: list[Any], folder: Path) -> None:
-    from magiqa.runs.folder import make_folder, write_csv
-    from magiqa.studies.ablate import transfer
+    from magiqa.studies.ablate import write_transfer
 
     names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]
     if len(done) > 1 and len(set(names)) == len(names) and len({tuple(t["variant"]) for t, _ in done}) == 1:
-        left_out = transfer(done)
-        make_folder(folder)
-        write_csv(left_out, folder / f"{done[0][1]['ablation']['name']}-left_out.csv")
+        left_out = write_transfer(folder, done)
         print("one data set left out: the variant chosen on the others, and what it gains over the reference")
         print(left_out.to_string(index=False))

@@ -33,13 +33,11 @@ def run(given: Given) -> int:
 def _many(given: Given) -> int:
     import hashlib
 
-    from magiqa.runs.folder import make_folder
     from magiqa.studies.evaluate import evaluate
-    from magiqa.studies.sweep import SWEEP, combine
+    from magiqa.studies.sweep import combine, sweep_folder
 
     digest = hashlib.sha256("\n".join(given.args).encode()).hexdigest()[:8]
     folder = out_of(given) or Path("results/runs") / f"sweep-{digest}"
-    make_folder(folder, SWEEP, ["agreement.csv", "table.md"])
     names: dict[str, list[str]] = {}
 
     def one(overrides: list[str]) -> object:
@@ -50,7 +48,8 @@ def _many(given: Given) -> int:
         job = given.configs.job([*overrides, f"out={folder / name}"])
         return evaluate(job, show=partial(print, end="\n\n", flush=True))
 
-    done, failures = each_job(given, one)
-    print(combine(folder, done, failures))
+    with sweep_folder(folder) as results:
+        done, failures = each_job(given, one)
+        print(combine(results, done, failures))
     print(f"\n{folder}/: agreement.csv, table.md, and one folder a job")
     return 2 if failures else 0

@@ -21,7 +21,7 @@ def run(given: Given) -> int:
     """Reconcile."""
     from magiqa.config.rerun import job_of
     from magiqa.package import conf_dir
-    from magiqa.runs.folder import make_folder
+    from magiqa.runs.folder import ResultFolder
     from magiqa.runs.read import read_record
     from magiqa.runs.record import Clock
     from magiqa.studies.protocols import overrides_of, published_row
@@ -46,11 +46,11 @@ def run(given: Given) -> int:
             "reconcile: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
         )
     folder, clock = out_of(given) or default, Clock()
-    make_folder(folder, "reconcile", ["reconcile.csv"])
-    table, features = reconcile(
-        first, last, resamples=first.resamples, seed=first.seed, clock=clock, records=records
-    )
-    write(folder, table, features, row, clock)
+    with ResultFolder(folder, "reconcile", ["reconcile.csv"]) as results:
+        table, features = reconcile(
+            first, last, resamples=first.resamples, seed=first.seed, clock=clock, records=records
+        )
+        write(results, table, features, row, clock)
     print(render(table, features, row, clock.warnings))
     print(f"\n{folder}/: reconcile.csv, record.json")
     return 0

@@ -115,7 +115,7 @@ def test_a_folder_used_again_holds_the_last_experiment_alone(folder, tmp_path):
     experiment(folder, "breakdown", tmp_path, "figures=true")
     record = json.loads((tmp_path / "record.json").read_text())
     written = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
-    assert record["files"] == [name for name in written if name != "record.json"]
+    assert list(record["files"]) == [name for name in written if name != "record.json"]
     assert any(name.startswith("figures/") for name in written)
     (tmp_path / "figures" / "mine.png").write_text("")
     experiment(folder, "breakdown", tmp_path, "figures=false")

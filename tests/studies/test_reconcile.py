@@ -17,6 +17,7 @@ from magiqa.errors import UserError
 from magiqa.images.views import Resize
 from magiqa.method.fusion import Fixed
 from magiqa.package import conf_dir
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.protocols import overrides_of, published_row
@@ -154,14 +155,15 @@ def test_the_record_says_both_ends_weights_and_the_warnings(folder, tmp_path):
     clock = Clock()
     table, features = reconcile(tiny.job(folder), last, progress=False, clock=clock)
     clock.warnings.append("something slow")
-    write(tmp_path / "why", table, features, None, clock)
+    with ResultFolder(tmp_path / "why", "reconcile") as results:
+        write(results, table, features, None, clock)
     record = json.loads((tmp_path / "why" / "record.json").read_text())
     assert record["start"]["backbone"]["label"] == "untrained, seed 0"
     assert record["backbone"]["label"] == "untrained, seed 1"
     assert record["warnings"] == ["something slow"]
     (tmp_path / "why" / "record.json").write_text('{"magiqa": "0.1.0", "command": "evaluate"}')
     with pytest.raises(UserError, match="holds the record of magiqa evaluate, which magiqa reconcile would"):
-        write(tmp_path / "why", table, features, None)
+        ResultFolder(tmp_path / "why", "reconcile").__enter__()
 
 
 @pytest.mark.slow
