@@ -245,7 +245,7 @@ def _reconcile(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from magiqa.report.page import report
+    from magiqa.report.report import report
 
     words, overrides = _words(options.args)
     own = [o for o in overrides if o.startswith(("out=", "thumbnails="))]
