@@ -23,6 +23,8 @@ Fusion = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 MACHINE = (
     "out",
     "cache_dir",
+    "cache_engine",
+    "rehash",
     "device",
     "batch_size",
     "workers",
@@ -57,6 +59,8 @@ class Job:
     fusion: Fusion
     dataset: Any
     cache_dir: str
+    cache_engine: str = "any"
+    rehash: bool = False
     out: str | None = None
     bundle: str | None = None
     device: str = "auto"
@@ -84,6 +88,7 @@ class Job:
             "pooling": ("mean", "median", "worst_tenth"),
             "fit": ("best", "official"),
             "on_error": ("raise", "skip"),
+            "cache_engine": ("any", "same"),
             "engine": ("auto", *ENGINES),
             "precision": PRECISIONS,
         }.items():
@@ -99,7 +104,7 @@ class Job:
             raise UserError(f"resamples={self.resamples} must be a whole number from 100")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise UserError(f"seed={self.seed} must be a whole number from 0")
-        for key in ("ci_fit", "views_file", "figures"):
+        for key in ("ci_fit", "views_file", "figures", "rehash"):
             if not isinstance(getattr(self, key), bool):
                 raise UserError(f"{key}={getattr(self, key)} must be true or false")
         if self.part is not None:
