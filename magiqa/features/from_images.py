@@ -19,6 +19,7 @@ from magiqa.datasets.base import Labels, fingerprint
 from magiqa.engines.build import build
 from magiqa.engines.resolve import Resolved, resolve, threads
 from magiqa.errors import UnreadableImage, UserError
+from magiqa.features.batch_size import choose, remember, search_key
 from magiqa.features.cache import FeatureCache, read_text, write_text
 from magiqa.features.elsewhere import elsewhere
 from magiqa.features.features import Features
@@ -138,11 +139,16 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             clip: Any = model()
             size = (job.views.window, job.views.window)
             fit_positional_embedding(clip, job.backbone, size)
-            engine = build(clip.visual, resolved, batch_size=job.batch_size, view_size=size)
+            search = search_key(resolved, weights.sha256, size)
+            batch_size, origin = choose(job.batch_size, job.cache_dir, search, resolved, len(images) - cached)
+            engine = build(clip.visual, resolved, batch_size=batch_size, view_size=size)
+            if origin == "measured":
+                remember(job.cache_dir, search, engine.batch_size)
         if engine.warning:
             clock.warnings.append(engine.warning)
         engine_record.update(
             batch_size=engine.batch_size,
+            batch_size_from=origin,
             streams=engine.streams,
             threads=threads(),
             max_error=engine.max_error,

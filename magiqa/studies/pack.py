@@ -75,7 +75,8 @@ def pack(
         "views_encoded": 0,
         "made_by": record["cache"]["made_by"],
     }
-    record["engine"] = {k: v for k, v in record["engine"].items() if k not in ("batch_size", "max_error")}
+    measured = ("batch_size", "batch_size_from", "max_error")
+    record["engine"] = {k: v for k, v in record["engine"].items() if k not in measured}
     meta = {
         "format": FORMAT,
         "magiqa": __version__,
