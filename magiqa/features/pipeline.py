@@ -67,7 +67,9 @@ def _load(
 ) -> tuple[_Image, Iterator[np.ndarray]]:
     data = read_image(path)
     if content_sha256(data) != sha256:
-        raise UserError(f"{path}: the file changed while it was being read; run again when it is at rest")
+        raise UserError(
+            f"{path}: its content changed since it was hashed; run again when it is at rest, with rehash=true"
+        )
     image = open_image(data, path)
     blocks = cut(image, views, resize, name=path, mean=mean, std=std)
     ready: list[np.ndarray] = []
