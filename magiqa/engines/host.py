@@ -54,7 +54,9 @@ def _tf32(torch: "ModuleType") -> list[tuple[Any, str, Any]]:
             out.append((owner, "allow_tf32", owner.allow_tf32))
     newer = (matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None))
     return out + [
-        (o, "fp32_precision", o.fp32_precision) for o in newer if o is not None and hasattr(o, "fp32_precision")
+        (o, "fp32_precision", o.fp32_precision)
+        for o in newer
+        if o is not None and hasattr(o, "fp32_precision")
     ]
 
 
