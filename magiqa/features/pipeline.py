@@ -15,14 +15,13 @@ from itertools import chain, islice
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.hashing import content_sha256
 from magiqa.images.controls import controls
 from magiqa.images.decode import open_image, read_image
-from magiqa.images.views import Resize, Views, cut
+from magiqa.images.views import Pixels, Resize, Views, cut
 
 SHARD_BYTES = 64 << 20
 
@@ -60,8 +59,6 @@ class Store(Protocol):
         """Take images' features (V_i, D) and controls (N, 4)."""
         ...
 
-
-Pixels = Image.Image | np.ndarray  # as `cut` takes them
 
 Load = Callable[[Any, str], tuple[Pixels, np.ndarray]]
 

@@ -202,7 +202,8 @@ def distort(rgb: np.ndarray, name: str, level: int, seed: int = 0) -> np.ndarray
     """Distort (H, W, 3) uint8 by one mechanism; the same seed gives the same pixels.
 
     Args:
-        rgb: the image. name: one of ``SEEN + UNSEEN + MORE``. level: 1 (mild) to 5 (strong). seed: of what is random in it.
+        rgb: the image. name: one of ``SEEN + UNSEEN + MORE``. level: 1 (mild) to 5 (strong).
+        seed: of what is random in it.
 
     Raises:
         UserError: an unknown name or level, an array of another kind.

@@ -21,6 +21,8 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+Pixels = Image.Image | np.ndarray  # as decoded, or (H, W, 3) of uint8 or of float32 in [0, 1]
+
 BLOCK = 16  # windows cut at once: bounds the memory that a long panorama's row would take
 
 
@@ -168,7 +170,7 @@ def _resized(pixels: np.ndarray, resize: Resize) -> np.ndarray:
 
 
 def cut(
-    image: Image.Image | np.ndarray,
+    image: Pixels,
     views: Views,
     resize: Resize | None = None,
     *,
