@@ -13,8 +13,9 @@ from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
 from magiqa.report.ablation_plots import ablation_figures
+from magiqa.report.table import Cell, Table, number
 from magiqa.runs.config import Job
-from magiqa.runs.folder import make_folder, write_csv, writing
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
 from magiqa.scores.grid import grid_srcc
 from magiqa.scores.many import score_all, scores, unique
@@ -22,7 +23,7 @@ from magiqa.stats.bootstrap import bootstrap_srcc_many, count_clusters
 from magiqa.stats.paired import resamples_for
 from magiqa.stats.selection import argmax, halves, optimism
 from magiqa.stats.variants import statistics
-from magiqa.studies.ablation import GROUPS, Ablation, Compose, expand, shown
+from magiqa.studies.ablation import GROUPS, Ablation, Compose, Variant, expand, shown
 
 SPLITS = 10  # random halvings for the optimism of picking the best
 
@@ -52,10 +53,16 @@ def ablate(
         The table, a row a variant, and the record.
     """
     variants, reference = expand(job, compose)
+    command = f"ablate ablation={job.ablation.name}"
+    with ResultFolder(folder_of(job), command, ["ablation.csv"]) as results:
+        return _ablate(job, variants, reference, results, progress=progress)
+
+
+def _ablate(
+    job: Job, variants: Sequence[Variant], reference: int, results: ResultFolder, *, progress: bool
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     ablation: Ablation = job.ablation
     clock = Clock()
-    folder = folder_of(job)
-    make_folder(folder, f"ablate ablation={ablation.name}", ["ablation.csv"])
     jobs = [v.job for v in variants]
     if ablation.intervals:
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
@@ -105,6 +112,7 @@ def ablate(
         "command": "ablate",
         "name": f"{ablation.name}-{job.name}",
         "choices": job.choices,
+        "changed": job.changed,
         "config": job.config,
         **features.record,
         "backbone": backbone,
@@ -122,13 +130,12 @@ def ablate(
         "versions": versions(),
         "warnings": clock.warnings,
     }
-    with writing(folder, ["ablation.csv"]) as write:
-        write_csv(table, folder / "ablation.csv")
-        write(record | {"seconds": clock.seconds})
-        if job.figures:
-            with clock.stage("figures"):
-                ablation_figures(folder, table, record, keys, reference)
-            write(record | {"seconds": clock.seconds})
+    results.csv("ablation", table)
+    results.record(record | {"seconds": clock.seconds})
+    if job.figures:
+        with clock.stage("figures"):
+            ablation_figures(results.figure_path(), table, record, keys, reference)
+        results.record(record | {"seconds": clock.seconds})
     return table, record
 
 
@@ -220,22 +227,18 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         | {names.index(about["reference"]), names.index(about["best"])}
     )
 
-    def cell(row: pd.Series, key: str, sign: str = "") -> str:
-        if key not in row or pd.isna(row[key]):
-            return "-"
+    def cell(row: pd.Series, key: str, sign: str = "") -> Cell:
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-        band = "" if low is None or pd.isna(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
-        return f"{row[key]:{sign}.4f}{band}"
+        return number(row.get(key), low, high, form=f"{sign}.4f", band=f"{sign}.3f")
 
     shown = ["srcc", *(["srcc_within"] if "srcc_within" in table else []), "plcc"]
-    rows = [["", *shown, "difference", "p (Holm)"]]
+    rows: list[list[Cell | str]] = []
     for i in keep:
         row = table.iloc[i]
         mark = " *" if names[i] == about["best"] else ""
-        p = "-" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.3g}"
+        p = number(row["p_holm"], form=".3g")
         rows.append([names[i] + mark, *(cell(row, s) for s in shown), cell(row, "diff", "+"), p])
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    lines = [Table.plain(["", *shown, "difference", "p (Holm)"], rows).text()]
     if len(keep) < len(table):
         lines.append(f"{len(keep)} of {len(table)} variants; ablation.csv holds all")
     split = about["split_half"]
@@ -247,6 +250,15 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
             f"{split['optimism']:.4f} ({split['splits']} splits)",
         ]
     return "\n".join([*head, *lines, *(f"warning: {w}" for w in record["warnings"])])
+
+
+def write_transfer(folder: Path, done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
+    """`transfer` of an ablation, written into the folder of its data sets' folders."""
+    table, name = transfer(done), f"{done[0][1]['ablation']['name']}-left_out"
+    with ResultFolder(folder, "ablate -m", [f"{name}.csv"], record=f"{name}.json") as results:
+        results.csv(name, table)
+        results.record({"magiqa": __version__, "command": "ablate -m"})
+    return table
 
 
 def transfer(done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:

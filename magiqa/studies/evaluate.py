@@ -13,8 +13,9 @@ from magiqa.features.features import Features
 from magiqa.features.from_images import workers
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
+from magiqa.report.table import Cell, Table, number
 from magiqa.runs.config import Job
-from magiqa.runs.folder import make_folder, write_csv, writing
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.record import Clock, versions
 from magiqa.scores.score import score
@@ -84,8 +85,14 @@ def evaluate(
     """
     if job.part is not None:
         raise UserError(f"part={job.part} is for magiqa encode: scores need the whole set; drop it")
+    with ResultFolder(job.folder, "evaluate", FILES) as results:
+        return _evaluate(job, results, progress=progress, show=show)
+
+
+def _evaluate(
+    job: Job, results: ResultFolder, *, progress: bool, show: Callable[[str], object] | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     clock = Clock()
-    make_folder(job.folder, "evaluate", FILES)
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
         cues, views = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)
@@ -97,30 +104,28 @@ def evaluate(
         "command": "evaluate",
         "name": job.name,
         "choices": job.choices,
+        "changed": job.changed,
         "config": job.config,
         **features.record,
         "fits": fits,
         "versions": versions(),
         "warnings": clock.warnings,
     }
-    folder = job.folder
-    with writing(folder, FILES) as write:
-        write_csv(scores, folder / "scores.csv")
-        write_csv(table, folder / "agreement.csv")
-        if groups is not None:
-            write_csv(groups, folder / "groups.csv")
-        if job.views_file:
-            write_csv(views_table(features, views, job.prompts), folder / "views.csv")
-        write(record | {"seconds": clock.seconds})
-        if show:
-            show(render(table, record))
-        if job.figures:
-            from magiqa.report.agreement_plots import run_figures
+    results.csv("scores", scores)
+    results.csv("agreement", table)
+    if groups is not None:
+        results.csv("groups", groups)
+    if job.views_file:
+        results.csv("views", views_table(features, views, job.prompts))
+    results.record(record | {"seconds": clock.seconds})
+    if show:
+        show(render(table, record))
+    if job.figures:
+        from magiqa.report.agreement_plots import run_figures
 
-            with clock.stage("figures"):
-                (folder / "figures").mkdir(exist_ok=True)
-                run_figures(folder / "figures", scores, table, groups, record)
-            write(record | {"seconds": clock.seconds})
+        with clock.stage("figures"):
+            run_figures(results.figure_path(), scores, table, groups, record)
+        results.record(record | {"seconds": clock.seconds})
     return table, record
 
 
@@ -147,25 +152,17 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     statistics = list(dict.fromkeys(table["statistic"]))
     by = table.set_index(["score", "statistic"])
 
-    def cell(score: str, statistic: str) -> str:
+    def cell(score: str, statistic: str) -> Cell:
         row = by.loc[(score, statistic)]
-        if pd.isna(row["value"]):
-            return "-"
-        interval = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
-        return f"{row['value']:+.4f}{interval}"
+        return number(row["value"], row["ci_low"], row["ci_high"], form="+.4f", band="+.3f")
 
-    rows = [["", *statistics]] + [
+    shown = Table.plain(
+        ["", *statistics],
         [
-            score + (" (control)" if score in ("laplacian", "bytes") else ""),
-            *(cell(score, s) for s in statistics),
-        ]
-        for score in dict.fromkeys(table["score"])
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+            [score + (" (control)" if score in CONTROLS else ""), *(cell(score, s) for s in statistics)]
+            for score in dict.fromkeys(table["score"])
+        ],
+    )
     name = data["name"] + (f" ({data['variant']})" if data["variant"] else "")
     kept = f"n={data['n']}" + (f" of {data['n_annotated']}" if data["n"] != data["n_annotated"] else "")
     every = f", one row in {data['every']}" if data["every"] > 1 else ""
@@ -178,4 +175,4 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         "",
     ]
     notes = [f"warning: {w}" for w in record["warnings"]]
-    return "\n".join([*head, *lines, *notes])
+    return "\n".join([*head, shown.text(), *notes])

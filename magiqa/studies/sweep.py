@@ -6,14 +6,22 @@ from typing import Any
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.runs.folder import write_csv, write_record
+from magiqa.report.table import Cell, Table
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import dataset as dataset_name
 
 SWEEP = "evaluate -m"
 
 
+def sweep_folder(path: Path) -> ResultFolder:
+    """Where a sweep's combined tables go."""
+    return ResultFolder(path, SWEEP, ["agreement.csv", "table.md"], record="sweep.json")
+
+
 def combine(
-    folder: Path, done: list[tuple[pd.DataFrame, dict[str, Any]]], failures: list[dict[str, str]]
+    results: ResultFolder,
+    done: list[tuple[pd.DataFrame, dict[str, Any]]],
+    failures: list[dict[str, str]],
 ) -> str:
     """The combined table of several runs: ``agreement.csv`` (long) and ``table.md`` (methods by data sets).
 
@@ -34,7 +42,7 @@ def combine(
     lines = []
     if frames:
         long = pd.concat(frames, ignore_index=True)
-        write_csv(long.drop(columns="set"), folder / "agreement.csv")
+        results.csv("agreement", long.drop(columns="set"))
         chosen = [c for c in done[0][1]["choices"] if c != "dataset" and len(set(long[c])) > 1]
         rows = long[long["statistic"].isin(["srcc", "plcc"])]
         sets = list(dict.fromkeys(rows["set"]))
@@ -42,19 +50,18 @@ def combine(
         # what varies inside a group of options (an overridden parameter) still gets a row of its own
         repeated = rows.duplicated(["set", "statistic", *keys]).any()
         keys = [*keys, "run"] if repeated else keys
-        lines += ["| " + " | ".join([*keys, *(f"{s} SRCC / PLCC" for s in sets)]) + " |"]
-        lines += ["|" + "---|" * (len(keys) + len(sets))]
+        cells: list[list[Cell | str]] = []
         for values, group in rows.groupby(keys, sort=False):
-            cells = []
+            row: list[Cell | str] = [str(value) for value in values]
             for name in sets:
                 value = group[group["set"] == name].set_index("statistic")["value"]
-                cells.append(f"{value['srcc']:.4f} / {value['plcc']:.4f}" if len(value) else "")
-            lines.append("| " + " | ".join([*map(str, values), *cells]) + " |")
+                row.append(f"{value['srcc']:.4f} / {value['plcc']:.4f}" if len(value) else "")
+            cells.append(row)
+        lines.append(Table.plain([*keys, *(f"{s} SRCC / PLCC" for s in sets)], cells).markdown().rstrip())
     if failures:
         lines += ["", f"{len(failures)} failed:", *(f"- `{f['job']}`: {f['error']}" for f in failures)]
     text = "\n".join(lines)
-    (folder / "table.md").write_text(text + "\n")
+    results.text("table.md", text + "\n")
     jobs = {"runs": [record["name"] for _, record in done], "failed": failures}
-    found = {"magiqa": __version__, "command": SWEEP, **jobs, "files": ["agreement.csv", "table.md"]}
-    write_record(folder, found, "sweep.json")
+    results.record({"magiqa": __version__, "command": SWEEP, **jobs})
     return text
