@@ -82,7 +82,7 @@ def _number_cell(row: Any) -> Cell:
     return number(row.value, row.ci_low, row.ci_high, form=".3f", mark=mark, suffix=tie)
 
 
-_MARKS = ["rank", "diff", "diff_low", "diff_high", "p", "p_holm", "tie", "untested"]
+_MARKS = ["rank", "diff", "diff_low", "diff_high", "p", "p_adjusted", "tie", "untested"]
 
 
 def _marks(runs: Sequence[Run], rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -109,8 +109,8 @@ def _marks(runs: Sequence[Run], rows: pd.DataFrame, seed: int) -> pd.DataFrame:
         for pair in pairs:
             test, entry = pair.test, entries[int(pair.a)]
             entry |= {"diff": test.diff, "diff_low": test.ci_low, "diff_high": test.ci_high, "p": test.p}
-            entry |= {"p_holm": pair.p_holm, "tie": pair.p_holm >= 0.05}
-        tested = {int(pair.a) for pair in pairs if np.isfinite(pair.p_holm)}
+            entry |= {"p_adjusted": pair.p_adjusted, "tie": pair.p_adjusted >= 0.05}
+        tested = {int(pair.a) for pair in pairs if np.isfinite(pair.p_adjusted)}
         for k, entry in enumerate(entries):
             entry["untested"] = k > 0 and k not in tested
         out += entries

@@ -76,8 +76,7 @@ class Job(Checked):
     batch_size: Literal["auto"] | Annotated[int, Least(1)] = "auto"
     workers: Literal["auto"] | Annotated[int, Least(1)] = "auto"
     pooling: Literal["mean", "median", "worst_tenth"] = "mean"
-    fit: Literal["best", "official"] = "best"
-    ci_fit: bool = False
+    fit: Literal["monotone", "logistic4", "official", "unconstrained"] = "monotone"
     resamples: Annotated[int, Least(100)] = 1000
     seed: Annotated[int, Least(0)] = 0
     on_error: Literal["raise", "skip"] = "raise"
