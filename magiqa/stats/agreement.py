@@ -25,7 +25,11 @@ OUT_OF_FOLD = "plcc_logistic_cv"
 
 MOST_GROUPS = 100  # to leave one out of, or to resample: more are content, not generators
 
-_UNDEFINED, _FITTED, _ALIKE = "undefined", "a fitted value: in-sample", "every resample gives the same value"
+_UNDEFINED, _FITTED, _ALIKE = (
+    "undefined",
+    "a fitted value: in-sample",
+    "all resamples alike, or undefined in some",
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def agreement(
     groups: Any = None,
     clusters: Any = None,
     cluster_name: str = "clusters",
-    fit: str = "monotone",
+    fit: str | None = "monotone",
     turned: bool = False,
     resamples: int = 1000,
     seed: int = 0,
@@ -85,7 +89,7 @@ def agreement(
             how the others move without a group and with other groups.
         clusters: (N,) names: images that share a reference or a prompt are resampled together. Without them
             images are resampled one by one, for ``srcc_within`` within their group. cluster_name: what they are.
-        fit, turned: see `fit_logistic`.
+        fit, turned: see `fit_logistic`; None: no fit.
 
     Returns:
         srcc, krcc, plcc (raw, signed), plcc_logistic, rmse_logistic, srcc_logistic (of the fitted values, in-sample and
@@ -95,7 +99,7 @@ def agreement(
     """
     x, y = as_pair(scores, labels)
     n, units = len(x), count_units(len(x), clusters)
-    curve = fit_logistic(x, y, fit, turned)
+    curve = fit_logistic(x, y, fit, turned) if fit else LogisticFit("none", None, NAN)
     values = {name: f(x, y) if n >= 3 else NAN for name, f in _POINT.items()}
     few = too_few(n, clusters, cluster_name)
     heavy = too_heavy(x, "scores") or too_heavy(y, "labels")
@@ -124,16 +128,20 @@ def agreement(
     for name, value in _fitted(curve, x, y).items():
         out[name] = Estimate(value, NAN, NAN, n, withheld=_FITTED)
     out[OUT_OF_FOLD] = Estimate(
-        out_of_fold(x, y, fit, turned, clusters=clusters, seed=seed), NAN, NAN, n, withheld="mean over folds"
+        out_of_fold(x, y, fit, turned, clusters=clusters, seed=seed) if fit else NAN,
+        NAN,
+        NAN,
+        n,
+        withheld="mean over folds",
     )
     if groups is not None:
         if clusters is None and not few:
             counts = resample_counts(n, None, groups, resamples, seed)
-        out[WITHIN] = _within(x, y, groups, counts, units, few, level)
+        out[WITHIN] = within_groups(x, y, groups, counts, units, few, level)
     return Agreement(out, curve)
 
 
-def _within(
+def within_groups(
     x: np.ndarray, y: np.ndarray, groups: Any, counts: np.ndarray, units: int, few: str, level: float
 ) -> Estimate:
     """srcc_within and its interval; resampled groups repeat images, which lowers SRCC in them: it is shifted back."""
