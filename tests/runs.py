@@ -103,6 +103,7 @@ def write_run(
         "command": "evaluate",
         "name": folder.name,
         "choices": {"dataset": "agiqa3k", **chosen},
+        "changed": {},
         "config": config,
         "dataset": {
             "name": "agiqa3k",

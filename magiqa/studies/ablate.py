@@ -111,6 +111,7 @@ def _ablate(
         "command": "ablate",
         "name": f"{ablation.name}-{job.name}",
         "choices": job.choices,
+        "changed": job.changed,
         "config": job.config,
         **features.record,
         "backbone": backbone,

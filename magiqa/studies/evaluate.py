@@ -103,6 +103,7 @@ def _evaluate(
         "command": "evaluate",
         "name": job.name,
         "choices": job.choices,
+        "changed": job.changed,
         "config": job.config,
         **features.record,
         "fits": fits,

@@ -11,8 +11,7 @@ import tiny
 
 from magiqa.backbones.spec import Backbone
 from magiqa.cli import main as cli
-from magiqa.config.compose import configs, make_job
-from magiqa.config.inherit import composer
+from magiqa.config.compose import Configs
 from magiqa.datasets.koniq import Koniq
 from magiqa.errors import UserError
 from magiqa.images.views import Resize
@@ -233,12 +232,11 @@ def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
         "resamples=300",
     ]
     options = [f.stem for f in (conf_dir() / "dataset").glob("*.yaml")]
-    with configs(None) as searchpath:
-        first = make_job(typed, searchpath)
-        compose = composer(typed, searchpath, packaged=True)
-        last = compose(overrides_of(published_row("MA-CLIP:koniq"), options, first.backbone))
-        known = ["dataset=koniq", f"dataset.root={tmp_path}", "backbone=rn50", "fit=official"]
-        packaged = make_job([*known, "resamples=300"], searchpath)
+    first = Configs().job(typed)
+    compose = Configs().composer(typed, packaged=True)
+    last = compose(overrides_of(published_row("MA-CLIP:koniq"), options, first.backbone))
+    known = ["dataset=koniq", f"dataset.root={tmp_path}", "backbone=rn50", "fit=official"]
+    packaged = Configs().job([*known, "resamples=300"])
     for part in (
         "dataset",
         "backbone",

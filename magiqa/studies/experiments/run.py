@@ -47,6 +47,7 @@ def _run(
         "command": "experiment",
         "name": f"{experiment.name}-{study.job.name}",
         "choices": study.job.choices,
+        "changed": study.job.changed,
         "config": study.job.config,
         **study.features.record,
         "experiment": {"name": experiment.name, "notes": notes},
