@@ -1,9 +1,9 @@
 """The tensors of a TorchScript archive, as OpenAI released its weights, read as data: none of its code is run.
 
 An archive is a zip: ``NAME/data.pkl`` holds the modules and their attributes as a pickle, ``NAME/data/KEY`` a storage's
-bytes, ``NAME/code/`` the program, which ``torch.jit.load`` compiles and, where a module has ``__setstate__``, runs. Here
-the pickle is read with names for nothing but modules (which become plain dictionaries) and tensors, from the opcodes
-that TorchScript writes, and the program is left alone.
+bytes, ``NAME/code/`` the program, which ``torch.jit.load`` compiles and, where a module has ``__setstate__``, runs.
+Here the pickle is read with names for nothing but modules (which become plain dictionaries) and tensors, from the
+opcodes that TorchScript writes, and the program is left alone.
 """
 
 import io
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     import torch
 
 # what TorchScript's pickler writes; BYTEARRAY8 and the like reserve as much memory as they claim
-_OPCODES = frozenset(
-    "PROTO STOP GLOBAL REDUCE BUILD NEWOBJ BINPERSID BINPUT LONG_BINPUT BINGET LONG_BINGET MARK NONE NEWTRUE NEWFALSE "
-    "BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE SHORT_BINSTRING BINSTRING EMPTY_TUPLE TUPLE "
-    "TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS".split()
-)
+# fmt: off
+_OPCODES = frozenset({
+    "PROTO", "STOP", "GLOBAL", "REDUCE", "BUILD", "NEWOBJ", "BINPERSID", "BINPUT", "LONG_BINPUT", "BINGET",
+    "LONG_BINGET", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
+    "BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINSTRING", "BINSTRING", "EMPTY_TUPLE", "TUPLE", "TUPLE1",
+    "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS",
+})
+# fmt: on
 
 _STORAGES = {
     "FloatStorage": "float32",

@@ -76,7 +76,7 @@ def read_checkpoint(path: str | Path) -> "tuple[dict[str, torch.Tensor], bool]":
     for name, tensor in state.items():
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise UserError(
-                f"backbone.checkpoint={path}: entry {name!r} claims the shape {tuple(tensor.shape)}, more than the file "
-                "holds of it; fetch the file again"
+                f"backbone.checkpoint={path}: entry {name!r} claims the shape {tuple(tensor.shape)}, more than the "
+                "file holds of it; fetch the file again"
             )
     return state, archive

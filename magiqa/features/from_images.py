@@ -146,6 +146,7 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             std=weights.std,
             workers=workers(job),
             on_error=job.on_error,
+            limits=job.limits,
             progress=progress,
         )
     rows = [i for i, image in enumerate(images) if image not in bad]

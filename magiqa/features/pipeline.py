@@ -21,7 +21,7 @@ from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
 from magiqa.images.controls import controls
-from magiqa.images.decode import open_image, read_image
+from magiqa.images.decode import LIMITS, Limits, open_image, read_image
 from magiqa.images.views import Resize, Views, cut
 
 SHARD_BYTES = 64 << 20
@@ -64,12 +64,13 @@ def _load(
     resize: Resize | None,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    limits: Limits,
 ) -> tuple[_Image, Iterator[np.ndarray]]:
     data = read_image(path)
     if content_sha256(data) != sha256:
         raise UserError(f"{path}: the file changed while it was being read; run again when it is at rest")
-    image = open_image(data, path)
-    blocks = cut(image, views, resize, name=path, mean=mean, std=std)
+    image = open_image(data, path, limits)
+    blocks = cut(image, views, resize, name=path, mean=mean, std=std, limits=limits)
     ready: list[np.ndarray] = []
     while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
         ready.append(block)
@@ -218,6 +219,7 @@ def fill_cache(
     std: tuple[float, ...],
     workers: int = 2,
     on_error: str = "raise",
+    limits: Limits = LIMITS,
     progress: bool = True,
 ) -> tuple[int, dict[str, str]]:
     """Encode the images that the cache lacks.
@@ -227,6 +229,7 @@ def fill_cache(
         build_engine: called once, and only if something is missing.
         on_error: ``raise`` at the first unreadable image, or ``skip`` and report it. Either way, and when stopped
             by hand, what was encoded stays cached.
+        limits: of an image's pixels.
 
     Returns:
         The number of views encoded, and why an image was skipped, by sha256.
@@ -270,7 +273,7 @@ def fill_cache(
 
         def feed() -> None:
             for sha, path in islice(pending, max(0, workers + 2 - len(queue))):
-                queue.append((sha, pool.submit(_load, path, sha, views, resize, mean, std)))
+                queue.append((sha, pool.submit(_load, path, sha, views, resize, mean, std, limits)))
 
         feed()
         while queue:

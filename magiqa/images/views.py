@@ -14,6 +14,7 @@ from PIL import Image
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
+from magiqa.images.decode import LIMITS, Limits
 
 KINDS = ("windows", "global", "whole", "center_crop")
 
@@ -40,12 +41,21 @@ class Resize(Checked, key="dataset.resize"):
     size: Annotated[int, Least(1)]
     filter: Literal["bicubic", "bilinear"] = "bicubic"
 
+    def size_of(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height that an image of a size gets.
+
+        Example:
+            >>> Resize("short_side", 224).size_of((1, 60_000))
+            (224, 13440000)
+        """
+        if self.mode == "squash":
+            return self.size, self.size
+        width, height = (int(self.size * s / min(size)) for s in size)  # torchvision's rounding
+        return width, height
+
     def __call__(self, image: Image.Image) -> Image.Image:
         """The resized image."""
-        if self.mode == "squash":
-            return image.resize((self.size, self.size), FILTERS[self.filter])
-        width, height = (int(self.size * s / min(image.size)) for s in image.size)  # torchvision's rounding
-        return image.resize((width, height), FILTERS[self.filter])
+        return image.resize(self.size_of(image.size), FILTERS[self.filter])
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,7 @@ def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray
     return ((1 - wy) * upper + wy * lower)[None]
 
 
-def _upscale(image: Image.Image, views: Views, name: str) -> Image.Image:
+def _upscale(image: Image.Image, views: Views, name: str, limits: Limits) -> Image.Image:
     if min(image.size) >= views.window or set(views.kinds) <= {"whole", "center_crop"}:
         return image
     if views.small == "error":
@@ -139,7 +149,13 @@ def _upscale(image: Image.Image, views: Views, name: str) -> Image.Image:
             f"{name}: {image.width}x{image.height} has a side under the window size {views.window}; "
             "use views.small=upscale, or a smaller views.window"
         )
-    return Resize("short_side", views.window)(image)
+    return _resize(image, Resize("short_side", views.window), name, limits)
+
+
+def _resize(image: Image.Image, resize: Resize, name: str, limits: Limits) -> Image.Image:
+    size = resize.size_of(image.size)
+    limits.check(size, name, f"resized from {image.width}x{image.height}")
+    return resize(image)
 
 
 def cut(
@@ -150,6 +166,7 @@ def cut(
     name: str = "image",
     mean: tuple[float, ...] = CLIP_MEAN,
     std: tuple[float, ...] = CLIP_STD,
+    limits: Limits = LIMITS,
 ) -> Iterator[np.ndarray]:
     """Cut an image into its views, in blocks of one shape each, in the order of ``views.kinds``.
 
@@ -157,17 +174,24 @@ def cut(
 
     Args:
         image: as decoded. resize: the data set's own, first. name: for messages. mean, std: the backbone's.
+        limits: of the pixels of what is resized, and of whole images.
 
     Yields:
         float32 (k, 3, H, W), normalized; windows one at a time, ``BLOCK`` of a row in memory.
 
     Raises:
         UserError: a side is under the window size and ``views.small`` is ``error``.
+        UnreadableImage: what it is resized to, or a whole image, has more pixels than ``limits`` allows.
     """
-    image = image.convert("RGB")
+    image = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
     if resize is not None:
-        image = resize(image)
-    image = _upscale(image, views, name)
+        image = _resize(image, resize, name, limits)
+    image = _upscale(image, views, name, limits)
+    crop = Resize("short_side", views.window)
+    if "whole" in views.kinds:
+        limits.check(image.size, name, "whole")
+    if "center_crop" in views.kinds:
+        limits.check(crop.size_of(image.size), name, f"resized from {image.width}x{image.height}")
     pixels = np.asarray(image)
     mean_, std_ = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     size = views.window
@@ -188,7 +212,7 @@ def cut(
         elif kind == "whole":
             yield normalize(pixels[None], mean_, std_)
         else:
-            small = Resize("short_side", size)(image)
+            small = crop(image)
             x, y = round((small.width - size) / 2), round((small.height - size) / 2)
             yield normalize(np.asarray(small.crop((x, y, x + size, y + size)))[None], mean_, std_)
 

@@ -62,7 +62,7 @@ class Attacker(torch.nn.Module):
         self.register_buffer("weight", torch.ones(3))
 
     @torch.jit.export
-    def __getstate__(self):  # noqa: ANN204
+    def __getstate__(self):
         return (self.path, self.weight, self.training)
 
     @torch.jit.export
