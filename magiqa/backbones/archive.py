@@ -87,7 +87,7 @@ def read_archive(file: Path) -> "dict[str, torch.Tensor]":
         pickled = next(name for name in opened.namelist() if name.endswith("/data.pkl"))
         data = opened.read(pickled)
         for code, argument, _ in pickletools.genops(data):
-            if code.name not in _OPCODES or (code.name == "LONG_BINPUT" and argument > len(data)):
+            if code.name not in _OPCODES or (code.name == "LONG_BINPUT" and int(argument or 0) > len(data)):
                 raise ValueError(f"its pickle holds {code.name}, which TorchScript does not write")
         root = _Reader(data, opened, pickled.removesuffix("data.pkl")).load()
     if not isinstance(root, _Module):

@@ -18,11 +18,10 @@ import numpy as np
 from tqdm import tqdm
 
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
 from magiqa.images.controls import controls
 from magiqa.images.decode import LIMITS, Limits, open_image, read_image
-from magiqa.images.views import Resize, Views, cut
+from magiqa.images.views import Pixels, Resize, Views, cut
 
 SHARD_BYTES = 64 << 20
 
@@ -45,6 +44,36 @@ class Encoder(Protocol):
         ...
 
 
+class Store(Protocol):
+    """Where finished images go: the cache on disk, or memory."""
+
+    def __contains__(self, image: str) -> bool:
+        """Whether it holds an image's features already."""
+        ...
+
+    def prepare(self) -> None:
+        """Find out before hours of encoding whether it can be written."""
+        ...
+
+    def write(self, images: Sequence[str], features: Sequence[np.ndarray], controls: np.ndarray) -> None:
+        """Take images' features (V_i, D) and controls (N, 4)."""
+        ...
+
+
+Load = Callable[[Any, str], tuple[Pixels, np.ndarray]]
+
+
+def load_file(path: str, sha256: str, limits: Limits = LIMITS) -> tuple[Pixels, np.ndarray]:
+    """Decode an image file that is known by its sha256: the image, its controls."""
+    data = read_image(path)
+    if content_sha256(data) != sha256:
+        raise UserError(
+            f"{path}: its content changed since it was hashed; run again when it is at rest, with rehash=true"
+        )
+    image = open_image(data, path, limits)
+    return image, controls(image, len(data))
+
+
 @dataclass
 class _Image:
     """An image on its way: its features arrive view by view."""
@@ -58,7 +87,8 @@ class _Image:
 
 
 def _load(
-    path: str,
+    load: Load,
+    item: Any,
     sha256: str,
     views: Views,
     resize: Resize | None,
@@ -66,15 +96,12 @@ def _load(
     std: tuple[float, ...],
     limits: Limits,
 ) -> tuple[_Image, Iterator[np.ndarray]]:
-    data = read_image(path)
-    if content_sha256(data) != sha256:
-        raise UserError(f"{path}: the file changed while it was being read; run again when it is at rest")
-    image = open_image(data, path, limits)
-    blocks = cut(image, views, resize, name=path, mean=mean, std=std, limits=limits)
+    pixels, known = load(item, sha256)
+    blocks = cut(pixels, views, resize, name=str(item), mean=mean, std=std, limits=limits)
     ready: list[np.ndarray] = []
     while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
         ready.append(block)
-    return _Image(path, sha256, controls(image, len(data))), chain(ready, blocks)
+    return _Image(str(item), sha256, known), chain(ready, blocks)
 
 
 class _Batches:
@@ -167,7 +194,7 @@ class _Batches:
 class _Shards:
     """Writes finished images to the cache in a thread of its own, a shard at a time."""
 
-    def __init__(self, cache: FeatureCache) -> None:
+    def __init__(self, cache: Store) -> None:
         self.cache = cache
         self.pool = ThreadPoolExecutor(1)
         self.writing: Future[None] | None = None
@@ -209,8 +236,8 @@ class _Shards:
 
 
 def fill_cache(
-    cache: FeatureCache,
-    wanted: Sequence[tuple[str, str]],
+    cache: Store,
+    wanted: Sequence[tuple[Any, str]],
     build_engine: Callable[[], Encoder],
     *,
     views: Views,
@@ -219,6 +246,8 @@ def fill_cache(
     std: tuple[float, ...],
     workers: int = 2,
     on_error: str = "raise",
+    skippable: type[UserError] = UnreadableImage,
+    load: Load = load_file,
     limits: Limits = LIMITS,
     progress: bool = True,
 ) -> tuple[int, dict[str, str]]:
@@ -228,8 +257,9 @@ def fill_cache(
         cache: filled in place. wanted: (path, sha256) of each image; those cached already cost nothing.
         build_engine: called once, and only if something is missing.
         on_error: ``raise`` at the first unreadable image, or ``skip`` and report it. Either way, and when stopped
-            by hand, what was encoded stays cached.
-        limits: of an image's pixels.
+            by hand, what was encoded stays cached. skippable: what is wrong with an image that may be skipped.
+        load: reads what ``wanted`` names, where that is no path; its ``str`` is its name in messages.
+        limits: of the pixels of what views are cut from.
 
     Returns:
         The number of views encoded, and why an image was skipped, by sha256.
@@ -273,7 +303,7 @@ def fill_cache(
 
         def feed() -> None:
             for sha, path in islice(pending, max(0, workers + 2 - len(queue))):
-                queue.append((sha, pool.submit(_load, path, sha, views, resize, mean, std, limits)))
+                queue.append((sha, pool.submit(_load, load, path, sha, views, resize, mean, std, limits)))
 
         feed()
         while queue:
@@ -282,7 +312,7 @@ def fill_cache(
             try:
                 image, blocks = future.result()
             except UserError as error:
-                if on_error == "skip" and isinstance(error, UnreadableImage):
+                if on_error == "skip" and isinstance(error, skippable):
                     skipped[sha] = str(error)
                     bar.update()
                     continue

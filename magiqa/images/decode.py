@@ -73,9 +73,8 @@ def identify(data: bytes, name: str, limits: Limits = LIMITS) -> Image.Image:
     if not data:
         raise UnreadableImage(f"{name}: the file is empty; fetch it again, or {_SKIP}")
     try:
-        with (
-            _opening
-        ):  # Pillow's own limit, which is one for a whole process, is replaced by ours while it opens
+        # Pillow's own limit, which is one for a whole process, is replaced by ours while it opens
+        with _opening:
             theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
                 image = Image.open(io.BytesIO(data), formats=list(FORMATS))
@@ -104,6 +103,15 @@ def open_image(data: bytes, name: str, limits: Limits = LIMITS) -> Image.Image:
         image.load()
     except Exception as error:
         raise _undecodable(name, error) from None
+    return supported(image, name)
+
+
+def supported(image: Image.Image, name: str) -> Image.Image:
+    """An image that Pillow turns into 8-bit RGB without loss of what it shows.
+
+    Raises:
+        UnreadableImage: CIELAB, or more than 8 bits in its one channel.
+    """
     if image.mode.startswith(("I", "F")):
         raise UnreadableImage(
             f"{name}: more than 8 bits a channel (mode {image.mode}), which Pillow would clip; convert it to 8 bits"

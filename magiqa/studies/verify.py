@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from magiqa.features.bundle import BundleCache, read_meta, table_of
 from magiqa.features.cache import FeatureCache
 from magiqa.features.from_images import load_labels
 from magiqa.features.key import feature_key
-from magiqa.features.pipeline import Encoder, fill_cache
+from magiqa.features.pipeline import Encoder, fill_cache, load_file
 from magiqa.features.shard import read_shard, verify_shard
 from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.runs.config import Job
@@ -59,7 +60,7 @@ def verify(
         verify_shard(file)
     except UserError:
         problems.append("the file does not match its own checksum")
-    job = replace(job, bundle=None)
+    job = replace(job, bundle=None, rehash=True)
     labels, images, _, kept = load_labels(job)
     own = table_of(meta["table"])
     problems += _left_out(meta, kept, job.limits)
@@ -80,9 +81,7 @@ def verify(
     drawn = np.random.default_rng(seed).permutation(len(both))[:sampled]
     chosen = [both[i] for i in sorted(drawn)]
     resolved = resolve(job.engine, job.precision, job.device)
-    key = feature_key(
-        job.backbone, weights, job.views, job.dataset.resize, meta["key"]["engine"], resolved.precision
-    )
+    key = feature_key(job.backbone, weights, job.views, job.dataset.resize, resolved.precision)
     key = json.loads(json.dumps(key))
     different = [k for k in key if k != "weights_sha256" and key[k] != meta["key"].get(k)]
     problems += [f"{k}: {key[k]} here, {meta['key'].get(k)} in the bundle" for k in different]
@@ -112,6 +111,7 @@ def verify(
             resize=job.dataset.resize,
             mean=weights.mean,
             std=weights.std,
+            load=partial(load_file, limits=job.limits),
             limits=job.limits,
             progress=progress,
         )
