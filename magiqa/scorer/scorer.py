@@ -100,7 +100,7 @@ class Scorer:
 
         Example:
             >>> Scorer.compose("backbone=demo", "fusion.alpha=2").job.fusion.alpha
-            2
+            2.0
         """
         return cls.of(_job(list(overrides), config_dir), cache_dir=cache_dir)
 
