@@ -309,7 +309,7 @@ def spoil(what: str, root: Path) -> list[str]:
         ("wrong columns", "no column image, mos (found file, score, kind)"),
         ("missing image", "1 of 6 annotated images are missing under"),
         ("zero bytes", "image 2.png: the file is empty; fetch it again, or use on_error=skip"),
-        ("text named .jpg", "image 2.jpg: not an image that Pillow reads; replace it, or use on_error=skip"),
+        ("text named .jpg", "image 2.jpg: not an image that is read here"),
         ("NaN as MOS", "column mos holds"),
         ("text as MOS", "column mos holds 'good' in row 3"),
         ("equal MOS", "nothing can be ranked"),
