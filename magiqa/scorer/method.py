@@ -57,7 +57,7 @@ class Method:
         self.job, self.resize, self.cache_dir = job, resize, cache_dir
         self.warnings: list[str] = []
         self._weights: Any = None
-        self._engine: Any = None
+        self._engines: dict[int, Any] = {}  # by the views' side
         self._embedded: tuple[np.ndarray, float] | None = None
         self._caches: dict[Views, Any] = {}
 
@@ -106,7 +106,7 @@ class Method:
                 _, bad = fill_cache(
                     cache,
                     [(item, key) for item, key in zip(images, keys, strict=True) if key],
-                    self._encoder,
+                    lambda: self._encoder(views.window),
                     views=views,
                     resize=self.resize,
                     mean=weights.mean,
@@ -183,12 +183,12 @@ class Method:
                 self._caches[views] = FeatureCache(str(self.cache_dir), key)
             return self._caches[views]
 
-    def _encoder(self) -> Any:
+    def _encoder(self, window: int) -> Any:
         weights = self._weigh()
         with _building:
-            if self._engine is None:
-                self._build(weights)
-            return self._engine
+            if window not in self._engines:
+                self._engines[window] = self._build(weights, window)
+            return self._engines[window]
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
         from magiqa.backbones.model import build_model
@@ -208,21 +208,22 @@ class Method:
             return encode_text(model(), job.backbone, job.prompts.pairs)
         return text_embeddings(self.cache_dir, job.backbone, self._weights, model, job.prompts)
 
-    def _build(self, weights: Any) -> None:
+    def _build(self, weights: Any, window: int) -> Any:
         """The engine, and the prompts' embeddings by the same model, which is then let go."""
         from magiqa.backbones.model import build_model, fit_positional_embedding
         from magiqa.engines.build import build
         from magiqa.engines.resolve import resolve
 
-        job, size = self.job, (self.job.views.window, self.job.views.window)
+        job, size = self.job, (window, window)
         resolved = resolve(job.engine, job.precision, job.device)
         model: Any = build_model(job.backbone, weights)
         if self._embedded is None:
             self._embedded = self._embed(lambda: model)
         fit_positional_embedding(model, job.backbone, size)
-        self._engine = build(model.visual, resolved, batch_size=job.batch_size, view_size=size)
-        if self._engine.warning:
-            self.warnings.append(self._engine.warning)
+        engine = build(model.visual, resolved, batch_size=job.batch_size, view_size=size)
+        if engine.warning:
+            self.warnings.append(engine.warning)
+        return engine
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from magiqa.config.compose import configs, make_job
+from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.images.views import Resize, Views
 from magiqa.method.heatmap import blend
@@ -100,7 +100,7 @@ class Scorer:
 
         Example:
             >>> Scorer.compose("backbone=demo", "fusion.alpha=2").job.fusion.alpha
-            2
+            2.0
         """
         return cls.of(_job(list(overrides), config_dir), cache_dir=cache_dir)
 
@@ -170,29 +170,39 @@ class Scorer:
         table.insert(0, "image", found.cues["image"].to_numpy()[found.views["position"]])
         return table
 
-    def heatmap(self, images: "Images", stride: int = 32) -> list[dict[str, np.ndarray]]:
+    def heatmap(
+        self, images: "Images", window: int | None = None, stride: int | None = None
+    ) -> list[dict[str, np.ndarray]]:
         """Where in an image the score is high: maps of q and of each cue over each image.
 
+        Every window has a score of its own; where windows overlap, scores are blended. A window that holds both a good
+        and a bad part says little of either, so a map's windows are smaller than the score's: a map shows where, and
+        its mean is not the image's score.
+
         Args:
-            stride: between windows, in pixels: how fine. Each window is encoded; the last ones lie at the edges.
+            window: side of a window in pixels; default: half of the views' own, or the views' own where
+                ``backbone.positional_embedding=native`` allows no other. stride: between windows: how fine; default:
+                half a window. The last windows of a row and column lie flush with the edge.
 
         Returns:
             For each image its maps by name (q, q_sim, q_mag, w_sim, and each pair's), float32 (H, W) of its size.
         """
-        return self.maps(self.score(items(images), self.map_views(stride)))
+        views = self.map_views(window, stride)
+        found = self.score(items(images), views)
+        return [self.map(found, i, views) for i in range(len(found.sizes))]
 
-    def map_views(self, stride: int) -> Views:
-        """The windows of a map."""
-        return replace(self.job.views, kinds=("windows",), stride=stride, cover=True)
+    def map_views(self, window: int | None = None, stride: int | None = None) -> Views:
+        """The windows of a map, as `heatmap` describes them."""
+        own = self.job.views.window
+        native = self.job.backbone.positional_embedding == "native"
+        side = window if window is not None else own if native else max(1, own // 2)
+        step = stride if stride is not None else max(1, side // 2)
+        return replace(self.job.views, kinds=("windows",), window=side, stride=step, cover=True)
 
-    def maps(self, found: Scored) -> list[dict[str, np.ndarray]]:
-        """Maps of each image from the scores of its windows."""
-        names = list(found.cues.columns[1:])
-        out = []
-        for position, size in enumerate(found.sizes):
-            windows = found.views[found.views["position"] == position]
-            out.append(_maps(windows, names, size, self.job.views.window))
-        return out
+    def map(self, found: Scored, position: int, views: Views) -> dict[str, np.ndarray]:
+        """Maps of one image from the scores of its windows."""
+        windows = found.views[found.views["position"] == position]
+        return _maps(windows, list(found.cues.columns[1:]), found.sizes[position], views.window)
 
     def score(
         self,
@@ -212,8 +222,7 @@ class Scorer:
 
 def _job(overrides: list[str], config_dir: str | None = None) -> Job:
     """A run's config; of its data set the resize alone is used, so that no folder needs to be named."""
-    with configs(config_dir) as searchpath:
-        return make_job(["dataset.root=.", *overrides], searchpath)
+    return Configs(config_dir).job(["dataset.root=.", *overrides])
 
 
 def _again(job: Job, resize: Resize | None, cache_dir: str | None) -> Scorer:

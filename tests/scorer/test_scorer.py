@@ -80,7 +80,13 @@ def test_an_image_scores_the_same_whatever_it_comes_as(scorer, paths):
     batch = torch.stack([as_tensor(p) for p in same_size])
     np.testing.assert_array_equal(scorer(batch), scorer(same_size))
     np.testing.assert_array_equal(scorer(batch.double()), scorer(same_size))
-    for one in (paths[0], Path(paths[0]), Image.open(paths[0]), np.array(Image.open(paths[0])), as_tensor(paths[0])):
+    for one in (
+        paths[0],
+        Path(paths[0]),
+        Image.open(paths[0]),
+        np.array(Image.open(paths[0])),
+        as_tensor(paths[0]),
+    ):
         np.testing.assert_array_equal(scorer(one), expected[:1])
 
 
@@ -269,7 +275,7 @@ def test_rotation_is_as_stored_and_more_bits_are_refused_as_evaluate_does(scorer
     deep = Image.fromarray((PHOTO[..., 0].astype(np.uint16) << 8) + 7)
     deep.save(tmp_path / "deep.png")
     for given in (deep, tmp_path / "deep.png", Image.fromarray(PHOTO).convert("LAB")):
-        with pytest.raises(UnreadableImage, match="8 bits|CIELAB"):
+        with pytest.raises(UnreadableImage, match=r"8 bits|CIELAB"):
             scorer(given)
 
 
@@ -285,13 +291,18 @@ def test_settings_and_options_that_do_not_exist_are_named(folder):
 
 
 def test_a_map_is_of_the_images_size_and_runs_between_its_windows(scorer, paths):
-    (found,) = scorer.heatmap(paths[1], stride=16)
+    (found,) = scorer.heatmap(paths[1], window=64, stride=16)
     assert set(found) == set(scorer.cues(paths[1]).columns) - {"image"}
-    assert all(m.shape == (96, 128) and m.dtype == np.float32 and np.isfinite(m).all() for m in found.values())
+    assert all(
+        m.shape == (96, 128) and m.dtype == np.float32 and np.isfinite(m).all() for m in found.values()
+    )
     corner = scorer.views(np.array(Image.open(paths[1]))[:64, :64])
     assert found["q"][0, 0] == pytest.approx(corner.loc[0, "q"], rel=1e-6)
+    (finer,) = scorer.heatmap(paths[1])
+    corner = scorer.map_views()
+    assert (corner.window, corner.stride) == (32, 16) and finer["q"].shape == (96, 128)
     resized = Scorer.compose("backbone=demo", "views.small=upscale", "engine=torch", "batch_size=4")
-    (small,) = resized.heatmap(PHOTO, stride=224)
+    (small,) = resized.heatmap(PHOTO)
     assert small["q"].shape == (80, 96) and np.isfinite(small["q"]).all()
 
 
@@ -309,7 +320,7 @@ def test_blur_in_one_half_lowers_the_map_there_on_every_sample_photo(tmp_path):
         blurred.paste(photo.filter(ImageFilter.GaussianBlur(3)).crop((0, 0, middle, photo.height)), (0, 0))
         halves.append(blurred)
     scorer = Scorer("demo")
-    before, after = scorer.heatmap(photos, stride=64), scorer.heatmap(halves, stride=64)
+    before, after = scorer.heatmap(photos), scorer.heatmap(halves)
     for a, b in zip(before, after, strict=True):
         middle = a["q"].shape[1] // 2
         assert b["q"][:, :middle].mean() < a["q"][:, :middle].mean()
@@ -335,7 +346,8 @@ def check_golden(golden: dict, find, checkpoints: dict[str, Path]) -> int:
                 )
                 if first is not None:  # one model for all
                     scorer._method._weights = first._method._weights
-                    scorer._method._engine, scorer._method._embedded = first._method._engine, first._method._embedded
+                    scorer._method._engines = first._method._engines
+                    scorer._method._embedded = first._method._embedded
                 q = scorer([find(c["image"]) for c in cases])
                 np.testing.assert_allclose(q, [c["q"][k] for c in cases], rtol=0, atol=5e-6)
                 first = first or scorer
