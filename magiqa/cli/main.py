@@ -15,6 +15,7 @@ from magiqa.package import conf_dir
 COMMANDS = (
     "evaluate",
     "encode",
+    "score",
     "ablate",
     "experiment",
     "compare",

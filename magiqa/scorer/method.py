@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from magiqa.features.memory import MemoryCache
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
+from magiqa.runs import names
 from magiqa.runs.config import Job
 from magiqa.scorer.inputs import Item, pixel_controls
 from magiqa.scores.score import Rows, score
@@ -60,6 +61,28 @@ class Method:
         self._engines: dict[int, Any] = {}  # by the views' side
         self._embedded: tuple[np.ndarray, float] | None = None
         self._caches: dict[Views, Any] = {}
+
+    def record(self) -> dict[str, Any]:
+        """The method in the words of a run's record, with its name."""
+        from magiqa.engines.resolve import resolve
+
+        job = self.job
+        found = {
+            "choices": job.choices,
+            "changed": job.changed,
+            "config": {"pooling": job.pooling},
+            "backbone": self._weigh().record(job.backbone),
+        }
+        return {
+            "method": names.method(found, "q"),
+            **found,
+            "prompts": [list(pair) for pair in job.prompts.pairs],
+            "views": asdict(job.views) | {"kinds": list(job.views.kinds)},
+            "magnitude": repr(job.magnitude),
+            "fusion": repr(job.fusion),
+            "resize": asdict(self.resize) if self.resize else None,
+            "engine": asdict(resolve(job.engine, job.precision, job.device)),
+        }
 
     def score(self, images: Sequence[Item], views: Views, *, skip: bool, progress: bool) -> Scored:
         """Scores of images on these views, all that is cached taken from there."""
@@ -121,11 +144,11 @@ class Method:
                 raise _own(error) from None
             skipped |= {i: _plain(bad[key]) for i, key in enumerate(keys) if key in bad}
             kept = [i for i in range(len(images)) if i not in skipped]
-            names = [images[i].name for i in kept]
+            called = [images[i].name for i in kept]
             reasons = {images[i].name: why for i, why in sorted(skipped.items())}
             if not kept:
                 return Scored(pd.DataFrame(columns=["image", *CUES]), pd.DataFrame(), [], reasons)
-            held = _Held(pd.DataFrame({"image": names}), [keys[i] for i in kept], cache, self._text)
+            held = _Held(pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, self._text)
             cues, by_view = score(
                 held, self.job.prompts, self.job.magnitude, self.job.fusion, self.job.pooling
             )
@@ -133,11 +156,11 @@ class Method:
             if keys[i] not in sizes:  # its features were cached
                 sizes[keys[i]] = cache.entries[keys[i]].controls[0], cache.entries[keys[i]].controls[1]
         where = [(int(w), int(h)) for w, h in (sizes[keys[i]] for i in kept)]
-        return self._tables(names, cues, by_view, where, views, reasons)
+        return self._tables(called, cues, by_view, where, views, reasons)
 
     def _tables(
         self,
-        names: list[str],
+        called: list[str],
         cues: pd.DataFrame,
         by_view: pd.DataFrame,
         sizes: list[tuple[int, int]],
@@ -149,7 +172,7 @@ class Method:
         how = self.job.pooling
         pairs = grouped.mean() if how == "mean" else grouped.agg(lambda v: pool(v.to_numpy(), how))
         cues = pd.concat([cues[list(CUES)], pairs.reset_index(drop=True)], axis=1).rename(columns=columns)
-        cues.insert(0, "image", names)
+        cues.insert(0, "image", called)
         boxes = [box for size in sizes for box in geometry(*size, views, self.resize)]
         places = pd.DataFrame(boxes, columns=["kind", "left", "top", "right", "bottom"])
         scores = by_view[[*CUES, *columns]].rename(columns=columns)

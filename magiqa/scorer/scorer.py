@@ -85,7 +85,9 @@ class Scorer:
             raise UserError(f"{unknown[0]}: Scorer has no such setting; it has {', '.join((*given, *known))}")
         job = _job([f"{key}={value}" for key, value in given.items() if isinstance(value, str)])
         objects: dict[str, Any] = {key: value for key, value in given.items() if not isinstance(value, str)}
-        self._set_up(replace(job, **objects, **settings), resize, cache_dir)
+        named = {key: str(getattr(value, "name", None) or repr(value)) for key, value in objects.items()}
+        job = replace(job, **objects, **settings, choices=job.choices | named)
+        self._set_up(job, resize, cache_dir)
 
     @classmethod
     def compose(
@@ -129,6 +131,15 @@ class Scorer:
     def job(self) -> Job:
         """The config that a run of this method has."""
         return self._method.job
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of the engine; empty before the first call."""
+        return list(self._method.warnings)
+
+    def record(self) -> dict[str, Any]:
+        """The method in the words of a run's record: its name, its options, the weights' sha256, the engine."""
+        return self._method.record()
 
     def __call__(self, images: "Images") -> np.ndarray:
         """Scores of images.
