@@ -34,10 +34,10 @@ lint: setup
 RUNS ?= results/runs/demo
 results: setup
 	$(if $(AGIQA3K),,$(error say where the data set lies: make results AGIQA3K=DIR))
-	$(BIN)/python scripts/evaluate_demo.py --agiqa3k $(AGIQA3K) --runs $(RUNS) engine=torch batch_size=5
+	$(BIN)/python scripts/evaluate_demo.py --agiqa3k $(AGIQA3K) --runs $(RUNS) engine=torch batch_size=5 cache_engine=same
 	rm -rf results/demo/report
 	$(BIN)/python scripts/reproduce.py --sets sample,agiqa3k --root agiqa3k=$(AGIQA3K) --without ablation-grid,ablation-stride,ablation-positional_embedding \
-	  --out $(RUNS) --report results/demo/report --no-thumbnails backbone=demo engine=torch batch_size=5
+	  --out $(RUNS) --report results/demo/report --no-thumbnails backbone=demo engine=torch batch_size=5 cache_engine=same
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

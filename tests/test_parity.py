@@ -1,6 +1,7 @@
 """Parity with the official implementation's own numbers, through the package's loading, views, engine and cache."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from magiqa.engines.build import build
 from magiqa.engines.resolve import resolve
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
-from magiqa.features.key import feature_key
+from magiqa.features.key import Maker, feature_key
 from magiqa.features.pipeline import fill_cache
 from magiqa.images.views import Resize, Views
 from magiqa.method.cues import BoxCox, similarity
@@ -30,9 +31,22 @@ PRESETS = {
     "full": (Views(kinds=("whole",)), None),
 }
 
+ENGINES = pytest.mark.parametrize(
+    "engine",
+    [
+        "torch",
+        pytest.param(
+            "openvino",
+            marks=pytest.mark.skipif(
+                find_spec("openvino") is None, reason="the extra [openvino] is not installed"
+            ),
+        ),
+    ],
+)
 
-def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Path) -> int:
-    """Compare every case; returns how many numbers were compared."""
+
+def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Path, name: str) -> int:
+    """Compare every case, by the features of one engine alone; returns how many numbers were compared."""
     compared = 0
     for backbone_name in ARCHITECTURES:
         spec = Backbone(
@@ -41,12 +55,13 @@ def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Pat
         weights = load_weights(spec)
         model = build_model(spec, weights)
         text, scale = encode_text(model, spec, MACLIP)
-        engine = build(model.visual, resolve("torch", "fp32", "cpu"), batch_size=5, view_size=(224, 224))
+        engine = build(model.visual, resolve(name, "fp32", "cpu"), batch_size=5, view_size=(224, 224))
         for preset, (views, resize) in PRESETS.items():
             cases = [c for c in golden["cases"] if (c["backbone"], c["preset"]) == (backbone_name, preset)]
             paths = [str(find(c["image"])) for c in cases]
             images = [content_sha256(Path(p).read_bytes()) for p in paths]
-            cache = FeatureCache(cache_dir, feature_key(spec, weights, views, resize, "torch", "fp32"))
+            key = feature_key(spec, weights, views, resize, "fp32")
+            cache = FeatureCache(cache_dir, key, Maker(name, "cpu"), cache_engine="same")
             wanted = list(zip(paths, images, strict=True))
             options = {"views": views, "resize": resize, "mean": weights.mean, "std": weights.std}
             fill_cache(cache, wanted, lambda engine=engine: engine, progress=False, **options)
@@ -69,19 +84,21 @@ def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Pat
     return compared
 
 
+@ENGINES
 @pytest.mark.slow
-def test_golden_on_the_photos_that_scikit_image_ships(golden_checkpoints, tmp_path):
+def test_golden_on_the_photos_that_scikit_image_ships(golden_checkpoints, tmp_path, engine):
     golden = json.loads((GOLDEN / "golden_skimage.json").read_text())
     photos = Path(skimage.__file__).parent / "data"
-    assert check_cases(golden, lambda name: photos / name, golden_checkpoints, tmp_path) == 35
+    assert check_cases(golden, lambda name: photos / name, golden_checkpoints, tmp_path, engine) == 35
 
 
+@ENGINES
 @pytest.mark.slow
-def test_golden_on_all_cases(golden_checkpoints, tmp_path, real_data):
+def test_golden_on_all_cases(golden_checkpoints, tmp_path, real_data, engine):
     golden = json.loads((real_data / "golden" / "golden.json").read_text())
 
     def find(name: str) -> Path:
         own = real_data / "golden" / "images" / name
         return own if own.is_file() else real_data / "datasets" / "AGIQA-3K" / name
 
-    assert check_cases(golden, find, golden_checkpoints, tmp_path) == 105
+    assert check_cases(golden, find, golden_checkpoints, tmp_path, engine) == 105

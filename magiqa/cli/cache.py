@@ -18,7 +18,7 @@ from magiqa.errors import UserError
 def run(given: Given) -> int:
     """List, verify or prune."""
     from magiqa.features.shard import verify_shard
-    from magiqa.features.upkeep import listing, prune
+    from magiqa.features.upkeep import describe, hashes, listing, prune
     from magiqa.runs.config import default_cache_dir
 
     words, keys = given.words, given.keys(("prune", "cache_dir"))
@@ -33,13 +33,7 @@ def run(given: Given) -> int:
         return 0
     bad: list[str] = []
     for row in listing(root):
-        key = row["key"]
-        what = (
-            f"weights {key['weights_sha256'][:12]}, {key['engine']} {key['precision']}, views "
-            f"{'+'.join(key['views']['kinds'])}, positional embedding {key['positional_embedding']}"
-            if key
-            else "no key.json: written by something else, or cut short"
-        )
+        what = describe(row["key"]) + "".join(f"; {n} by {m}" for m, n in sorted(row["makers"].items()))
         print(
             f"{row['name']}  {row['images']:>6} images  {row['views']:>8} views  {row['bytes'] / 1e6:>8.1f} MB  {what}"
         )
@@ -51,6 +45,7 @@ def run(given: Given) -> int:
                         verify_shard(shard)
                     except UserError as error:
                         bad.append(str(error))
+    print(hashes(root))
     print(f"{root}" + (": every shard matches its checksum" if words and not bad else ""))
     for line in bad:
         print(line, file=sys.stderr)

@@ -27,11 +27,14 @@ class Resolved:
     device: str
 
 
-def resolve(engine: str, precision: str, device: str) -> Resolved:
+def resolve(engine: str, precision: str, device: str, *, absent: bool = False) -> Resolved:
     """Settle engine, precision and device.
 
     ``auto`` device is CUDA, then MPS, then the CPU; ``auto`` engine is OpenVINO on the CPU where it is installed,
     otherwise torch.
+
+    Args:
+        absent: a device or engine named may be missing here: to find what it encoded elsewhere.
 
     Raises:
         UserError: an unknown name, or a combination that cannot be.
@@ -47,7 +50,7 @@ def resolve(engine: str, precision: str, device: str) -> Resolved:
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
         raise UserError(f"device={device} is not known: use auto, cpu, cuda, cuda:N or mps")
-    if kind != "cpu":
+    if kind == "auto" or (kind != "cpu" and not absent):
         import torch
 
         cuda, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
@@ -63,7 +66,7 @@ def resolve(engine: str, precision: str, device: str) -> Resolved:
     if engine == "auto":
         engine = "openvino" if kind == "cpu" and installed and precision != "fp16" else "torch"
     if engine == "openvino":
-        if not installed:
+        if not installed and not absent:
             raise UserError(
                 "engine=openvino is not installed: pip install 'magiqa[openvino]', or use engine=torch"
             )

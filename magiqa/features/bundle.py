@@ -131,6 +131,6 @@ class BundleCache(FeatureCache):
 
     def __init__(self, path: Path, key: dict[str, Any]) -> None:
         self.key, self.name, self.folder = key, key_hash(key), path.parent
-        self.entries = {}
-        self._verified = set()
+        self.only, self.entries = None, {}
+        self._verified, self._indexed = set(), set()
         self._index(path)

@@ -4,67 +4,119 @@ Layout under ``cache_dir``::
 
     features/<key>/key.json              all that shaped these features
     features/<key>/<name>.safetensors    a shard: features (views, D), counts and controls (images, ...), and in its
-                                         header the images' sha256 and a checksum of all this
+                                         header the images' sha256, who made it, and a checksum of all this
     text/<key>.safetensors               embeddings (P, 2, D) of a prompt set, and the logit scale
 
 An image is known by the sha256 of its file, so data sets, subsets and folders share features, and a changed file is
-another image. Shards are never rewritten: several writers may fill one folder at once.
+another image. Shards are never rewritten: several writers may fill one folder at once. Where an image is there twice,
+the shard that comes first by name counts, the older one: the same for every reader, and for good.
 """
 
 import json
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from magiqa.errors import UserError
-from magiqa.features.key import key_hash
+from magiqa.features.key import SHARING, Maker, key_hash, own_key, shared
 from magiqa.features.shard import corrupt, read_shard, serialized, verify_shard, write_atomically
 from magiqa.images.controls import CONTROLS
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one image's features lie: a shard, and its rows [start, start + count)."""
+    """Where one image's features lie: a shard, and its rows [start, start + count); who made them, where known."""
 
     shard: Path
     start: int
     count: int
     controls: np.ndarray
+    maker: Maker | None
 
 
 class FeatureCache:
-    """The features of one key.
+    """The features of one key, and of the maker's own key beside it.
 
     Args:
-        root: the cache folder. key: JSON-able dict of all that shapes a feature, the image's content apart.
+        root: the cache folder. key: JSON-able dict of all that shapes a feature, image and maker apart.
+        maker: who asks and writes; None: all features are one.
+        cache_engine: ``any``: features of the shared key count whoever made them; ``same``: only the maker's own.
+
+    Attributes:
+        key, name, folder: the one looked up first: the shared key for float32, the maker's own for half precision.
     """
 
-    def __init__(self, root: str | Path, key: dict[str, Any]) -> None:
-        self.key = key
-        self.name = key_hash(key)
-        self.folder = Path(root).expanduser() / "features" / self.name
+    def __init__(
+        self, root: str | Path, key: dict[str, Any], maker: Maker | None = None, cache_engine: str = "any"
+    ) -> None:
+        self.root = Path(root).expanduser() / "features"
+        self.maker = maker
+        self.only = maker if cache_engine == "same" else None
+        keys = (
+            [key] if maker is None else [key, own_key(key, maker)] if shared(key) else [own_key(key, maker)]
+        )
+        self.keys = {key_hash(k): k for k in keys}
+        self.name, self.key = next(iter(self.keys.items()))
+        self.folder = self.root / self.name
+        self.max_error: float | None = None
         self.entries: dict[str, Entry] = {}
         self._verified: set[Path] = set()
-        for shard in sorted(self.folder.glob("*.safetensors")):
-            self._index(shard)
+        self._indexed: set[Path] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what other writers added meanwhile."""
+        for name in self.keys:
+            for shard in sorted((self.root / name).glob("*.safetensors")):
+                if shard not in self._indexed:
+                    self._index(shard)
 
     def _index(self, shard: Path) -> None:
         tensors, metadata = read_shard(shard)
         try:
             images = json.loads(metadata["images"])
+            made = json.loads(metadata.get("maker", "null"))
+            maker = Maker(made["engine"], made["device"]) if made else None
             counts, controls = np.array(tensors["counts"]), np.array(tensors["controls"])
             if len(images) != len(counts) or counts.sum() != len(tensors["features"]):
                 raise ValueError("its counts do not match its features")
         except (KeyError, ValueError, TypeError) as error:
             raise corrupt(shard, error) from None
+        self._indexed.add(shard)
+        if self.only not in (None, maker):
+            return
         starts = np.cumsum(counts) - counts
         for image, start, count, control in zip(images, starts, counts, controls, strict=True):
-            self.entries.setdefault(image, Entry(shard, int(start), int(count), control))
+            held = self.entries.get(image)
+            if held is None or self._rank(shard) < self._rank(held.shard):
+                self.entries[image] = Entry(shard, int(start), int(count), control, maker)
+
+    def _rank(self, shard: Path) -> tuple[bool, str]:
+        return shard.parent != self.folder, shard.name
+
+    def verified(self, max_error: float) -> None:
+        """Say how far the maker's features are from plain float32 torch: past `SHARING` they go to its own key."""
+        self.max_error = max_error
+
+    @property
+    def target(self) -> str:
+        """The key that new features go to."""
+        missed = self.max_error is not None and not self.max_error <= SHARING
+        return list(self.keys)[-1] if missed else self.name
+
+    def made_by(self, images: Iterable[str]) -> list[dict[str, Any]]:
+        """How many of the images' features each maker made."""
+        counts = Counter(self.entries[i].maker for i in images)
+        rows = [
+            {**(asdict(m) if m else {"engine": None, "device": None}), "images": n} for m, n in counts.items()
+        ]
+        return sorted(rows, key=lambda row: (str(row["engine"]), str(row["device"])))
 
     def __contains__(self, image: str) -> bool:
         return image in self.entries
@@ -75,7 +127,8 @@ class FeatureCache:
         Raises:
             UserError: the folder cannot be written.
         """
-        write_atomically(self.folder / "key.json", json.dumps(self.key, indent=1, sort_keys=True).encode())
+        key = json.dumps(self.keys[self.target], indent=1, sort_keys=True)
+        write_atomically(self.root / self.target / "key.json", key.encode())
 
     def write(self, images: Sequence[str], features: Sequence[np.ndarray], controls: np.ndarray) -> None:
         """Add a shard: the images' sha256, their features (V_i, D) and their controls (N, 4).
@@ -87,15 +140,19 @@ class FeatureCache:
             raise UserError(
                 "cache: a feature is NaN or infinite and is not stored; check the backbone's weights"
             )
-        if not (self.folder / "key.json").exists():
+        folder = self.root / self.target
+        if not (folder / "key.json").exists():
             self.prepare()
         tensors: dict[str, np.ndarray] = {
             "features": np.ascontiguousarray(np.concatenate(features), np.float32),
             "counts": np.array([len(f) for f in features], np.int64),
             "controls": np.ascontiguousarray(controls, np.float64).reshape(len(images), len(CONTROLS)),
         }
-        shard = self.folder / f"{int(time.time())}-{uuid.uuid4().hex[:12]}.safetensors"
-        write_atomically(shard, serialized(tensors, {"images": json.dumps(list(images))}))
+        made = asdict(self.maker) | {"max_error": self.max_error} if self.maker else None
+        shard = folder / f"{int(time.time())}-{uuid.uuid4().hex[:12]}.safetensors"
+        write_atomically(
+            shard, serialized(tensors, {"images": json.dumps(list(images)), "maker": json.dumps(made)})
+        )
         self._index(shard)
 
     def blocks(self, images: Sequence[str], views: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,6 +1,7 @@
 """Labels, images and weights in, cached features out."""
 
 import hashlib
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from magiqa.datasets.base import Labels, fingerprint
 from magiqa.engines.build import build
 from magiqa.engines.resolve import Resolved, resolve, threads
 from magiqa.errors import UnreadableImage, UserError
+from magiqa.features.batch_size import choose, remember, search_key
 from magiqa.features.cache import FeatureCache
+from magiqa.features.elsewhere import elsewhere
 from magiqa.features.features import Features
-from magiqa.features.hashing import hash_files
-from magiqa.features.key import feature_key
+from magiqa.features.hashing import HashIndex, hash_files
+from magiqa.features.key import Maker, feature_key
 from magiqa.features.pipeline import Encoder, fill_cache
 from magiqa.features.text import text_embeddings
 from magiqa.images.views import Resize
@@ -50,10 +53,24 @@ def workers(job: Job) -> int:
 def load_labels(job: Job) -> tuple[Labels, list[str], list[dict[str, str]], pd.DataFrame]:
     """Read the labels and hash the images: labels, sha256 a kept row, skipped images, the kept rows."""
     labels: Labels = job.dataset.load()
-    return labels, *_hash_images(job, labels)
+    return labels, *_hash_images(job, labels, _index(job))
 
 
-def _hash_images(job: Job, labels: Labels) -> tuple[list[str], list[dict[str, str]], pd.DataFrame]:
+def _index(job: Job) -> HashIndex:
+    return HashIndex(job.cache_dir, getattr(job.dataset, "root", ""), rehash=job.rehash)
+
+
+def _of_part(paths: pd.Series, part: str | None) -> pd.Series:
+    """Which rows belong to ``I/N``: every N-th file from the I-th on, so that no two parts read the same."""
+    if part is None:
+        return pd.Series(True, index=paths.index)
+    first, step = (int(v) for v in part.split("/"))
+    return paths.isin(list(paths.drop_duplicates())[first - 1 :: step])
+
+
+def _hash_images(
+    job: Job, labels: Labels, index: HashIndex
+) -> tuple[list[str], list[dict[str, str]], pd.DataFrame]:
     table = labels.table.reset_index(drop=True)
     absent = table.index[table["path"] == ""]
     if len(absent) and job.on_error != "skip":
@@ -64,10 +81,11 @@ def _hash_images(job: Job, labels: Labels) -> tuple[list[str], list[dict[str, st
             f"{labels.page or 'its source'}, or use on_error=skip to list and leave out"
         )
     present = table.index[table["path"] != ""]
-    hashes, failed = hash_files(list(table.loc[present, "path"]), job.on_error)
+    present = present[_of_part(table.loc[present, "path"], job.part)]
+    hashes, failed = hash_files(list(table.loc[present, "path"]), job.on_error, index)
     reasons = {int(i): "not found" for i in absent} | {int(present[i]): why for i, why in failed.items()}
     sha_of = dict(zip(present, hashes, strict=True))
-    kept = [i for i in table.index if i not in reasons]
+    kept = [i for i in present if i not in reasons]
     skipped = [{"image": table.loc[i, "image"], "reason": reasons[i]} for i in sorted(reasons)]
     return [str(sha_of[i]) for i in kept], skipped, table.loc[kept]
 
@@ -85,16 +103,17 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
         )
     with clock.stage("labels"):  # what takes seconds comes after what may be mistyped: torch, hashes, weights
         labels: Labels = job.dataset.load()
-        resolved: Resolved = resolve(job.engine, job.precision, job.device)
-        images, skipped, table = _hash_images(job, labels)
-        if job.part is not None:  # only `magiqa encode` lets it through: nothing is scored on a part
-            first, step = (int(v) for v in job.part.split("/"))
-            images, table = images[first - 1 :: step], table.iloc[first - 1 :: step]
+        resolved: Resolved = resolve(job.engine, job.precision, job.device, absent=True)
+    with clock.stage("hash"):
+        index = _index(job)
+        images, skipped, table = _hash_images(job, labels, index)
+        if index.warning:
+            clock.warnings.append(index.warning)
     with clock.stage("weights"):
         weights = load_weights(job.backbone)
     model = _Lazy(job.backbone, weights)
     resize: Resize | None = getattr(job.dataset, "resize", None)
-    key = feature_key(job.backbone, weights, job.views, resize, resolved.engine, resolved.precision)
+    key = feature_key(job.backbone, weights, job.views, resize, resolved.precision)
     engine_record: dict[str, Any] = asdict(resolved)
 
     def build_engine() -> Encoder:
@@ -102,21 +121,32 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             clip: Any = model()
             size = (job.views.window, job.views.window)
             fit_positional_embedding(clip, job.backbone, size)
-            engine = build(clip.visual, resolved, batch_size=job.batch_size, view_size=size)
+            search = search_key(resolved, weights.sha256, size)
+            batch_size, origin = choose(job.batch_size, job.cache_dir, search, resolved, len(images) - cached)
+            engine = build(clip.visual, resolved, batch_size=batch_size, view_size=size)
+            if origin == "measured":
+                remember(job.cache_dir, search, engine.batch_size)
         if engine.warning:
             clock.warnings.append(engine.warning)
         engine_record.update(
             batch_size=engine.batch_size,
+            batch_size_from=origin,
             streams=engine.streams,
             threads=threads(),
             max_error=engine.max_error,
             tolerance=engine.tolerance,
         )
+        cache.verified(engine.max_error)
         return engine
 
     with clock.stage("cache"):
-        cache = FeatureCache(job.cache_dir, key)
-    cached = sum(i in cache for i in images)
+        cache = FeatureCache(job.cache_dir, key, Maker.of(resolved), job.cache_engine)
+        cached = sum(i in cache for i in images)
+        if cached < len(images):
+            resolve(job.engine, job.precision, job.device)
+            if progress and job.ablation is None and job.experiment is None:
+                for line in elsewhere(cache, images):
+                    print(f"{labels.name}: {line}", file=sys.stderr, flush=True)
     with clock.stage("encode"):
         views, bad = fill_cache(
             cache,
@@ -130,6 +160,8 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             on_error=job.on_error,
             progress=progress,
         )
+        if views:
+            cache.refresh()  # what others wrote meanwhile counts as it will for the next command
     rows = [i for i, image in enumerate(images) if image not in bad]
     skipped += [{"image": table["image"].iloc[i], "reason": bad[s]} for i, s in enumerate(images) if s in bad]
     if skipped:
@@ -163,7 +195,13 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
         "engine": engine_record,
         "views": asdict(job.views)
         | {"kinds": list(job.views.kinds), "count": sum(cache.entries[i].count for i in images)},
-        "cache": {"key": cache.name, "images_cached": cached, "views_encoded": views},
+        "cache": {
+            "key": cache.name,
+            "images_cached": cached,
+            "views_encoded": views,
+            "made_by": cache.made_by(images),
+            "hashes": {"read": index.read, "bytes": index.bytes, "known": index.known},
+        },
     }
     return Features(
         labels,

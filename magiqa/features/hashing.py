@@ -1,12 +1,29 @@
-"""Image files in, their identity out."""
+"""Image files in, their identity out: every byte read once, not every time.
+
+An index in the cache remembers the sha256 of a file by its path, size, mtime, ctime and inode, as git's index does. It
+is a folder of files that are written once and never changed, so that any number of writers may fill it at once; a file
+that does not match its own checksum counts as not there. Layout: ``hashes/<name of the root>/<name>.json``.
+"""
 
 import hashlib
+import json
 import os
+import threading
+import time
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from magiqa.errors import UnreadableImage
+from magiqa.errors import UnreadableImage, UserError
+from magiqa.features.shard import write_atomically
 from magiqa.images.decode import read_image
+
+RACY_NS = 2_000_000_000  # of file systems that keep time by the second or two: what changed since may look unchanged
+SAVE_SECONDS = 60.0
+MOST_FILES = 32  # then they are merged into one
+
+State = tuple[str, int, int, int, int]  # path, size, mtime_ns, ctime_ns, inode
 
 
 def content_sha256(data: bytes) -> str:
@@ -14,8 +31,130 @@ def content_sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def hash_files(paths: Sequence[str], on_error: str) -> tuple[list[str | None], dict[int, str]]:
-    """sha256 of each file, None for those that cannot be read, and why, by position.
+def state_of(path: str) -> State | None:
+    """What changes with a file: another content has another state, but for what `RACY_NS` is about. None: no file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return path, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+class HashIndex:
+    """The sha256 of image files, of those that changed since they were read anew.
+
+    A file that changed in the last two seconds before it was read is not remembered: it may change once more without
+    a change of its times. Time is that of the cache's disk where its clock is behind this machine's.
+
+    Args:
+        cache_dir: the cache folder. root: of the images; each has an index of its own.
+        rehash: read every file, whatever is remembered.
+
+    Attributes:
+        read, bytes: files and bytes read. known: files whose sha256 came from the index.
+        warning: why nothing is remembered, or None.
+    """
+
+    def __init__(self, cache_dir: str | Path, root: str | Path, *, rehash: bool = False) -> None:
+        self.root = os.path.abspath(Path(root).expanduser())
+        name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:20]
+        self.folder = Path(cache_dir).expanduser() / "hashes" / name
+        self.read = self.bytes = self.known = 0
+        self.warning: str | None = None
+        self._found: dict[State, str] = {}
+        self._new: dict[State, str] = {}
+        self._saved = time.monotonic()
+        self._behind: int | None = None
+        self._lock = threading.Lock()
+        if not rehash:
+            for file in self.folder.glob("*.json"):
+                self._found.update(_entries(file) or {})
+
+    def sha256(self, path: str) -> str:
+        """The identity of a file. Threads may call it side by side.
+
+        Raises:
+            UnreadableImage: the file is missing or unreadable.
+        """
+        path = os.path.abspath(path)
+        before, start = state_of(path), self._now()
+        known = self._found.get(before) if before else None
+        data = read_image(path) if known is None else b""
+        sha = content_sha256(data) if known is None else known
+        keep = known is None and before is not None and state_of(path) == before and not _racy(before, start)
+        with self._lock:
+            self.known += known is not None
+            self.read += known is None
+            self.bytes += len(data)
+            if keep and before is not None:
+                self._new[before] = sha
+        return sha
+
+    def save(self) -> None:
+        """Write what is new; merge the files where there are many. A cache that cannot be written is no error."""
+        with self._lock:
+            new, self._new, self._saved = self._new, {}, time.monotonic()
+        if not new:
+            return
+        try:
+            self._write(new)
+            files = sorted(self.folder.glob("*.json"))
+            if len(files) > MOST_FILES:
+                read = {file: _entries(file) for file in files}
+                merged = {state: sha for entries in read.values() for state, sha in (entries or {}).items()}
+                self._write(merged)
+                for file in read:  # whoever lists them still reads those files anew at worst
+                    file.unlink(missing_ok=True)
+        except (OSError, UserError) as error:
+            self.warning = (
+                f"hashes of the images are not remembered, the next command reads them again: {error}"
+            )
+
+    def save_now_and_then(self) -> None:
+        """Save what a killed command would lose otherwise."""
+        if time.monotonic() - self._saved > SAVE_SECONDS:
+            self.save()
+
+    def _write(self, entries: dict[State, str]) -> None:
+        body = json.dumps([[*state, sha] for state, sha in entries.items()]).encode()
+        file = self.folder / f"{int(time.time())}-{uuid.uuid4().hex[:12]}.json"
+        write_atomically(file, content_sha256(body).encode() + b"\n" + body)
+
+    def _now(self) -> int:
+        """Nanoseconds by the slower of this machine's clock and that of the cache's disk."""
+        if self._behind is None:
+            probe = self.folder / f".{uuid.uuid4().hex[:12]}.tmp"
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                probe.touch()
+                self._behind = max(0, time.time_ns() - probe.stat().st_mtime_ns)
+                probe.unlink()
+            except OSError:
+                self._behind = 0
+        return time.time_ns() - self._behind
+
+
+def _racy(state: State, start: int) -> bool:
+    """Whether a file read from ``start`` on may change once more and keep its times."""
+    _, _, mtime, ctime, _ = state
+    return ctime + RACY_NS >= start or abs(mtime - start) <= RACY_NS
+
+
+def _entries(file: Path) -> dict[State, str] | None:
+    """What a file of the index says; None if it is gone, cut short or changed."""
+    try:
+        checksum, _, body = file.read_bytes().partition(b"\n")
+        if content_sha256(body).encode() != checksum:
+            return None
+        return {(p, size, mtime, ctime, inode): sha for p, size, mtime, ctime, inode, sha in json.loads(body)}
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def hash_files(
+    paths: Sequence[str], on_error: str, index: HashIndex
+) -> tuple[list[str | None], dict[int, str]]:
+    """sha256 of each file, None for those that cannot be read, and why, by position. A path there twice is read once.
 
     Raises:
         UnreadableImage: a file cannot be read and ``on_error`` is not ``skip``.
@@ -23,17 +162,22 @@ def hash_files(paths: Sequence[str], on_error: str) -> tuple[list[str | None], d
 
     def one(path: str) -> str | UnreadableImage:
         try:
-            return content_sha256(read_image(path))
+            return index.sha256(path)
         except UnreadableImage as error:
             return error
 
-    failed: dict[int, str] = {}
-    out: list[str | None] = []
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for i, result in enumerate(pool.map(one, paths)):
-            if isinstance(result, UnreadableImage):
-                if on_error != "skip":
+    unique = list(dict.fromkeys(paths))
+    found: dict[str, str | UnreadableImage] = {}
+    try:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for path, result in zip(unique, pool.map(one, unique), strict=True):
+                if isinstance(result, UnreadableImage) and on_error != "skip":
+                    pool.shutdown(cancel_futures=True)
                     raise result
-                failed[i] = str(result)
-            out.append(None if isinstance(result, UnreadableImage) else result)
-    return out, failed
+                found[path] = result
+                index.save_now_and_then()
+    finally:
+        index.save()
+    results = [found[path] for path in paths]
+    failed = {i: str(r) for i, r in enumerate(results) if isinstance(r, UnreadableImage)}
+    return [None if isinstance(r, UnreadableImage) else r for r in results], failed

@@ -1,28 +1,53 @@
-"""What shapes a feature: the key that it is cached under."""
+"""What shapes a feature: the key that it is cached under.
+
+Engines that agree share one key: a float32 feature that was verified against plain float32 torch within `SHARING` is
+the same feature whatever engine and device made it. What misses that, and half precision, whose features differ by
+percents between devices, has keys of its own by engine and device.
+"""
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import Weights
+from magiqa.engines.resolve import Resolved
 from magiqa.images.views import Resize, Views
 
-FEATURE_VERSION = 2  # raise it when a change of code changes features: old caches are then never hit
+FEATURE_VERSION = 3  # raise it when a change of code changes features: old caches are then never hit
+
+SHARING = 5e-6  # of |f - f_torch| / |f_torch|: the same for all engines and devices, whatever each may tolerate itself
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What computes a feature: an engine on a kind of device (``cpu``, ``cuda``, ``mps``)."""
+
+    engine: str
+    device: str
+
+    @classmethod
+    def of(cls, resolved: Resolved) -> "Maker":
+        """The maker that a resolved engine is; one GPU is like another.
+
+        Example:
+            >>> Maker.of(Resolved("torch", "fp32", "cuda:1"))
+            Maker(engine='torch', device='cuda')
+        """
+        return cls(resolved.engine, resolved.device.partition(":")[0])
 
 
 def feature_key(
-    backbone: Backbone, weights: Weights, views: Views, resize: Resize | None, engine: str, precision: str
+    backbone: Backbone, weights: Weights, views: Views, resize: Resize | None, precision: str
 ) -> dict[str, Any]:
-    """All that shapes a feature, the image's content apart."""
+    """All that shapes a feature, the image's content and its maker apart."""
     return {
         "version": FEATURE_VERSION,
         "weights_sha256": weights.sha256,
         "architecture": {k: weights.config[k] for k in sorted(weights.config)},
         "activation": "quickgelu" if weights.quickgelu else "gelu",
         "positional_embedding": backbone.positional_embedding,
-        "engine": engine,
         "precision": precision,
         "mean": list(weights.mean),
         "std": list(weights.std),
@@ -30,6 +55,16 @@ def feature_key(
         "resize": asdict(resize) if resize is not None else None,
         "views": asdict(views) | {"kinds": list(views.kinds)},
     }
+
+
+def own_key(key: dict[str, Any], maker: Maker) -> dict[str, Any]:
+    """The key of features that one maker shares with nobody."""
+    return key | {"maker": asdict(maker)}
+
+
+def shared(key: dict[str, Any]) -> bool:
+    """Whether features of a key are one, whoever makes them, once they are verified."""
+    return key.get("precision") == "fp32"
 
 
 def key_hash(key: dict[str, Any]) -> str:

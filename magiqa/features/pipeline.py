@@ -67,7 +67,9 @@ def load_file(path: str, sha256: str) -> tuple[Pixels, np.ndarray]:
     """Decode an image file that is known by its sha256: the image, its controls."""
     data = read_image(path)
     if content_sha256(data) != sha256:
-        raise UserError(f"{path}: the file changed while it was being read; run again when it is at rest")
+        raise UserError(
+            f"{path}: its content changed since it was hashed; run again when it is at rest, with rehash=true"
+        )
     image = open_image(data, path)
     return image, controls(image, len(data))
 

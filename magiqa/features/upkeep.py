@@ -2,11 +2,13 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from magiqa.errors import UserError
+from magiqa.features.key import FEATURE_VERSION
 from magiqa.features.shard import CorruptShard, read_shard, verify_shard
 
 LEFTOVER_SECONDS = 3600.0
@@ -32,8 +34,29 @@ def _removable(folder: Path, pattern: str = "*") -> list[Path]:
     return [f for f in sorted(folder.glob(pattern)) if not live(f)]
 
 
+def describe(key: dict[str, Any]) -> str:
+    """A key in words: what was encoded, how, and whether this version of the code still reads it."""
+    if not key:
+        return "no key.json: written by something else, or cut short"
+    if key.get("version") != FEATURE_VERSION:
+        return f"of another version of magiqa (version {key.get('version')}): never read, can go"
+    maker = key.get("maker")
+    return (
+        f"weights {key['weights_sha256'][:12]}, {key['precision']}, "
+        + (f"{maker['engine']} on {maker['device']}" if maker else "any engine")
+        + f", views {'+'.join(key['views']['kinds'])}, positional embedding {key['positional_embedding']}"
+    )
+
+
+def hashes(root: str | Path) -> str:
+    """What the index of images' sha256 takes, in words."""
+    files = list((Path(root).expanduser() / "hashes").glob("*/*.json"))
+    folders = len({f.parent for f in files})
+    return f"hashes of images: {folders} roots, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB"
+
+
 def listing(root: str | Path) -> Iterable[dict[str, Any]]:
-    """A row for each key in the cache: folder, key, shards, images, views, bytes, corrupt shards."""
+    """A row for each key in the cache: folder, key, shards, images, makers, views, bytes, corrupt shards."""
     for folder in sorted(f for f in (Path(root).expanduser() / "features").glob("*") if f.is_dir()):
         shards = sorted(folder.glob("*.safetensors"))
         row: dict[str, Any] = {
@@ -45,11 +68,15 @@ def listing(root: str | Path) -> Iterable[dict[str, Any]]:
             "bytes": sum(s.stat().st_size for s in shards),
             "unreadable": [],
             "leftovers": _removable(folder, ".*.tmp"),
+            "makers": Counter(),
         }
         for shard in shards:
             try:
                 tensors, metadata = read_shard(shard)
-                row["images"] += len(json.loads(metadata["images"]))
+                images = len(json.loads(metadata["images"]))
+                made = json.loads(metadata.get("maker", "null"))
+                row["images"] += images
+                row["makers"][f"{made['engine']} {made['device']}" if made else "unknown"] += images
                 row["views"] += len(tensors["features"])
             except (UserError, KeyError, ValueError, TypeError):
                 row["unreadable"].append(shard)
@@ -71,9 +98,12 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
     rows = list(listing(base))
     doomed: list[Path] = [f for row in rows for f in row["leftovers"]]
     doomed += _removable(base / "text", ".*.tmp")
+    indexes = [f for f in (base / "hashes").glob("*") if f.is_dir()]
+    doomed += [f for folder in indexes for f in _removable(folder, ".*.tmp")]
     if what == "all":
+        doomed += [f for folder in indexes for f in _removable(folder)]
         doomed += [f for row in rows for f in _removable(base / "features" / row["name"])]
-        doomed += _removable(base / "text")
+        doomed += _removable(base / "text") + _removable(base / "batch_sizes")
     elif what == "corrupt":
         shards = [s for row in rows for s in (base / "features" / row["name"]).glob("*.safetensors")]
         for shard in [*shards, *(base / "text").glob("*.safetensors")]:

@@ -26,6 +26,8 @@ Fusion = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 MACHINE = (
     "out",
     "cache_dir",
+    "cache_engine",
+    "rehash",
     "device",
     "batch_size",
     "workers",
@@ -64,6 +66,8 @@ class Job(Checked):
     fusion: Fusion
     dataset: Any
     cache_dir: str
+    cache_engine: Literal["any", "same"] = "any"
+    rehash: bool = False
     out: str | None = None
     bundle: str | None = None
     device: str = "auto"

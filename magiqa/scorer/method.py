@@ -129,7 +129,7 @@ class Method:
                 _, bad = fill_cache(
                     cache,
                     [(item, key) for item, key in zip(images, keys, strict=True) if key],
-                    lambda: self._encoder(views.window),
+                    lambda: self._encoder(views.window, cache),
                     views=views,
                     resize=self.resize,
                     mean=weights.mean,
@@ -194,24 +194,26 @@ class Method:
     def _cache(self, views: Views) -> Any:
         from magiqa.engines.resolve import resolve
         from magiqa.features.cache import FeatureCache
-        from magiqa.features.key import feature_key
+        from magiqa.features.key import Maker, feature_key
 
         weights, job = self._weigh(), self.job
         with _building:
             if views not in self._caches:
                 resolved = resolve(job.engine, job.precision, job.device)
-                key = feature_key(
-                    job.backbone, weights, views, self.resize, resolved.engine, resolved.precision
-                )
-                self._caches[views] = FeatureCache(str(self.cache_dir), key)
+                key = feature_key(job.backbone, weights, views, self.resize, resolved.precision)
+                maker = Maker.of(resolved)
+                self._caches[views] = FeatureCache(str(self.cache_dir), key, maker, job.cache_engine)
             return self._caches[views]
 
-    def _encoder(self, window: int) -> Any:
+    def _encoder(self, window: int, cache: Any) -> Any:
         weights = self._weigh()
         with _building:
             if window not in self._engines:
                 self._engines[window] = self._build(weights, window)
-            return self._engines[window]
+            engine = self._engines[window]
+            if not isinstance(cache, MemoryCache):
+                cache.verified(engine.max_error)
+            return engine
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
         from magiqa.backbones.model import build_model

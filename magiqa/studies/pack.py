@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ def pack(
     """
     folder = Path(run).expanduser()
     recorded = read_record(folder)
-    features = prepare(job, Clock())
+    features = prepare(replace(job, rehash=True), Clock())
     for what, then, now in (
         ("the labels", recorded["dataset"]["fingerprint"], features.record["dataset"]["fingerprint"]),
         (
@@ -69,8 +69,14 @@ def pack(
     record["dataset"]["skipped"] = skipped
     record["dataset"]["root"] = Path(record["dataset"]["root"]).name
     record["backbone"]["source"] = Path(record["backbone"]["source"]).name
-    record["cache"] = {"key": features.cache.name, "images_cached": len(features.images), "views_encoded": 0}
-    record["engine"] = {k: v for k, v in record["engine"].items() if k not in ("batch_size", "max_error")}
+    record["cache"] = {
+        "key": features.cache.name,
+        "images_cached": len(features.images),
+        "views_encoded": 0,
+        "made_by": record["cache"]["made_by"],
+    }
+    measured = ("batch_size", "batch_size_from", "max_error")
+    record["engine"] = {k: v for k, v in record["engine"].items() if k not in measured}
     meta = {
         "format": FORMAT,
         "magiqa": __version__,

@@ -59,7 +59,7 @@ def verify(
         verify_shard(file)
     except UserError:
         problems.append("the file does not match its own checksum")
-    job = replace(job, bundle=None)
+    job = replace(job, bundle=None, rehash=True)
     labels, images, _, kept = load_labels(job)
     own = table_of(meta["table"])
     problems += _left_out(meta, kept)
@@ -80,9 +80,7 @@ def verify(
     drawn = np.random.default_rng(seed).permutation(len(both))[:sampled]
     chosen = [both[i] for i in sorted(drawn)]
     resolved = resolve(job.engine, job.precision, job.device)
-    key = feature_key(
-        job.backbone, weights, job.views, job.dataset.resize, meta["key"]["engine"], resolved.precision
-    )
+    key = feature_key(job.backbone, weights, job.views, job.dataset.resize, resolved.precision)
     key = json.loads(json.dumps(key))
     different = [k for k in key if k != "weights_sha256" and key[k] != meta["key"].get(k)]
     problems += [f"{k}: {key[k]} here, {meta['key'].get(k)} in the bundle" for k in different]

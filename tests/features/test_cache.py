@@ -92,8 +92,8 @@ def test_every_field_that_shapes_a_feature_changes_the_key():
     backbone, views = Backbone("RN50"), Views()
     config = weights().config
 
-    def key(b=backbone, w=weights(), v=views, resize=None, engine="torch", precision="fp32"):  # noqa: B008
-        return key_hash(feature_key(b, w, v, resize, engine, precision))
+    def key(b=backbone, w=weights(), v=views, resize=None, precision="fp32"):  # noqa: B008
+        return key_hash(feature_key(b, w, v, resize, precision))
 
     others = {
         "weights": key(w=weights(sha256="ab")),
@@ -103,7 +103,6 @@ def test_every_field_that_shapes_a_feature_changes_the_key():
         "std": key(w=weights(std=(1.0, 1.0, 1.1))),
         "native": key(b=Backbone("RN50", positional_embedding="native")),
         "interpolate": key(b=Backbone("RN50", positional_embedding="interpolate")),
-        "engine": key(engine="openvino"),
         "precision": key(precision="bf16"),
         "kinds": key(v=Views(kinds=("global", "windows"))),
         "kinds whole": key(v=Views(kinds=("whole",))),
@@ -123,7 +122,7 @@ def test_a_new_version_of_the_code_changes_the_key(monkeypatch):
     from magiqa.features import key as keys
 
     def key():
-        return key_hash(feature_key(Backbone("RN50"), weights(), Views(), None, "torch", "fp32"))
+        return key_hash(feature_key(Backbone("RN50"), weights(), Views(), None, "fp32"))
 
     before = key()
     monkeypatch.setattr(keys, "FEATURE_VERSION", keys.FEATURE_VERSION + 1)
@@ -132,7 +131,7 @@ def test_a_new_version_of_the_code_changes_the_key(monkeypatch):
 
 def test_where_weights_come_from_does_not_change_the_key():
     def key(backbone, w):
-        return key_hash(feature_key(backbone, w, Views(), None, "torch", "fp32"))
+        return key_hash(feature_key(backbone, w, Views(), None, "fp32"))
 
     assert key(Backbone("RN50", pretrained="openai"), weights()) == key(
         Backbone("RN50", checkpoint="x.pt", label="mine"), weights(source="x.pt")

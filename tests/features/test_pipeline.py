@@ -11,7 +11,7 @@ from PIL import Image
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features import pipeline
 from magiqa.features.cache import FeatureCache
-from magiqa.features.hashing import content_sha256, hash_files
+from magiqa.features.hashing import HashIndex, content_sha256, hash_files
 from magiqa.features.pipeline import fill_cache
 from magiqa.images.controls import controls
 from magiqa.images.decode import open_image
@@ -396,7 +396,7 @@ def test_a_file_that_changes_between_hash_and_decoding_is_an_error(tmp_path, pho
     with pytest.raises(UserError) as error:
         fill(tmp_path / "c", pairs)
     assert str(error.value) == (
-        f"{photos[1]}: the file changed while it was being read; run again when it is at rest"
+        f"{photos[1]}: its content changed since it was hashed; run again when it is at rest, with rehash=true"
     )
     Path(photos[1]).unlink()
     with pytest.raises(UnreadableImage, match=r"1\.png: cannot be read \(No such file or directory\)"):
@@ -443,9 +443,10 @@ def test_no_thread_outlives_the_run(tmp_path, photos):
 def test_hashes_in_order_with_reasons_for_what_cannot_be_read(tmp_path, photos):
     missing = str(tmp_path / "none.png")
     mixed = [photos[2], missing, photos[0]]
-    hashes, failed = hash_files(mixed, "skip")
+    index = HashIndex(tmp_path / "cache", tmp_path)
+    hashes, failed = hash_files(mixed, "skip", index)
     assert hashes == [wanted(photos)[2][1], None, wanted(photos)[0][1]]
     assert list(failed) == [1] and failed[1].startswith(f"{missing}: cannot be read")
     with pytest.raises(UnreadableImage, match="on_error=skip"):
-        hash_files(mixed, "raise")
-    assert hash_files([], "raise") == ([], {})
+        hash_files(mixed, "raise", index)
+    assert hash_files([], "raise", index) == ([], {})

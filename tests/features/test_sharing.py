@@ -1,0 +1,183 @@
+"""One key for one feature: what engines and devices share, what they do not, and what is said of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from magiqa.engines import engine as engines
+from magiqa.errors import UserError
+from magiqa.features.cache import FeatureCache
+from magiqa.features.elsewhere import elsewhere
+from magiqa.features.key import SHARING, Maker, key_hash, own_key
+from magiqa.features.source import prepare
+from magiqa.features.upkeep import describe, listing
+from magiqa.runs.record import Clock
+
+FP32 = {
+    "version": 3,
+    "weights_sha256": "ab",
+    "precision": "fp32",
+    "views": {"kinds": ["global"], "stride": 128},
+}
+BF16 = FP32 | {"precision": "bf16"}
+CPU, GPU = Maker("openvino", "cpu"), Maker("torch", "cuda")
+
+
+def write(
+    root: Path, key: dict, maker: Maker, images: list[str], value: float, error: float = 1e-7
+) -> FeatureCache:
+    cache = FeatureCache(root, key, maker)
+    cache.verified(error)
+    cache.write(images, [np.full((2, 4), value, np.float32) for _ in images], np.zeros((len(images), 4)))
+    return cache
+
+
+def value(cache: FeatureCache, image: str) -> float:
+    return float(next(cache.blocks([image]))[1][0, 0])
+
+
+def test_verified_float32_is_found_by_every_engine_and_counted_by_its_maker(tmp_path):
+    write(tmp_path, FP32, GPU, ["a", "b"], 1.0)
+    write(tmp_path, FP32, CPU, ["c"], 2.0)
+    for asker in (CPU, GPU, Maker("compile", "cpu")):
+        cache = FeatureCache(tmp_path, FP32, asker)
+        assert cache.name == key_hash(FP32) and set(cache.entries) == {"a", "b", "c"}
+        assert cache.made_by(["a", "b", "c", "a"]) == [
+            {"engine": "openvino", "device": "cpu", "images": 1},
+            {"engine": "torch", "device": "cuda", "images": 3},
+        ]
+
+
+def test_same_finds_the_makers_own_only(tmp_path):
+    write(tmp_path, FP32, GPU, ["a"], 1.0)
+    assert "a" not in FeatureCache(tmp_path, FP32, CPU, "same")
+    assert "a" not in FeatureCache(tmp_path, FP32, Maker("torch", "cpu"), "same")
+    assert "a" in FeatureCache(tmp_path, FP32, GPU, "same")
+    own = FeatureCache(tmp_path, FP32, CPU, "same")
+    own.write(["a"], [np.full((2, 4), 3.0, np.float32)], np.zeros((1, 4)))
+    assert value(own, "a") == 3.0 and value(FeatureCache(tmp_path, FP32, CPU, "same"), "a") == 3.0
+    assert value(FeatureCache(tmp_path, FP32, GPU, "same"), "a") == 1.0
+
+
+@pytest.mark.parametrize("error", [2 * SHARING, float("nan")])
+def test_float32_past_the_sharing_tolerance_is_its_makers_alone(tmp_path, error):
+    cache = write(tmp_path, FP32, GPU, ["a"], 1.0, error)
+    assert value(cache, "a") == 1.0
+    assert "a" in FeatureCache(tmp_path, FP32, GPU) and "a" not in FeatureCache(tmp_path, FP32, CPU)
+    assert (tmp_path / "features" / key_hash(own_key(FP32, GPU)) / "key.json").exists()
+    write(tmp_path, FP32, CPU, ["a"], 2.0)  # what all share comes before it, for its own maker too
+    assert (
+        value(FeatureCache(tmp_path, FP32, GPU), "a") == value(FeatureCache(tmp_path, FP32, CPU), "a") == 2.0
+    )
+
+
+def test_half_precision_is_its_makers_alone_however_close(tmp_path):
+    write(tmp_path, BF16, GPU, ["a"], 1.0, 0.0)
+    assert "a" in FeatureCache(tmp_path, BF16, GPU)
+    assert "a" not in FeatureCache(tmp_path, BF16, CPU)
+    assert "a" not in FeatureCache(tmp_path, BF16, Maker("torch", "cpu"))
+
+
+def test_one_gpu_is_like_another_and_no_engine_tolerates_more_than_is_shared():
+    assert Maker.of(engines.Resolved("torch", "fp32", "cuda:3")) == GPU
+    assert engines.TOLERANCES["fp32"] <= SHARING < engines.TOLERANCES["fp16"]
+
+
+def test_of_two_entries_for_an_image_every_reader_takes_the_older(tmp_path):
+    write(tmp_path, FP32, GPU, ["a"], 1.0)
+    write(tmp_path, FP32, CPU, ["a"], 2.0)
+    first, second = sorted((tmp_path / "features" / key_hash(FP32)).glob("*.safetensors"))
+    for names in (("1-x", "2-y"), ("2-x", "1-y")):
+        shards = [first.rename(first.with_name(f"{names[0]}.safetensors"))]
+        shards.append(second.rename(second.with_name(f"{names[1]}.safetensors")))
+        readers = [FeatureCache(tmp_path, FP32, maker) for maker in (CPU, GPU, Maker("compile", "cpu"))]
+        assert len({value(reader, "a") for reader in readers}) == 1
+        assert {reader.entries["a"].shard.stem[0] for reader in readers} == {"1"}
+        first, second = shards
+
+
+def test_a_writer_reads_what_the_next_command_will_read(tmp_path):
+    cache = FeatureCache(tmp_path, FP32, CPU)
+    other = write(tmp_path, FP32, GPU, ["a"], 1.0)
+    shard = other.entries["a"].shard
+    shard.rename(shard.with_name("0-older.safetensors"))
+    cache.write(["a"], [np.full((2, 4), 2.0, np.float32)], np.zeros((1, 4)))
+    assert value(cache, "a") == 2.0
+    cache.refresh()
+    assert value(cache, "a") == value(FeatureCache(tmp_path, FP32, CPU), "a") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("key", "maker", "typed"),
+    [
+        (BF16, GPU, "engine=torch device=cuda precision=bf16"),
+        (
+            FP32 | {"views": {"kinds": ["windows", "global"], "stride": 64}},
+            CPU,
+            "views.kinds=[windows,global] views.stride=64",
+        ),
+        (FP32 | {"positional_embedding": "native"}, CPU, "backbone.positional_embedding=native"),
+    ],
+)
+def test_a_set_encoded_under_other_settings_is_named_with_what_to_type(tmp_path, key, maker, typed):
+    write(tmp_path, key, maker, ["a", "b", "c"], 1.0)
+    own = FeatureCache(
+        tmp_path, FP32 | {"positional_embedding": "drop"} if "positional" in typed else FP32, CPU
+    )
+    (line,) = elsewhere(own, ["a", "b"])
+    assert line == (
+        "2 of the 2 images that are now encoded are in the cache under other settings; to use those, stop and add "
+        + typed
+    )
+
+
+def test_nothing_is_said_of_other_weights_other_code_or_a_few_images(tmp_path):
+    write(tmp_path, BF16 | {"weights_sha256": "cd"}, CPU, ["a", "b"], 1.0)
+    write(tmp_path, BF16 | {"version": 2}, CPU, ["a", "b"], 1.0)
+    write(tmp_path, BF16, CPU, ["a"], 1.0)
+    own = FeatureCache(tmp_path, FP32, CPU)
+    assert elsewhere(own, ["a", "b"]) == [] and elsewhere(own, []) == []
+
+
+def test_same_says_that_any_would_find_them(tmp_path):
+    write(tmp_path, FP32, GPU, ["a"], 1.0)
+    (line,) = elsewhere(FeatureCache(tmp_path, FP32, CPU, "same"), ["a"])
+    assert line.endswith("stop and add cache_engine=any")
+
+
+def test_old_keys_are_listed_and_never_read(tmp_path):
+    old = FP32 | {"version": 2, "engine": "torch"}
+    write(tmp_path, old, CPU, ["a"], 1.0)
+    write(tmp_path, FP32 | {"positional_embedding": "drop"}, GPU, ["b", "c"], 1.0)
+    assert "a" not in FeatureCache(tmp_path, FP32, CPU)
+    rows = {row["key"]["version"]: row for row in listing(tmp_path)}
+    assert describe(rows[2]["key"]) == "of another version of magiqa (version 2): never read, can go"
+    assert "fp32, any engine, views global" in describe(rows[3]["key"])
+    assert rows[3]["makers"] == {"torch cuda": 2}
+
+
+def test_a_run_finds_what_another_engine_encoded_and_says_who_made_it(tmp_path, monkeypatch):
+    folder = tiny.make(tmp_path)
+    first = prepare(tiny.job(folder), Clock(), progress=False)
+    assert first.record["cache"]["made_by"] == [{"engine": "torch", "device": "cpu", "images": tiny.N}]
+    assert first.record["cache"]["views_encoded"] > 0
+    for engine in ("compile", "openvino"):  # asked, not built: nothing is to encode
+        found = prepare(tiny.job(folder, f"engine={engine}"), Clock(), progress=False)
+        assert found.record["engine"]["engine"] == engine and found.record["cache"]["views_encoded"] == 0
+        assert found.record["cache"]["made_by"] == first.record["cache"]["made_by"]
+        assert found.record["cache"]["key"] == first.record["cache"]["key"]
+    gpu = prepare(tiny.job(folder, "device=cuda"), Clock(), progress=False)  # no GPU here, and none needed
+    assert gpu.record["cache"]["views_encoded"] == 0
+    with pytest.raises(UserError, match="torch sees 0 CUDA devices"):
+        prepare(tiny.job(folder, "device=cuda", "cache_engine=same"), Clock(), progress=False)
+
+
+def test_what_lies_there_already_is_said_before_encoding(tmp_path, capsys):
+    folder = tiny.make(tmp_path)
+    prepare(tiny.job(folder), Clock(), progress=False)
+    assert capsys.readouterr().err == ""
+    prepare(tiny.job(folder, "views.stride=64"), Clock())
+    assert f"{tiny.N} of the {tiny.N} images" in (said := capsys.readouterr().err)
+    assert "stop and add views.stride=32\n" in said
