@@ -129,7 +129,8 @@ def test_pairs_of_ones_own(score, folder, tmp_path):
     )
     code, _, _ = score(folder / "set", "prompts=mine", "csv=b.csv")
     mine = pd.read_csv("b.csv").set_index("image")["q_sim"]
-    np.testing.assert_array_equal(mine, table.set_index("image").loc[mine.index, "Sharp photo."])
+    # texts encoded with others round differently
+    np.testing.assert_allclose(mine, table.set_index("image").loc[mine.index, "Sharp photo."], atol=1e-5)
 
 
 def test_a_list_on_standard_input(score, folder, monkeypatch):
