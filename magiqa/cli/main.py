@@ -16,6 +16,7 @@ from magiqa.stop import Terminated, listening
 COMMANDS = (
     "evaluate",
     "encode",
+    "score",
     "ablate",
     "experiment",
     "compare",

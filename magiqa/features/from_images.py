@@ -194,16 +194,7 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             "images_sha256": hashlib.sha256("\n".join(images).encode()).hexdigest(),
             "skipped": skipped,
         },
-        "backbone": {
-            "name": job.backbone.name,
-            "pretrained": job.backbone.pretrained if job.backbone.kind == "published" else None,
-            "kind": job.backbone.kind,
-            "label": job.backbone.shown_label,
-            "weights_sha256": weights.sha256,
-            "source": weights.source,
-            "activation": "quickgelu" if weights.quickgelu else "gelu",
-            "positional_embedding": job.backbone.positional_embedding,
-        },
+        "backbone": weights.record(job.backbone),
         "engine": engine_record,
         "views": asdict(job.views)
         | {"kinds": list(job.views.kinds), "count": sum(cache.entries[i].count for i in images)},
