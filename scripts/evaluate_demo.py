@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from magiqa.config.compose import configs, make_job
+from magiqa.config.compose import Configs
 from magiqa.stats.bootstrap import bootstrap_many, interval, resample_counts
 from magiqa.stats.correlation import leave_one_group_out, point_many, srcc
 from magiqa.studies.evaluate import evaluate
@@ -39,17 +39,15 @@ def run(
 ) -> tuple[pd.DataFrame, dict[str, Any], Any]:
     """One ``magiqa evaluate``: its scores, its record and the labels."""
     print(f"== {name}", file=sys.stderr, flush=True)
-    with configs(None) as searchpath:
-        job = make_job(
-            [
-                *PROTOCOL,
-                f"resamples={1000 if figures else 200}",
-                f"figures={str(figures).lower()}",
-                *overrides,
-                f"out={runs / name}",
-            ],
-            searchpath,
-        )
+    job = Configs().job(
+        [
+            *PROTOCOL,
+            f"resamples={1000 if figures else 200}",
+            f"figures={str(figures).lower()}",
+            *overrides,
+            f"out={runs / name}",
+        ],
+    )
     _, record = evaluate(job)
     return pd.read_csv(runs / name / "scores.csv"), record, job.dataset.load()
 

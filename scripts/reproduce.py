@@ -16,12 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from magiqa.config.compose import configs, make_job
-from magiqa.config.inherit import composer
+from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
-from magiqa.runs.folder import write_csv
-from magiqa.studies.ablate import ablate, transfer
+from magiqa.studies.ablate import ablate, write_transfer
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.experiments.run import run as experiment
 from magiqa.studies.experiments.study import Lacking
@@ -132,9 +130,9 @@ def inapplicable(step: str, dataset: str, ratings: dict[str, str]) -> str | None
     return None
 
 
-def page(dataset: str, searchpath: str) -> str:
+def page(dataset: str) -> str:
     """Where to get a data set, from its reader."""
-    job = make_job([f"dataset={dataset}", "dataset.root=nowhere"], searchpath)
+    job = Configs().job([f"dataset={dataset}", "dataset.root=nowhere"])
     return str(getattr(importlib.import_module(type(job.dataset).__module__), "PAGE", "its authors"))
 
 
@@ -175,45 +173,44 @@ def main(argv: list[str]) -> int:
     failed: list[str] = []
     tables: dict[str, list[Any]] = {}
     ran: list[Path] = []
-    with configs(None) as searchpath:
-        for dataset in chosen:
-            if dataset != "sample" and dataset not in roots:
-                missing.append(f"{dataset}: no --root given; get it from {page(dataset, searchpath)}")
+    for dataset in chosen:
+        if dataset != "sample" and dataset not in roots:
+            missing.append(f"{dataset}: no --root given; get it from {page(dataset)}")
+            continue
+        root = [f"dataset.root={roots[dataset]}"] if dataset in roots else []
+        for name in only:
+            why = "--without" if name in without else inapplicable(name, dataset, ratings)
+            if why:
+                left_out.append(f"{dataset} {name}: {why}")
                 continue
-            root = [f"dataset.root={roots[dataset]}"] if dataset in roots else []
-            for name in only:
-                why = "--without" if name in without else inapplicable(name, dataset, ratings)
-                if why:
-                    left_out.append(f"{dataset} {name}: {why}")
-                    continue
-                kind, more = wanted[name]
-                if name == "experiment-raters":
-                    more = [*more, f"experiment.ratings={ratings[dataset]}"]
-                folder = options.out / dataset / name
-                overrides = [f"dataset={dataset}", *root, *more, *options.overrides]
-                start = time.time()
-                try:
-                    if not done(folder, overrides):
-                        # while a step runs, or if it is cut short, its folder is no other step's either
-                        (folder / "step.json").unlink(missing_ok=True)
-                        run_step(kind, [*overrides, f"out={folder}"], searchpath)
-                        (folder / "step.json").write_text(json.dumps(overrides))
-                        print(f"{dataset} {name}: {time.time() - start:.0f} s", flush=True)
-                    else:
-                        print(f"{dataset} {name}: done before", flush=True)
-                except Lacking as error:
-                    left_out.append(f"{dataset} {name}: {error}")
-                    continue
-                except (UserError, OSError) as error:
-                    failed.append(f"{dataset} {name}: {error}")
-                    print(failed[-1], file=sys.stderr, flush=True)
-                    continue
-                ran.append(folder)
-                if kind == "ablation":
-                    tables.setdefault(name, []).append(read_ablation(folder))
-    for name, found in tables.items():
+            kind, more = wanted[name]
+            if name == "experiment-raters":
+                more = [*more, f"experiment.ratings={ratings[dataset]}"]
+            folder = options.out / dataset / name
+            overrides = [f"dataset={dataset}", *root, *more, *options.overrides]
+            start = time.time()
+            try:
+                if not done(folder, overrides):
+                    # while a step runs, or if it is cut short, its folder is no other step's either
+                    (folder / "step.json").unlink(missing_ok=True)
+                    run_step(kind, [*overrides, f"out={folder}"])
+                    (folder / "step.json").write_text(json.dumps(overrides))
+                    print(f"{dataset} {name}: {time.time() - start:.0f} s", flush=True)
+                else:
+                    print(f"{dataset} {name}: done before", flush=True)
+            except Lacking as error:
+                left_out.append(f"{dataset} {name}: {error}")
+                continue
+            except (UserError, OSError) as error:
+                failed.append(f"{dataset} {name}: {error}")
+                print(failed[-1], file=sys.stderr, flush=True)
+                continue
+            ran.append(folder)
+            if kind == "ablation":
+                tables.setdefault(name, []).append(read_ablation(folder))
+    for found in tables.values():
         if len(found) > 1 and len({tuple(t["variant"]) for t, _ in found}) == 1:
-            write_csv(transfer(found), options.out / f"{name}-left_out.csv")
+            write_transfer(options.out, found)
     if ran and not options.no_report:
         from magiqa.report.page import report
 
@@ -235,9 +232,10 @@ def read_ablation(folder: Path) -> tuple[Any, dict[str, Any]]:
     return table, json.loads((folder / "record.json").read_text())
 
 
-def run_step(kind: str, overrides: list[str], searchpath: str) -> None:
-    job = make_job(overrides, searchpath)
-    compose: Callable[[list[str]], Any] = composer(overrides, searchpath)
+def run_step(kind: str, overrides: list[str]) -> None:
+    configs = Configs()
+    job = configs.job(overrides)
+    compose: Callable[[list[str]], Any] = configs.composer(overrides)
     if kind == "run":
         evaluate(job)
     elif kind == "experiment":

@@ -1,5 +1,6 @@
 """Small synthetic run and ablation folders in the format of `magiqa evaluate` and `magiqa ablate`."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,25 @@ DEMO = {
 }
 RN50 = {"name": "RN50", "kind": "published", "label": None, "pretrained": "openai"}
 NASTY = "a <b>\"&' | $x_1$ `*`.png"
+
+
+def list_files(folder: Path) -> Path:
+    """Have a folder's record list what lies there now, as if the command had written it so."""
+    file = folder / "record.json"
+    record = json.loads(file.read_text())
+    written = [p for p in folder.rglob("*") if p.is_file() and p != file]
+    record["files"] = {
+        p.relative_to(folder).as_posix(): {"sha256": hashlib.sha256(p.read_bytes()).hexdigest()}
+        for p in written
+    }
+    file.write_text(json.dumps(record))
+    return folder
+
+
+def put(table: pd.DataFrame, file: Path) -> None:
+    """Write a table into a run's folder, as if the command had."""
+    table.to_csv(file, index=False)
+    list_files(file.parent)
 
 
 def write_run(
@@ -83,6 +103,7 @@ def write_run(
         "command": "evaluate",
         "name": folder.name,
         "choices": {"dataset": "agiqa3k", **chosen},
+        "changed": {},
         "config": config,
         "dataset": {
             "name": "agiqa3k",
@@ -109,7 +130,7 @@ def write_run(
     if grouped:
         pd.DataFrame(grouped).to_csv(folder / "groups.csv", index=False, lineterminator="\n")
     (folder / "record.json").write_text(json.dumps(record))
-    return folder
+    return list_files(folder)
 
 
 def write_ablation(folder: Path, *, points: int = 101, backbone: dict[str, Any] = DEMO) -> Path:
@@ -142,4 +163,4 @@ def write_ablation(folder: Path, *, points: int = 101, backbone: dict[str, Any] 
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "ablation.csv", index=False, lineterminator="\n")
     (folder / "record.json").write_text(json.dumps(record))
-    return folder
+    return list_files(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from magiqa.config.compose import configs, make_job
+from magiqa.config.compose import Configs
 
 CONFIG = {
     "model_cfg": {
@@ -60,5 +60,4 @@ def overrides(folder: Path, *more: str) -> list[str]:
 
 def job(folder: Path, *more: str):
     """The job of these overrides."""
-    with configs(None) as searchpath:
-        return make_job(overrides(folder, *more), searchpath)
+    return Configs().job(overrides(folder, *more))

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
+from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
-
-POSITIONAL = ("drop", "native", "interpolate")
 
 DEMO_LABEL = "demo, trained on synthetic degradations"
 
 
 @dataclass(frozen=True)
-class Backbone:
+class Backbone(Checked, key="backbone"):
     """Which CLIP, with which weights. Cheap: nothing is loaded before ``load_weights``.
 
     Args:
@@ -30,22 +30,14 @@ class Backbone:
     pretrained: str | None = None
     checkpoint: str | None = None
     quickgelu: bool | None = None
-    positional_embedding: str = "drop"
-    untrained: int | None = None
+    positional_embedding: Literal["drop", "native", "interpolate"] = "drop"
+    untrained: Annotated[int, Least(0)] | None = None
     label: str | None = None
 
     def __post_init__(self) -> None:
-        if self.positional_embedding not in POSITIONAL:
-            raise UserError(
-                f"backbone.positional_embedding={self.positional_embedding} is not known: use {', '.join(POSITIONAL)}"
-            )
-        if self.quickgelu not in (None, True, False):
-            raise UserError(f"backbone.quickgelu={self.quickgelu} must be true, false or null")
-        seed = self.untrained
-        if seed is not None and (
-            isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63
-        ):
-            raise UserError(f"backbone.untrained={seed} must be a seed: a whole number from 0 on")
+        super().__post_init__()
+        if self.untrained is not None and self.untrained >= 2**63:
+            raise UserError(f"backbone.untrained={self.untrained} must be a whole number under 2^63")
         if self.checkpoint is not None and self.untrained is not None:
             raise UserError("backbone.checkpoint and backbone.untrained exclude each other: drop one of them")
         if self.name.endswith("-quickgelu"):

@@ -1,50 +1,216 @@
-"""Overrides in, a composed config and its objects out."""
+"""Typed overrides in, a composed config and its checked objects out.
 
+Composition needs no Hydra application and disturbs none: it reads files through a loader of its own, so that it works
+in a notebook, in threads, and inside somebody's own ``@hydra.main``. Nothing is written, no directory is changed.
+"""
+
+import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from magiqa.config.paths import search_path, split_literal
-from magiqa.config.trust import GROUPS
-from magiqa.errors import UserError, one_line
+from magiqa.checked import check_names
+from magiqa.config.bundled import Bundled, bundled
+from magiqa.config.changed import changed_keys
+from magiqa.config.paths import own_folders, split_literal, typed_keys
+from magiqa.config.roots import find_root
+from magiqa.config.trust import GROUPS, STUDIES
+from magiqa.errors import UserError, one_line, users_mistake
 from magiqa.package import conf_dir
+from magiqa.runs.config import Job, default_cache_dir
 
-if TYPE_CHECKING:
-    from magiqa.runs.config import Job
-
-STUDIES = ("ablation", "experiment")  # groups that a run itself does not need
-
-
-@contextmanager
-def configs(config_dir: str | None) -> Iterator[str]:
-    """The search path of the packaged configs and the user's own, Hydra initialized for the block."""
-    from hydra import initialize_config_dir
-
-    folders = search_path(config_dir)
-    quoted = ",".join("'file://" + str(f).replace("\\", "\\\\").replace("'", "\\'") + "'" for f in folders)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield f"hydra.searchpath=[{quoted}]"
+# where files lie and how small images are dealt with: true of a data set or machine, whichever option is named
+_PLACES = ("dataset.root", "dataset.annotation", "backbone.checkpoint", "views.small")
 
 
-def compose(overrides: Sequence[str], searchpath: str) -> tuple[Any, dict[str, str]]:
-    """Compose a config: a DictConfig and the option chosen in each group."""
-    import hydra
-    from hydra.errors import ConfigCompositionException
+@dataclass(frozen=True)
+class Composed:
+    """A composed config.
+
+    Args:
+        config: plain values, references resolved. choices: the option of each group. missing: keys that must be set.
+        changed: what differs from what the options' own files say: dotted key -> value.
+    """
+
+    config: dict[str, Any]
+    choices: dict[str, str]
+    missing: tuple[str, ...]
+    changed: dict[str, Any]
+
+
+class Configs:
+    """The packaged configs, and the user's own in ``./conf`` and ``config_dir``.
+
+    Args:
+        config_dir: a folder of configs beside ``./conf``.
+
+    Raises:
+        UserError: the folder is missing, or an option has the name of another.
+
+    Example:
+        >>> job = Configs().job(["fusion.alpha=2", "cache_dir=/tmp/features"])
+        >>> job.fusion.alpha, job.choices["fusion"], job.changed
+        (2.0, 'adaptive', {'fusion.alpha': 2})
+    """
+
+    def __init__(self, config_dir: str | None = None) -> None:
+        self._loader = _loader(own_folders(config_dir))
+        self._as_named: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def compose(self, overrides: Sequence[str]) -> Composed:
+        """Compose overrides (``group=option``, ``key=value``; values of paths are taken as typed).
+
+        Raises:
+            UserError: a key or option that does not exist, with the nearest that does; a bundle that is not to be
+                trusted.
+        """
+        from omegaconf import OmegaConf
+
+        rest, literal = split_literal(overrides)
+        held = bundled(rest, literal.get("bundle"))
+        cfg, choices = self._load([*held.options, *rest])
+        _put_bundled(cfg, held, rest)
+        choices |= held.choices
+        for key, value in literal.items():
+            _put_path(cfg, key, value)
+        if cfg.cache_dir is None:
+            cfg.cache_dir = default_cache_dir()
+        missing = set(map(str, OmegaConf.missing_keys(cfg)))
+        if "dataset.root" in missing and (root := find_root(cfg.dataset.get("_target_"), cfg.roots)):
+            cfg.dataset.root = root
+            missing.remove("dataset.root")
+        config: Any = OmegaConf.to_container(cfg, resolve=True)
+        changed = changed_keys(config, self._option_values(choices, held)) | {
+            key: value for key, value in held.changed.items() if key not in typed_keys(rest)
+        }
+        return Composed(config, choices, tuple(sorted(missing)), changed)
+
+    def job(self, overrides: Sequence[str]) -> Job:
+        """What overrides ask for, instantiated and checked.
+
+        Raises:
+            UserError: as `compose`; a key that must be set and is not; a value that its object refuses.
+        """
+        composed = self.compose(overrides)
+        if composed.missing:
+            key = composed.missing[0]
+            remedy = ""
+            if key == "dataset.root":
+                name = composed.choices["dataset"]
+                remedy = f" (the folder of the data set {name}), or roots.SET=DIR, or MAGIQA_DATA; see magiqa check"
+            raise UserError(f"{key} is not set: add {key}=VALUE{remedy}")
+        return instantiated(composed.config, composed.choices, composed.changed)
+
+    def composer(self, typed: Sequence[str], *, packaged: bool = False) -> Callable[[list[str]], Job]:
+        """Composes a job anew with some overrides in place of those typed for the same keys.
+
+        Where an override names a group's option (``fusion=fixed``), keys typed for that group (``fusion.alpha=2``) go
+        on to it if it and the option configured have them with the same value: what sets the two apart is as the
+        option says. Paths, and what is done with small images, always go on.
+
+        Args:
+            packaged: no other key goes on: an option that is named is what its file says.
+        """
+
+        @cache  # the same options come in many variants
+        def fields(group: str, chosen: tuple[str, ...]) -> dict[str, str]:
+            composed = self.compose(chosen)
+            config, option = composed.config, composed.choices[group]
+            if (conf_dir() / group / f"{option}.yaml").is_file():  # as packaged, not as a bundle had it
+                config = self.compose([f"{group}={option}"]).config
+            return {key: repr(value) for key, value in _leaves(config[group], group)}
+
+        def shared(group: str, overrides: list[str]) -> set[str]:
+            """The keys that the option configured and that of the overrides have with the same value."""
+            one, other = (
+                fields(
+                    group,
+                    tuple(a for a, k in zip(texts, typed_keys(texts), strict=True) if k in (group, "bundle")),
+                )
+                for texts in (typed, overrides)
+            )
+            return {key for key, value in one.items() if other.get(key) == value}
+
+        def composed(overrides: list[str]) -> Job:
+            new = set(typed_keys(overrides))
+            kept = [a for a, key in zip(typed, typed_keys(typed), strict=True) if key not in new]
+            for group in new.intersection(GROUPS):
+                keys = {k for k in typed_keys(kept) if k.startswith(f"{group}.")}.difference(_PLACES)
+                if keys:
+                    keys -= set() if packaged else shared(group, overrides)
+                    kept = [a for a, key in zip(kept, typed_keys(kept), strict=True) if key not in keys]
+            return self.job([*kept, *overrides])
+
+        return composed
+
+    def text(self, overrides: Sequence[str]) -> str:
+        """The composed config as YAML: the form in which an option of one's own is written."""
+        from omegaconf import OmegaConf
+
+        return OmegaConf.to_yaml(OmegaConf.create(self.compose(overrides).config))
+
+    def _load(self, overrides: Sequence[str]) -> tuple[Any, dict[str, str]]:
+        from hydra.errors import ConfigCompositionException
+        from hydra.types import RunMode
+        from omegaconf import open_dict
+
+        try:
+            cfg = self._loader.load_configuration(
+                "config", overrides=list(overrides), run_mode=RunMode.RUN, from_shell=False
+            )
+        except ConfigCompositionException as error:
+            raise UserError(one_line(error) + self._suggest(overrides, error)) from error
+        choices = {g: str(cfg.hydra.runtime.choices[g]) for g in GROUPS}
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg, choices
+
+    def _option_values(self, choices: Mapping[str, str], held: Bundled) -> dict[str, Any]:
+        """What the chosen options' own files say; of a bundle's own options, which may not lie here, what it holds."""
+        from omegaconf import OmegaConf
+
+        named = tuple(f"{g}={c}" for g, c in choices.items() if g not in held.choices)
+        if named not in self._as_named:
+            cfg, _ = self._load(named)
+            self._as_named[named] = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+        return deepcopy(self._as_named[named]) | {
+            g: OmegaConf.to_container(held.nodes[g]) for g in held.choices
+        }
+
+    def _suggest(self, overrides: Sequence[str], error: Exception) -> str:
+        """For an override of a key that does not exist: the nearest key that does."""
+        import difflib
+
+        from omegaconf import OmegaConf
+
+        named = re.search(r"Could not override '([\w.]+)'", str(error))
+        if named is None:
+            return ""
+        cfg, _ = self._load([o for o in overrides if o.split("=")[0] in GROUPS])
+        keys = [key for key, _ in _leaves(OmegaConf.to_container(cfg), "")]
+        near = difflib.get_close_matches(named[1], keys, n=1)
+        return f"; did you mean {near[0]}?" if near else ""
+
+
+def _loader(folders: Sequence[os.PathLike[str]]) -> Any:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+
+    path = create_config_search_path(str(conf_dir()))
+    for folder in folders:
+        path.prepend("own", f"file://{os.fspath(folder)}", anchor="schema")  # behind the packaged ones
+    return ConfigLoaderImpl(path)
+
+
+def _put_bundled(cfg: Any, held: Bundled, rest: Sequence[str]) -> None:
+    """Set what a bundle's own config says, but for the keys typed."""
     from omegaconf import OmegaConf, open_dict
 
-    rest, literal = split_literal(overrides)
-    bundled = _bundled(rest, literal.get("bundle"))
-    composed = [*bundled[0], *rest, searchpath]
-    try:
-        cfg = hydra.compose("config", overrides=composed, return_hydra_config=True)
-    except ConfigCompositionException as error:
-        raise UserError(one_line(error) + _suggest(composed, error)) from error
-    choices = {g: str(cfg.hydra.runtime.choices[g]) for g in GROUPS}
     with open_dict(cfg):
-        del cfg["hydra"]
-        for key, value in bundled[1].items():
+        for key, value in held.nodes.items():
             made = OmegaConf.select(cfg, f"{key}.root")
             if made is not None:  # a set that magiqa makes lies where this machine has it
                 value["root"] = made
@@ -52,213 +218,77 @@ def compose(overrides: Sequence[str], searchpath: str) -> tuple[Any, dict[str, s
                 if typed.startswith(f"{key}."):
                     OmegaConf.update(value, typed.removeprefix(f"{key}."), OmegaConf.select(cfg, typed))
             cfg[key] = value
-    choices |= bundled[2]
-    for key, value in literal.items():
-        parent, _, leaf = key.rpartition(".")
-        node = OmegaConf.select(cfg, parent) if parent else cfg
-        keys = [str(k) for k in node.keys()] if OmegaConf.is_dict(node) else []  # noqa: SIM118 (`in` hides ???)
-        if leaf not in keys:
-            raise UserError(f"{key}: no such key in the config; {parent or 'it'} has {', '.join(keys)}")
-        if value is not None and "${" in value:
-            raise UserError(
-                f"{key}={value}: holds ${{, which configs read as a reference; rename the folder or link to it"
-            )
+
+
+def _put_path(cfg: Any, key: str, value: str | None) -> None:
+    from omegaconf import OmegaConf, open_dict
+
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    keys = [str(k) for k in node.keys()] if OmegaConf.is_dict(node) else []  # noqa: SIM118 (`in` hides ???)
+    if leaf not in keys and parent != "roots":
+        raise UserError(f"{key}: no such key in the config; {parent or 'it'} has {', '.join(keys)}")
+    if value is not None and "${" in value:
+        raise UserError(
+            f"{key}={value}: holds ${{, which configs read as a reference; rename the folder or link to it"
+        )
+    with open_dict(node):
         node[leaf] = value
-    return cfg, choices
 
 
-def typed_keys(overrides: Sequence[str]) -> list[str]:
-    """The keys that overrides set."""
-    return [o.lstrip("+~").partition("=")[0].partition("@")[0] for o in overrides]
+def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested mappings, inner nodes too."""
+    if prefix:
+        yield prefix, node
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def _bundled(rest: Sequence[str], bundle: str | None) -> tuple[list[str], dict[str, Any], dict[str, str]]:
-    """What a bundle's own config says where the overrides do not: options, nodes and scalars, names of options.
+def instantiated(config: dict[str, Any], choices: dict[str, str], changed: dict[str, Any]) -> Job:
+    """The job of a composed config: past this function there are no configs, only checked objects.
 
     Raises:
-        UserError: the file does not match its checksum, or its config names what is not magiqa's own.
+        UserError: an option without a class, a field that its class does not have or that is missing, a value that
+            it refuses.
     """
-    if bundle is None:
-        return [], {}, {}
-    from omegaconf import OmegaConf
-
-    from magiqa.config.trust import check_config
-    from magiqa.features.bundle import read_meta, verify_bundle
-    from magiqa.runs.config import MACHINE
-    from magiqa.runs.portable import portable
-
-    verify_bundle(bundle)
-    meta = read_meta(bundle)
-    known = [key for key in top_keys() if key not in (*MACHINE, *STUDIES)]
-    check_config(meta.get("config"), meta.get("choices"), f"bundle={bundle}", known, trusted_classes(rest))
-    typed = set(typed_keys(rest))
-    # paths of a bundle are of another machine: their last part is a name and no more
-    held = {k: v for k, v in portable(meta["config"]).items() if k not in typed}
-    choices = {g: c for g, c in meta["choices"].items() if g in held}
-    # with the same options composed, Hydra checks the keys typed against the right fields
-    options = [f"{g}={c}" for g, c in choices.items() if (conf_dir() / g / f"{c}.yaml").is_file()]
-    nodes = {k: OmegaConf.create(v) if isinstance(v, dict) else v for k, v in held.items()}
-    return options, nodes, choices
-
-
-@cache
-def top_keys() -> tuple[str, ...]:
-    """The keys of ``conf/config.yaml``, groups included."""
-    import yaml
-
-    own = yaml.safe_load((conf_dir() / "config.yaml").read_text())
-    return (*GROUPS, *STUDIES, *(key for key in own if key != "defaults"))
-
-
-def trusted_classes(overrides: Sequence[str]) -> list[str]:
-    """The classes that the user names by ``trust=``: what a file may name beside magiqa's own."""
-    given = dict(map(override_value, (o for o in overrides if o.startswith("trust=")))).get("trust", [])
-    return [str(name) for name in (given if isinstance(given, list) else [given])]
-
-
-def _suggest(overrides: Sequence[str], error: Exception) -> str:
-    """For an override of a key that does not exist: the nearest key that does."""
-    import difflib
-
-    import hydra
-    from omegaconf import OmegaConf
-
-    named = re.search(r"Could not override '([\w.]+)'", str(error))
-    if named is None:
-        return ""
-    groups = [o for o in overrides if o.split("=")[0] in GROUPS]
-    keys: list[str] = []
-    pending: list[tuple[str, Any]] = [("", OmegaConf.to_container(hydra.compose("config", overrides=groups)))]
-    while pending:
-        prefix, node = pending.pop()
-        for key, value in node.items():
-            keys.append(f"{prefix}{key}")
-            if isinstance(value, dict):
-                pending.append((f"{prefix}{key}.", value))
-    near = difflib.get_close_matches(named[1], keys, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def make_job(overrides: Sequence[str], searchpath: str) -> "Job":
-    """Compose and instantiate: past this function there is no DictConfig."""
-    from omegaconf import OmegaConf
-
-    cfg, choices = compose(overrides, searchpath)
-    if cfg.cache_dir is None:
-        from magiqa.runs.config import default_cache_dir
-
-        cfg.cache_dir = default_cache_dir()
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise UserError(
-            f"{missing[0]} is not set: add {missing[0]}=VALUE"
-            + (f" (the folder of the data set {choices['dataset']})" if missing[0] == "dataset.root" else "")
-        )
-    return instantiated(cfg, choices)
-
-
-def instantiated(cfg: Any, choices: dict[str, str]) -> "Job":
-    """The job that a composed config makes, its plain values checked."""
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
-    from omegaconf import OmegaConf
 
-    from magiqa.runs.config import Job
-
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
     for group in (*GROUPS, *STUDIES):
         node = config.get(group)
-        if node is None:
-            continue
-        if "_target_" not in node:
-            raise UserError(
-                f"{group}={choices.get(group, '')}: its file names no _target_; copy it from an option of that group, "
-                "as --cfg prints it"
-            )
-        _check_types(node, group)
-    return Job(**instantiate(config, _convert_="all"), choices=choices, config=config)
+        if node is not None:
+            _check_node(node, group, choices.get(group, ""))
+    try:
+        made = instantiate(config, _convert_="all")
+    except InstantiationException as error:
+        if (mistake := users_mistake(error)) is None:
+            raise
+        raise mistake from None
+    for group in GROUPS:  # a column may be called 1: the record holds what the object took it for
+        for name, value in config[group].items():
+            taken = getattr(made[group], name, None)
+            if type(value) is int and isinstance(taken, str):
+                config[group][name] = taken
+    return Job(**made, choices=choices, changed=changed, config=config)
 
 
-def _check_types(node: dict[str, Any], prefix: str) -> None:
-    """Check the plain values of an object's config against the types of its fields: no text passes for true.
-
-    A whole number for a field of text becomes one, in place: a column may be called 1.
-
-    Raises:
-        UserError: naming the key and what it must be.
-    """
-    from dataclasses import MISSING, fields, is_dataclass
-    from types import UnionType
-    from typing import Literal, Union, get_args, get_origin
-
+def _check_node(node: Any, key: str, option: str = "") -> None:
+    """Check the names of an object's fields, which Hydra would answer with a traceback of its own."""
     from hydra.utils import get_class
 
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise UserError(
+            f"{key}={option or node}: its file names no _target_; copy it from an option of that group, as --cfg "
+            "prints it"
+        )
     try:
         target = get_class(node["_target_"])
     except Exception:  # a function, or nothing at all: instantiating says what is wrong
         return
-    words = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a finite number",
-        str: "text",
-        type(None): "null",
-    }
-    if not is_dataclass(target):
-        return
-    types = {f.name: f.type for f in fields(target)}
-    missing = [
-        f.name for f in fields(target) if f.default is f.default_factory is MISSING and f.name not in node
-    ]
-    if missing:
-        raise UserError(f"{prefix}.{missing[0]} is not set; {target.__name__} needs it")
-    for key, value in node.items():
-        if key not in types and not key.startswith("_"):
-            raise UserError(f"{prefix}.{key}: {target.__name__} has no such field; it has {', '.join(types)}")
+    check_names(target, [k for k in node if not k.startswith("_")], key)
+    for name, value in node.items():
         if isinstance(value, dict) and "_target_" in value:
-            _check_types(value, f"{prefix}.{key}")
-            continue
-        kind = types.get(key)
-        if kind == "Resize | None" and value is not None:
-            raise UserError(f"{prefix}.{key}={value}: add _target_: magiqa.images.views.Resize to it")
-        if get_origin(kind) is tuple and not isinstance(value, list):
-            raise UserError(f"{prefix}.{key}={value} must be a list, such as [{value}]")
-        allowed = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-        if any(a not in words and get_origin(a) is not Literal for a in allowed):
-            continue  # of a kind that its class checks itself
-        if any(
-            type(value) is a or (a is float and type(value) is int) or value in get_args(a) for a in allowed
-        ):
-            continue
-        if str in allowed and type(value) is int:
-            node[key] = str(value)
-            continue
-        good = [words[a] if a in words else ", ".join(get_args(a)) for a in allowed]
-        raise UserError(f"{prefix}.{key}={value} must be {' or '.join(good)}")
-
-
-def override_value(override: str) -> tuple[str, Any]:
-    """The key and the value of an override, by Hydra's own grammar.
-
-    Raises:
-        UserError: several values, a deletion, or no override at all.
-
-    Example:
-        >>> override_value("resamples=500"), override_value("views.kinds=[whole]")
-        (('resamples', 500), ('views.kinds', ['whole']))
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed = OverridesParser.create().parse_override(override)
-    if parsed.is_sweep_override() or parsed.is_delete():
-        raise UserError(f"{override}: give one value, as KEY=VALUE")
-    return parsed.key_or_group, parsed.value()
-
-
-def as_yaml(cfg: Any) -> str:
-    """A composed config as YAML."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_yaml(cfg)
+            _check_node(value, f"{key}.{name}")
 
 
 def is_users(error: BaseException) -> bool:

@@ -4,22 +4,26 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from magiqa.config.trust import GROUPS, STUDIES
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
 
 LITERAL = re.compile(
-    r"^\+{0,2}((?:[\w.]+\.)?(?:root|annotation|checkpoint)|out|bundle|cache_dir)=(.*)$", re.DOTALL
+    r"^\+{0,2}((?:[\w.]+\.)?(?:root|annotation|checkpoint)|roots\.\w+|out|bundle|cache_dir)=(.*)$", re.DOTALL
 )
 
 
-def search_path(config_dir: str | None) -> list[Path]:
-    """The user's config folders: ``./conf`` and ``--config-dir``.
+def own_folders(config_dir: str | None) -> list[Path]:
+    """The user's config folders: ``--config-dir`` and ``./conf``.
+
+    Only what lies in magiqa's own groups counts (``conf/prompts/mine.yaml``): a folder of another Hydra project is no
+    obstacle. A file with the same bytes as the packaged one is none either.
 
     Raises:
-        UserError: a folder is missing, or holds a config that the package or the other folder has too (Hydra
-            would silently ignore one of them).
+        UserError: a folder is missing, or holds an option that the package or the other folder has too with other
+            contents (Hydra would silently ignore one of them).
     """
-    own = conf_dir()
+    packaged = conf_dir()
     folders: list[Path] = []
     if config_dir is not None:
         folder = Path(config_dir).expanduser()
@@ -28,20 +32,17 @@ def search_path(config_dir: str | None) -> list[Path]:
         folders.append(folder)
     if Path("conf").is_dir():
         folders.append(Path("conf"))
-    seen: dict[Path, Path] = {f.relative_to(own): f for f in own.rglob("*.yaml")}
-    out: list[Path] = []
-    for folder in dict.fromkeys(f.resolve() for f in folders):
-        if folder == own:
-            continue
-        for file in sorted(folder.rglob("*.yaml")):
-            name = file.relative_to(folder)
-            if name in seen:
-                raise UserError(
-                    f"{file}: {seen[name]} has that name too and one would be ignored; rename your file"
-                )
-            seen[name] = file
-        out.append(folder)
-    return out
+    found = [f for f in dict.fromkeys(f.resolve() for f in folders) if f != packaged]
+    first: dict[str, Path] = {}
+    for folder in (packaged, *found):
+        for group in (*GROUPS, *STUDIES):
+            for file in sorted((folder / group).glob("*.yaml")):
+                other = first.setdefault(f"{group}/{file.name}", file)
+                if other.read_bytes() != file.read_bytes():
+                    raise UserError(
+                        f"{file}: {other} has that name too and one would be ignored; rename your file"
+                    )
+    return found
 
 
 def split_literal(overrides: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
@@ -60,3 +61,13 @@ def split_literal(overrides: Sequence[str]) -> tuple[list[str], dict[str, str | 
         else:
             rest.append(override)
     return rest, literal
+
+
+def typed_keys(overrides: Sequence[str]) -> list[str]:
+    """The keys that overrides set.
+
+    Example:
+        >>> typed_keys(["+a.b=1", "~c", "dataset@d=x"])
+        ['a.b', 'c', 'dataset']
+    """
+    return [o.lstrip("+~").partition("=")[0].partition("@")[0] for o in overrides]

@@ -1,39 +1,35 @@
 """The config of a run that was, from its record."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from magiqa.config.compose import instantiated, override_value, top_keys, trusted_classes
+from magiqa.config.bundled import top_keys, trusted_classes
+from magiqa.config.compose import instantiated
 from magiqa.config.paths import split_literal
-from magiqa.config.trust import GROUPS
+from magiqa.config.sweep import override_value
+from magiqa.config.trust import GROUPS, check_config
 from magiqa.errors import UserError
+from magiqa.runs.config import MACHINE, Job, default_cache_dir
+from magiqa.runs.portable import PLACES
+from magiqa.runs.read import read_record
 
-if TYPE_CHECKING:
-    from magiqa.runs.config import Job
 
+def job_of(folder: Path, overrides: Sequence[str] = ()) -> Job:
+    """The job of a run's folder, from the config in its record; overrides of paths and machine settings on top.
 
-def job_of(folder: Path, overrides: Sequence[str] = ()) -> "Job":
-    """The job of a run's folder, from the config in its record; overrides of paths and machine settings on top."""
+    Raises:
+        UserError: the folder is no run's; its config names what is not magiqa's own; a key that it does not have.
+    """
     from omegaconf import OmegaConf
-
-    from magiqa.config.trust import check_config
-    from magiqa.runs.config import default_cache_dir
-    from magiqa.runs.read import read_record
 
     record = read_record(folder)
     rest, literal = split_literal(overrides)
-    check_config(
-        record.get("config"),
-        record.get("choices"),
-        f"{folder}/record.json",
-        top_keys(),
-        trusted_classes(rest),
-    )
+    where = f"{folder}/record.json"
+    check_config(record.get("config"), record.get("choices"), where, top_keys(), trusted_classes(rest))
     cfg: Any = OmegaConf.create(record["config"])
-    given = dict(map(override_value, rest))
-    for key, value in [*given.items(), *literal.items()]:
+    changed = dict(record["changed"])
+    for key, value in [*map(override_value, rest), *literal.items()]:
         parent, _, leaf = key.rpartition(".")
         node = OmegaConf.select(cfg, parent) if parent else cfg
         if not OmegaConf.is_dict(node) or leaf not in [str(k) for k in node.keys()]:  # noqa: SIM118 (`in` hides ???)
@@ -42,8 +38,10 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> "Job":
             raise UserError(
                 f"{key}={value}: {folder} has its own config; override fields ({key}.FIELD=VALUE), not whole options"
             )
+        if leaf not in PLACES and key not in MACHINE and OmegaConf.select(cfg, key) != value:
+            changed[key] = value
         OmegaConf.update(cfg, key, value)
     cfg["ablation"] = cfg["experiment"] = None
     if not cfg.get("cache_dir"):
-        cfg["cache_dir"] = os.environ.get("MAGIQA_CACHE") or default_cache_dir()
-    return instantiated(cfg, record["choices"])
+        cfg["cache_dir"] = default_cache_dir()
+    return instantiated(OmegaConf.to_container(cfg, resolve=True), record["choices"], changed)  # type: ignore[arg-type]

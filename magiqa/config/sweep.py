@@ -1,14 +1,19 @@
-"""The jobs of ``-m``."""
+"""The jobs of ``-m``, and single values, by Hydra's own grammar."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-from magiqa.config.compose import make_job
 from magiqa.config.paths import LITERAL, split_literal
+from magiqa.errors import UserError
 
 
 def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
-    """The jobs of ``-m``: Hydra's own grammar for the product of choices, paths kept as typed."""
+    """The product of choices, a list of overrides a job; paths are kept as typed, ``out`` is left out.
+
+    Example:
+        >>> sweep_jobs(["fusion=fixed,product", "dataset.root=a,b"])
+        [['fusion=fixed', 'dataset.root=a,b'], ['fusion=product', 'dataset.root=a,b']]
+    """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -20,10 +25,19 @@ def sweep_jobs(overrides: Sequence[str]) -> list[list[str]]:
     return [[*job, *literal] for batch in batches for job in batch]
 
 
-def inside(out: str | None, study: str, overrides: list[str], searchpath: str) -> list[str]:
-    """The overrides of one job of a sweep, its results in a folder of its own inside ``out``."""
-    if not out:
-        return overrides
-    job = make_job(overrides, searchpath)
-    name = getattr(getattr(job, study), "name", study)
-    return [*overrides, f"out={Path(out).expanduser() / f'{name}-{job.name}'}"]
+def override_value(override: str) -> tuple[str, Any]:
+    """The key and the value of an override.
+
+    Raises:
+        UserError: several values, a deletion, or no override at all.
+
+    Example:
+        >>> override_value("resamples=500"), override_value("views.kinds=[whole]")
+        (('resamples', 500), ('views.kinds', ['whole']))
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_override(override)
+    if parsed.is_sweep_override() or parsed.is_delete():
+        raise UserError(f"{override}: give one value, as KEY=VALUE")
+    return parsed.key_or_group, parsed.value()

@@ -11,6 +11,7 @@ from typing import Any
 from magiqa.errors import UserError
 
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "dataset")
+STUDIES = ("ablation", "experiment")  # groups that a run itself does not need
 
 CLASSES = frozenset(
     {

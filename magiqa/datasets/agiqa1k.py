@@ -10,22 +10,21 @@ missing; ``AIGC_all.csv`` holds other scores (SRCC 0.805 with the xlsx) and is n
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import pandas as pd
 
-from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.checked import Checked
+from magiqa.datasets.base import Every, ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.images.views import Resize
 
 PAGE = "https://github.com/lcysyzxdxc/AGIQA-1k-Database"
 POLICIES = ("keep", "first", "last", "mean", "drop", "error")
 
 
 @dataclass(frozen=True)
-class Agiqa1k:
+class Agiqa1k(Checked, key="dataset"):
     """AGIQA-1K (Zhang et al., arXiv:2303.12618): 1,080 rows, 1,079 names.
 
     Args:
@@ -35,13 +34,9 @@ class Agiqa1k:
     """
 
     root: str
-    duplicate: str = "keep"
-    resize: "Resize | None" = None
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        if self.duplicate not in POLICIES:
-            raise UserError(f"dataset.duplicate={self.duplicate} is not known: use {', '.join(POLICIES)}")
+    duplicate: Literal["keep", "first", "last", "mean", "drop", "error"] = "keep"
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the generator: the name up to its first underscore."""

@@ -8,21 +8,19 @@ Example::
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import pandas as pd
 
-from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
-from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.checked import Checked
+from magiqa.datasets.base import Every, ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.images.views import Resize
 
 PAGE = "https://github.com/lcysyzxdxc/AGIQA-3k-Database"
 
 
 @dataclass(frozen=True)
-class Agiqa3k:
+class Agiqa3k(Checked, key="dataset"):
     """AGIQA-3K (Li et al., arXiv:2306.04717): 2,982 images of ten generator variants.
 
     Args:
@@ -30,15 +28,9 @@ class Agiqa3k:
     """
 
     root: str
-    label_column: str = "mos_quality"
-    resize: "Resize | None" = None
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        if self.label_column not in ("mos_quality", "mos_align"):
-            raise UserError(
-                f"dataset.label_column={self.label_column} is not known: use mos_quality or mos_align"
-            )
+    label_column: Literal["mos_quality", "mos_align"] = "mos_quality"
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the generator: the name without its number."""

@@ -6,14 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
+from magiqa.checked import Least
 from magiqa.errors import UserError
 
 MIN_IMAGES = 3
+
+
+Every = Annotated[int, Least(1)]  # take one row in so many
 
 
 @dataclass(frozen=True)
@@ -257,10 +261,8 @@ def finish(labels: Labels, every: int, file: Path) -> Labels:
     """Check a reader's labels and take every K-th row.
 
     Raises:
-        UserError: ``every`` under 1, fewer than three images, all labels equal.
+        UserError: fewer than three images, all labels equal.
     """
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise UserError(f"dataset.every={every} must be a whole number from 1")
     table = labels.table.reset_index(drop=True)
     labels = replace(labels, annotated=len(table))
     notes = labels.notes + ((count_note(labels),) if count_note(labels) else ())

@@ -9,15 +9,13 @@ Example (sheet's columns)::
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.checked import Checked
+from magiqa.datasets.base import Every, ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.images.views import Resize
 
 PAGE = "https://s2.smu.edu/~eclarson/csiq.html"
 FILE_TYPES = {
@@ -27,12 +25,12 @@ FILE_TYPES = {
 
 
 @dataclass(frozen=True)
-class Csiq:
+class Csiq(Checked, key="dataset"):
     """CSIQ (Larson & Chandler, 2010): 866 images, 30 references, 6 distortion types."""
 
     root: str
-    resize: "Resize | None" = None
-    every: int = 1
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type; ``mos`` is minus DMOS."""

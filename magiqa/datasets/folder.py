@@ -9,19 +9,17 @@ Example (``labels.csv``)::
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from magiqa.datasets.base import Labels, find_file, find_root, finish, numbers, read_csv
+from magiqa.checked import Checked
+from magiqa.datasets.base import Every, Labels, find_file, find_root, finish, numbers, read_csv
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.images.views import Resize
 
 
 @dataclass(frozen=True)
-class Folder:
+class Folder(Checked, key="dataset"):
     """A folder of images with a CSV of ratings.
 
     Args:
@@ -41,8 +39,8 @@ class Folder:
     split_column: str | None = None
     mos_std_column: str | None = None
     split: str | None = None
-    resize: "Resize | None" = None
-    every: int = 1
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels."""

@@ -9,12 +9,13 @@ Despite its name ``dmos`` is higher = better.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from magiqa.checked import Checked
 from magiqa.datasets.base import (
+    Every,
     ImageIndex,
     Labels,
     find_file,
@@ -24,9 +25,7 @@ from magiqa.datasets.base import (
     numbers,
     read_table,
 )
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.images.views import Resize
 
 PAGE = "http://database.mmsp-kn.de/kadid-10k-database.html"
 TYPES = (
@@ -38,12 +37,12 @@ TYPES = (
 
 
 @dataclass(frozen=True)
-class Kadid10k:
+class Kadid10k(Checked, key="dataset"):
     """KADID-10k (Lin et al., QoMEX 2019): 81 references x 25 distortion types x 5 levels."""
 
     root: str
-    resize: "Resize | None" = None
-    every: int = 1
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type."""

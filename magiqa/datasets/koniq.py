@@ -13,12 +13,14 @@
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import pandas as pd
 from PIL import Image
 
+from magiqa.checked import Checked
 from magiqa.datasets.base import (
+    Every,
     ImageIndex,
     Labels,
     find_file,
@@ -29,9 +31,7 @@ from magiqa.datasets.base import (
     read_table,
 )
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.images.views import Resize
 
 PAGE = "http://database.mmsp-kn.de/koniq-10k-database.html"
 RAW = "koniq10k_scores_and_distributions.csv"
@@ -40,7 +40,7 @@ COUNTS = {"all": 10073, "training": 7058, "validation": 1000, "test": 2015}
 
 
 @dataclass(frozen=True)
-class Koniq:
+class Koniq(Checked, key="dataset"):
     """KonIQ-10k (Hosu et al., IEEE TIP 2020).
 
     Args:
@@ -50,20 +50,11 @@ class Koniq:
     """
 
     root: str
-    split: str = "all"
-    mos: str = "raw"
-    size: str = "1024x768"
-    resize: "Resize | None" = None
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        for key, allowed in {
-            "split": COUNTS,
-            "mos": ("raw", "zscore"),
-            "size": ("1024x768", "512x384"),
-        }.items():
-            if getattr(self, key) not in allowed:
-                raise UserError(f"dataset.{key}={getattr(self, key)} is not known: use {', '.join(allowed)}")
+    split: Literal["all", "training", "validation", "test"] = "all"
+    mos: Literal["raw", "zscore"] = "raw"
+    size: Literal["1024x768", "512x384"] = "1024x768"
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels, from whichever of the two CSVs the variant needs."""

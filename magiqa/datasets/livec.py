@@ -6,16 +6,15 @@ under ``Images/trainingImages``); ``Data/AllMOS_release.mat`` and ``Data/AllStdD
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers
+from magiqa.checked import Checked
+from magiqa.datasets.base import Every, ImageIndex, Labels, find_file, find_root, finish, numbers
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.images.views import Resize
 
 PAGE = "https://live.ece.utexas.edu/research/ChallengeDB/index.html"
 
@@ -36,7 +35,7 @@ def _mat(file: Path, key: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Livec:
+class Livec(Checked, key="dataset"):
     """LIVE-C (Ghadiyaram & Bovik, IEEE TIP 2016): 1,162 images, or 1,169 with the practice images.
 
     Args:
@@ -45,8 +44,8 @@ class Livec:
 
     root: str
     practice: bool = False
-    resize: "Resize | None" = None
-    every: int = 1
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels."""

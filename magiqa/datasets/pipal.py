@@ -9,26 +9,24 @@ training part is read.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from magiqa.datasets.base import ImageIndex, Labels, find_root, finish, name_parts, numbers, read_table
+from magiqa.checked import Checked
+from magiqa.datasets.base import Every, ImageIndex, Labels, find_root, finish, name_parts, numbers, read_table
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.images.views import Resize
 
 PAGE = "https://github.com/HaomingCai/PIPAL-dataset"
 
 
 @dataclass(frozen=True)
-class Pipal:
+class Pipal(Checked, key="dataset"):
     """PIPAL (Gu et al., ECCV 2020), training part: 200 references x 116 distortions, Elo scores of 917-1836."""
 
     root: str
-    resize: "Resize | None" = None
-    every: int = 1
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type by its published number."""

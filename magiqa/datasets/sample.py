@@ -15,18 +15,17 @@ import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from magiqa.datasets.base import Labels, finish
+from magiqa.checked import Checked
+from magiqa.datasets.base import Every, Labels, finish
 from magiqa.errors import UserError
 from magiqa.images.distortions import LEVELS, SEEN, UNSEEN, distort
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.images.views import Resize
 
 VERSION = 2  # of what is made below; another version makes the folder anew
 SIDE = 352  # four 224-pixel windows at stride 128
@@ -156,12 +155,12 @@ def _ensure(root: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Checked, key="dataset"):
     """Sixteen photos x eight distortion types x five levels, and each photo undistorted (level 0) in every type."""
 
     root: str
-    resize: "Resize | None" = None
-    every: int = 1
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Make the images where they are missing or damaged; read the labels. ``group`` is the distortion type."""

@@ -7,14 +7,12 @@ Example (sheet's columns)::
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from magiqa.datasets.base import ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.checked import Checked
+from magiqa.datasets.base import Every, ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.images.views import Resize
 
 PAGE = "https://github.com/h4nwei/SPAQ"
 FILES = ("MOS and Image attribute scores.xlsx", "MOS_and_Image_attribute_scores.xlsx")
@@ -23,12 +21,12 @@ VARIANTS = {"squash 448 bicubic": "", "short_side 448 bilinear": "448short", "sh
 
 
 @dataclass(frozen=True)
-class Spaq:
+class Spaq(Checked, key="dataset"):
     """SPAQ (Fang et al., CVPR 2020): 11,125 smartphone photos. Used with four different resizes: see ``resize``."""
 
     root: str
-    resize: "Resize | None" = None
-    every: int = 1
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels."""

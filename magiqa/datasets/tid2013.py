@@ -8,11 +8,12 @@ Names differ in case from the files (``I01_...``, ``i25_...``, ``.BMP``).
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from magiqa.checked import Checked
 from magiqa.datasets.base import (
+    Every,
     ImageIndex,
     Labels,
     find_file,
@@ -24,9 +25,7 @@ from magiqa.datasets.base import (
     read_table,
 )
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from magiqa.images.views import Resize
+from magiqa.images.views import Resize
 
 PAGE = "https://www.ponomarenko.info/tid2013.htm"
 TYPES = (
@@ -40,12 +39,12 @@ TYPES = (
 
 
 @dataclass(frozen=True)
-class Tid2013:
+class Tid2013(Checked, key="dataset"):
     """TID2013 (Ponomarenko et al., 2015): 25 references x 24 distortion types x 5 levels."""
 
     root: str
-    resize: "Resize | None" = None
-    every: int = 1
+    resize: Resize | None = None
+    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type."""

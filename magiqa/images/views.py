@@ -7,10 +7,12 @@ size, bilinear, corners not aligned, no antialias.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
 
+from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 
 KINDS = ("windows", "global", "whole", "center_crop")
@@ -25,7 +27,7 @@ BLOCK = 16  # windows cut at once: bounds the memory that a long panorama's row 
 
 
 @dataclass(frozen=True)
-class Resize:
+class Resize(Checked, key="dataset.resize"):
     """A resize that belongs to a data set's protocol, done by Pillow (antialiased) before views are cut.
 
     Args:
@@ -34,17 +36,9 @@ class Resize:
         filter: ``bicubic`` or ``bilinear``.
     """
 
-    mode: str
-    size: int
-    filter: str = "bicubic"
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("squash", "short_side"):
-            raise UserError(f"dataset.resize.mode={self.mode} is not known: use squash or short_side")
-        if self.filter not in FILTERS:
-            raise UserError(f"dataset.resize.filter={self.filter} is not known: use {' or '.join(FILTERS)}")
-        if self.size < 1:
-            raise UserError(f"dataset.resize.size={self.size} must be at least 1")
+    mode: Literal["squash", "short_side"]
+    size: Annotated[int, Least(1)]
+    filter: Literal["bicubic", "bilinear"] = "bicubic"
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """The resized image."""
@@ -55,7 +49,7 @@ class Resize:
 
 
 @dataclass(frozen=True)
-class Views:
+class Views(Checked, key="views"):
     """Which views of an image the backbone sees.
 
     Args:
@@ -67,23 +61,16 @@ class Views:
             side to the window size (bicubic).
     """
 
-    kinds: tuple[str, ...] = ("windows", "global")
-    window: int = 224
-    stride: int = 128
+    kinds: tuple[Literal["windows", "global", "whole", "center_crop"], ...] = ("windows", "global")
+    window: Annotated[int, Least(1)] = 224
+    stride: Annotated[int, Least(1)] = 128
     cover: bool = False
-    small: str = "error"
+    small: Literal["error", "upscale"] = "error"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kinds", tuple(self.kinds))
-        unknown = [k for k in self.kinds if k not in KINDS]
-        if unknown or not self.kinds or len(set(self.kinds)) != len(self.kinds):
+        super().__post_init__()
+        if not self.kinds or len(set(self.kinds)) != len(self.kinds):
             raise UserError(f"views.kinds={list(self.kinds)} must name some of {', '.join(KINDS)}, each once")
-        if self.window < 1 or self.stride < 1:
-            raise UserError(
-                f"views.window={self.window} and views.stride={self.stride} must both be at least 1"
-            )
-        if self.small not in ("error", "upscale"):
-            raise UserError(f"views.small={self.small} is not known: use error or upscale")
 
     def boxes(self, width: int, height: int) -> list[tuple[int, int]]:
         """Top left corners (x, y) of the windows of an image, row-major.

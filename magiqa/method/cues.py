@@ -5,11 +5,12 @@ Source: Liao et al., arXiv:2511.09948 (MA-CLIP), zhix000/MA-CLIP at 9581a2c; Wan
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import expit
 
-from magiqa.errors import UserError
+from magiqa.checked import Checked
 
 
 def similarity(features: np.ndarray, text: np.ndarray, logit_scale: float) -> np.ndarray:
@@ -55,7 +56,7 @@ def box_cox_log(log1p_magnitude: np.ndarray, lam: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class BoxCox:
+class BoxCox(Checked, key="magnitude"):
     """The paper's magnitude cue: the mean over D of the Box-Cox transform of |f|, shift 1.
 
     Args:
@@ -65,12 +66,6 @@ class BoxCox:
 
     lam: float = 0.5
     standardize: bool = True
-
-    def __post_init__(self) -> None:
-        if isinstance(self.lam, bool) or not isinstance(self.lam, int | float) or not np.isfinite(self.lam):
-            raise UserError(f"magnitude.lam={self.lam} must be a finite number")
-        if not isinstance(self.standardize, bool):
-            raise UserError(f"magnitude.standardize={self.standardize} must be true or false")
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(V, D) -> (V,), higher = better."""
@@ -88,18 +83,14 @@ _PLAIN = {
 
 
 @dataclass(frozen=True)
-class Plain:
+class Plain(Checked, key="magnitude"):
     """A plain magnitude of |f| (``l1``, ``l2``, ``max``, ``std``, ``mean``), in the feature's own scale.
 
     Note:
         Not on the scale of ``q_sim``: fused with it, the weights follow whichever is larger.
     """
 
-    kind: str
-
-    def __post_init__(self) -> None:
-        if self.kind not in _PLAIN:
-            raise UserError(f"magnitude.kind={self.kind} is not known: use one of {', '.join(_PLAIN)}")
+    kind: Literal["l1", "l2", "max", "std", "mean"]
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(V, D) -> (V,), higher = better by the hypothesis under test."""

@@ -8,19 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from magiqa.checked import Checked
 from magiqa.errors import UserError
 
 Fused = tuple[np.ndarray, np.ndarray]
 
 
-def _finite(**values: float) -> None:
-    for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise UserError(f"fusion.{key}={value} must be a finite number")
-
-
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(Checked, key="fusion"):
     """MA-CLIP's confidence-guided fusion.
 
     With d = q_sim - q_mag: (w_sim, w_mag) = softmax(base_sim + alpha d, base_mag - alpha d), so that
@@ -39,9 +34,6 @@ class Adaptive:
     base_mag: float = 0.6
     alpha: float = 1.0
 
-    def __post_init__(self) -> None:
-        _finite(base_sim=self.base_sim, base_mag=self.base_mag, alpha=self.alpha)
-
     def __call__(self, q_sim: np.ndarray, q_mag: np.ndarray) -> Fused:
         """(V,), (V,) -> q (V,) higher = better, w_sim (V,) in [0, 1]."""
         q_sim, q_mag = np.asarray(q_sim, np.float64), np.asarray(q_mag, np.float64)
@@ -51,13 +43,13 @@ class Adaptive:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Checked, key="fusion"):
     """Fixed weights: q = w_sim q_sim + (1 - w_sim) q_mag. w_sim = 1 is similarity only, 0 is magnitude only."""
 
     w_sim: float = 0.5
 
     def __post_init__(self) -> None:
-        _finite(w_sim=self.w_sim)
+        super().__post_init__()
         if not 0 <= self.w_sim <= 1:
             raise UserError(f"fusion.w_sim={self.w_sim} must lie between 0 and 1")
 
@@ -68,7 +60,7 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(Checked, key="fusion"):
     """q = q_sim q_mag. No weight exists: w_sim is NaN, an empty value in tables."""
 
     def __call__(self, q_sim: np.ndarray, q_mag: np.ndarray) -> Fused:

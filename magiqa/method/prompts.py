@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from magiqa.checked import Checked
 from magiqa.errors import UserError
 
 
 @dataclass(frozen=True)
-class PromptSet:
+class PromptSet(Checked, key="prompts"):
     """Prompt pairs, each (positive, negative), with the paper they come from.
 
     Raises:
@@ -30,4 +31,4 @@ class PromptSet:
                     f"prompts.pairs[{i}]: positive and negative are the same text {texts[0]!r}; "
                     "write two that differ"
                 )
-        object.__setattr__(self, "pairs", tuple((str(p), str(n)) for p, n in pairs))
+        super().__post_init__()

@@ -81,11 +81,10 @@ def _grid_parameter(table: pd.DataFrame) -> str | None:
 def ablation_figures(
     folder: Path, table: pd.DataFrame, record: dict[str, Any], keys: list[str], reference: int
 ) -> None:
-    """A line or dots; of a product of number axes, a line an axis through the reference and the best beside it."""
+    """Into a folder: a line or dots; of a product of number axes, a line an axis through reference and best."""
     from magiqa.report.plots import caption, line_band
 
-    stem = folder / "figures" / "ablation"
-    stem.parent.mkdir(exist_ok=True)
+    stem = folder / "ablation"
     axes = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
     if len(axes) < 2:
         ablation_figure(stem, table, record)

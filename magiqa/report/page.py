@@ -8,7 +8,6 @@ import base64
 import html
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +17,14 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.errors import UserError
 from magiqa.report.ablation_plots import ablation_figure
 from magiqa.report.agreement_plots import run_figures
 from magiqa.report.plots import COLORS, NAMES, caption, dots
 from magiqa.report.tables import agreement_table, frame_table, groups_table, published_table
 from magiqa.report.thumbnails import LARGE, data_uri, locate, make_tiles, thumbnail
 from magiqa.report.typeset import MOST_ROWS, Cell, Table, write_tables
+from magiqa.runs.folder import ResultFolder
+from magiqa.runs.listed import files_of, read_listed
 from magiqa.runs.names import CUES, backbone, dataset, slug
 from magiqa.runs.read import Run, Sheet, long_table, read
 
@@ -47,28 +47,26 @@ def report(folders: Sequence[Path], out: Path, *, thumbnails: bool = True) -> li
     """
     out = Path(out).expanduser()
     runs, sheets = read([Path(folder).expanduser() for folder in folders])
-    try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"out={out}: cannot be written ({error.strerror}); set out=DIR to a folder of yours"
-        ) from None
+    with ResultFolder(out, "report", ["report.html", "tables.tex"], record="report.json") as results:
+        _report(runs, sheets, results, thumbnails)
+        listed = results.record({"magiqa": __version__, "command": "report"})["files"]
+    return [out / name for name in listed]
+
+
+def _report(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder, thumbnails: bool) -> None:
     page = _Page()
     tables: list[Table] = []
-    written: list[Path] = []
     if runs:
         main = agreement_table(runs)
         tables.append(main)
-        page.part("agreement", "Agreement", _methods(runs, main, out, written))
+        page.part("agreement", "Agreement", _methods(runs, main, results))
         beside, refused = published_table(runs)
         tables += [beside] if beside else []
         page.part("published", "Published values", _published(beside, refused))
         store = _Images(runs, thumbnails)
         bodies = []
         for k, run in enumerate(runs):
-            written += run_figures(
-                out / "figures" / run.name, run.scores, run.agreement, run.groups, run.record
-            )
+            run_figures(results.figure_path(run.name), run.scores, run.agreement, run.groups, run.record)
             table = groups_table(run)
             tables += [table] if table else []
             bodies.append(_run(k, run, table, store))
@@ -81,16 +79,13 @@ def report(folders: Sequence[Path], out: Path, *, thumbnails: bool = True) -> li
         bodies = []
         for some in by_folder.values():
             if some[0].ablation == ablation:
-                made, body, files = _result(some, out)
+                made, body = _result(some, results)
                 tables += made
-                written += files
                 bodies.append(body)
         if bodies:
             page.part(anchor, title, "".join(bodies))
-    written += write_tables(tables, out)
-    file = out / "report.html"
-    file.write_text(page.html(runs, sheets), encoding="utf-8")
-    return [*written, file]
+    write_tables(tables, results)
+    results.text("report.html", page.html(runs, sheets))
 
 
 def _e(text: object) -> str:
@@ -214,7 +209,7 @@ def _plot(file: Path, alt: str) -> str:
     return f'<div class="plot"><img alt="{_e(alt)}" src="data:image/png;base64,{code}"></div>'
 
 
-def _methods(runs: Sequence[Run], table: Table, out: Path, written: list[Path]) -> str:
+def _methods(runs: Sequence[Run], table: Table, results: ResultFolder) -> str:
     """The main table, all statistics, and a figure a data set."""
     rows = long_table(runs)
     plots = []
@@ -227,13 +222,12 @@ def _methods(runs: Sequence[Run], table: Table, out: Path, written: list[Path]) 
         )
         labels = sorted({b for b in part["backbone"] if b})
         files = dots(
-            out / "figures" / f"methods_{k + 1}_{slug(str(one))}",
+            results.figure_path(f"methods_{k + 1}_{slug(str(one))}"),
             frame,
             xlabel=f"SRCC with {part['label'].iloc[0]}, 95 % interval",
             title="Agreement by method",
             note=" · ".join([str(one), *labels]),
         )
-        written += files
         plots.append(_plot(files[0], f"SRCC by method on {one}; the same numbers are in the table above"))
     every = frame_table("statistics", "All statistics", rows)
     return (
@@ -396,7 +390,7 @@ def _folded(table: Table) -> str:
     return _table(table)
 
 
-def _result(sheets: Sequence[Sheet], out: Path) -> tuple[list[Table], str, list[Path]]:
+def _result(sheets: Sequence[Sheet], results: ResultFolder) -> tuple[list[Table], str]:
     """A folder of an ablation or another result: its figures, tables, notes and record."""
     first = sheets[0]
     record = first.record
@@ -418,30 +412,29 @@ def _result(sheets: Sequence[Sheet], out: Path) -> tuple[list[Table], str, list[
             f"on one half of them gains {split['optimism']:.4f} less on the other ({split.get('splits')} splits)."
         )
     tables[-1].notes.extend(notes)
-    drawn = sorted(first.file.parent.glob("figures/*.png"))
-    several = [
-        f for f in drawn if f.stem.startswith("ablation_")
-    ]  # an ablation over several numbers: a figure each
+    drawn = [name for name in files_of(record) if name.startswith("figures/")]
+    # an ablation over several numbers: a figure each
+    several = [name for name in drawn if name.startswith("figures/ablation_")]
     if first.ablation and not several and {"variant", "srcc"} <= set(first.table):
-        files = ablation_figure(out / "figures" / tables[0].name, first.table, record)
+        files = ablation_figure(results.figure_path(tables[0].name), first.table, record)
     else:
-        files = _copied(drawn, out / "figures" / first.result)
+        files = _copied(first.file.parent, record, drawn, results.figure_path(first.result))
     plots = "".join(
         _plot(f, f"{title}: {f.stem}; the tables hold its numbers") for f in files if f.suffix == ".png"
     )
     body = "".join(_folded(table) for table in tables)
     head = f'<h3>{_e(title)}</h3><p class="soft">{_e(caption)}</p>'
-    return tables, f'<article class="card">{head}{plots}{body}{_record(record)}</article>', files
+    return tables, f'<article class="card">{head}{plots}{body}{_record(record)}</article>'
 
 
-def _copied(pictures: Sequence[Path], folder: Path) -> list[Path]:
-    """Copies of PNGs, and of the PDFs beside them."""
+def _copied(source: Path, record: dict[str, Any], names: Sequence[str], folder: Path) -> list[Path]:
+    """Copies of the figures that a record lists, each as it was drawn: nothing else that lies there."""
     files = []
-    for picture in pictures:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in (picture, picture.with_suffix(".pdf")):
-            if file.is_file():
-                files.append(Path(shutil.copyfile(file, folder / file.name)))
+    for name in names:
+        if name.endswith((".png", ".pdf")):
+            folder.mkdir(parents=True, exist_ok=True)
+            files.append(folder / Path(name).name)
+            files[-1].write_bytes(read_listed(source, record, name))
     return files
 
 

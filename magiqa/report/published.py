@@ -87,6 +87,9 @@ def comparable(record: Mapping[str, Any]) -> str:
         return f"{backbone.get('label') or backbone.get('kind')}: never set beside a published number"
     if backbone["kind"] == "published" and backbone.get("pretrained") != "openai":
         return f"weights {backbone.get('pretrained')}: the published values are of OpenAI's"
+    precision = record.get("engine", {}).get("precision", "fp32")
+    if precision != "fp32":
+        return f"precision {precision}: the published values are of float32"
     if data.get("label") != "mos":
         return f"the label is {data.get('label')}, not mos"
     if int(data.get("every") or 1) > 1:
@@ -94,6 +97,19 @@ def comparable(record: Mapping[str, Any]) -> str:
     if data.get("skipped"):
         return f"{len(data['skipped'])} images were skipped"
     return ""
+
+
+def follows(record: Mapping[str, Any], protocol: Protocol) -> bool:
+    """Whether a run follows a published row's protocol in all that shapes its score.
+
+    Decided on the options that the record names and on what it says was changed of them, never on names for display.
+    """
+    options = {"prompts": protocol.prompts, "views": protocol.views}
+    if protocol.score == "q":
+        options |= {"magnitude": "boxcox", "fusion": "adaptive"}
+    shaping = ("dataset", "pooling", *options, "backbone.positional_embedding")
+    changed = [k for k in record["changed"] if k in shaping or k.partition(".")[0] in shaping]
+    return not changed and all(record["choices"].get(g) == option for g, option in options.items())
 
 
 def option(method: str, dataset: str) -> str:

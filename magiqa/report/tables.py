@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from magiqa.datasets.base import occurrences
-from magiqa.report.published import PROTOCOLS, Protocol, comparable, published
+from magiqa.report.published import PROTOCOLS, comparable, follows, published
 from magiqa.report.published import option as option_of
 from magiqa.report.typeset import DAGGER, Cell, Table
-from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method, option
+from magiqa.runs.names import CONTROLS, CUES, backbone, dataset
 from magiqa.runs.read import Run, long_table
 from magiqa.stats.paired import compare
 
@@ -165,12 +165,12 @@ def published_table(runs: Sequence[Run]) -> tuple[Table | None, list[str]]:
             refused.append(f"{run.name}: {reason}")
             continue
         values = run.agreement.set_index(["score", "statistic"])
-        chosen = option(run.record, "dataset")
+        chosen = run.record["choices"].get("dataset")
         for row in rows.to_dict("records"):
             protocol = PROTOCOLS.get(str(row["method"]))
             if protocol is None or chosen != option_of(row["method"], row["dataset"]):
                 continue
-            if run.record["backbone"]["name"] != protocol.backbone or not _follows(run, protocol):
+            if run.record["backbone"]["name"] != protocol.backbone or not follows(run.record, protocol):
                 continue
             if (protocol.score, row["statistic"]) not in values.index:
                 continue
@@ -236,18 +236,6 @@ def published_table(runs: Sequence[Run]) -> tuple[Table | None, list[str]]:
     return Table(
         "published", "Published values beside measured ones", [("", n) for n in names], cells, data, notes
     ), refused
-
-
-def _follows(run: Run, protocol: Protocol) -> bool:
-    """Whether a run's score follows a published row's protocol."""
-    name = method(run.record, protocol.score)
-    if protocol.score == "q":
-        return name == "MA-CLIP"
-    expected = {("clipiqa", "whole"): "CLIP-IQA", ("maclip", "whole"): "CLIP-IQA, five pairs"}.get(
-        (protocol.prompts, protocol.views),
-        f"similarity only [prompts {protocol.prompts}; views {protocol.views}]",
-    )
-    return name == expected
 
 
 def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | None = None) -> Table:

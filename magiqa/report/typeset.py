@@ -8,11 +8,11 @@ table gives the same bytes.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import slug
 
 DAGGER = "†"
@@ -222,17 +222,10 @@ def document(tables: Sequence[Table]) -> str:
     return "\n".join([*head, *body, r"\end{document}"]) + "\n"
 
 
-def write_tables(tables: Sequence[Table], out: Path) -> list[Path]:
-    """Write each table as CSV, Markdown and LaTeX into `out/tables`, and `out/tables.tex` that shows them all."""
-    folder = out / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
+def write_tables(tables: Sequence[Table], results: ResultFolder) -> None:
+    """Write each table as CSV, Markdown and LaTeX into `tables/`, and `tables.tex` that shows them all."""
     for table in tables:
-        stem = folder / table.name
-        csv, md, tex_file = (stem.with_name(f"{table.name}.{suffix}") for suffix in ("csv", "md", "tex"))
-        table.data.to_csv(csv, index=False, lineterminator="\n", float_format=DIGITS)
-        md.write_text(markdown(table))
-        tex_file.write_text(latex(table))
-        written += [csv, md, tex_file]
-    (out / "tables.tex").write_text(document(tables))
-    return [*written, out / "tables.tex"]
+        results.csv(f"tables/{table.name}", table.data, float_format=DIGITS)
+        results.text(f"tables/{table.name}.md", markdown(table))
+        results.text(f"tables/{table.name}.tex", latex(table))
+    results.text("tables.tex", document(tables))

@@ -2,15 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from magiqa.backbones.spec import Backbone
-from magiqa.engines.resolve import ENGINES, PRECISIONS
+from magiqa.checked import Checked, Least
+from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError
 from magiqa.images.views import Views
 from magiqa.method.prompts import PromptSet
@@ -33,22 +36,26 @@ MACHINE = (
     "views_file",
     "part",
     "trust",
+    "roots",
 )
 
 
 def default_cache_dir() -> str:
-    """The platform's cache folder for magiqa."""
+    """``MAGIQA_CACHE``, else the platform's cache folder for magiqa."""
+    if given := os.environ.get("MAGIQA_CACHE"):
+        return given
     from platformdirs import user_cache_dir
 
     return user_cache_dir("magiqa", appauthor=False)
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Checked):
     """Everything a command needs, instantiated: what ``conf/config.yaml`` composes to.
 
     Args:
         dataset: a reader with ``load() -> Labels``. choices: the name of the option of each config group.
+            changed: what differs from what those options' files say.
         config: the resolved config, for the record. Others: see ``conf/config.yaml``.
     """
 
@@ -59,54 +66,36 @@ class Job:
     fusion: Fusion
     dataset: Any
     cache_dir: str
-    cache_engine: str = "any"
+    cache_engine: Literal["any", "same"] = "any"
     rehash: bool = False
     out: str | None = None
     bundle: str | None = None
     device: str = "auto"
-    engine: str = "auto"
-    precision: str = "fp32"
-    batch_size: int | Literal["auto"] = "auto"
-    workers: int | Literal["auto"] = "auto"
-    pooling: str = "mean"
-    fit: str = "best"
+    engine: Literal["auto", "torch", "compile", "openvino"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    batch_size: Literal["auto"] | Annotated[int, Least(1)] = "auto"
+    workers: Literal["auto"] | Annotated[int, Least(1)] = "auto"
+    pooling: Literal["mean", "median", "worst_tenth"] = "mean"
+    fit: Literal["best", "official"] = "best"
     ci_fit: bool = False
-    resamples: int = 1000
-    seed: int = 0
-    on_error: str = "raise"
+    resamples: Annotated[int, Least(100)] = 1000
+    seed: Annotated[int, Least(0)] = 0
+    on_error: Literal["raise", "skip"] = "raise"
     views_file: bool = False
     figures: bool = True
     part: str | None = None
-    trust: Any = ()
+    trust: str | tuple[str, ...] = ()
+    roots: Mapping[str, str] = field(default_factory=dict)
     ablation: Any = None
     experiment: Any = None
     choices: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key, allowed in {
-            "pooling": ("mean", "median", "worst_tenth"),
-            "fit": ("best", "official"),
-            "on_error": ("raise", "skip"),
-            "cache_engine": ("any", "same"),
-            "engine": ("auto", *ENGINES),
-            "precision": PRECISIONS,
-        }.items():
-            if getattr(self, key) not in allowed:
-                raise UserError(f"{key}={getattr(self, key)} is not known: use {', '.join(allowed)}")
-        if not isinstance(self.device, str):
-            raise UserError(f"device={self.device} must be auto, cpu, cuda, cuda:N or mps")
-        for key in ("batch_size", "workers"):
-            value = getattr(self, key)
-            if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UserError(f"{key}={value} must be auto or a whole number from 1")
-        if isinstance(self.resamples, bool) or not isinstance(self.resamples, int) or self.resamples < 100:
-            raise UserError(f"resamples={self.resamples} must be a whole number from 100")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise UserError(f"seed={self.seed} must be a whole number from 0")
-        for key in ("ci_fit", "views_file", "figures", "rehash"):
-            if not isinstance(getattr(self, key), bool):
-                raise UserError(f"{key}={getattr(self, key)} must be true or false")
+        super().__post_init__()
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise UserError(f"device={self.device} is not known: use auto, cpu, cuda, cuda:N or mps")
         if self.part is not None:
             i, _, n = str(self.part).partition("/")
             if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
@@ -125,6 +114,11 @@ class Job:
             for g in ("dataset", "backbone", "prompts", "views", "magnitude", "fusion")
         ]
         shaping = {k: v for k, v in self.config.items() if k not in MACHINE}
+        data = self.config.get("dataset")
+        if isinstance(data, dict) and not isinstance(
+            self.dataset, Folder
+        ):  # a folder is its root, a set is not
+            shaping["dataset"] = {k: v for k, v in data.items() if k != "root"}
         digest = hashlib.sha256(json.dumps(shaping, sort_keys=True, default=str).encode()).hexdigest()
         return "-".join([*filter(None, shown), digest[:8]])
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from magiqa.runs.portable import PLACES, plain_name
+from magiqa.runs.portable import plain_name
 
 CUES = ("q_sim", "q_mag", "q")
 
@@ -12,34 +12,19 @@ CONTROLS = {"laplacian": "Laplacian variance (control)", "bytes": "file bytes (c
 
 
 def option(record: Mapping[str, Any], group: str) -> str:
-    """The option of a config group, with every parameter that differs from the packaged option's own file."""
+    """The option of a config group, with every key that the run changed of it.
+
+    Example:
+        >>> option({"choices": {"fusion": "adaptive"}, "changed": {"fusion.alpha": 2}}, "fusion")
+        'adaptive(alpha=2)'
+    """
     chosen = str(record.get("choices", {}).get(group, ""))
-    config = record.get("config", {}).get(group)
-    if not isinstance(config, Mapping):
-        return chosen
     changed = [
-        f"{key}={config[key]}"
-        for key, value in _packaged(group, chosen).items()
-        if key in config and key not in PLACES and config[key] != value
+        f"{key.removeprefix(f'{group}.')}={value}"
+        for key, value in record.get("changed", {}).items()
+        if key.startswith(f"{group}.")
     ]
     return f"{chosen}({', '.join(changed)})" if changed else chosen
-
-
-def _packaged(group: str, name: str) -> dict[str, Any]:
-    """A packaged option's own values, those of the options that it builds on included; empty if there is none."""
-    import yaml
-
-    from magiqa.package import conf_dir
-
-    file = conf_dir() / group / f"{name}.yaml"
-    own = (yaml.safe_load(file.read_text()) or {}) if file.is_file() else {}
-    out: dict[str, Any] = {}
-    for base in own.pop("defaults", []):
-        out |= _packaged(group, base) if base != "_self_" else {}
-    for key, value in own.items():
-        both = isinstance(value, dict) and isinstance(out.get(key), dict)
-        out[key] = out[key] | value if both else value
-    return out
 
 
 def method(record: Mapping[str, Any], score: str) -> str:

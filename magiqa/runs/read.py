@@ -1,5 +1,6 @@
 """Runs and ablations read back from their folders."""
 
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.errors import UserError
+from magiqa.runs.listed import files_of, read_listed
 from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method, slug
 from magiqa.runs.portable import portable
 
@@ -77,13 +79,11 @@ def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
         if record.get("command") == "evaluate":
             runs.append(_run(name, folder, record))
             continue
-        files = (
-            [folder / "ablation.csv"] if record.get("command") == "ablate" else sorted(folder.glob("*.csv"))
-        )
-        for file in files:
+        tables = sorted(n for n in files_of(record) if n.endswith(".csv") and "/" not in n)
+        for file in [folder / t for t in (["ablation.csv"] if record.get("command") == "ablate" else tables)]:
             ablation = file.name == "ablation.csv"
             sheet = name if ablation else f"{name}-{slug(file.stem)}"
-            sheets.append(Sheet(sheet, name, file, record, _csv(file), ablation))
+            sheets.append(Sheet(sheet, name, file, record, _csv(folder, record, file.name), ablation))
     return runs, sheets
 
 
@@ -110,7 +110,7 @@ def _run(name: str, folder: Path, record: dict[str, Any]) -> Run:
             raise UserError(
                 f"{folder}/record.json: dataset.{key} is missing; run magiqa evaluate again with out={folder}"
             )
-    scores, agreement = _csv(folder / "scores.csv"), _csv(folder / "agreement.csv")
+    scores, agreement = (_csv(folder, record, f"{name}.csv") for name in ("scores", "agreement"))
     for table, file, columns in (
         (scores, "scores.csv", ("image", data["label"], *CUES)),
         (agreement, "agreement.csv", ("score", "statistic", "value", "ci_low", "ci_high", "n")),
@@ -120,7 +120,7 @@ def _run(name: str, folder: Path, record: dict[str, Any]) -> Run:
             raise UserError(
                 f"{folder}/{file}: the column {missing[0]} is missing; run magiqa evaluate again with out={folder}"
             )
-    groups = _csv(folder / "groups.csv") if (folder / "groups.csv").is_file() else None
+    groups = _csv(folder, record, "groups.csv") if "groups.csv" in files_of(record) else None
     return Run(name, folder, record, scores, agreement, groups)
 
 
@@ -136,14 +136,16 @@ def _json(path: Path) -> dict[str, Any]:
     return record
 
 
-def _csv(path: Path) -> pd.DataFrame:
+def _csv(folder: Path, record: Mapping[str, Any], name: str) -> pd.DataFrame:
     # names such as "NA" or "null" are names: only numbers' columns may be empty
     text = {"image": str, "group": str, "reference": str, "prompt": str, "split": str, "variant": str}
+    data = io.BytesIO(read_listed(folder, record, name))
     try:
-        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=_NUMERIC_NA)
-    except (OSError, ValueError) as error:
+        return pd.read_csv(data, dtype=text, keep_default_na=False, na_values=_NUMERIC_NA)
+    except ValueError as error:
         raise UserError(
-            f"{path}: not readable as CSV ({' '.join(str(error).split())}); run the command that wrote it again"
+            f"{folder / name}: not readable as CSV ({' '.join(str(error).split())}); run the command that wrote it "
+            "again"
         ) from None
 
 
@@ -208,10 +210,11 @@ def read_run(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     try:
         record = json.loads((folder / "record.json").read_text())
-        names = {c: str for c in ("image", "group", "reference", "prompt", "split")}
-        scores = pd.read_csv(folder / "scores.csv", dtype=names, keep_default_na=False, na_values=[""])
+        scores = _csv(folder, record, "scores.csv")
         scores[["image", record["dataset"]["label"], *CUES, *CONTROLS]]
         return scores, record
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{folder}: no run's folder; give one that holds the record.json and scores.csv of magiqa evaluate, or a "

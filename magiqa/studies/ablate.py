@@ -14,7 +14,7 @@ from magiqa.features.features import Features
 from magiqa.features.source import prepare
 from magiqa.report.ablation_plots import ablation_figures
 from magiqa.runs.config import Job
-from magiqa.runs.folder import make_folder, write_csv, writing
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
 from magiqa.scores.grid import grid_srcc
 from magiqa.scores.many import score_all, scores, unique
@@ -22,7 +22,7 @@ from magiqa.stats.bootstrap import bootstrap_srcc_many, count_clusters
 from magiqa.stats.paired import resamples_for
 from magiqa.stats.selection import argmax, halves, optimism
 from magiqa.stats.variants import statistics
-from magiqa.studies.ablation import GROUPS, Ablation, Compose, expand, shown
+from magiqa.studies.ablation import GROUPS, Ablation, Compose, Variant, expand, shown
 
 SPLITS = 10  # random halvings for the optimism of picking the best
 
@@ -52,10 +52,16 @@ def ablate(
         The table, a row a variant, and the record.
     """
     variants, reference = expand(job, compose)
+    command = f"ablate ablation={job.ablation.name}"
+    with ResultFolder(folder_of(job), command, ["ablation.csv"]) as results:
+        return _ablate(job, variants, reference, results, progress=progress)
+
+
+def _ablate(
+    job: Job, variants: Sequence[Variant], reference: int, results: ResultFolder, *, progress: bool
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     ablation: Ablation = job.ablation
     clock = Clock()
-    folder = folder_of(job)
-    make_folder(folder, f"ablate ablation={ablation.name}", ["ablation.csv"])
     jobs = [v.job for v in variants]
     if ablation.intervals:
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
@@ -105,6 +111,7 @@ def ablate(
         "command": "ablate",
         "name": f"{ablation.name}-{job.name}",
         "choices": job.choices,
+        "changed": job.changed,
         "config": job.config,
         **features.record,
         "backbone": backbone,
@@ -122,13 +129,12 @@ def ablate(
         "versions": versions(),
         "warnings": clock.warnings,
     }
-    with writing(folder, ["ablation.csv"]) as write:
-        write_csv(table, folder / "ablation.csv")
-        write(record | {"seconds": clock.seconds})
-        if job.figures:
-            with clock.stage("figures"):
-                ablation_figures(folder, table, record, keys, reference)
-            write(record | {"seconds": clock.seconds})
+    results.csv("ablation", table)
+    results.record(record | {"seconds": clock.seconds})
+    if job.figures:
+        with clock.stage("figures"):
+            ablation_figures(results.figure_path(), table, record, keys, reference)
+        results.record(record | {"seconds": clock.seconds})
     return table, record
 
 
@@ -247,6 +253,15 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
             f"{split['optimism']:.4f} ({split['splits']} splits)",
         ]
     return "\n".join([*head, *lines, *(f"warning: {w}" for w in record["warnings"])])
+
+
+def write_transfer(folder: Path, done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
+    """`transfer` of an ablation, written into the folder of its data sets' folders."""
+    table, name = transfer(done), f"{done[0][1]['ablation']['name']}-left_out"
+    with ResultFolder(folder, "ablate -m", [f"{name}.csv"], record=f"{name}.json") as results:
+        results.csv(name, table)
+        results.record({"magiqa": __version__, "command": "ablate -m"})
+    return table
 
 
 def transfer(done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:

@@ -8,10 +8,11 @@ log1p once for all lambdas, whole images at a time, so that no data set ever lie
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from magiqa.checked import Checked
 from magiqa.errors import UserError
 from magiqa.runs.config import Job
 
@@ -19,12 +20,11 @@ Compose = Callable[[list[str]], Job]
 
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion")
 
-SCORES = ("q", "q_sim", "q_mag")
 TOP = ("pooling", "precision", "engine")
 
 
 @dataclass(frozen=True)
-class Ablation:
+class Ablation(Checked, key="ablation"):
     """What varies.
 
     Args:
@@ -43,25 +43,13 @@ class Ablation:
     axes: Mapping[str, Any] = field(default_factory=dict)
     variants: Sequence[Mapping[str, Any]] = ()
     reference: Mapping[str, Any] = field(default_factory=dict)
-    score: str = "q"
+    score: Literal["q", "q_sim", "q_mag"] = "q"
     intervals: bool = True
 
     def __post_init__(self) -> None:
-        if self.score not in SCORES:
-            raise UserError(f"ablation.score={self.score} is not known: use {', '.join(SCORES)}")
-        if not isinstance(self.intervals, bool):
-            raise UserError(f"ablation.intervals={self.intervals} must be true or false")
-        if not isinstance(self.name, str) or not self.name:
-            raise UserError(f"ablation.name={self.name} must be a name, for folders and titles")
-        for key, kind, words in (
-            ("axes", Mapping, "a mapping of keys to values"),
-            ("reference", Mapping, "a mapping of overrides"),
-            ("variants", list | tuple, "a list of mappings of overrides"),
-        ):
-            given = getattr(self, key)
-            inner = given if key == "variants" and isinstance(given, list | tuple) else ()
-            if not isinstance(given, kind) or not all(isinstance(v, Mapping) for v in inner):
-                raise UserError(f"ablation.{key}={given} must be {words}")
+        super().__post_init__()
+        if not self.name:
+            raise UserError("ablation.name is empty: give a name, for folders and titles")
         if not self.axes and not self.variants:
             raise UserError(f"ablation {self.name}: neither axes nor variants are given; nothing varies")
         for key in [*self.axes, *self.reference, *(k for v in self.variants for k in v if k != "name")]:

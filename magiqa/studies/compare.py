@@ -10,7 +10,7 @@ import pandas as pd
 from magiqa import __version__
 from magiqa.datasets.base import read_csv
 from magiqa.errors import UserError
-from magiqa.runs.folder import command_of, make_folder, write_csv, write_record
+from magiqa.runs.folder import ResultFolder, command_of
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import read_run
 from magiqa.stats.correlation import srcc
@@ -102,7 +102,25 @@ def compare(
     if resamples < 100:
         raise UserError(f"resamples={resamples} must be a whole number from 100")
     first = Path(run).expanduser()
+    folder = Path(out).expanduser() if out else first
+    # the record of whatever else wrote into this folder stays
+    name = "record.json" if command_of(folder) in (None, "compare") else "comparison.json"
     base, record = read_run(first)
+    with ResultFolder(folder, "compare", ["comparison.csv"], record=name) as results:
+        table, found = _compare(first, base, record, others, score, resamples, seed)
+        results.csv("comparison", table)
+        return table, results.record(found)
+
+
+def _compare(
+    first: Path,
+    base: pd.DataFrame,
+    record: dict[str, Any],
+    others: Sequence[str | Path],
+    score: str,
+    resamples: int,
+    seed: int,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     label = record["dataset"]["label"]
     y = base[label].to_numpy(float)
     methods: dict[str, np.ndarray] = {}
@@ -171,15 +189,7 @@ def compare(
         "methods": about,
         "resamples": resamples,
         "seed": seed,
-        "files": ["comparison.csv"],
     }
-    folder = Path(out).expanduser() if out else first
-    make_folder(folder, files=["comparison.csv", "comparison.json"])
-    write_csv(table, folder / "comparison.csv")
-    if command_of(folder) in (None, "compare"):
-        write_record(folder, found)
-    else:  # the record of whatever else wrote into this folder stays
-        write_record(folder, found, "comparison.json")
     return table, found
 
 

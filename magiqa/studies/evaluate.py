@@ -14,7 +14,7 @@ from magiqa.features.from_images import workers
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import Job
-from magiqa.runs.folder import make_folder, write_csv, writing
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.record import Clock, versions
 from magiqa.scores.score import score
@@ -84,8 +84,14 @@ def evaluate(
     """
     if job.part is not None:
         raise UserError(f"part={job.part} is for magiqa encode: scores need the whole set; drop it")
+    with ResultFolder(job.folder, "evaluate", FILES) as results:
+        return _evaluate(job, results, progress=progress, show=show)
+
+
+def _evaluate(
+    job: Job, results: ResultFolder, *, progress: bool, show: Callable[[str], object] | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     clock = Clock()
-    make_folder(job.folder, "evaluate", FILES)
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
         cues, views = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)
@@ -97,30 +103,28 @@ def evaluate(
         "command": "evaluate",
         "name": job.name,
         "choices": job.choices,
+        "changed": job.changed,
         "config": job.config,
         **features.record,
         "fits": fits,
         "versions": versions(),
         "warnings": clock.warnings,
     }
-    folder = job.folder
-    with writing(folder, FILES) as write:
-        write_csv(scores, folder / "scores.csv")
-        write_csv(table, folder / "agreement.csv")
-        if groups is not None:
-            write_csv(groups, folder / "groups.csv")
-        if job.views_file:
-            write_csv(views_table(features, views, job.prompts), folder / "views.csv")
-        write(record | {"seconds": clock.seconds})
-        if show:
-            show(render(table, record))
-        if job.figures:
-            from magiqa.report.agreement_plots import run_figures
+    results.csv("scores", scores)
+    results.csv("agreement", table)
+    if groups is not None:
+        results.csv("groups", groups)
+    if job.views_file:
+        results.csv("views", views_table(features, views, job.prompts))
+    results.record(record | {"seconds": clock.seconds})
+    if show:
+        show(render(table, record))
+    if job.figures:
+        from magiqa.report.agreement_plots import run_figures
 
-            with clock.stage("figures"):
-                (folder / "figures").mkdir(exist_ok=True)
-                run_figures(folder / "figures", scores, table, groups, record)
-            write(record | {"seconds": clock.seconds})
+        with clock.stage("figures"):
+            run_figures(results.figure_path(), scores, table, groups, record)
+        results.record(record | {"seconds": clock.seconds})
     return table, record
 
 

@@ -91,6 +91,7 @@ def pack(
         "skipped": skipped,
         "pairs": [list(p) for p in pairs],
         "choices": recorded["choices"],
+        "changed": recorded["changed"],
         "config": portable(recorded["config"]),
         "backbone": portable({"backbone": asdict(job.backbone)})["backbone"],
         "record": record,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from magiqa.features.features import Features
 from magiqa.features.source import prepare
 from magiqa.report.published import comparable
 from magiqa.runs.config import Job
-from magiqa.runs.folder import make_folder, write_csv, write_record
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
 from magiqa.scores.score import score
 from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
@@ -248,7 +247,7 @@ def reconcile(
 
 
 def write(
-    out: Path,
+    results: ResultFolder,
     table: pd.DataFrame,
     features: Sequence[Features],
     row: dict[str, Any] | None,
@@ -256,22 +255,19 @@ def write(
 ) -> dict[str, Any]:
     """``reconcile.csv`` and ``record.json``: what the last step came from, and under ``start`` the first."""
     clock = clock or Clock()
-    make_folder(out, "reconcile", ["reconcile.csv"])
-    write_csv(table, out / "reconcile.csv")
+    results.csv("reconcile", table)
     record = {
         "magiqa": __version__,
         "command": "reconcile",
-        "name": out.name,
+        "name": results.path.name,
         **features[-1].record,
         "start": features[0].record,
         "reconcile": {"published": None if row is None else {k: _plain(v) for k, v in row.items()}},
         "versions": versions(),
         "warnings": clock.warnings,
         "seconds": clock.seconds,
-        "files": ["reconcile.csv"],
     }
-    write_record(out, record)
-    return record
+    return results.record(record)
 
 
 def _plain(value: Any) -> Any:

@@ -6,14 +6,21 @@ from typing import Any
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.runs.folder import write_csv, write_record
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import dataset as dataset_name
 
 SWEEP = "evaluate -m"
 
 
+def sweep_folder(path: Path) -> ResultFolder:
+    """Where a sweep's combined tables go."""
+    return ResultFolder(path, SWEEP, ["agreement.csv", "table.md"], record="sweep.json")
+
+
 def combine(
-    folder: Path, done: list[tuple[pd.DataFrame, dict[str, Any]]], failures: list[dict[str, str]]
+    results: ResultFolder,
+    done: list[tuple[pd.DataFrame, dict[str, Any]]],
+    failures: list[dict[str, str]],
 ) -> str:
     """The combined table of several runs: ``agreement.csv`` (long) and ``table.md`` (methods by data sets).
 
@@ -34,7 +41,7 @@ def combine(
     lines = []
     if frames:
         long = pd.concat(frames, ignore_index=True)
-        write_csv(long.drop(columns="set"), folder / "agreement.csv")
+        results.csv("agreement", long.drop(columns="set"))
         chosen = [c for c in done[0][1]["choices"] if c != "dataset" and len(set(long[c])) > 1]
         rows = long[long["statistic"].isin(["srcc", "plcc"])]
         sets = list(dict.fromkeys(rows["set"]))
@@ -53,8 +60,7 @@ def combine(
     if failures:
         lines += ["", f"{len(failures)} failed:", *(f"- `{f['job']}`: {f['error']}" for f in failures)]
     text = "\n".join(lines)
-    (folder / "table.md").write_text(text + "\n")
+    results.text("table.md", text + "\n")
     jobs = {"runs": [record["name"] for _, record in done], "failed": failures}
-    found = {"magiqa": __version__, "command": SWEEP, **jobs, "files": ["agreement.csv", "table.md"]}
-    write_record(folder, found, "sweep.json")
+    results.record({"magiqa": __version__, "command": SWEEP, **jobs})
     return text

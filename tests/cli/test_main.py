@@ -203,32 +203,25 @@ def test_files_that_no_record_claims_are_never_overwritten(run, tmp_path):
         (tmp_path / "mine" / name).unlink()
 
 
-@pytest.mark.parametrize(
-    "at", ["magiqa.runs.folder.write_record", "magiqa.report.agreement_plots.run_figures"]
-)
-def test_a_run_killed_while_it_writes_is_run_again_and_leaves_nothing(run, tmp_path, monkeypatch, at):
+def test_a_run_stopped_in_its_figures_keeps_its_tables_and_leaves_nothing_half(run, tmp_path, monkeypatch):
     args = [*folder_args(make_set(tmp_path / "set")), "out=o"]
+
+    def stop(folder, *rest):
+        folder.mkdir(exist_ok=True)
+        (folder / "half.png").write_text("half")
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        from magiqa.runs.folder import write_record
-
-        def stop(folder, *rest):
-            if rest[-1] == ".writing.json":
-                return write_record(folder, *rest)
-            (tmp_path / "o" / "figures").mkdir(exist_ok=True)
-            (tmp_path / "o" / "figures" / "half.png").write_text("half")
-            raise KeyboardInterrupt
-
-        patch.setattr(at, stop)
+        patch.setattr("magiqa.report.agreement_plots.run_figures", stop)
         assert run("evaluate", *args, "views_file=true")[0] == 130
-    assert (tmp_path / "o" / "figures" / "half.png").is_file()
+    written = {f.name for f in (tmp_path / "o").rglob("*") if f.is_file()}
+    assert written == {"scores.csv", "agreement.csv", "views.csv", "record.json"}
     (tmp_path / "o" / "mine.csv").write_text("")
     assert run("evaluate", *args, "figures=false")[0] == 0
     left = {f.name for f in (tmp_path / "o").rglob("*") if f.is_file()}
     assert left == {"scores.csv", "agreement.csv", "record.json", "mine.csv"}
-    assert json.loads((tmp_path / "o" / "record.json").read_text())["files"] == [
-        "agreement.csv",
-        "scores.csv",
-    ]
+    record = json.loads((tmp_path / "o" / "record.json").read_text())
+    assert list(record["files"]) == ["agreement.csv", "scores.csv"]
 
 
 @pytest.mark.slow

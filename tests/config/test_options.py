@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from magiqa.cli import main as cli
-from magiqa.config.compose import configs, make_job
+from magiqa.config.compose import Configs
 from magiqa.config.sweep import sweep_jobs
 from magiqa.config.trust import GROUPS
 from magiqa.errors import UserError
@@ -16,8 +16,7 @@ MANDATORY = {"open_clip": ["backbone.name=RN50", "backbone.pretrained=openai"]}
 
 
 def job(*overrides: str, config_dir: str | None = None):
-    with configs(config_dir) as searchpath:
-        return make_job(list(overrides), searchpath)
+    return Configs(config_dir).job(list(overrides))
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda v: v)
@@ -118,19 +117,19 @@ def test_a_missing_config_dir(tmp_path):
     [
         ("fusion.alpha=abc", "fusion.alpha=abc must be a finite number"),
         ("views.cover=no", "views.cover=no must be true or false"),
-        ("views.stride=64.5", "views.stride=64.5 must be a whole number"),
-        ("dataset.every=two", "dataset.every=two must be a whole number"),
+        ("views.stride=64.5", "views.stride=64.5 must be a whole number from 1"),
+        ("dataset.every=two", "dataset.every=two must be a whole number from 1"),
         (
             "dataset.resize={mode:squash,size:224}",
             "size': 224}: add _target_: magiqa.images.views.Resize to it",
         ),
         (
             "dataset.resize={_target_:magiqa.images.views.Resize,mode:squash,size:a}",
-            "dataset.resize.size=a must be a whole number",
+            "dataset.resize.size=a must be a whole number from 1",
         ),
-        ("backbone.untrained=no", "backbone.untrained=no must be a whole number or null"),
+        ("backbone.untrained=no", "backbone.untrained=no must be a whole number from 0 or null"),
         ("backbone.name=null", "backbone.name=None must be text"),
-        ("device=1", "device=1 must be auto, cpu, cuda, cuda:N or mps"),
+        ("device=1", "device=1 is not known: use auto, cpu, cuda, cuda:N or mps"),
         ("+fusion.foo=1", "fusion.foo: Adaptive has no such field; it has base_sim, base_mag, alpha"),
         (
             "dataset.resize={_target_:magiqa.images.views.Resize,size:9}",
@@ -140,8 +139,8 @@ def test_a_missing_config_dir(tmp_path):
         ("seed=-1", "seed=-1 must be a whole number from 0"),
         ("seed=abc", "seed=abc must be a whole number from 0"),
         ("magnitude.lam=nan", "magnitude.lam=nan must be a finite number"),
-        ("views.stride=0", "views.window=224 and views.stride=0 must both be at least 1"),
-        ("views.small=crop", "views.small=crop is not known: use error or upscale"),
+        ("views.stride=0", "views.stride=0 must be a whole number from 1"),
+        ("views.small=crop", "views.small=crop is not known: use error, upscale"),
         ("pooling=max", "pooling=max is not known: use mean, median, worst_tenth"),
         ("batch_size=0", "batch_size=0 must be auto or a whole number from 1"),
         ("resamples=5", "resamples=5 must be a whole number from 100"),

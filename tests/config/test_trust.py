@@ -9,7 +9,7 @@ import yaml
 from bundles import altered
 
 from magiqa.cli import main as cli
-from magiqa.config.compose import configs, make_job
+from magiqa.config.compose import Configs
 from magiqa.config.trust import CLASSES, check_config
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
@@ -114,8 +114,7 @@ def test_paths_of_a_bundle_are_not_used(folder, tmp_path, capsys):
         meta["config"]["dataset"]["root"] = str(folder / "set")
 
     bundle = altered(folder / "run" / "bundle.safetensors", tmp_path / "theirs", change)
-    with configs(None) as searchpath:
-        assert make_job([f"bundle={bundle}"], searchpath).dataset.root == "set"
+    assert Configs().job([f"bundle={bundle}"]).dataset.root == "set"
     assert cli.main(["verify", str(bundle)]) == 2
     assert "verify: add dataset.root=PATH, where it lies on this machine" in capsys.readouterr().err
 

@@ -447,7 +447,7 @@ def test_agiqa3k_generators_prompts_and_both_labels(tmp_path):
     align = Agiqa3k(root=str(tmp_path), label_column="mos_align").load()
     assert list(align.table["mos"]) == [4, 3, 2, 1]
     assert align.variant == "align"
-    with raises("dataset.label_column=mos is not known: use mos_quality or mos_align"):
+    with raises("dataset.label_column=mos is not known: use mos_quality, mos_align"):
         Agiqa3k(root=str(tmp_path), label_column="mos")
 
 

@@ -144,7 +144,7 @@ def test_a_views_cues_do_not_depend_on_the_other_views():
         (lambda: BoxCox(None), "magnitude.lam=None must be a finite number"),
         (lambda: BoxCox(True), "magnitude.lam=True must be a finite number"),
         (lambda: BoxCox(0.5, "yes"), "magnitude.standardize=yes must be true or false"),
-        (lambda: Plain("l3"), "magnitude.kind=l3 is not known: use one of l1, l2, max, std, mean"),
+        (lambda: Plain("l3"), "magnitude.kind=l3 is not known: use l1, l2, max, std, mean"),
     ],
 )
 def test_cues_check_themselves(make, message):

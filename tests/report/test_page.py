@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import tiny
 from PIL import Image
-from runs import DEMO, NASTY, RN50, write_ablation, write_run
+from runs import DEMO, NASTY, RN50, list_files, put, write_ablation, write_run
 
 from magiqa.errors import UserError
 from magiqa.report.page import disagreement, report
@@ -100,7 +100,7 @@ def test_images_named_like_missing_values_keep_their_names(tmp_path):
     folder = write_run(tmp_path / "run")
     scores = pd.read_csv(folder / "scores.csv")
     scores.loc[:2, "image"] = ["NA", "null", "007"]
-    scores.to_csv(folder / "scores.csv", index=False)
+    put(scores, folder / "scores.csv")
     assert read([folder])[0][0].scores["image"].tolist()[:3] == ["NA", "null", "007"]
 
 
@@ -133,7 +133,7 @@ def test_a_control_that_wins_still_does_not_compete(tmp_path):
     folder = write_run(tmp_path / "run")
     agreement = pd.read_csv(folder / "agreement.csv")
     agreement.loc[agreement["score"] == "bytes", "value"] = 0.999
-    agreement.to_csv(folder / "agreement.csv", index=False)
+    put(agreement, folder / "agreement.csv")
     table = agreement_table(read([folder])[0])
     assert table.rows[-1][2].text == "0.999" and table.rows[-1][2].mark == ""
 
@@ -164,7 +164,7 @@ def test_the_paired_difference_is_of_the_same_images_whatever_their_order(tmp_pa
     b = write_run(tmp_path / "b", seed=2, choices=WHOLE)
     expected = agreement_table(read([a, b])[0]).data
     scores = pd.read_csv(b / "scores.csv")
-    scores.sample(frac=1, random_state=0).to_csv(b / "scores.csv", index=False)
+    put(scores.sample(frac=1, random_state=0), b / "scores.csv")
     found = agreement_table(read([a, b])[0]).data
     pd.testing.assert_series_equal(found["diff"], expected["diff"])
     row = found[(found["run"] == "b") & (found["score"] == "q_mag") & (found["statistic"] == "srcc")].iloc[0]
@@ -176,7 +176,7 @@ def test_other_images_are_not_tested_against_and_the_table_says_so(tmp_path):
     a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", seed=2, choices=WHOLE)
     scores = pd.read_csv(b / "scores.csv")
     scores.loc[3, "image"] = "another.png"
-    scores.to_csv(b / "scores.csv", index=False)
+    put(scores, b / "scores.csv")
     table = agreement_table(read([a, b])[0])
     assert any(note.startswith("Not tested") for note in table.notes)
     assert table.data["untested"].eq(True).any()
@@ -186,7 +186,7 @@ def test_a_score_that_is_a_cue_is_shown_once(tmp_path):
     folder = write_run(tmp_path / "run", choices={"fusion": "similarity"})
     scores = pd.read_csv(folder / "scores.csv")
     scores["q"] = scores["q_sim"]
-    scores.to_csv(folder / "scores.csv", index=False)
+    put(scores, folder / "scores.csv")
     names = [row[0].text for row in agreement_table(read([folder])[0]).rows]
     assert len(names) == 4 and not any(name.startswith("fused") for name in names)
 
@@ -214,7 +214,7 @@ def test_runs_that_no_name_tells_apart_go_by_their_folders_names(tmp_path):
 def test_the_papers_name_is_for_the_papers_parameters_alone(folders, change, name):
     record = json.loads((folders / "demo" / "record.json").read_text())
     if change:
-        record["config"][change[0]][change[1]] = change[2]
+        record["changed"] = {f"{change[0]}.{change[1]}": change[2]}
     assert method(record, "q") == name
     record["config"]["pooling"] = "median"
     assert "pooling median" in method(record, "q")
@@ -223,7 +223,7 @@ def test_the_papers_name_is_for_the_papers_parameters_alone(folders, change, nam
 def test_the_similarity_cue_is_not_named_for_what_it_does_not_depend_on(folders):
     record = json.loads((folders / "published" / "record.json").read_text())
     assert method(record, "q_sim") == "CLIP-IQA"
-    record["config"]["fusion"]["alpha"] = 7
+    record["changed"] = {"fusion.alpha": 7}
     assert method(record, "q_sim") == "CLIP-IQA"
 
 
@@ -322,11 +322,11 @@ def test_spaq_meets_the_rows_that_were_resized_as_it_was(tmp_path):
 def test_a_data_set_with_another_parameter_than_its_options_is_not_compared(tmp_path):
     published_runs(tmp_path)
     record = json.loads((tmp_path / "run" / "record.json").read_text())
-    for dataset, compared in (
-        ({"root": "x", "split": "test", "size": "1024x768"}, True),
-        ({"mos": "raw"}, False),
+    for changed, compared in (
+        ({}, True),
+        ({"dataset.mos": "raw"}, False),
     ):
-        record["config"]["dataset"] = dataset
+        record["changed"] = changed
         (tmp_path / "run" / "record.json").write_text(json.dumps(record))
         assert (published_table(read([tmp_path / "run"])[0])[0] is not None) == compared
 
@@ -336,7 +336,7 @@ def test_maclip_with_its_own_parameters_meets_its_published_row_and_else_does_no
     table, _ = published_runs(tmp_path, **own)
     assert set(table.data["method"]) == {"MA-CLIP"} and set(table.data["published"]) == {0.7645}
     record = json.loads((tmp_path / "run" / "record.json").read_text())
-    record["config"]["magnitude"]["lam"] = 0.4
+    record["changed"] = {"magnitude.lam": 0.4}
     (tmp_path / "run" / "record.json").write_text(json.dumps(record))
     assert published_table(read([tmp_path / "run"])[0])[0] is None
 
@@ -404,6 +404,7 @@ def test_any_other_result_is_shown_with_its_tables_figures_and_notes(folders, tm
         "experiment": {"notes": ["SRCC across bins <measures> the range"]},
     }
     (folder / "record.json").write_text(json.dumps(record))
+    list_files(folder)
     report([folder], tmp_path / "out")
     page = Page((tmp_path / "out" / "report.html").read_text())
     assert "Experiment regimes-x" in page.text and "SRCC across bins <measures> the range" in page.text
@@ -622,6 +623,8 @@ def test_a_folder_without_results_is_named(tmp_path):
 def test_a_broken_file_is_named_in_one_line(folders, tmp_path, file, content, message):
     shutil.copytree(folders / "demo", tmp_path / "run")
     (tmp_path / "run" / file).write_text(content)
+    if file.endswith(".csv"):
+        list_files(tmp_path / "run")
     with pytest.raises(UserError) as caught:
         report([tmp_path / "run"], tmp_path / "out")
     assert message in str(caught.value) and "\n" not in str(caught.value)
@@ -667,7 +670,7 @@ def test_a_set_with_an_image_annotated_twice_is_tested(tmp_path):
     for folder in folders:
         scores = pd.read_csv(folder / "scores.csv")
         scores.loc[1, "image"] = scores.loc[0, "image"]
-        scores.to_csv(folder / "scores.csv", index=False)
+        put(scores, folder / "scores.csv")
     table = agreement_table(read(folders)[0])
     assert not table.data.loc[table.data["rank"].notna(), "untested"].any()
 

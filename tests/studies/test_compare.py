@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
+from runs import put
 
 from magiqa.cli import main as cli
 from magiqa.errors import UserError
@@ -124,12 +125,12 @@ def test_runs_on_other_labels_are_refused(runs, tmp_path):
     shutil.copytree(runs / "b", other)
     scores = pd.read_csv(other / "scores.csv", dtype={"image": str})
     scores.loc[3, "mos"] += 1
-    scores.to_csv(other / "scores.csv", index=False)
+    put(scores, other / "scores.csv")
     with pytest.raises(
         UserError, match=r"other: mos differs from the first run's for 1 images \(first 03.png\)"
     ):
         compare(runs / "a", [other], out=tmp_path / "out")
-    scores.iloc[2:].to_csv(other / "scores.csv", index=False)
+    put(scores.iloc[2:], other / "scores.csv")
     with pytest.raises(UserError, match=r"other: 2 images are in one of the two runs only \(first 00.png\)"):
         compare(runs / "a", [other], out=tmp_path / "out")
 

@@ -10,7 +10,7 @@ import tiny
 from bundles import altered
 
 from magiqa.cli import main as cli
-from magiqa.config.compose import configs, make_job
+from magiqa.config.compose import Configs
 from magiqa.config.rerun import job_of
 from magiqa.errors import UserError
 from magiqa.features.bundle import read_meta
@@ -36,8 +36,7 @@ def bundle(folder):
 
 
 def from_bundle(bundle, *more):
-    with configs(None) as searchpath:
-        return make_job([f"bundle={bundle}", "figures=false", *more], searchpath)
+    return Configs().job([f"bundle={bundle}", "figures=false", *more])
 
 
 def verified(bundle, folder, **options):
@@ -75,11 +74,9 @@ def test_the_same_run_packs_to_the_same_bytes_and_tells_no_path(folder, bundle, 
 
 
 def _packaged():
-    with configs(None) as searchpath:
-        return [
-            make_job([f"prompts={f.stem}"], searchpath).prompts
-            for f in sorted((conf_dir() / "prompts").glob("*.yaml"))
-        ]
+    return [
+        Configs().job([f"prompts={f.stem}"]).prompts for f in sorted((conf_dir() / "prompts").glob("*.yaml"))
+    ]
 
 
 def test_other_tools_read_it(bundle):

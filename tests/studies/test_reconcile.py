@@ -11,13 +11,13 @@ import tiny
 
 from magiqa.backbones.spec import Backbone
 from magiqa.cli import main as cli
-from magiqa.config.compose import configs, make_job
-from magiqa.config.inherit import composer
+from magiqa.config.compose import Configs
 from magiqa.datasets.koniq import Koniq
 from magiqa.errors import UserError
 from magiqa.images.views import Resize
 from magiqa.method.fusion import Fixed
 from magiqa.package import conf_dir
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.protocols import overrides_of, published_row
@@ -155,14 +155,15 @@ def test_the_record_says_both_ends_weights_and_the_warnings(folder, tmp_path):
     clock = Clock()
     table, features = reconcile(tiny.job(folder), last, progress=False, clock=clock)
     clock.warnings.append("something slow")
-    write(tmp_path / "why", table, features, None, clock)
+    with ResultFolder(tmp_path / "why", "reconcile") as results:
+        write(results, table, features, None, clock)
     record = json.loads((tmp_path / "why" / "record.json").read_text())
     assert record["start"]["backbone"]["label"] == "untrained, seed 0"
     assert record["backbone"]["label"] == "untrained, seed 1"
     assert record["warnings"] == ["something slow"]
     (tmp_path / "why" / "record.json").write_text('{"magiqa": "0.1.0", "command": "evaluate"}')
     with pytest.raises(UserError, match="holds the record of magiqa evaluate, which magiqa reconcile would"):
-        write(tmp_path / "why", table, features, None)
+        ResultFolder(tmp_path / "why", "reconcile").__enter__()
 
 
 @pytest.mark.slow
@@ -231,12 +232,11 @@ def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
         "resamples=300",
     ]
     options = [f.stem for f in (conf_dir() / "dataset").glob("*.yaml")]
-    with configs(None) as searchpath:
-        first = make_job(typed, searchpath)
-        compose = composer(typed, searchpath, packaged=True)
-        last = compose(overrides_of(published_row("MA-CLIP:koniq"), options, first.backbone))
-        known = ["dataset=koniq", f"dataset.root={tmp_path}", "backbone=rn50", "fit=official"]
-        packaged = make_job([*known, "resamples=300"], searchpath)
+    first = Configs().job(typed)
+    compose = Configs().composer(typed, packaged=True)
+    last = compose(overrides_of(published_row("MA-CLIP:koniq"), options, first.backbone))
+    known = ["dataset=koniq", f"dataset.root={tmp_path}", "backbone=rn50", "fit=official"]
+    packaged = Configs().job([*known, "resamples=300"])
     for part in (
         "dataset",
         "backbone",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magiqa.checked import Checked
 from magiqa.errors import UserError
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many
@@ -27,7 +28,7 @@ def _rows(table: pd.DataFrame) -> pd.MultiIndex:
 
 
 @dataclass(frozen=True)
-class Align:
+class Align(Checked, key="experiment"):
     """AGIQA-3K's two labels: perceptual quality, and fit to the prompt."""
 
     name: str = "align"

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magiqa.checked import Checked
 from magiqa.studies.experiments.study import Study, Tables, difference_row, draw_dots, with_holm
 
 
 @dataclass(frozen=True)
-class Attribution:
+class Attribution(Checked, key="experiment"):
     """What brings the gain: one or five pairs, whole image, global view or windows too, each cue or both fused."""
 
     name: str = "attribution"

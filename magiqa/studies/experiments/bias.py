@@ -1,21 +1,20 @@
 """Dependence of magnitude on content."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from magiqa.errors import UserError
+from magiqa.checked import Checked, Least
 from magiqa.method.cues import BoxCox
 from magiqa.scores.many import score_all
 from magiqa.stats.content import group_distance
 from magiqa.stats.correlation import point_many
-from magiqa.studies.experiments.study import Study, Tables, check_several, check_whole, draw_dots
+from magiqa.studies.experiments.study import Study, Tables, check_distinct, draw_dots
 
 BIAS = {
     "reference": ("reference images", "Dependence on content"),
@@ -25,7 +24,7 @@ BIAS = {
 
 
 @dataclass(frozen=True)
-class Bias:
+class Bias(Checked, key="experiment"):
     """Semantic bias: how far apart the magnitudes of images of different content lie, before and after Box-Cox.
 
     Content is what images share: their reference or prompt; where no such thing is shared, the generator or
@@ -33,14 +32,12 @@ class Bias:
     """
 
     name: str = "bias"
-    lams: Sequence[float] = (1.0, 0.5, 0.0, -1.0)
-    permutations: int = 20
+    lams: tuple[float, ...] = (1.0, 0.5, 0.0, -1.0)
+    permutations: Annotated[int, Least(1)] = 20
 
     def __post_init__(self) -> None:
-        check_several("lams", self.lams, (int, float), "numbers")
-        if not np.isfinite(self.lams).all():
-            raise UserError(f"experiment.lams={self.lams} must be finite numbers")
-        check_whole("permutations", self.permutations, 1)
+        super().__post_init__()
+        check_distinct("lams", self.lams)
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``bias``: mean Wasserstein distance between groups, in standard deviations, as is and given the label."""

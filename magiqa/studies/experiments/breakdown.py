@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magiqa.checked import Checked
 from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
 from magiqa.stats.correlation import point_many
 from magiqa.stats.paired import bootstrap_p
@@ -14,7 +15,7 @@ from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots, wit
 
 
 @dataclass(frozen=True)
-class Breakdown:
+class Breakdown(Checked, key="experiment"):
     """Each cue inside each generator or distortion type, and level where there are levels."""
 
     name: str = "breakdown"

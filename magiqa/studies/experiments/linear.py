@@ -2,23 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from magiqa.checked import Checked, Least
 from magiqa.stats.selection import crossval_linear
-from magiqa.studies.experiments.study import Study, Tables, check_whole, draw_dots, srcc_dots
+from magiqa.studies.experiments.study import Study, Tables, draw_dots, srcc_dots
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Checked, key="experiment"):
     """A cross-validated linear fusion of the two cues: what fusing them could bring at most, roughly."""
 
     name: str = "linear"
-    folds: int = 10
-
-    def __post_init__(self) -> None:
-        check_whole("folds", self.folds, 2)
+    folds: Annotated[int, Least(2)] = 10
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``linear``: the fusion as configured, both cues and the linear fusion, with paired differences."""

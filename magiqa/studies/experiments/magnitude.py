@@ -1,15 +1,14 @@
 """Magnitude and its null."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
-from magiqa.errors import UserError
+from magiqa.checked import Checked, Least
 from magiqa.scores.many import score_all
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.correlation import partial_srcc
@@ -17,28 +16,25 @@ from magiqa.studies.ablation import override
 from magiqa.studies.experiments.study import (
     Study,
     Tables,
-    check_several,
-    check_whole,
+    check_distinct,
     difference_row,
     draw_dots,
 )
 
 
 @dataclass(frozen=True)
-class Magnitude:
+class Magnitude(Checked, key="experiment"):
     """Each definition of magnitude against the label, beside its null: the untrained network and the controls."""
 
     name: str = "magnitude"
-    seeds: Sequence[int] = (0, 1, 2)
-    definitions: Sequence[str] = ("boxcox", "boxcox_raw", "l1", "l2", "max", "std", "mean")
-    resamples: int = 200
+    seeds: tuple[Annotated[int, Least(0)], ...] = (0, 1, 2)
+    definitions: tuple[str, ...] = ("boxcox", "boxcox_raw", "l1", "l2", "max", "std", "mean")
+    resamples: Annotated[int, Least(20)] = 200
 
     def __post_init__(self) -> None:
-        check_several("seeds", self.seeds, (int,), "whole numbers")
-        if min(self.seeds) < 0:
-            raise UserError(f"experiment.seeds={self.seeds} must be whole numbers from 0")
-        check_several("definitions", self.definitions, (str,), "options of magnitude")
-        check_whole("resamples", self.resamples, 20)
+        super().__post_init__()
+        check_distinct("seeds", self.seeds)
+        check_distinct("definitions", self.definitions)
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``magnitude``: SRCC, partial SRCC given the controls, and the difference to the untrained network's."""

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from magiqa.checked import Checked
 from magiqa.studies.experiments.study import Study, Tables, draw_dots, srcc_dots
 
 
 @dataclass(frozen=True)
-class Main:
+class Main(Checked, key="experiment"):
     """CLIP-IQA, magnitude only and MA-CLIP, with paired differences to MA-CLIP."""
 
     name: str = "main"

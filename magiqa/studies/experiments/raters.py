@@ -2,18 +2,18 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 
+from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.stats.raters import krasula, noise_ceiling
 from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots
 
 
 @dataclass(frozen=True)
-class Raters:
+class Raters(Checked, key="experiment"):
     """What the raters' own noise allows: the ceiling of SRCC, and the image pairs that they can tell apart.
 
     Args:
@@ -21,12 +21,7 @@ class Raters:
     """
 
     name: str = "raters"
-    ratings: float | None = None
-
-    def __post_init__(self) -> None:
-        n = self.ratings
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int | float) or not 1 <= n < np.inf):
-            raise UserError(f"experiment.ratings={n} must be a number from 1")
+    ratings: Annotated[float, Least(1)] | None = None
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``ceiling`` and ``pairs`` (Krasula et al.)."""

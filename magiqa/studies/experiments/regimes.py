@@ -2,21 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from magiqa.checked import Checked, Least
 from magiqa.stats.paired import regimes
-from magiqa.studies.experiments.study import Study, Tables, check_whole, with_holm
+from magiqa.studies.experiments.study import Study, Tables, with_holm
 
 
 @dataclass(frozen=True)
-class Regimes:
+class Regimes(Checked, key="experiment"):
     """Which cue is better among low-, middle- and high-quality images: paired differences inside each bin."""
 
     name: str = "regimes"
-    bins: int = 3
-
-    def __post_init__(self) -> None:
-        check_whole("bins", self.bins, 1)
+    bins: Annotated[int, Least(1)] = 3
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``regimes``: a row a pair of cues and bin."""

@@ -9,7 +9,7 @@ import numpy as np
 from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.runs.config import Job
-from magiqa.runs.folder import make_folder, write_csv, writing
+from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
 from magiqa.studies.ablation import Compose
 from magiqa.studies.experiments.study import Study, Tables
@@ -33,30 +33,34 @@ def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> s
         raise UserError("experiment is not set: add experiment=NAME, one of the options that --help lists")
     study = Study(job, compose, Clock(), progress)
     folder = folder_of(job, experiment.name)
-    make_folder(folder, f"experiment experiment={experiment.name}")
+    with ResultFolder(folder, f"experiment experiment={experiment.name}") as results:
+        tables, notes, record = _run(study, experiment, results)
+    return render(tables, notes, record) + f"\n\n{folder}/: {', '.join(f'{n}.csv' for n in tables)}"
+
+
+def _run(
+    study: Study, experiment: Any, results: ResultFolder
+) -> tuple[Tables, Sequence[str], dict[str, Any]]:
     tables, notes = experiment.tables(study)
-    files = [f"{name}.csv" for name in tables]
-    make_folder(folder, files=files)
     record = {
         "magiqa": __version__,
         "command": "experiment",
-        "name": f"{experiment.name}-{job.name}",
+        "name": f"{experiment.name}-{study.job.name}",
         "choices": study.job.choices,
+        "changed": study.job.changed,
         "config": study.job.config,
         **study.features.record,
         "experiment": {"name": experiment.name, "notes": notes},
         "versions": versions(),
         "warnings": study.clock.warnings,
     }
-    with writing(folder, files) as write:
-        for name, table in tables.items():
-            write_csv(table, folder / f"{name}.csv")
-        write(record | {"seconds": study.clock.seconds})
-        if job.figures:
-            (folder / "figures").mkdir(exist_ok=True)
-            experiment.draw(folder / "figures", tables, record)
-            write(record | {"seconds": study.clock.seconds})
-    return render(tables, notes, record) + f"\n\n{folder}/: {', '.join(f'{n}.csv' for n in tables)}"
+    for name, table in tables.items():
+        results.csv(name, table)
+    results.record(record | {"seconds": study.clock.seconds})
+    if study.job.figures:
+        experiment.draw(results.figure_path(), tables, record)
+        results.record(record | {"seconds": study.clock.seconds})
+    return tables, notes, record
 
 
 def render(tables: Tables, notes: Sequence[str], record: dict[str, Any]) -> str:

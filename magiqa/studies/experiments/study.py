@@ -44,19 +44,14 @@ class Lacking(UserError):
     """The data set has not what an experiment is about."""
 
 
-def check_whole(key: str, value: Any, least: int) -> None:
-    """Check a whole number of a lowest value."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"experiment.{key}={value} must be a whole number from {least}")
+def check_distinct(key: str, values: Sequence[Any]) -> None:
+    """Check a list that must hold something, and nothing twice.
 
-
-def check_several(key: str, values: Any, kinds: tuple[type, ...], words: str) -> None:
-    """Check a list that is not empty and holds nothing twice."""
-    right = isinstance(values, list | tuple) and all(
-        isinstance(v, kinds) and not isinstance(v, bool) and v == v for v in values
-    )
-    if not right or not values or len(set(values)) < len(values):
-        raise UserError(f"experiment.{key}={values} must be a list of {words}, each once")
+    Raises:
+        UserError: it does not.
+    """
+    if not values or len(set(values)) < len(values):
+        raise UserError(f"experiment.{key}={list(values)} must hold one value or more, each once")
 
 
 @dataclass

@@ -2,25 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
+from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.stats.bootstrap import resample_counts
-from magiqa.studies.experiments.study import Study, Tables, check_whole
+from magiqa.studies.experiments.study import Study, Tables
 
 
 @dataclass(frozen=True)
-class Weights:
+class Weights(Checked, key="experiment"):
     """The weight that fusion gives to similarity, over the label."""
 
     name: str = "weights"
-    bins: int = 10
-
-    def __post_init__(self) -> None:
-        check_whole("bins", self.bins, 1)
+    bins: Annotated[int, Least(1)] = 10
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``weights``: mean w_sim, q_sim and q_mag in bins of the label."""

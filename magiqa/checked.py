@@ -1,0 +1,186 @@
+"""Objects that check themselves: a frozen dataclass against its own annotations.
+
+What a field must be stands once, in its annotation, and holds for Python as for the command line:
+``Views(stride="6x")`` and ``views.stride=6x`` are the same error.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+from magiqa.errors import UserError
+
+
+@dataclass(frozen=True)
+class Least:
+    """The lowest value that an annotated number may have: ``Annotated[int, Least(1)]``."""
+
+    value: float
+
+
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "text",
+    NoneType: "null",
+}
+_NO = object()  # the value is not of this kind
+
+
+class Checked:
+    """A base of frozen dataclasses whose fields are checked when they are made.
+
+    Understood: ``bool``, ``int``, ``float``, ``str``, ``None``, ``Literal``, tuples and sequences of these, unions,
+    ``Annotated[int, Least(1)]``, and other `Checked` classes; anything else is taken as it is. NumPy's scalars become
+    Python's, a whole number may stand for a finite one or for text (a column may be called 1), lists become tuples.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Window(Checked, key="views"):
+        ...     size: Annotated[int, Least(1)] = 224
+        >>> Window("64")
+        Traceback (most recent call last):
+        magiqa.errors.UserError: views.size=64 must be a whole number from 1
+    """
+
+    _key: ClassVar[str] = ""
+
+    def __init_subclass__(cls, key: str | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if key is not None:
+            cls._key = key
+
+    def __post_init__(self) -> None:
+        own: Any = type(self)
+        for name, kind in _kinds(own).items():
+            object.__setattr__(
+                self, name, checked(getattr(self, name), kind, f"{self._key}.{name}".lstrip("."))
+            )
+
+
+@cache
+def _kinds(cls: Any) -> dict[str, Any]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {f.name: hints[f.name] for f in fields(cls)}
+
+
+def checked(value: Any, kind: Any, key: str) -> Any:
+    """A value as an annotation asks for it.
+
+    Raises:
+        UserError: it is of another kind; the message names the key and what it must be.
+    """
+    found = _as(value, kind, key)
+    if found is not _NO:
+        return found
+    if get_origin(kind) in (tuple, Sequence):
+        raise UserError(f"{key}={value} must be a list, such as [{value}]")
+    if get_origin(kind) is Literal or _only_literals(kind):
+        raise UserError(f"{key}={value} is not known: use {_words(kind)}")
+    raise UserError(f"{key}={value} must be {_words(kind)}")
+
+
+def check_names(cls: Any, given: Sequence[str], key: str) -> None:
+    """Check the names of the fields given for a dataclass.
+
+    Raises:
+        UserError: a field that it does not have, or one that it needs is missing.
+    """
+    if not is_dataclass(cls):
+        return
+    known, owner = fields(cls), str(cls.__name__)  # type: ignore[union-attr]
+    for name in given:
+        if name not in [f.name for f in known]:
+            raise UserError(
+                f"{key}.{name}: {owner} has no such field; it has {', '.join(f.name for f in known)}"
+            )
+    for f in known:
+        if f.default is f.default_factory is MISSING and f.name not in given:
+            raise UserError(f"{key}.{f.name} is not set; {owner} needs it")
+
+
+def _as(value: Any, kind: Any, key: str) -> Any:
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _least(value, kind, key)
+    if origin in (Union, UnionType):
+        return _union(value, get_args(kind), key)
+    if origin is Literal:
+        plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+        same = [a for a in get_args(kind) if type(a) is type(plain) and a == plain]
+        return same[0] if same else _NO
+    if origin is tuple or origin is Sequence:
+        return _several(value, get_args(kind), key)
+    if kind is bool:
+        # of NumPy's too, without importing it
+        return bool(value) if type(value).__name__ in ("bool", "bool_") else _NO
+    if kind is int:
+        return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else _NO
+    if kind is float:
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        return float(value) if real and math.isfinite(value) else _NO
+    if kind is str:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return str(value) if isinstance(value, str) or whole else _NO
+    if kind is None or kind is NoneType:
+        return None if value is None else _NO
+    if kind is Mapping or origin is Mapping or kind is dict or origin is dict:
+        return value if isinstance(value, Mapping) else _NO
+    if isinstance(kind, type) and issubclass(kind, Checked):
+        if isinstance(value, Mapping):
+            raise UserError(f"{key}={dict(value)}: add _target_: {kind.__module__}.{kind.__name__} to it")
+        return value if isinstance(value, kind) else _NO
+    return value
+
+
+def _least(value: Any, kind: Any, key: str) -> Any:
+    found = _as(value, get_args(kind)[0], key)
+    least = [m.value for m in kind.__metadata__ if isinstance(m, Least)]
+    return _NO if found is not _NO and least and found < least[0] else found
+
+
+def _union(value: Any, kinds: tuple[Any, ...], key: str) -> Any:
+    # text last: 1 is a number where a number may stand
+    for kind in sorted(kinds, key=lambda k: k is str):
+        found = _as(value, kind, key)
+        if found is not _NO:
+            return found
+    return _NO
+
+
+def _several(value: Any, kinds: tuple[Any, ...], key: str) -> Any:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return _NO
+    inner = [kinds[0]] * len(value) if len(kinds) == 1 or kinds[-1] is Ellipsis else list(kinds)
+    if len(inner) != len(value):
+        raise UserError(f"{key}={list(value)} must hold {len(inner)} values")
+    return tuple(checked(v, k, f"{key}[{i}]") for i, (v, k) in enumerate(zip(value, inner, strict=True)))
+
+
+def _only_literals(kind: Any) -> bool:
+    """Whether a union holds words to choose from, and null at most."""
+    parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    return any(get_origin(p) is Literal for p in parts) and all(
+        get_origin(p) is Literal or p is NoneType for p in parts
+    )
+
+
+def _words(kind: Any) -> str:
+    origin = get_origin(kind)
+    if origin is Annotated:
+        least = next(m.value for m in kind.__metadata__ if isinstance(m, Least))
+        return f"{_words(get_args(kind)[0])} from {least:g}"
+    if origin in (Union, UnionType):
+        return " or ".join(_words(k) for k in get_args(kind))
+    if origin is Literal:
+        return ", ".join(str(a).lower() if isinstance(a, bool) else str(a) for a in get_args(kind))
+    if kind is Mapping or origin is Mapping or kind is dict or origin is dict:
+        return "a mapping of keys to values"
+    if origin in (tuple, Sequence):
+        return "a list"
+    return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))

@@ -1,0 +1,49 @@
+"""Variants of a run on cached features, with paired differences to a reference.
+
+magiqa ablate ablation=NAME [GROUP=OPTION] [KEY=VALUE]
+magiqa ablate -m ablation=NAME dataset=a,b          the same on several sets, and one set left out
+
+A typed key (magnitude.lam=0.3) also holds for the variants that have it. Writes ablation.csv, record.json and figures/
+into out=DIR (default: results/ablations/...). `magiqa --help` lists the ablations; own ones: ./conf/ablation/NAME.yaml.
+
+  magiqa ablate ablation=lambda dataset=agiqa3k dataset.root=~/AGIQA-3K backbone=rn50
+"""
+
+from pathlib import Path
+from typing import Any
+
+from magiqa.cli.given import Given
+from magiqa.cli.sweep import each_job, inside, out_of
+
+
+def run(given: Given) -> int:
+    """Run one ablation, or those of ``-m``."""
+    from magiqa.studies.ablate import ablate, folder_of, render
+
+    if not given.multirun:
+        job = given.configs.job(given.typed)
+        table, record = ablate(job, given.configs.composer(given.typed))
+        print(render(table, record))
+        print(f"\n{folder_of(job)}/: ablation.csv, record.json{', figures/' if job.figures else ''}")
+        return 0
+    out = out_of(given)
+
+    def one(overrides: list[str]) -> Any:
+        typed = inside(out, "ablation", given.configs.job(overrides), overrides)
+        found = ablate(given.configs.job(typed), given.configs.composer(typed))
+        print(render(*found) + "\n", flush=True)
+        return found
+
+    done, failures = each_job(given, one)
+    _leave_one_out(done, out or Path("results/ablations"))
+    return 2 if failures else 0
+
+
+def _leave_one_out(done: list[Any], folder: Path) -> None:
+    from magiqa.studies.ablate import write_transfer
+
+    names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]
+    if len(done) > 1 and len(set(names)) == len(names) and len({tuple(t["variant"]) for t, _ in done}) == 1:
+        left_out = write_transfer(folder, done)
+        print("one data set left out: the variant chosen on the others, and what it gains over the reference")
+        print(left_out.to_string(index=False))

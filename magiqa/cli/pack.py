@@ -1,0 +1,34 @@
+"""A run in one file, a bundle: features, labels, text embeddings and records, without images or weights.
+
+magiqa pack RUN [out=FILE] [dataset.root=DIR] [cache_dir=DIR] [backbone.checkpoint=FILE] [trust=CLASS]
+
+The root, cache and checkpoint are those that RUN's record names, unless typed. A bundle holds the features of one
+backbone and one set of views: evaluate, ablate, experiment and report rerun from it all that needs no others.
+
+  magiqa pack results/runs/mine out=mine.safetensors
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from magiqa.cli.given import Given
+from magiqa.cli.sweep import out_of
+from magiqa.errors import UserError
+
+
+def run(given: Given) -> int:
+    """Pack."""
+    from magiqa.config.rerun import job_of
+    from magiqa.package import conf_dir
+    from magiqa.studies.pack import pack
+
+    words = given.words
+    if len(words) != 1:
+        raise UserError("pack: give one run's folder: magiqa pack RUN [out=FILE]")
+    folder = Path(words[0]).expanduser()
+    job = replace(job_of(folder, [o for o in given.overrides if not o.startswith("out=")]), out=str(folder))
+    options = sorted(f.stem for f in (conf_dir() / "prompts").glob("*.yaml"))
+    sets = [given.configs.job([f"prompts={option}"]).prompts for option in options]
+    path = pack(folder, job, sets, out_of(given))
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; no images, no weights")
+    return 0

@@ -1,0 +1,42 @@
+"""The files that a record lists, read back as they were written, or refused."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from magiqa.errors import UserError
+
+
+def files_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a record says of each file that it lists: its sha256, and a table's rows."""
+    files = record.get("files")
+    if not isinstance(files, Mapping):
+        return {}
+    return {str(name): dict(about) for name, about in files.items() if isinstance(about, Mapping)}
+
+
+def read_listed(folder: Path, record: Mapping[str, Any], name: str) -> bytes:
+    """A file's bytes, exactly those that its record was written with.
+
+    Raises:
+        UserError: no such file, or the record does not list it; it was cut short, changed, or is another run's.
+    """
+    path = folder / name
+    about = files_of(record).get(name)
+    if about is None:
+        raise UserError(f"{path}: the record beside it does not list it; run the command that wrote it again")
+    try:
+        data = path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from None
+    if data is None:
+        raise UserError(f"{path}: no such file, and the record lists it; run the command that wrote it again")
+    if hashlib.sha256(data).hexdigest() != about.get("sha256"):
+        lines = max(0, data.count(b"\n") - 1)
+        short = f", {about['rows']} rows there, {lines} here" if about.get("rows", lines) != lines else ""
+        raise UserError(
+            f"{path}: is not what its record says (other sha256{short}): cut short, changed or of another run; run the "
+            "command that wrote it again"
+        )
+    return data

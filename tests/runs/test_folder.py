@@ -1,0 +1,250 @@
+"""A results folder under attack: kills at every step, a full disk, links, and two commands at once."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from magiqa.errors import UserError
+from magiqa.runs.folder import ResultFolder
+from magiqa.runs.listed import read_listed
+
+FILES = ["scores.csv", "agreement.csv"]
+
+
+def write(path, value, name="evaluate", figure=""):
+    """A command's results: two tables and a figure, all of one value."""
+    with ResultFolder(path, name, FILES) as results:
+        results.csv("scores", pd.DataFrame({"q": [value] * 3}))
+        results.csv("agreement", pd.DataFrame({"srcc": [value]}))
+        results.record({"magiqa": "0", "command": name, "value": value})
+        results.figure_path(f"{figure or 'plot'}.png").write_text(f"drawn {value}")
+        return results.record({"magiqa": "0", "command": name, "value": value})
+
+
+def read(path):
+    """What a folder holds: its record, every file of which is as listed."""
+    record = json.loads((path / "record.json").read_text())
+    for name in record["files"]:
+        read_listed(path, record, name)
+    return record
+
+
+def names(path):
+    return {p.relative_to(path).as_posix() for p in path.rglob("*") if not p.is_dir()}
+
+
+def test_the_record_lists_rows_and_sha256_and_nothing_else_is_left(tmp_path):
+    record = write(tmp_path, 1.5)
+    assert read(tmp_path) == record
+    assert record["files"]["scores.csv"]["rows"] == 3
+    assert names(tmp_path) == {*FILES, "record.json", "figures/plot.png"}
+    write(tmp_path, 2.5, figure="other")  # no two runs mix
+    assert read(tmp_path)["value"] == 2.5
+    assert names(tmp_path) == {*FILES, "record.json", "figures/other.png"}
+
+
+def in_child(work):
+    """Run in a process of its own; how it ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.mark.parametrize("step", range(11))
+def test_killed_at_any_step_the_folder_holds_one_run_whole_or_none(tmp_path, monkeypatch, step):
+    write(tmp_path, 1.0)
+    (tmp_path / "mine.csv").write_text("mine")
+    calls = []
+
+    def killed(real):
+        def call(*args, **more):
+            calls.append(args)
+            if len(calls) > step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **more)
+
+        return call
+
+    def work():
+        monkeypatch.setattr(os, "replace", killed(os.replace))
+        monkeypatch.setattr("magiqa.runs.folder._remove", killed(__import__("magiqa").runs.folder._remove))
+        write(tmp_path, 2.0, figure="new")
+
+    ended = in_child(work)
+    assert os.WIFSIGNALED(ended) == (step < 10)  # later than the last step it is done
+    if (tmp_path / "record.json").is_file():
+        try:
+            assert read(tmp_path)["value"] in (1.0, 2.0)
+        except UserError as error:  # never wrong without a word
+            assert "is not what its record says" in str(error) or "no such file" in str(error)
+    assert (tmp_path / "mine.csv").read_text() == "mine"
+    write(tmp_path, 3.0)  # its lock is taken over, its remains are known for magiqa's
+    assert read(tmp_path)["value"] == 3.0
+    assert names(tmp_path) == {*FILES, "record.json", "figures/plot.png", "mine.csv"}
+
+
+def test_a_second_command_is_refused_in_one_line_at_its_start(tmp_path):
+    with ResultFolder(tmp_path, "evaluate", FILES) as results:
+        with pytest.raises(UserError) as caught:
+            write(tmp_path, 2.0)
+        assert str(caught.value) == (
+            f"out={tmp_path}: magiqa evaluate (process {os.getpid()} on {os.uname().nodename}) is writing there; wait "
+            "for it, or set out=DIR to another folder"
+        )
+        code = (
+            "import sys; from pathlib import Path; from magiqa.runs.folder import ResultFolder\n"
+            "with ResultFolder(Path(sys.argv[1]), 'compare', record='comparison.json'): pass"
+        )
+        other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+        assert other.returncode == 1 and "is writing there; wait for it" in other.stderr
+        results.csv("scores", pd.DataFrame({"q": [1.0]}))
+        results.record({"magiqa": "0", "command": "evaluate", "value": 1.0})
+    assert read(tmp_path)["value"] == 1.0
+    write(tmp_path, 2.0)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError, SystemExit])
+def test_stopped_in_the_middle_the_earlier_run_is_all_there(tmp_path, end):
+    write(tmp_path, 1.0)
+    with pytest.raises(end), ResultFolder(tmp_path, "evaluate", FILES) as results:
+        results.csv("scores", pd.DataFrame({"q": [2.0]}))
+        raise end
+    assert read(tmp_path)["value"] == 1.0
+    assert names(tmp_path) == {*FILES, "record.json", "figures/plot.png"}
+
+
+@pytest.mark.parametrize("what", ["table", "text", "figure", "record"])
+def test_a_full_disk_is_one_line_and_the_earlier_run_is_all_there(tmp_path, what):
+    """A file may be 20 kB: the kernel itself refuses what is larger."""
+    write(tmp_path / "o", 1.0)
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            with ResultFolder(tmp_path / "o", "evaluate", FILES) as results:
+                big = "x" * 50_000
+                if what == "table":
+                    results.csv("scores", pd.DataFrame({"image": [big]}))
+                if what == "text":
+                    results.text("table.md", big)
+                if what == "figure":
+                    try:
+                        with open(results.figure_path("plot.png"), "w") as file:
+                            file.write(big)
+                    finally:  # as Pillow's and matplotlib's closing does
+                        raise OSError(27, "File too large")
+                results.record({"magiqa": "0", "big": big})
+        except UserError as error:
+            (tmp_path / "said").write_text(str(error))
+
+    assert in_child(work) == 0
+    assert (
+        (tmp_path / "said").read_text()
+        == f"out={tmp_path / 'o'}: cannot be written (File too large); set out=DIR to a folder of yours with room"
+    )
+    assert read(tmp_path / "o")["value"] == 1.0
+    assert names(tmp_path / "o") == {*FILES, "record.json", "figures/plot.png"}
+
+
+def test_an_error_that_is_not_of_the_folder_stays_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError), ResultFolder(tmp_path, "evaluate"):
+        (tmp_path.parent / "no such file").read_text()
+
+
+@pytest.mark.parametrize("how", ["file", "figures", "below"])
+def test_no_write_and_no_removal_follows_a_link(tmp_path, how):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "plot.png").write_text("mine")
+    run = tmp_path / "run"
+    write(run, 1.0)
+    if how == "file":
+        (run / "scores.csv").unlink()
+        (run / "scores.csv").symlink_to(theirs / "plot.png")
+        write(run, 2.0)
+        assert read(run)["value"] == 2.0 and not (run / "scores.csv").is_symlink()
+    else:
+        (run / "figures" / "plot.png").unlink()
+        (run / "figures").rmdir()
+        (run / "figures").symlink_to(theirs)
+        with pytest.raises(UserError, match="figures: is a link, and results are written into no link"):
+            if how == "figures":
+                write(run, 2.0, figure="new")
+            else:
+                write(run, 2.0)
+    assert (theirs / "plot.png").read_text() == "mine"
+    assert {p.name for p in theirs.iterdir()} == {"plot.png"}
+
+
+@pytest.mark.parametrize("name", ["../mine.csv", "/mine.csv", "sub/../../mine.csv", "figures", ".", ""])
+def test_a_record_that_lists_other_places_has_nothing_removed_there(tmp_path, name):
+    run, mine = tmp_path / "run", tmp_path / "mine.csv"
+    mine.write_text("mine")
+    write(run, 1.0)
+    record = json.loads((run / "record.json").read_text())
+    listed = str(mine) if name == "/mine.csv" else name
+    (run / "record.json").write_text(json.dumps(record | {"files": {**record["files"], listed: {}}}))
+    (run / ".writing.json").write_text(json.dumps({"magiqa": "0", "files": [listed, "sub/x"]}))
+    write(run, 2.0)
+    assert mine.read_text() == "mine" and read(run)["value"] == 2.0
+
+
+def test_what_no_record_lists_is_not_overwritten_and_nothing_is_removed_for_it(tmp_path):
+    write(tmp_path, 1.0)
+    (tmp_path / "figures" / "mine.png").write_text("mine")
+    with pytest.raises(UserError, match=r"figures/mine.png: would be overwritten, and no record there says"):
+        write(tmp_path, 2.0, figure="mine")
+    assert (tmp_path / "figures" / "mine.png").read_text() == "mine"
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "theirs")
+    with pytest.raises(UserError, match="is a link, where magiqa keeps its lock; remove it"):
+        write(tmp_path / "run", 1.0)
+    assert not (tmp_path / "theirs").exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["[1]", "{", '{"magiqa": 1, "files": 3}', '{"magiqa": 1, "files": [1, null]}']
+)
+def test_a_record_of_junk_does_not_trouble_a_command_that_is_not_its_own(tmp_path, content):
+    (tmp_path / "comparison.json").write_text(content)
+    write(tmp_path, 1.0)
+    assert read(tmp_path)["value"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda b: b[:-8],
+        lambda b: b[: b.rstrip(b"\n").rfind(b"\n") + 1],
+        lambda b: b"",
+        lambda b: b + b"1.5\n",
+    ],
+)
+def test_a_table_that_is_not_as_written_is_refused(tmp_path, cut):
+    record = write(tmp_path, 1.0)
+    (tmp_path / "scores.csv").write_bytes(cut((tmp_path / "scores.csv").read_bytes()))
+    with pytest.raises(UserError, match=r"scores.csv: is not what its record says \(other sha256"):
+        read_listed(tmp_path, record, "scores.csv")
+
+
+def test_a_table_that_no_record_lists_or_that_is_gone_is_refused(tmp_path):
+    record = write(tmp_path, 1.0)
+    with pytest.raises(UserError, match="the record beside it does not list it"):
+        read_listed(tmp_path, record, "record.json")
+    (tmp_path / "scores.csv").unlink()
+    os.mkfifo(tmp_path / "scores.csv")  # never opened: that would wait for ever
+    with pytest.raises(UserError, match="no such file, and the record lists it"):
+        read_listed(tmp_path, record, "scores.csv")
