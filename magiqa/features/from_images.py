@@ -26,6 +26,7 @@ from magiqa.features.features import Features
 from magiqa.features.hashing import HashIndex, hash_files
 from magiqa.features.key import FEATURE_VERSION, Maker, feature_key
 from magiqa.features.pipeline import Encoder, fill_cache
+from magiqa.features.progress import reporter
 from magiqa.images.views import Resize
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import Job
@@ -177,6 +178,7 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             workers=workers(job),
             on_error=job.on_error,
             progress=progress,
+            report=reporter(),
         )
         if views:
             cache.refresh()  # what others wrote meanwhile counts as it will for the next command

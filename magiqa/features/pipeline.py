@@ -20,6 +20,7 @@ from tqdm import tqdm
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
+from magiqa.features.progress import Reporter
 from magiqa.images.controls import controls
 from magiqa.images.decode import open_image, read_image
 from magiqa.images.views import Resize, Views, cut
@@ -221,6 +222,7 @@ def fill_cache(
     workers: int = 2,
     on_error: str = "raise",
     progress: bool = True,
+    report: Reporter | None = None,
 ) -> tuple[int, dict[str, str]]:
     """Encode the images that the cache lacks.
 
@@ -229,6 +231,7 @@ def fill_cache(
         build_engine: called once, and only if something is missing.
         on_error: ``raise`` at the first unreadable image, or ``skip`` and report it. Either way, and when stopped
             by hand, what was encoded stays cached.
+        report: is told how far it is.
 
     Returns:
         The number of views encoded, and why an image was skipped, by sha256.
@@ -238,6 +241,9 @@ def fill_cache(
     """
     missing = {sha: path for path, sha in reversed(wanted) if sha not in cache}
     todo = list(reversed(missing.items()))
+    images = len({sha for _, sha in wanted})
+    if report:
+        report.begin(images, images - len(todo))
     if not todo:
         return 0, {}
     cache.prepare()
@@ -245,15 +251,17 @@ def fill_cache(
     batches, shards = _Batches(engine, views.window), _Shards(cache)
     open_images: deque[_Image] = deque()
     skipped: dict[str, str] = {}
-    encoded = 0
+    encoded, there = 0, images - len(todo)
 
     def finished() -> None:
-        nonlocal encoded
+        nonlocal encoded, there
         while open_images and open_images[0].complete and len(open_images[0].features) == open_images[0].cut:
             image = open_images.popleft()
-            encoded += image.cut
+            encoded, there = encoded + image.cut, there + 1
             shards.add(image)
             bar.update()
+            if report:
+                report.encoded(there, images, encoded)
             bar.set_postfix_str(
                 f"{encoded / max(bar.format_dict['elapsed'], 1e-9):.1f} views/s", refresh=False
             )
