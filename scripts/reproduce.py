@@ -212,7 +212,7 @@ def main(argv: list[str]) -> int:
         if len(found) > 1 and len({tuple(t["variant"]) for t, _ in found}) == 1:
             write_transfer(options.out, found)
     if ran and not options.no_report:
-        from magiqa.report.page import report
+        from magiqa.report.report import report
 
         folder = options.report or options.out / "report"
         report(ran, folder, thumbnails=not options.no_thumbnails)

@@ -28,7 +28,7 @@ def run(given: Given) -> int:
     folders = [Path(w).expanduser() for w in given.words]
     if not folders and not bundles:
         raise UserError("report: give folders written by magiqa evaluate or magiqa ablate, or bundle=FILE")
-    from magiqa.report.page import report
+    from magiqa.report.report import report
 
     out = Path(keys["out"]).expanduser()
     for i, bundle in enumerate(bundles):

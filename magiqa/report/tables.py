@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from magiqa.datasets.base import occurrences
+from magiqa.report.escape import DAGGER
 from magiqa.report.published import PROTOCOLS, comparable, follows, published
 from magiqa.report.published import option as option_of
-from magiqa.report.typeset import DAGGER, Cell, Table
+from magiqa.report.table import NONE, Cell, Table, interval, number
 from magiqa.runs.names import CONTROLS, CUES, backbone, dataset
 from magiqa.runs.read import Run, long_table
 from magiqa.stats.paired import compare
@@ -38,7 +39,7 @@ def agreement_table(runs: Sequence[Run], seed: int = 0) -> Table:
         for one in sets:
             for statistic in ("srcc", "plcc"):
                 found: Any = by.get((one, name.method, name.backbone, statistic))
-                row.append(_number_cell(found) if found is not None else Cell("–"))
+                row.append(_number_cell(found) if found is not None else Cell(NONE))
         cells.append(row)
     columns = [
         ("", "method"),
@@ -76,15 +77,9 @@ def agreement_table(runs: Sequence[Run], seed: int = 0) -> Table:
 
 def _number_cell(row: Any) -> Cell:
     """A value with its interval, its rank's mark, and the dagger."""
-    if pd.isna(row.value):
-        return Cell("–")
     mark = {1: "best", 2: "second"}.get(int(row.rank), "") if not pd.isna(row.rank) else ""
     tie = DAGGER if row.tie is True or row.tie == 1 else ""
-    return Cell(f"{row.value:.3f}{tie}", float(row.value), mark, _interval(row.ci_low, row.ci_high))
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if pd.isna(low) or pd.isna(high) else f"[{low:.3f}, {high:.3f}]"
+    return number(row.value, row.ci_low, row.ci_high, form=".3f", mark=mark, suffix=tie)
 
 
 _MARKS = ["rank", "diff", "diff_low", "diff_high", "p", "p_holm", "tie", "untested"]
@@ -143,12 +138,9 @@ def groups_table(run: Run) -> Table | None:
         row = [Cell(str(group), str(group)), Cell(f"{n:,}", n)]
         for score in CUES:
             found = by.get((group, score))
-            if found is None or pd.isna(found.value):
-                row.append(Cell("–"))
-            else:
-                row.append(
-                    Cell(f"{found.value:.3f}", float(found.value), "", _interval(found.ci_low, found.ci_high))
-                )
+            row.append(
+                Cell(NONE) if found is None else number(found.value, found.ci_low, found.ci_high, form=".3f")
+            )
         cells.append(row)
     columns = [("", "group"), ("", "n"), *(("SRCC", score) for score in CUES)]
     title = f"SRCC by group: {dataset(run.record)}, {backbone(run.record)}"
@@ -208,11 +200,9 @@ def published_table(runs: Sequence[Run]) -> tuple[Table | None, list[str]]:
             Cell(r["dataset"], r["dataset"]),
             Cell(r["method"], r["method"]),
             Cell(r["statistic"].upper(), r["statistic"]),
-            Cell("–")
-            if pd.isna(r["measured"])
-            else Cell(f"{r['measured']:.4f}", r["measured"], "", _interval(r["ci_low"], r["ci_high"])),
+            number(r["measured"], r["ci_low"], r["ci_high"]),
             Cell(f"{r['published']:g}", r["published"]),
-            Cell("–") if pd.isna(r["difference"]) else Cell(f"{r['difference']:+.4f}", r["difference"]),
+            number(r["difference"], form="+.4f"),
             Cell(r["source"], r["source"]),
             Cell(r["grade"], r["grade"]),
             Cell(r["remarks"], r["remarks"]),
@@ -253,7 +243,7 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
         values = set(frame[column].astype(str))
         if len(frame) > 1 and len(values) == 1 and column not in ("variant", "srcc"):
             text = _texts(frame[column].head(1))[0]
-            notes += [f"{column}: {text or '–'} in every row."] if text else []
+            notes += [f"{column}: {text or NONE} in every row."] if text else []
         else:
             shown.append(str(column))
     ranks: dict[int, str] = {}
@@ -276,9 +266,9 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
         for i, (value, text) in enumerate(zip(frame[column], texts, strict=True)):
             if column == "variant" and reference is not None and str(value) == reference:
                 text += " (reference)"
-            detail = _interval(lows[i], highs[i]) if lows is not None and highs is not None else ""
+            detail = interval(lows[i], highs[i]) if lows is not None and highs is not None else ""
             sort = None if not text else float(value) if _is_number(value) else str(value)
-            line.append(Cell(text or "–", sort, ranks.get(i, "") if column == "srcc" else "", detail))
+            line.append(Cell(text or NONE, sort, ranks.get(i, "") if column == "srcc" else "", detail))
         columns.append(line)
     cells = [list(row) for row in zip(*columns, strict=True)]
     return Table(name, title, [("", column) for column in shown], cells, frame, notes)

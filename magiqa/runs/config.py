@@ -17,6 +17,7 @@ from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError
 from magiqa.images.views import Views
 from magiqa.method.prompts import PromptSet
+from magiqa.runs.launcher import Launcher
 
 Magnitude = Callable[[np.ndarray], np.ndarray]
 
@@ -37,6 +38,7 @@ MACHINE = (
     "part",
     "trust",
     "roots",
+    "launcher",
 )
 
 
@@ -88,6 +90,7 @@ class Job(Checked):
     roots: Mapping[str, str] = field(default_factory=dict)
     ablation: Any = None
     experiment: Any = None
+    launcher: Launcher = field(default_factory=Launcher)
     choices: dict[str, str] = field(default_factory=dict)
     changed: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
 from magiqa.report.ablation_plots import ablation_figures
+from magiqa.report.table import Cell, Table, number
 from magiqa.runs.config import Job
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
@@ -226,22 +227,18 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         | {names.index(about["reference"]), names.index(about["best"])}
     )
 
-    def cell(row: pd.Series, key: str, sign: str = "") -> str:
-        if key not in row or pd.isna(row[key]):
-            return "-"
+    def cell(row: pd.Series, key: str, sign: str = "") -> Cell:
         low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-        band = "" if low is None or pd.isna(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
-        return f"{row[key]:{sign}.4f}{band}"
+        return number(row.get(key), low, high, form=f"{sign}.4f", band=f"{sign}.3f")
 
     shown = ["srcc", *(["srcc_within"] if "srcc_within" in table else []), "plcc"]
-    rows = [["", *shown, "difference", "p (Holm)"]]
+    rows: list[list[Cell | str]] = []
     for i in keep:
         row = table.iloc[i]
         mark = " *" if names[i] == about["best"] else ""
-        p = "-" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.3g}"
+        p = number(row["p_holm"], form=".3g")
         rows.append([names[i] + mark, *(cell(row, s) for s in shown), cell(row, "diff", "+"), p])
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    lines = [Table.plain(["", *shown, "difference", "p (Holm)"], rows).text()]
     if len(keep) < len(table):
         lines.append(f"{len(keep)} of {len(table)} variants; ablation.csv holds all")
     split = about["split_half"]

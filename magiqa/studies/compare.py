@@ -10,6 +10,7 @@ import pandas as pd
 from magiqa import __version__
 from magiqa.datasets.base import read_csv
 from magiqa.errors import UserError
+from magiqa.report.table import Cell, Table, number
 from magiqa.runs.folder import ResultFolder, command_of
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import read_run
@@ -204,20 +205,16 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         *(f"{m['name']}: {m['note']}" for m in record["methods"] if m["note"]),
     ]
     for statistic, part in table.groupby("statistic", sort=False):
-        rows = [["", "a", "b", "a - b", "p", "p (Holm)"]]
-        for r in part.to_dict("records"):
-            band = "" if np.isnan(r["diff_low"]) else f" [{r['diff_low']:+.4f}, {r['diff_high']:+.4f}]"
-            rows.append(
-                [
-                    f"{r['a']} - {r['b']}",
-                    f"{r['value_a']:+.4f}",
-                    f"{r['value_b']:+.4f}",
-                    f"{r['diff']:+.4f}{band}",
-                    f"{r['p']:.3g}",
-                    f"{r['p_holm']:.3g}" + (" *" if r["p_holm"] < 0.05 else ""),
-                ]
-            )
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        rows[0][0] = str(statistic)
-        lines += ["", *("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows)]
+        rows: list[list[Cell | str]] = [
+            [
+                f"{r['a']} - {r['b']}",
+                number(r["value_a"], form="+.4f"),
+                number(r["value_b"], form="+.4f"),
+                number(r["diff"], r["diff_low"], r["diff_high"], form="+.4f", band="+.4f"),
+                number(r["p"], form=".3g"),
+                number(r["p_holm"], form=".3g", suffix=" *" if r["p_holm"] < 0.05 else ""),
+            ]
+            for r in part.to_dict("records")
+        ]
+        lines += ["", Table.plain([str(statistic), "a", "b", "a - b", "p", "p (Holm)"], rows).text()]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from magiqa.features.features import Features
 from magiqa.features.from_images import workers
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
+from magiqa.report.table import Cell, Table, number
 from magiqa.runs.config import Job
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
@@ -151,25 +152,17 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     statistics = list(dict.fromkeys(table["statistic"]))
     by = table.set_index(["score", "statistic"])
 
-    def cell(score: str, statistic: str) -> str:
+    def cell(score: str, statistic: str) -> Cell:
         row = by.loc[(score, statistic)]
-        if pd.isna(row["value"]):
-            return "-"
-        interval = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
-        return f"{row['value']:+.4f}{interval}"
+        return number(row["value"], row["ci_low"], row["ci_high"], form="+.4f", band="+.3f")
 
-    rows = [["", *statistics]] + [
+    shown = Table.plain(
+        ["", *statistics],
         [
-            score + (" (control)" if score in ("laplacian", "bytes") else ""),
-            *(cell(score, s) for s in statistics),
-        ]
-        for score in dict.fromkeys(table["score"])
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+            [score + (" (control)" if score in CONTROLS else ""), *(cell(score, s) for s in statistics)]
+            for score in dict.fromkeys(table["score"])
+        ],
+    )
     name = data["name"] + (f" ({data['variant']})" if data["variant"] else "")
     kept = f"n={data['n']}" + (f" of {data['n_annotated']}" if data["n"] != data["n_annotated"] else "")
     every = f", one row in {data['every']}" if data["every"] > 1 else ""
@@ -182,4 +175,4 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         "",
     ]
     notes = [f"warning: {w}" for w in record["warnings"]]
-    return "\n".join([*head, *lines, *notes])
+    return "\n".join([*head, shown.text(), *notes])

@@ -13,6 +13,7 @@ from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
 from magiqa.report.published import comparable
+from magiqa.report.table import Cell, Table, number
 from magiqa.runs.config import Job
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
@@ -283,22 +284,19 @@ def render(
     """What ``magiqa reconcile`` prints: the steps, and what is left between the last one and the published value."""
     data = features[-1].record["dataset"]
     labels = sorted({f.record["backbone"]["label"] for f in features if f.record["backbone"]["label"]})
-    rows = [["", "n", "SRCC", "change", ""]]
+    rows: list[list[Cell | str]] = []
     for r in table.to_dict("records"):
-        change = "" if np.isnan(r["change"]) else f"{r['change']:+.4f}"
-        if not np.isnan(r["change_low"]):
-            change += f" [{r['change_low']:+.3f}, {r['change_high']:+.3f}]"
-        band = "" if np.isnan(r["srcc_low"]) else f" [{r['srcc_low']:.3f}, {r['srcc_high']:.3f}]"
         what = f"{r['from']} -> {r['to']}" if r["from"] or r["to"] else ""
         if r["fit"] not in ("", "ok"):
             what = f"{what} (official fit: {r['fit']})".lstrip()
-        rows.append([r["factor"], str(r["n"]), f"{r['srcc']:+.4f}{band}", change, what])
-    widths = [max(len(r[i]) for r in rows) for i in range(4)] + [0]
+        level = number(r["srcc"], r["srcc_low"], r["srcc_high"], form="+.4f")
+        change = number(r["change"], r["change_low"], r["change_high"], form="+.4f", band="+.3f")
+        rows.append([r["factor"], str(r["n"]), level, change, what])
     lines = [
         f"{data['name']}, label {data['label']}" + (f"; weights: {', '.join(labels)}" if labels else ""),
         "changes on shared resamples, 95 %; factors interact, so a change belongs to its place in this order",
         "",
-        *("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows),
+        Table.plain(["", "n", "SRCC", "change", ""], rows).text(),
     ]
     if row is not None:
         reason = comparable(features[-1].record)

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from magiqa import __version__
+from magiqa.report.table import Cell, Table
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import dataset as dataset_name
 
@@ -49,14 +50,14 @@ def combine(
         # what varies inside a group of options (an overridden parameter) still gets a row of its own
         repeated = rows.duplicated(["set", "statistic", *keys]).any()
         keys = [*keys, "run"] if repeated else keys
-        lines += ["| " + " | ".join([*keys, *(f"{s} SRCC / PLCC" for s in sets)]) + " |"]
-        lines += ["|" + "---|" * (len(keys) + len(sets))]
+        cells: list[list[Cell | str]] = []
         for values, group in rows.groupby(keys, sort=False):
-            cells = []
+            row: list[Cell | str] = [str(value) for value in values]
             for name in sets:
                 value = group[group["set"] == name].set_index("statistic")["value"]
-                cells.append(f"{value['srcc']:.4f} / {value['plcc']:.4f}" if len(value) else "")
-            lines.append("| " + " | ".join([*map(str, values), *cells]) + " |")
+                row.append(f"{value['srcc']:.4f} / {value['plcc']:.4f}" if len(value) else "")
+            cells.append(row)
+        lines.append(Table.plain([*keys, *(f"{s} SRCC / PLCC" for s in sets)], cells).markdown().rstrip())
     if failures:
         lines += ["", f"{len(failures)} failed:", *(f"- `{f['job']}`: {f['error']}" for f in failures)]
     text = "\n".join(lines)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from runs import NASTY, write_ablation, write_run
 
-from magiqa.report.page import report
+from magiqa.report.report import report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

@@ -17,11 +17,13 @@ from PIL import Image
 from runs import DEMO, NASTY, RN50, list_files, put, write_ablation, write_run
 
 from magiqa.errors import UserError
-from magiqa.report.page import disagreement, report
+from magiqa.report.escape import tex
+from magiqa.report.gallery import disagreement
 from magiqa.report.published import published
+from magiqa.report.report import report
+from magiqa.report.table import Cell, Table
 from magiqa.report.tables import agreement_table, frame_table, groups_table, published_table
 from magiqa.report.thumbnails import COLUMNS, PER_SHEET, locate, make_tiles
-from magiqa.report.typeset import Cell, Table, latex, markdown, tex, thin
 from magiqa.runs.names import method
 from magiqa.runs.read import read
 from magiqa.stats.correlation import srcc
@@ -372,7 +374,7 @@ def test_any_csv_becomes_a_table_with_its_intervals_in_one_cell():
 def test_a_long_table_is_thinned_in_print_but_keeps_what_is_marked(folders):
     sheet = read([folders / "grid"])[1][0]
     table = frame_table("grid", "Grid", sheet.table, reference="lam=0.50")
-    kept, note = thin(table)
+    kept, note = table.thin()
     texts = [row[0].text for row in kept]
     assert len(kept) <= 40 and {"lam=-1.00", "lam=1.00", "lam=0.50 (reference)", "lam=0.36"} <= set(texts)
     assert note == [f"{len(kept)} of 101 rows, evenly spread; the CSV holds all."]
@@ -432,14 +434,14 @@ SMALL = Table(
 
 
 def test_markdown_marks_best_and_second_and_escapes():
-    lines = markdown(SMALL).splitlines()
+    lines = SMALL.markdown().splitlines()
     assert lines[2] == "| method | set 1 SRCC | set 1 PLCC |"
     assert lines[4] == r"| a\|b\*c | **0.500** \[0.4, 0.6\] | <u>-0.100†</u> |"
     assert "p &lt; 0.05" in lines[-1]
 
 
 def test_latex_uses_booktabs_spans_and_marks():
-    text = latex(SMALL)
+    text = SMALL.latex()
     for part in (
         r"\toprule",
         r" & \multicolumn{2}{c}{set 1} \\",
@@ -475,7 +477,7 @@ def test_the_latex_compiles(out, tmp_path):
         [[Cell(c * 3, c), Cell(c), Cell(c)] for c in "\\&%$#_{}~^<>|\"'éß名†·"],
         pd.DataFrame(),
     )
-    (tmp_path / "tables" / "groups_demo.tex").write_text(latex(SMALL) + latex(hard))
+    (tmp_path / "tables" / "groups_demo.tex").write_text(SMALL.latex() + hard.latex())
     shutil.copy(out / "tables.tex", tmp_path)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")

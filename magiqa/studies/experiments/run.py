@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from magiqa import __version__
 from magiqa.errors import UserError
+from magiqa.report.table import Table, number
 from magiqa.runs.config import Job
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
@@ -79,22 +78,14 @@ def render(tables: Tables, notes: Sequence[str], record: dict[str, Any]) -> str:
             "ci_high",
         }
         shown = [c for c in table if c not in sides]
-        rows = [[str(c) for c in shown]]
-        for row in table.to_dict("records"):
-            cells = []
-            for c in shown:
-                value, low, high = row[c], row.get(f"{c}_low"), row.get(f"{c}_high")
-                if isinstance(value, float):
-                    text = "-" if np.isnan(value) else f"{value:.4f}"
-                    text += "" if low is None or np.isnan(low) else f" [{low:.3f}, {high:.3f}]"
-                else:
-                    text = str(value)
-                cells.append(text)
-            rows.append(cells)
-        widths = [max(len(r[i]) for r in rows) for i in range(len(shown))]
-        lines += [
-            "",
-            title,
-            *("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows),
+        rows = [
+            [
+                number(row[c], row.get(f"{c}_low"), row.get(f"{c}_high"))
+                if isinstance(row[c], float)
+                else str(row[c])
+                for c in shown
+            ]
+            for row in table.to_dict("records")
         ]
+        lines += ["", title, Table.plain([str(c) for c in shown], rows).text()]
     return "\n".join([*lines, "", *notes, *(f"warning: {w}" for w in record["warnings"])])

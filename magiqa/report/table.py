@@ -1,0 +1,217 @@
+"""A table, built once, shown everywhere: on the console, in Markdown and in LaTeX (booktabs); the page adds HTML.
+
+Cells hold text; what a cell sorts by, how it is marked and its interval stand beside the text, so that all formats
+say the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from magiqa.report.escape import DAGGER, md, tex
+
+NONE = "–"
+
+MOST_ROWS = 40  # of a table in Markdown and LaTeX
+
+LINE, TEXT_WIDTH = 4.4, 16.5  # cm in LaTeX: of a column of long text, of the page
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what shows, what it sorts by, and how it is marked."""
+
+    text: str
+    value: float | str | None = None
+    mark: str = ""  # "best", "second" or ""
+    detail: str = ""  # an interval
+
+
+def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
+    """An interval in brackets; empty where there is none.
+
+    Example:
+        >>> interval(0.25, 0.5), interval(float("nan"), 0.5), interval(None, None)
+        ('[0.250, 0.500]', '', '')
+    """
+    return "" if _missing(low) or _missing(high) else f"[{low:{form}}, {high:{form}}]"
+
+
+def number(
+    value: float | None,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    form: str = ".4f",
+    band: str = ".3f",
+    mark: str = "",
+    suffix: str = "",
+) -> Cell:
+    """A number with its interval; a dash where there is no number.
+
+    Args:
+        form, band: formats of the number and of its interval.
+        mark: as in `Cell`.
+        suffix: set after the number: a dagger, a star.
+
+    Example:
+        >>> number(0.51234, 0.4, 0.6)
+        Cell(text='0.5123', value=0.51234, mark='', detail='[0.400, 0.600]')
+        >>> number(float("nan")).text
+        '–'
+    """
+    if value is None or _missing(value):
+        return Cell(NONE)
+    return Cell(f"{value:{form}}{suffix}", float(value), mark, interval(low, high, band))
+
+
+def _missing(value: float | None) -> bool:
+    return value is None or bool(pd.isna(value))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, ready to be rendered.
+
+    Args:
+        name: the files' name. title: the caption. columns: (group, name) each; columns of one group stand together.
+        rows: cells. data: the CSV, nine digits. notes: below the table. rules: rows that a line stands over.
+        details: show the intervals in Markdown and LaTeX too. shared: what all rows have in common, above the table.
+    """
+
+    name: str
+    title: str
+    columns: list[tuple[str, str]]
+    rows: list[list[Cell]]
+    data: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notes: list[str] = field(default_factory=list)
+    rules: tuple[int, ...] = ()
+    details: bool = True
+    shared: str = ""
+
+    @classmethod
+    def plain(cls, header: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> "Table":
+        """A table for the console alone: no name, no title, no groups of columns."""
+        cells = [[c if isinstance(c, Cell) else Cell(c, c) for c in row] for row in rows]
+        return cls("", "", [("", name) for name in header], cells)
+
+    def numeric(self, k: int) -> bool:
+        """Whether column k holds numbers only."""
+        return all(isinstance(row[k].value, int | float) or row[k].value is None for row in self.rows)
+
+    def spans(self) -> list[tuple[str, int, int]]:
+        """(group, start, count) of each stretch of columns of one group."""
+        out: list[tuple[str, int, int]] = []
+        for k, (group, _) in enumerate(self.columns):
+            if out and out[-1][0] == group:
+                out[-1] = (group, out[-1][1], out[-1][2] + 1)
+            else:
+                out.append((group, k, 1))
+        return out
+
+    def thin(self) -> tuple[list[list[Cell]], list[str]]:
+        """At most `MOST_ROWS` rows, evenly spread, marked ones kept; and the note that says so."""
+        total = len(self.rows)
+        if total <= MOST_ROWS:
+            return self.rows, []
+        keep = set(np.linspace(0, total - 1, MOST_ROWS - 4).round().astype(int).tolist())
+        for i, row in enumerate(self.rows):
+            if any(cell.mark or cell.text.endswith("(reference)") for cell in row):
+                keep.add(i)
+        return [self.rows[i] for i in sorted(keep)], [
+            f"{len(keep)} of {total} rows, evenly spread; the CSV holds all."
+        ]
+
+    def text(self) -> str:
+        """The table for a console: columns of text, two spaces apart; title and notes where there are any.
+
+        Example:
+            >>> print(Table.plain(["", "srcc"], [["q", number(0.5, 0.4, 0.6)], ["bytes", number(None)]]).text())
+                   srcc
+            q      0.5000 [0.400, 0.600]
+            bytes  –
+        """
+        head = [f"{group} {name}".strip() for group, name in self.columns]
+        lines = [head, *([f"{c.text} {c.detail}".strip() for c in row] for row in self.rows)]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
+        shown = ["  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+        return "\n".join([*filter(None, (self.title, self.shared)), *shown, *self.notes])
+
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        rows, note = self.thin()
+        head = [md(f"{group} {name}".strip()) for group, name in self.columns]
+        lines = [f"**{md(self.title)}**", ""] if self.title else []
+        lines += [md(self.shared), ""] if self.shared else []
+        lines.append("| " + " | ".join(head) + " |")
+        align = ["---", *["---:" if self.numeric(k) else "---" for k in range(1, len(head))]]
+        lines.append("|" + "|".join(align) + "|")
+        lines += ["| " + " | ".join(self._md(cell) for cell in row) + " |" for row in rows]
+        lines += ["", *(f"{md(text)}  " for text in [*self.notes, *note])]
+        return "\n".join(lines).rstrip() + "\n"
+
+    def _md(self, cell: Cell) -> str:
+        text = md(cell.text)
+        text = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
+        return f"{text} {md(cell.detail)}" if cell.detail and self.details else text
+
+    def latex(self) -> str:
+        """The table in LaTeX: needs array, booktabs and graphicx."""
+        rows, note = self.thin()
+        widths = [self._width(rows, k) for k in range(len(self.columns))]
+        groups = self.spans()
+        wide = sum(widths) + 0.4 * len(widths) > TEXT_WIDTH
+        # a table that is too wide is scaled to the line; a narrow one would be enlarged
+        lines = [
+            "% needs \\usepackage{array,booktabs,graphicx}",
+            r"\begin{table}[htbp]",
+            r"\centering\small",
+            rf"\caption{{{tex(self.title)}}}\smallskip",
+            rf"\label{{tab:{self.name.replace('_', '-')}}}",
+            *([r"\resizebox{\textwidth}{!}{%"] if wide else []),
+            rf"\begin{{tabular}}{{{self._spec(widths)}}}",
+            r"\toprule",
+        ]
+        if any(group for group, _, _ in groups):
+            spans = (
+                rf"\multicolumn{{{count}}}{{c}}{{{tex(group)}}}" if group else " & ".join([""] * count)
+                for group, _, count in groups
+            )
+            lines.append(" & ".join(spans) + r" \\")
+            lines += [rf"\cmidrule(lr){{{at + 1}-{at + count}}}" for group, at, count in groups if group]
+        lines += [" & ".join(tex(name) for _, name in self.columns) + r" \\", r"\midrule"]
+        for i, row in enumerate(rows):
+            if i in self.rules and rows is self.rows:
+                lines.append(r"\midrule")
+            lines.append(" & ".join(self._tex(cell) for cell in row) + r" \\")
+        lines += [r"\bottomrule", r"\end{tabular}" + ("%\n}" if wide else "")]
+        text = tex(" ".join([*filter(None, [self.shared]), *self.notes, *note]))
+        lines.append(rf"\par\smallskip\begin{{minipage}}{{\textwidth}}\footnotesize {text}\end{{minipage}}")
+        return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+    def _tex(self, cell: Cell) -> str:
+        text = tex(cell.text)
+        dagger = tex(DAGGER) if text.endswith(tex(DAGGER)) else ""
+        body = text.removesuffix(dagger) if dagger else text
+        body = {"best": rf"\textbf{{{body}}}", "second": rf"\underline{{{body}}}"}.get(cell.mark, body)
+        body += dagger
+        return rf"{body} {{\scriptsize {tex(cell.detail)}}}" if cell.detail and self.details else body
+
+    def _spec(self, widths: Sequence[float]) -> str:
+        """The columns' types: numbers to the right, long text in lines of `LINE` cm."""
+        return "".join(
+            "r"
+            if k and self.numeric(k)
+            else rf">{{\raggedright\arraybackslash}}p{{{LINE}cm}}"
+            if width == LINE
+            else "l"
+            for k, width in enumerate(widths)
+        )
+
+    def _width(self, rows: Sequence[Sequence[Cell]], k: int) -> float:
+        """About how wide a column gets, in cm; `LINE` where its text is to be broken into lines."""
+        texts = [f"{row[k].text} {row[k].detail if self.details else ''}".strip() for row in rows]
+        most = max([len(self.columns[k][1]), *map(len, texts)])
+        return min(0.16 * most, 100 if k and self.numeric(k) else LINE)
