@@ -61,7 +61,10 @@ def _launched(given: Given, every: list[list[str]], jobs: list[Job]) -> int:
         done = [task[i].value for task in outcomes if task[i].error is None]
         if done:
             sums = {k: sum(d[k] for d in done) for k in ("images", "views", "new")}
-            lists = {k: list(dict.fromkeys(x for d in done for x in d[k])) for k in ("skipped", "warnings", "engine")}
+            lists = {
+                k: list(dict.fromkeys(x for d in done for x in d[k]))
+                for k in ("skipped", "warnings", "engine")
+            }
             _tell(done[0] | sums | lists)
         if len(done) < n:
             print(f"{n - len(done)} of {n} tasks failed: {' '.join(overrides)}", file=sys.stderr)
@@ -80,13 +83,17 @@ def _encoded(job: Job) -> dict[str, Any]:
     record = features.record
     made = record["cache"].get("made_by", [])
     engine = " ".join(str(record["engine"][k]) for k in ("engine", "precision", "device"))
-    others = [m for m in made if any(m[k] != record["engine"][k].partition(":")[0] for k in ("engine", "device"))]
+    others = [
+        m for m in made if any(m[k] != record["engine"][k].partition(":")[0] for k in ("engine", "device"))
+    ]
     return {
         "dataset": record["dataset"]["name"],
         "images": len(features.images),
         "views": record["views"]["count"],
         "new": record["cache"]["views_encoded"],
-        "engine": [engine + "".join(f", {m['images']} images by {m['engine']} {m['device']}" for m in others)],
+        "engine": [
+            engine + "".join(f", {m['images']} images by {m['engine']} {m['device']}" for m in others)
+        ],
         "folder": str(features.cache.folder),
         "skipped": [one["reason"] for one in features.skipped],
         "warnings": clock.warnings,

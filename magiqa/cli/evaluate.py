@@ -5,7 +5,7 @@ magiqa evaluate -m dataset=koniq,spaq backbone=rn50,vit_b_32     every combinati
 
 Writes scores.csv, agreement.csv, groups.csv, record.json and figures/ into out=DIR (default: results/runs/...).
 bundle=FILE takes features and labels from a file of `magiqa pack`, in place of images and weights.
-launcher=slurm or local shares the jobs of -m out among launcher.jobs tasks; those that need the same features stay in one.
+launcher=slurm or local shares the jobs of -m out among launcher.jobs tasks, those with the same features in one.
 out=, cache_dir=, dataset.root= and other paths are taken as typed.
 
   magiqa evaluate dataset=koniq dataset.root=~/koniq10k backbone=rn50 fusion.alpha=2
@@ -47,7 +47,10 @@ def _many(given: Given) -> int:
     from magiqa.studies.sweep import combine, sweep_folder
 
     what = [a for a in given.args if not a.startswith("launcher")]
-    folder = out_of(given) or Path("results/runs") / f"sweep-{hashlib.sha256(chr(10).join(what).encode()).hexdigest()[:8]}"
+    folder = (
+        out_of(given)
+        or Path("results/runs") / f"sweep-{hashlib.sha256(chr(10).join(what).encode()).hexdigest()[:8]}"
+    )
     names: dict[str, list[str]] = {}
 
     def final(overrides: list[str]) -> list[str]:

@@ -81,8 +81,8 @@ def _launched(
     failures: Failures = []
     for i, overrides in enumerate(every):
         print(f"[{i + 1}/{len(every)}] {' '.join(overrides)}", flush=True)
-        if (error := outcomes[i].error) is not None:
-            _failed(failures, overrides, error)
+        if (why := outcomes[i].error) is not None:
+            _failed(failures, overrides, why)
             continue
         done.append(outcomes[i].value)
         if tell is not None:
@@ -109,8 +109,8 @@ def not_alone(job: Job, command: str) -> None:
     """
     if job.launcher.cluster:
         raise UserError(
-            f"launcher={job.launcher.cluster}: {command} shares out the jobs of -m, and this is one; add -m, or fill the "
-            "cache first with magiqa encode, which shares out the images"
+            f"launcher={job.launcher.cluster}: {command} shares out the jobs of -m, and this is one; add -m, or "
+            "fill the cache first with magiqa encode, which shares out the images"
         )
 
 

@@ -188,7 +188,9 @@ def launch(
     tasks = [Task(run, share, folder / f"task-{i}") for i, share in enumerate(shares)]
     try:
         folder.mkdir(parents=True)
-        executor = submitit.AutoExecutor(folder, cluster=launcher.cluster, **launcher.parameters(made_with=True))
+        executor = submitit.AutoExecutor(
+            folder, cluster=launcher.cluster, **launcher.parameters(made_with=True)
+        )
         executor.update_parameters(**launcher.parameters())
         with _own_cores(launcher, len(tasks)):
             jobs = executor.submit_array(tasks)
@@ -199,7 +201,9 @@ def launch(
             f"launcher={launcher.cluster}: {one_line(error)}; use launcher=local, or a machine that has SLURM's sbatch"
         ) from None
     except (subprocess.CalledProcessError, OSError) as error:
-        raise UserError(f"launcher={launcher.cluster}: the tasks could not be submitted: {one_line(error)}") from None
+        raise UserError(
+            f"launcher={launcher.cluster}: the tasks could not be submitted: {one_line(error)}"
+        ) from None
     return Launched(folder, list(jobs), [list(share) for share in shares])
 
 

@@ -30,7 +30,9 @@ def watch(launched: Launched, unit: str = "images") -> list[list[Outcome]]:
                 if task not in found and (outcomes := _ended(launched, task, queue)) is not None:
                     found[task] = outcomes
                     _tell(launched, task, outcomes, line)
-            line.show(progress_line(launched, found, queue.states(), unit), last=len(found) == len(launched.jobs))
+            line.show(
+                progress_line(launched, found, queue.states(), unit), last=len(found) == len(launched.jobs)
+            )
             if len(found) < len(launched.jobs):
                 time.sleep(0.2 if time.monotonic() - begin < 10 else 1.0)
     except KeyboardInterrupt:
@@ -41,14 +43,18 @@ def watch(launched: Launched, unit: str = "images") -> list[list[Outcome]]:
     return [found[task] for task in range(len(launched.jobs))]
 
 
-def progress_line(launched: Launched, found: dict[int, list[Outcome]], states: dict[int, str], unit: str) -> str:
+def progress_line(
+    launched: Launched, found: dict[int, list[Outcome]], states: dict[int, str], unit: str
+) -> str:
     """Views done, rate, time to go, and how the tasks stand."""
     tasks = range(len(launched.jobs))
     each = [standing(launched.standing_folder(task)) for task in tasks]
     total = Standing(*(sum(getattr(s, f) for s in each) for f in ("done", "images", "views", "seconds")))
     running = [s for task, s in zip(tasks, each, strict=True) if task not in found and s.images]
     rate = sum(s.views / s.seconds for s in running if s.seconds > 0)
-    left = max((s.seconds * (s.images - s.done) / s.done for s in running if s.done and s.views), default=None)
+    left = max(
+        (s.seconds * (s.images - s.done) / s.done for s in running if s.done and s.views), default=None
+    )
     failed = sum(any(o.error for o in outcomes) for outcomes in found.values())
     counts = {
         "running": sum(states.get(t) == "running" for t in tasks if t not in found),
@@ -70,7 +76,11 @@ def _ended(launched: Launched, task: int, queue: "_Queue") -> list[Outcome] | No
         return result
     if result is None and not gone:
         return None
-    why = result if result is not None else f"ended without a result; its log's last line: {launched.last_line(task)}"
+    why = (
+        result
+        if result is not None
+        else f"ended without a result; its log's last line: {launched.last_line(task)}"
+    )
     return [Outcome(error=why) for _ in launched.shares[task]]
 
 

@@ -18,12 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
 from magiqa.features.progress import Reporter
 from magiqa.images.controls import controls
 from magiqa.images.decode import open_image, read_image
-from magiqa.images.views import Resize, Views, cut
+from magiqa.images.views import Pixels, Resize, Views, cut
 
 SHARD_BYTES = 64 << 20
 
@@ -46,6 +45,36 @@ class Encoder(Protocol):
         ...
 
 
+class Store(Protocol):
+    """Where finished images go: the cache on disk, or memory."""
+
+    def __contains__(self, image: str) -> bool:
+        """Whether it holds an image's features already."""
+        ...
+
+    def prepare(self) -> None:
+        """Find out before hours of encoding whether it can be written."""
+        ...
+
+    def write(self, images: Sequence[str], features: Sequence[np.ndarray], controls: np.ndarray) -> None:
+        """Take images' features (V_i, D) and controls (N, 4)."""
+        ...
+
+
+Load = Callable[[Any, str], tuple[Pixels, np.ndarray]]
+
+
+def load_file(path: str, sha256: str) -> tuple[Pixels, np.ndarray]:
+    """Decode an image file that is known by its sha256: the image, its controls."""
+    data = read_image(path)
+    if content_sha256(data) != sha256:
+        raise UserError(
+            f"{path}: its content changed since it was hashed; run again when it is at rest, with rehash=true"
+        )
+    image = open_image(data, path)
+    return image, controls(image, len(data))
+
+
 @dataclass
 class _Image:
     """An image on its way: its features arrive view by view."""
@@ -59,24 +88,20 @@ class _Image:
 
 
 def _load(
-    path: str,
+    load: Load,
+    item: Any,
     sha256: str,
     views: Views,
     resize: Resize | None,
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> tuple[_Image, Iterator[np.ndarray]]:
-    data = read_image(path)
-    if content_sha256(data) != sha256:
-        raise UserError(
-            f"{path}: its content changed since it was hashed; run again when it is at rest, with rehash=true"
-        )
-    image = open_image(data, path)
-    blocks = cut(image, views, resize, name=path, mean=mean, std=std)
+    pixels, known = load(item, sha256)
+    blocks = cut(pixels, views, resize, name=str(item), mean=mean, std=std)
     ready: list[np.ndarray] = []
     while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
         ready.append(block)
-    return _Image(path, sha256, controls(image, len(data))), chain(ready, blocks)
+    return _Image(str(item), sha256, known), chain(ready, blocks)
 
 
 class _Batches:
@@ -169,7 +194,7 @@ class _Batches:
 class _Shards:
     """Writes finished images to the cache in a thread of its own, a shard at a time."""
 
-    def __init__(self, cache: FeatureCache) -> None:
+    def __init__(self, cache: Store) -> None:
         self.cache = cache
         self.pool = ThreadPoolExecutor(1)
         self.writing: Future[None] | None = None
@@ -211,8 +236,8 @@ class _Shards:
 
 
 def fill_cache(
-    cache: FeatureCache,
-    wanted: Sequence[tuple[str, str]],
+    cache: Store,
+    wanted: Sequence[tuple[Any, str]],
     build_engine: Callable[[], Encoder],
     *,
     views: Views,
@@ -221,6 +246,8 @@ def fill_cache(
     std: tuple[float, ...],
     workers: int = 2,
     on_error: str = "raise",
+    skippable: type[UserError] = UnreadableImage,
+    load: Load = load_file,
     progress: bool = True,
     report: Reporter | None = None,
 ) -> tuple[int, dict[str, str]]:
@@ -230,7 +257,8 @@ def fill_cache(
         cache: filled in place. wanted: (path, sha256) of each image; those cached already cost nothing.
         build_engine: called once, and only if something is missing.
         on_error: ``raise`` at the first unreadable image, or ``skip`` and report it. Either way, and when stopped
-            by hand, what was encoded stays cached.
+            by hand, what was encoded stays cached. skippable: what is wrong with an image that may be skipped.
+        load: reads what ``wanted`` names, where that is no path; its ``str`` is its name in messages.
         report: is told how far it is.
 
     Returns:
@@ -280,7 +308,7 @@ def fill_cache(
 
         def feed() -> None:
             for sha, path in islice(pending, max(0, workers + 2 - len(queue))):
-                queue.append((sha, pool.submit(_load, path, sha, views, resize, mean, std)))
+                queue.append((sha, pool.submit(_load, load, path, sha, views, resize, mean, std)))
 
         feed()
         while queue:
@@ -289,7 +317,7 @@ def fill_cache(
             try:
                 image, blocks = future.result()
             except UserError as error:
-                if on_error == "skip" and isinstance(error, UnreadableImage):
+                if on_error == "skip" and isinstance(error, skippable):
                     skipped[sha] = str(error)
                     bar.update()
                     continue

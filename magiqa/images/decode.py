@@ -35,6 +35,15 @@ def open_image(data: bytes, name: str) -> Image.Image:
         raise UnreadableImage(
             f"{name}: cannot be decoded ({error}); replace it, or use on_error=skip to list and leave out"
         ) from None
+    return supported(image, name)
+
+
+def supported(image: Image.Image, name: str) -> Image.Image:
+    """An image that Pillow turns into 8-bit RGB without loss of what it shows.
+
+    Raises:
+        UnreadableImage: CIELAB, or more than 8 bits in its one channel.
+    """
     if image.mode.startswith(("I", "F")):
         raise UnreadableImage(
             f"{name}: more than 8 bits a channel (mode {image.mode}), which Pillow would clip; convert it to 8 bits"
