@@ -8,7 +8,7 @@ from typing import Any
 
 from magiqa.cli.given import Given
 from magiqa.config.compose import is_users
-from magiqa.config.trust import GROUPS, STUDIES
+from magiqa.config.trust import GROUPS, OTHERS
 from magiqa.errors import UserError, one_line
 from magiqa.package import conf_dir
 from magiqa.stop import Terminated, listening
@@ -52,7 +52,7 @@ def help_text() -> str:
     commands = "\n".join(f"  {name:<11} {command_of(name).__doc__.splitlines()[0]}" for name in COMMANDS)
     options = "\n".join(
         f"  {g:<10} {', '.join(sorted(f.stem for f in (conf_dir() / g).glob('*.yaml')))}"
-        for g in (*GROUPS, *STUDIES)
+        for g in (*GROUPS, *OTHERS)
     )
     return HELP.format(commands=commands, options=options)
 

@@ -24,6 +24,7 @@ from magiqa.features.features import Features
 from magiqa.features.hashing import HashIndex, hash_files
 from magiqa.features.key import Maker, feature_key
 from magiqa.features.pipeline import Encoder, fill_cache, load_file
+from magiqa.features.progress import reporter
 from magiqa.features.text import text_embeddings
 from magiqa.images.views import Resize
 from magiqa.runs.config import Job
@@ -162,6 +163,7 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             load=partial(load_file, limits=job.limits),
             limits=job.limits,
             progress=progress,
+            report=reporter(),
         )
         if views:
             cache.refresh()  # what others wrote meanwhile counts as it will for the next command
