@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from magiqa.features.memory import MemoryCache
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
-from magiqa.runs.config import Job
+from magiqa.runs import names
+from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, pixel_controls
 from magiqa.scores.score import Rows, score
 
@@ -53,13 +54,35 @@ class Method:
         warnings: what a user should know of the engine.
     """
 
-    def __init__(self, job: Job, resize: Resize | None, cache_dir: str | None) -> None:
+    def __init__(self, job: RunConfig, resize: Resize | None, cache_dir: str | None) -> None:
         self.job, self.resize, self.cache_dir = job, resize, cache_dir
         self.warnings: list[str] = []
         self._weights: Any = None
-        self._engine: Any = None
+        self._engines: dict[int, Any] = {}  # by the views' side
         self._embedded: tuple[np.ndarray, float] | None = None
         self._caches: dict[Views, Any] = {}
+
+    def record(self) -> dict[str, Any]:
+        """The method in the words of a run's record, with its name."""
+        from magiqa.engines.resolve import resolve
+
+        job = self.job
+        found = {
+            "choices": job.choices,
+            "changed": job.changed,
+            "config": {"pooling": job.method.pooling},
+            "backbone": self._weigh().record(job.method.backbone),
+        }
+        return {
+            "method": names.method(found, "q"),
+            **found,
+            "prompts": [list(pair) for pair in job.method.prompts.pairs],
+            "views": asdict(job.method.views) | {"kinds": list(job.method.views.kinds)},
+            "magnitude": repr(job.method.magnitude),
+            "fusion": repr(job.method.fusion),
+            "resize": asdict(self.resize) if self.resize else None,
+            "engine": asdict(resolve(job.machine.engine, job.machine.precision, job.machine.device)),
+        }
 
     def score(self, images: Sequence[Item], views: Views, *, skip: bool, progress: bool) -> Scored:
         """Scores of images on these views, all that is cached taken from there."""
@@ -106,7 +129,7 @@ class Method:
                 _, bad = fill_cache(
                     cache,
                     [(item, key) for item, key in zip(images, keys, strict=True) if key],
-                    lambda: self._encoder(cache),
+                    lambda: self._encoder(views.window, cache),
                     views=views,
                     resize=self.resize,
                     mean=weights.mean,
@@ -121,35 +144,39 @@ class Method:
                 raise _own(error) from None
             skipped |= {i: _plain(bad[key]) for i, key in enumerate(keys) if key in bad}
             kept = [i for i in range(len(images)) if i not in skipped]
-            names = [images[i].name for i in kept]
+            called = [images[i].name for i in kept]
             reasons = {images[i].name: why for i, why in sorted(skipped.items())}
             if not kept:
                 return Scored(pd.DataFrame(columns=["image", *CUES]), pd.DataFrame(), [], reasons)
-            held = _Held(pd.DataFrame({"image": names}), [keys[i] for i in kept], cache, self._text)
+            held = _Held(pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, self._text)
             cues, by_view = score(
-                held, self.job.prompts, self.job.magnitude, self.job.fusion, self.job.pooling
+                held,
+                self.job.method.prompts,
+                self.job.method.magnitude,
+                self.job.method.fusion,
+                self.job.method.pooling,
             )
         for i in kept:
             if keys[i] not in sizes:  # its features were cached
                 sizes[keys[i]] = cache.entries[keys[i]].controls[0], cache.entries[keys[i]].controls[1]
         where = [(int(w), int(h)) for w, h in (sizes[keys[i]] for i in kept)]
-        return self._tables(names, cues, by_view, where, views, reasons)
+        return self._tables(called, cues, by_view, where, views, reasons)
 
     def _tables(
         self,
-        names: list[str],
+        called: list[str],
         cues: pd.DataFrame,
         by_view: pd.DataFrame,
         sizes: list[tuple[int, int]],
         views: Views,
         skipped: dict[str, str],
     ) -> Scored:
-        columns = {f"pair_{i}": name for i, name in enumerate(pair_names(self.job.prompts))}
+        columns = {f"pair_{i}": name for i, name in enumerate(pair_names(self.job.method.prompts))}
         grouped = by_view.groupby("position")[list(columns)]
-        how = self.job.pooling
+        how = self.job.method.pooling
         pairs = grouped.mean() if how == "mean" else grouped.agg(lambda v: pool(v.to_numpy(), how))
         cues = pd.concat([cues[list(CUES)], pairs.reset_index(drop=True)], axis=1).rename(columns=columns)
-        cues.insert(0, "image", names)
+        cues.insert(0, "image", called)
         boxes = [box for size in sizes for box in geometry(*size, views, self.resize)]
         places = pd.DataFrame(boxes, columns=["kind", "left", "top", "right", "bottom"])
         scores = by_view[[*CUES, *columns]].rename(columns=columns)
@@ -158,14 +185,14 @@ class Method:
         )
 
     def _workers(self) -> int:
-        return self.job.workers if isinstance(self.job.workers, int) else allowed_cores()
+        return self.job.machine.workers if isinstance(self.job.machine.workers, int) else allowed_cores()
 
     def _weigh(self) -> Any:
         from magiqa.backbones.weights import load_weights
 
         with _building:
             if self._weights is None:
-                self._weights = load_weights(self.job.backbone)
+                self._weights = load_weights(self.job.method.backbone)
             return self._weights
 
     def _cache(self, views: Views) -> Any:
@@ -176,20 +203,21 @@ class Method:
         weights, job = self._weigh(), self.job
         with _building:
             if views not in self._caches:
-                resolved = resolve(job.engine, job.precision, job.device)
-                key = feature_key(job.backbone, weights, views, self.resize, resolved.precision)
+                resolved = resolve(job.machine.engine, job.machine.precision, job.machine.device)
+                key = feature_key(job.method.backbone, weights, views, self.resize, resolved.precision)
                 maker = Maker.of(resolved)
-                self._caches[views] = FeatureCache(str(self.cache_dir), key, maker, job.cache_engine)
+                self._caches[views] = FeatureCache(str(self.cache_dir), key, maker, job.machine.cache_engine)
             return self._caches[views]
 
-    def _encoder(self, cache: Any) -> Any:
+    def _encoder(self, window: int, cache: Any) -> Any:
         weights = self._weigh()
         with _building:
-            if self._engine is None:
-                self._build(weights)
+            if window not in self._engines:
+                self._engines[window] = self._build(weights, window)
+            engine = self._engines[window]
             if not isinstance(cache, MemoryCache):
-                cache.verified(self._engine.max_error)
-            return self._engine
+                cache.verified(engine.max_error)
+            return engine
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
         from magiqa.backbones.model import build_model
@@ -197,7 +225,7 @@ class Method:
         weights = self._weigh()
         with _building:
             if self._embedded is None:  # features were cached
-                self._embedded = self._embed(lambda: build_model(self.job.backbone, weights))
+                self._embedded = self._embed(lambda: build_model(self.job.method.backbone, weights))
             return self._embedded
 
     def _embed(self, model: Callable[[], Any]) -> tuple[np.ndarray, float]:
@@ -206,24 +234,25 @@ class Method:
 
         job = self.job
         if self.cache_dir is None:
-            return encode_text(model(), job.backbone, job.prompts.pairs)
-        return text_embeddings(self.cache_dir, job.backbone, self._weights, model, job.prompts)
+            return encode_text(model(), job.method.backbone, job.method.prompts.pairs)
+        return text_embeddings(self.cache_dir, job.method.backbone, self._weights, model, job.method.prompts)
 
-    def _build(self, weights: Any) -> None:
+    def _build(self, weights: Any, window: int) -> Any:
         """The engine, and the prompts' embeddings by the same model, which is then let go."""
         from magiqa.backbones.model import build_model, fit_positional_embedding
         from magiqa.engines.build import build
         from magiqa.engines.resolve import resolve
 
-        job, size = self.job, (self.job.views.window, self.job.views.window)
-        resolved = resolve(job.engine, job.precision, job.device)
-        model: Any = build_model(job.backbone, weights)
+        job, size = self.job, (window, window)
+        resolved = resolve(job.machine.engine, job.machine.precision, job.machine.device)
+        model: Any = build_model(job.method.backbone, weights)
         if self._embedded is None:
             self._embedded = self._embed(lambda: model)
-        fit_positional_embedding(model, job.backbone, size)
-        self._engine = build(model.visual, resolved, batch_size=job.batch_size, view_size=size)
-        if self._engine.warning:
-            self.warnings.append(self._engine.warning)
+        fit_positional_embedding(model, job.method.backbone, size)
+        engine = build(model.visual, resolved, batch_size=job.machine.batch_size, view_size=size)
+        if engine.warning:
+            self.warnings.append(engine.warning)
+        return engine
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from magiqa.errors import UserError
 from magiqa.images.views import Resize, Views
 from magiqa.method.heatmap import blend
 from magiqa.method.prompts import PromptSet
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, items
 from magiqa.scorer.method import Method, Scored
 
@@ -85,7 +85,9 @@ class Scorer:
             raise UserError(f"{unknown[0]}: Scorer has no such setting; it has {', '.join((*given, *known))}")
         job = _job([f"{key}={value}" for key, value in given.items() if isinstance(value, str)])
         objects: dict[str, Any] = {key: value for key, value in given.items() if not isinstance(value, str)}
-        self._set_up(replace(job, **objects, **settings), resize, cache_dir)
+        named = {key: str(getattr(value, "name", None) or repr(value)) for key, value in objects.items()}
+        job = job.having(**objects, **settings, choices=job.choices | named)
+        self._set_up(job, resize, cache_dir)
 
     @classmethod
     def compose(
@@ -99,19 +101,19 @@ class Scorer:
             overrides: of `magiqa evaluate`. cache_dir: as in `Scorer`. config_dir: a folder of configs of yours.
 
         Example:
-            >>> Scorer.compose("backbone=demo", "fusion.alpha=2").job.fusion.alpha
+            >>> Scorer.compose("backbone=demo", "fusion.alpha=2").job.method.fusion.alpha
             2.0
         """
         return cls.of(_job(list(overrides), config_dir), cache_dir=cache_dir)
 
     @classmethod
-    def of(cls, job: Job, *, cache_dir: str | PathLike[str] | None = None) -> "Scorer":
+    def of(cls, job: RunConfig, *, cache_dir: str | PathLike[str] | None = None) -> "Scorer":
         """The scorer of a run's config: its method, its data set's resize, its engine."""
         scorer = cls.__new__(cls)
-        scorer._set_up(job, getattr(job.dataset, "resize", None), cache_dir)
+        scorer._set_up(job, getattr(job.source.dataset, "resize", None), cache_dir)
         return scorer
 
-    def _set_up(self, job: Job, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
+    def _set_up(self, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
         folder = None if cache_dir is None else str(Path(cache_dir).expanduser())
         self._method = Method(job, resize, folder)
 
@@ -122,13 +124,22 @@ class Scorer:
         return self  # nothing in it changes what it gives: copies may share the model
 
     def __repr__(self) -> str:
-        job = self.job
-        return f"Scorer({job.backbone}, {job.prompts}, {job.views}, {job.magnitude}, {job.fusion})"
+        m = self.job.method
+        return f"Scorer({m.backbone}, {m.prompts}, {m.views}, {m.magnitude}, {m.fusion})"
 
     @property
-    def job(self) -> Job:
+    def job(self) -> RunConfig:
         """The config that a run of this method has."""
         return self._method.job
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of the engine; empty before the first call."""
+        return list(self._method.warnings)
+
+    def record(self) -> dict[str, Any]:
+        """The method in the words of a run's record: its name, its options, the weights' sha256, the engine."""
+        return self._method.record()
 
     def __call__(self, images: "Images") -> np.ndarray:
         """Scores of images.
@@ -170,29 +181,39 @@ class Scorer:
         table.insert(0, "image", found.cues["image"].to_numpy()[found.views["position"]])
         return table
 
-    def heatmap(self, images: "Images", stride: int = 32) -> list[dict[str, np.ndarray]]:
+    def heatmap(
+        self, images: "Images", window: int | None = None, stride: int | None = None
+    ) -> list[dict[str, np.ndarray]]:
         """Where in an image the score is high: maps of q and of each cue over each image.
 
+        Every window has a score of its own; where windows overlap, scores are blended. A window that holds both a good
+        and a bad part says little of either, so a map's windows are smaller than the score's: a map shows where, and
+        its mean is not the image's score.
+
         Args:
-            stride: between windows, in pixels: how fine. Each window is encoded; the last ones lie at the edges.
+            window: side of a window in pixels; default: half of the views' own, or the views' own where
+                ``backbone.positional_embedding=native`` allows no other. stride: between windows: how fine; default:
+                half a window. The last windows of a row and column lie flush with the edge.
 
         Returns:
             For each image its maps by name (q, q_sim, q_mag, w_sim, and each pair's), float32 (H, W) of its size.
         """
-        return self.maps(self.score(items(images), self.map_views(stride)))
+        views = self.map_views(window, stride)
+        found = self.score(items(images), views)
+        return [self.map(found, i, views) for i in range(len(found.sizes))]
 
-    def map_views(self, stride: int) -> Views:
-        """The windows of a map."""
-        return replace(self.job.views, kinds=("windows",), stride=stride, cover=True)
+    def map_views(self, window: int | None = None, stride: int | None = None) -> Views:
+        """The windows of a map, as `heatmap` describes them."""
+        own = self.job.method.views.window
+        native = self.job.method.backbone.positional_embedding == "native"
+        side = window if window is not None else own if native else max(1, own // 2)
+        step = stride if stride is not None else max(1, side // 2)
+        return replace(self.job.method.views, kinds=("windows",), window=side, stride=step, cover=True)
 
-    def maps(self, found: Scored) -> list[dict[str, np.ndarray]]:
-        """Maps of each image from the scores of its windows."""
-        names = list(found.cues.columns[1:])
-        out = []
-        for position, size in enumerate(found.sizes):
-            windows = found.views[found.views["position"] == position]
-            out.append(_maps(windows, names, size, self.job.views.window))
-        return out
+    def map(self, found: Scored, position: int, views: Views) -> dict[str, np.ndarray]:
+        """Maps of one image from the scores of its windows."""
+        windows = found.views[found.views["position"] == position]
+        return _maps(windows, list(found.cues.columns[1:]), found.sizes[position], views.window)
 
     def score(
         self,
@@ -207,15 +228,15 @@ class Scorer:
         Args:
             views: others than the scorer's. skip: leave out what cannot be scored, and say why. progress: show it.
         """
-        return self._method.score(images, views or self.job.views, skip=skip, progress=progress)
+        return self._method.score(images, views or self.job.method.views, skip=skip, progress=progress)
 
 
-def _job(overrides: list[str], config_dir: str | None = None) -> Job:
+def _job(overrides: list[str], config_dir: str | None = None) -> RunConfig:
     """A run's config; of its data set the resize alone is used, so that no folder needs to be named."""
     return Configs(config_dir).job(["dataset.root=.", *overrides])
 
 
-def _again(job: Job, resize: Resize | None, cache_dir: str | None) -> Scorer:
+def _again(job: RunConfig, resize: Resize | None, cache_dir: str | None) -> Scorer:
     scorer = Scorer.__new__(Scorer)
     scorer._set_up(job, resize, cache_dir)
     return scorer

@@ -1,6 +1,6 @@
 """Dependence of magnitude on content."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,11 +62,11 @@ class Bias(Checked, key="experiment"):
         options: dict[str, Any] = {
             "within": within,
             "permutations": self.permutations,
-            "seed": study.job.seed,
+            "seed": study.job.statistics.seed,
         }
         jobs, names = [], []
         for standardize, lam in product((True, False), self.lams):
-            jobs.append(replace(study.job, magnitude=BoxCox(float(lam), standardize)))
+            jobs.append(study.job.having(magnitude=BoxCox(float(lam), standardize)))
             what = "before Box-Cox" if lam == 1 else f"lambda {lam:g}"
             names.append((what, "standardized |f|" if standardize else "raw |f|"))
         matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1][:, kept]
