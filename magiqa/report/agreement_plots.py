@@ -22,7 +22,7 @@ from magiqa.report.plots import (
     shorten,
     styled,
 )
-from magiqa.stats.logistic import logistic
+from magiqa.stats.logistic import WORDS, logistic
 
 
 def run_figures(
@@ -51,8 +51,14 @@ def run_figures(
         titles[score] = f"{NAMES[score]}\n{_agreement_line(agreement, score)}"
         fit = record.get("fits", {}).get(score) or {}
         curves[score] = fit.get("params")
+        status = str(fit.get("status", "not fitted"))
         if curves[score] is None:
-            remarks[score] = f"no fitted curve ({fit.get('status', 'not fitted')})"
+            remarks[score] = f"no fitted curve ({WORDS.get(status, status)})"
+        else:
+            titles[score] += (
+                f"\nPLCC of the {fit.get('method', '')} fit {_value(agreement, score, 'plcc_logistic'):.3f}"
+            )
+            remarks |= {score: WORDS[status]} if status in WORDS else {}
     note = caption(record)
     written = scatter(
         folder / "scatter", scores, SCORES, label, titles=titles, curves=curves, remarks=remarks, note=note
@@ -80,7 +86,7 @@ def run_figures(
             rows,
             xlabel=f"SRCC with {label}, 95 % interval",
             title="Agreement by group",
-            note=note,
+            note=f"{note} · SRCC falls with the range of a group's labels: compare cues inside a group, not groups",
             bold=tuple(names.values()),
         )
     return written
@@ -181,6 +187,12 @@ _RESULTS = (
     "optimism",
     "seconds",
 )
+
+
+def _value(agreement: pd.DataFrame, score: str, statistic: str) -> float:
+    """One value of the tidy table; NaN where it has none."""
+    rows = agreement[(agreement["score"] == score) & (agreement["statistic"] == statistic)]
+    return float(rows["value"].iloc[0]) if len(rows) else np.nan
 
 
 def _agreement_line(agreement: pd.DataFrame, score: str) -> str:

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from magiqa.runs.names import other_than_published
+
 # Petroff's ten colors (arXiv:2107.02270): told apart with each common color vision deficiency.
 COLORS = (
     "#3f90da",
@@ -75,6 +77,7 @@ def caption(record: Mapping[str, Any]) -> str:
         parts.append(f"n = {data['n']:,}")
     if int(data.get("every") or 1) > 1:
         parts.append(f"one row in {data['every']}")
+    parts += other_than_published(data.get("notes") or ())
     if data.get("skipped"):
         parts.append(f"{len(data['skipped'])} images skipped")
     if data.get("label") == "ssim":
