@@ -152,6 +152,7 @@ def scatter(
                     va="top",
                     fontsize=7.5,
                     color="#6b7280",
+                    bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5},
                 )
             ax.set_title((titles or {}).get(column, NAMES.get(column, column)), loc="left")
             ax.set_xlabel(column)
