@@ -56,7 +56,7 @@ def agreement_tables(
         return agreement(x, y, groups=groups, ci_fit=job.ci_fit, **options), list(within)
 
     rows, grouped, fits = [], [], {}
-    with ThreadPoolExecutor(workers(job)) as executor:
+    with ThreadPoolExecutor(workers(job, "cpu")) as executor:
         found = list(executor.map(of, SCORES))
     for name, (result, within) in zip(SCORES, found, strict=True):
         rows += [{"score": name, **row} for row in result.rows()]
