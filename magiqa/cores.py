@@ -6,8 +6,11 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Cores that the system gives this process: its affinity, a container's quota."""
+    """Cores that the system gives this process: its affinity, SLURM's share, a container's quota."""
     allowed = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    slurm = "SLURM_CPUS_PER_TASK" if "SLURM_CPUS_PER_TASK" in os.environ else "SLURM_CPUS_ON_NODE"
+    if (share := os.environ.get(slurm, "")).isdigit():
+        allowed.append(int(share))
     quota = Path("/sys/fs/cgroup/cpu.max")
     if quota.is_file():
         limit, _, period = quota.read_text().strip().partition(" ")

@@ -105,16 +105,20 @@ class Conversions(TorchDispatchMode):
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 def test_half_precision_weights_are_converted_once_and_to_the_same_features(kind):
-    anew, once = optimize(tower(kind)), optimize(tower(kind))
+    """To the bit for a ResNet; a ViT's attention may take torch's fused path then, which rounds elsewhere."""
+    visual, views = tower(kind), pictures(4)
+    anew, once = optimize(visual), optimize(visual)
     pytorch.convert(once, torch.bfloat16)
-    views = torch.from_numpy(pictures(2))
     found = []
     for fast in (anew, once):
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16), Conversions(fast) as seen:
-            found.append((fast(views), seen.count))
+            found.append((fast(torch.from_numpy(views)).float().numpy(), seen.count))
     (expected, many), (features, none) = found
     assert many > 10 and none == 0
-    assert torch.equal(features, expected)
+    if kind == "resnet":
+        assert np.array_equal(features, expected)
+    reference = plain(visual, views)
+    assert error(features, reference) < 1.3 * error(expected, reference)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +205,8 @@ def test_streams_are_made_once_however_many_threads_and_candidates_there_are(mon
 def test_omp_num_threads_limits_decoding_beside_the_cpu_only(monkeypatch):
     monkeypatch.setattr(cores.os, "sched_getaffinity", lambda pid: set(range(12)), raising=False)
     monkeypatch.setattr(cores.Path, "is_file", lambda self: False)
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert (decoders("cpu"), decoders("cuda"), decoders("mps")) == (1, 12, 12)
     monkeypatch.setattr(cores.Path, "is_file", lambda self: True)
