@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from magiqa.engines.engine import Engine, checked_error, plain_forward, probe_views
+from magiqa.engines.memory import batch_too_large, out_of_memory
 from magiqa.engines.openvino import openvino_maker
 from magiqa.engines.pytorch import torch_maker
 from magiqa.engines.resolve import Resolved, streams, threads
@@ -58,11 +59,20 @@ def build(
             make = openvino_maker(visual, resolved, view_size)
         else:
             make = torch_maker(visual, resolved, view_size)
-        engine = _fastest(make, resolved) if batch_size == "auto" else make(batch_size)
+        if batch_size != "auto":
+            engine = make(batch_size)
+        elif (
+            resolved.engine == "compile"
+        ):  # a compilation takes longer than the search: one, of the size found without
+            engine = make(_fastest(torch_maker(visual, resolved, view_size, plain=True), resolved).batch_size)
+        else:
+            engine = _fastest(make, resolved)
         features = engine(views)
     except UserError:
         raise
     except Exception as error:
+        if out_of_memory(error):
+            raise batch_too_large(resolved, batch_size if batch_size != "auto" else 1) from error
         if resolved.engine == "torch":
             raise
         reason = str(error).strip().split("\n")[0]
@@ -81,26 +91,40 @@ def _fastest(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
     """The engine with the most views a second over the candidate sizes, each timed for about a second.
 
     A larger batch need not be faster on a CPU: the activations leave the cache. No further candidate is begun after
-    fifteen seconds, which a large tower's compilation takes.
+    fifteen seconds.
+
+    Raises:
+        UserError: no candidate fits into memory.
     """
     begin = time.perf_counter()
-    best, highest = None, 0.0
-    failure: RuntimeError | None = None
-    for size in CANDIDATES[resolved.device.split(":")[0]]:
-        if best is not None and (failure or time.perf_counter() - begin > 15):
+    best, highest, full = None, 0.0, False
+    sizes = CANDIDATES[resolved.device.partition(":")[0]]
+    for size in sizes:
+        if best is not None and (full or time.perf_counter() - begin > 15):
             break
         try:
             engine = make(size)
             rate = size / _seconds(engine, 0.7)
-        except RuntimeError as error:  # out of memory: what is larger would be too
-            failure = error
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            full = True  # what is larger would not fit either
             continue
+        finally:
+            _give_back(resolved.device)
         if rate > highest:
             best, highest = engine, rate
-    if best is None and failure is not None:
-        raise failure
-    assert best is not None
+    if best is None:
+        raise batch_too_large(resolved, min(sizes))
     return best
+
+
+def _give_back(device: str) -> None:
+    """What a candidate's batches took of a GPU's memory, which torch would keep for batches of that size."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def _seconds(engine: Engine, budget: float) -> float:

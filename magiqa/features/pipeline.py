@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
+from magiqa.engines.memory import out_of_memory
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.hashing import content_sha256
 from magiqa.features.progress import Reporter
@@ -176,7 +177,15 @@ class _Batches:
         image, index = owner
         try:
             image.features[index] = self._encode(np.ascontiguousarray(view[None]))[0]
-        except RuntimeError as error:  # smaller than the tower's stride, or than its positional embedding
+        except (
+            RuntimeError,
+            MemoryError,
+        ) as error:  # smaller than the tower's stride, or than its positional embedding
+            if out_of_memory(error):
+                raise UserError(
+                    f"{image.path}: out of memory with the whole image of {view.shape[2]}x{view.shape[1]}; use "
+                    "device=cpu, a smaller dataset.resize, or windows and global views"
+                ) from error
             reason = str(error).strip().split("\n")[-1].strip()  # OpenVINO names its source files first
             raise UserError(
                 f"{image.path}: the backbone cannot encode it whole at {view.shape[2]}x{view.shape[1]} "
@@ -185,7 +194,15 @@ class _Batches:
             ) from None
 
     def _encode(self, views: np.ndarray) -> np.ndarray:
-        features = self.engine(views)
+        try:
+            features = self.engine(views)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or views.shape[1:] != self.shape[1:]:
+                raise
+            raise UserError(
+                f"out of memory with batches of {self.engine.batch_size} views; end what else fills it, or use "
+                f"batch_size={max(1, self.engine.batch_size // 2)}, or device=cpu"
+            ) from error
         if not np.isfinite(features).all():
             raise UserError(
                 "backbone: a feature is NaN or infinite; with precision=fp16 use bf16 or fp32, otherwise check "

@@ -146,9 +146,10 @@ def _averages(
             sets = [name for name, s in columns if s == one]
             values = []
             for line in lines.itertuples(index=False):
-                found = [by.get((name, line.method, line.backbone, one)) for name in sets]
-                whole = len(found) > 1 and all(f is not None and np.isfinite(f.value) for f in found)
-                weights = [f.n for f in found] if whole and weighted else None
+                cells = [by.get((name, line.method, line.backbone, one)) for name in sets]
+                found = [f for f in cells if f is not None and np.isfinite(f.value)]
+                whole = len(cells) > 1 and len(found) == len(cells)
+                weights = [f.n for f in found] if weighted else None
                 values.append(
                     float(np.average([f.value for f in found], weights=weights)) if whole else np.nan
                 )

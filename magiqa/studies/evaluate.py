@@ -18,7 +18,7 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.record import Clock, versions
-from magiqa.scores.score import score
+from magiqa.scores.score import score, score_views
 from magiqa.stats.agreement import Agreement, agreement, by_group
 from magiqa.stats.bootstrap import count_clusters
 
@@ -56,7 +56,7 @@ def agreement_tables(
         return agreement(x, y, groups=groups, ci_fit=job.statistics.ci_fit, **options), list(within)
 
     rows, grouped, fits = [], [], {}
-    with ThreadPoolExecutor(workers(job)) as executor:
+    with ThreadPoolExecutor(workers(job, "cpu")) as executor:
         found = list(executor.map(of, SCORES))
     for name, (result, within) in zip(SCORES, found, strict=True):
         rows += [{"score": name, **row} for row in result.rows()]
@@ -95,10 +95,7 @@ def _evaluate(
     clock = Clock()
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
-        cues, views = score(
-            features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
-        )
-        scores = scores_table(features, cues)
+        scores = scores_table(features, score(features, job.method))
     with clock.stage("agreement"):
         table, groups, fits = agreement_tables(job, features.labels, scores, clock)
     record = {
@@ -118,6 +115,7 @@ def _evaluate(
     if groups is not None:
         results.csv("groups", groups)
     if job.output.views_file:
+        views = score_views(features, job.method)
         results.csv("views", views_table(features, views, job.method.prompts))
     results.record(record | {"seconds": clock.seconds})
     if show:

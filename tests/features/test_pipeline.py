@@ -432,6 +432,22 @@ def test_a_whole_image_that_the_backbone_cannot_take_is_named(tmp_path):
     )
 
 
+@pytest.mark.parametrize("failure", [RuntimeError("CUDA out of memory. Tried 9 GiB"), MemoryError()])
+def test_out_of_memory_says_what_to_change(tmp_path, photos, failure):
+    class Full(Fake):
+        def __call__(self, views):
+            raise failure
+
+    with pytest.raises(
+        UserError, match=r"^out of memory with batches of 8 views; .* use batch_size=4, or device=cpu$"
+    ):
+        fill(tmp_path / "c", photos, Full(8))
+    path = write_photo(tmp_path / "large.png", 90, 70, seed=0)
+    message = rf"^{path}: out of memory with the whole image of 90x70; use device=cpu, a smaller dataset.resize, or win"
+    with pytest.raises(UserError, match=message):
+        fill(tmp_path / "d", [path], Full(8), views=Views(kinds=("whole",), window=32))
+
+
 def test_no_thread_outlives_the_run(tmp_path, photos):
     before = threading.active_count()
     fill(tmp_path / "c", photos)

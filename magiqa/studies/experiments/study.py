@@ -153,10 +153,7 @@ class Study:
 
     def cues(self) -> pd.DataFrame:
         """q_sim, q_mag, q and w_sim of each image."""
-        job = self.job
-        return score(
-            self.features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
-        )[0]
+        return score(self.features, self.job.method)
 
     def scores(self, rows: Sequence[tuple[Mapping[str, Any], str]]) -> np.ndarray:
         """Scores (M, N) of rows of (overrides, score)."""
