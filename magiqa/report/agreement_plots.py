@@ -174,7 +174,7 @@ _RESULTS = (
     "rmse",
     "diff",
     "p",
-    "p_holm",
+    "p_adjusted",
     "n",
     "variant",
     "score",

@@ -19,6 +19,7 @@ from magiqa.runs.read import Run, long_table
 from magiqa.stats.agreement import agreement
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many
+from magiqa.stats.intervals import too_heavy
 from magiqa.stats.multiple import best_set
 
 UNTESTED = "‡"
@@ -278,9 +279,11 @@ def _p_best(best: Run, one: str, scores: Sequence[np.ndarray | None], seed: int)
     """P of the hypothesis that a method is among the best (M,), NaN where it is not tested."""
     out = np.full(len(scores), np.nan)
     at = [k for k, values in enumerate(scores) if values is not None and np.isfinite(values).all()]
+    y = best.scores[best.label].to_numpy(float)
+    if one == "plcc":  # no resampling of it holds where tails are heavy
+        at = [k for k in at if not too_heavy(np.asarray(scores[k]), "scores") and not too_heavy(y, "labels")]
     if one not in TESTABLE or len(at) < 2:
         return out
-    y = best.scores[best.label].to_numpy(float)
     cluster = best.record["dataset"].get("cluster")
     clusters = best.scores[cluster].astype(str).to_numpy() if cluster in best.scores else None
     groups = best.scores["group"].astype(str).to_numpy() if one == "srcc_within" else None
