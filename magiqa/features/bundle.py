@@ -132,5 +132,5 @@ class BundleCache(FeatureCache):
     def __init__(self, path: Path, key: dict[str, Any]) -> None:
         self.key, self.name, self.folder = key, key_hash(key), path.parent
         self.only, self.entries = None, {}
-        self._verified, self._indexed = set(), set()
+        self._verified, self._indexed, self._width = set(), set(), None
         self._index(path)
