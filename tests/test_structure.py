@@ -16,6 +16,7 @@ ROOMS = (
 ONLY = {
     "open_clip": {"backbones"},
     "hydra": {"config"},
+    "submitit": {"config"},
     "omegaconf": {"config"},
     "matplotlib": {"report"},
     "openvino": {"engines"},

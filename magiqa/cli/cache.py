@@ -2,9 +2,10 @@
 
 magiqa cache [verify | prune=KEY|corrupt|all] [cache_dir=DIR]
 
-Lists a line a key: images, views, size, what shaped the features. verify checks every shard's checksum, types and
-shapes, those of text embeddings too; prune removes a key's features (by its name, or a beginning of it), every corrupt
-shard, or all. Links to other folders are left alone.
+Lists a line a key: images, views, size, what shaped the features, and how many each engine and device made; keys of
+another version of the code are never read and can go. verify checks every shard's checksum, types and shapes, those of
+text embeddings too; prune removes a key's features (by its name, or a beginning of it), every corrupt shard, or all.
+Links to other folders are left alone.
 
   magiqa cache prune=corrupt
 """

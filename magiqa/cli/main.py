@@ -3,19 +3,21 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Any
 
 from magiqa.cli.given import Given
 from magiqa.config.compose import is_users
-from magiqa.config.trust import GROUPS, STUDIES
-from magiqa.errors import UserError, one_line
+from magiqa.config.trust import GROUPS, OTHERS
+from magiqa.errors import UserError, one_line, printable
 from magiqa.package import conf_dir
 from magiqa.stop import Terminated, listening
 
 COMMANDS = (
     "evaluate",
     "encode",
+    "score",
     "ablate",
     "experiment",
     "compare",
@@ -51,7 +53,7 @@ def help_text() -> str:
     commands = "\n".join(f"  {name:<11} {command_of(name).__doc__.splitlines()[0]}" for name in COMMANDS)
     options = "\n".join(
         f"  {g:<10} {', '.join(sorted(f.stem for f in (conf_dir() / g).glob('*.yaml')))}"
-        for g in (*GROUPS, *STUDIES)
+        for g in (*GROUPS, *OTHERS)
     )
     return HELP.format(commands=commands, options=options)
 
@@ -105,8 +107,22 @@ _FLAGS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for what a user can mend, 130 at Ctrl-C, 143 at SIGTERM."""
-    with listening():
+    with listening(), redirect_stdout(_Plain(sys.stdout)), redirect_stderr(_Plain(sys.stderr, "\r")):
         return _main(argv)
+
+
+class _Plain:
+    """A stream that shows text of strangers' files as text: it moves no cursor and hides nothing."""
+
+    def __init__(self, stream: Any, kept: str = "") -> None:
+        self._stream, self._kept = stream, kept  # of progress bars: they go back to the line's beginning
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text, self._kept))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _main(argv: Sequence[str] | None) -> int:

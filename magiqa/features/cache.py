@@ -76,7 +76,7 @@ class FeatureCache:
         self.entries: dict[str, Entry] = {}
         self._verified: set[Path] = set()
         self._indexed: set[Path] = set()
-        self._width: int | None = None
+        self.width: int | None = None
         self.refresh()
 
     def refresh(self) -> None:
@@ -94,11 +94,9 @@ class FeatureCache:
             hash(maker)
         except (KeyError, TypeError) as error:
             raise corrupt(shard, error) from None
-        if self._width not in (None, held.features.shape[1]):
-            raise corrupt(
-                shard, f"features of {held.features.shape[1]} numbers beside those of {self._width}"
-            )
-        self._width = held.features.shape[1]
+        if self.width not in (None, held.features.shape[1]):
+            raise corrupt(shard, f"features of {held.features.shape[1]} numbers beside those of {self.width}")
+        self.width = held.features.shape[1]
         self._indexed.add(shard)
         if self.only not in (None, maker):
             return

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.hashing import content_sha256
+from magiqa.features.progress import Reporter
 from magiqa.images.controls import controls
 from magiqa.images.decode import LIMITS, Limits, open_image, read_image
 from magiqa.images.views import Pixels, Resize, Views, cut
@@ -254,6 +255,7 @@ def fill_cache(
     load: Load = load_file,
     limits: Limits = LIMITS,
     progress: bool = True,
+    report: Reporter | None = None,
 ) -> tuple[int, dict[str, str]]:
     """Encode the images that the cache lacks.
 
@@ -264,6 +266,7 @@ def fill_cache(
             by hand, what was encoded stays cached. skippable: what is wrong with an image that may be skipped.
         load: reads what ``wanted`` names, where that is no path; its ``str`` is its name in messages.
         limits: of the pixels of what views are cut from.
+        report: is told how far it is.
 
     Returns:
         The number of views encoded, and why an image was skipped, by sha256.
@@ -273,6 +276,9 @@ def fill_cache(
     """
     missing = {sha: path for path, sha in reversed(wanted) if sha not in cache}
     todo = list(reversed(missing.items()))
+    images = len({sha for _, sha in wanted})
+    if report:
+        report.begin(images, images - len(todo))
     if not todo:
         return 0, {}
     cache.prepare()
@@ -280,15 +286,17 @@ def fill_cache(
     batches, shards = _Batches(engine, views.window), _Shards(cache)
     open_images: deque[_Image] = deque()
     skipped: dict[str, str] = {}
-    encoded = 0
+    encoded, there = 0, images - len(todo)
 
     def finished() -> None:
-        nonlocal encoded
+        nonlocal encoded, there
         while open_images and open_images[0].complete and len(open_images[0].features) == open_images[0].cut:
             image = open_images.popleft()
-            encoded += image.cut
+            encoded, there = encoded + image.cut, there + 1
             shards.add(image)
             bar.update()
+            if report:
+                report.encoded(there, images, encoded)
             bar.set_postfix_str(
                 f"{encoded / max(bar.format_dict['elapsed'], 1e-9):.1f} views/s", refresh=False
             )

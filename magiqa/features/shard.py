@@ -159,6 +159,11 @@ def read_text_shard(
         CorruptShard: a tensor is missing, of another type or shape, or not finite; the file's checksum differs.
     """
     verify_shard(path)
+    return text_of(path, pairs, width)
+
+
+def text_of(path: Path, pairs: int | None = None, width: int | None = None) -> tuple[np.ndarray, float]:
+    """As `read_text_shard`, of a file whose checksum was verified."""
     tensors, _ = read_shard(path)
     try:
         text = np.array(_expect(tensors, "text", np.float32, (pairs, 2, width)))

@@ -18,6 +18,7 @@ from magiqa.errors import UserError
 from magiqa.images.decode import LIMITS, Limits
 from magiqa.images.views import Views
 from magiqa.method.prompts import PromptSet
+from magiqa.runs.launcher import Launcher
 
 Magnitude = Callable[[np.ndarray], np.ndarray]
 
@@ -40,6 +41,7 @@ MACHINE = (
     "roots",
     "max_pixels",
     "max_whole_pixels",
+    "launcher",
 )
 
 
@@ -93,6 +95,7 @@ class Job(Checked):
     roots: Mapping[str, str] = field(default_factory=dict)
     ablation: Any = None
     experiment: Any = None
+    launcher: Launcher = field(default_factory=Launcher)
     choices: dict[str, str] = field(default_factory=dict)
     changed: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
