@@ -36,14 +36,14 @@ _UNPRINTABLE = re.compile(
 
 
 def printable(text: str, kept: str = "") -> str:
-    """Text for a terminal: what is no visible character, tab or line end is written as an escape.
+    r"""Text for a terminal: what is no visible character, tab or line end is written as an escape.
 
     Args:
         kept: characters that stay all the same.
 
     Example:
         >>> print(printable("name\x1b[2J.png"))
-        name\\x1b[2J.png
+        name\x1b[2J.png
     """
 
     def escaped(match: re.Match[str]) -> str:

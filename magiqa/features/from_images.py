@@ -215,5 +215,7 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
         images,
         skipped,
         record,
-        lambda prompts: text_embeddings(job.cache_dir, job.backbone, weights, model, prompts),
+        lambda prompts: text_embeddings(
+            job.cache_dir, job.backbone, weights, model, prompts, clock.warnings.append
+        ),
     )

@@ -7,6 +7,8 @@ import os
 import stat
 import struct
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,8 +211,26 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
     )
 
 
+_READ_ONLY: list[Path] = []
+
+
+@contextmanager
+def read_only(root: str | Path) -> Iterator[None]:
+    """Nothing is written below a cache folder in the block: one that a record names, and nobody typed."""
+    _READ_ONLY.append(Path(root).expanduser().absolute())
+    try:
+        yield
+    finally:
+        _READ_ONLY.pop()
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file beside its place, then rename it: it is there whole or not at all."""
+    if any(path.absolute().is_relative_to(root) for root in _READ_ONLY):
+        raise UserError(
+            f"{path.parent}: is only named by a record, so nothing is written there; add cache_dir=DIR, a cache of "
+            "yours (the same folder, if you know it)"
+        )
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -222,12 +222,13 @@ def _check_numbers(
     for column in [c for c in table if _NUMBERS.fullmatch(str(c))] if columns is None else columns:
         values = table[column]
         plain = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-        numbers = values if plain else pd.to_numeric(values, errors="coerce").mask(values.map(type) == bool)
+        truths = values.map(lambda value: isinstance(value, bool))  # which pandas would take for 1
+        numbers = values if plain else pd.to_numeric(values.astype(object).mask(truths, "-"), errors="coerce")
         bad = (
             ~np.isfinite(numbers.to_numpy(float)) if finite else (numbers.isna() & values.notna()).to_numpy()
         )
         if bad.any():
             raise UserError(
-                f"{file}: column {column} holds {str(values[bad].iloc[0])[:60]!r}, no {'finite ' if finite else ''}number; "
-                "run the command that wrote it again"
+                f"{file}: column {column} holds {str(values[bad].iloc[0])[:60]!r}, no {'finite ' if finite else ''}"
+                "number; run the command that wrote it again"
             )
