@@ -153,7 +153,8 @@ def _main(argv: Sequence[str] | None) -> int:
         )
         return 143 if isinstance(stopped, Terminated) else 130
     except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1" or not is_users(error):
+        # an OSError is the disk's or the machine's: it has no place in the code to look for
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" or not (is_users(error) or isinstance(error, OSError)):
             raise
         print(f"magiqa: {one_line(error)}", file=sys.stderr)
         return 2

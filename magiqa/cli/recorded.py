@@ -20,15 +20,17 @@ def as_recorded(jobs: Sequence[tuple[Path, Any]], overrides: Sequence[str]) -> I
     with ExitStack() as stack:
         for folder, job in jobs:
             places = {
-                "dataset.root": getattr(job.dataset, "root", None),
-                "dataset.annotation": getattr(job.dataset, "annotation", None),
-                "backbone.checkpoint": job.backbone.checkpoint,
-                "backbone.name": job.backbone.name if job.backbone.name.startswith("local-dir:") else None,
-                "cache_dir": job.cache_dir,
+                "dataset.root": getattr(job.source.dataset, "root", None),
+                "dataset.annotation": getattr(job.source.dataset, "annotation", None),
+                "backbone.checkpoint": job.method.backbone.checkpoint,
+                "backbone.name": job.method.backbone.name
+                if job.method.backbone.name.startswith("local-dir:")
+                else None,
+                "cache_dir": job.machine.cache_dir,
             }
             for key, place in places.items():
                 if place and key not in typed:
                     print(f"{key}={place}: as {folder}/record.json says", flush=True)
-            if "cache_dir" not in typed and job.cache_dir != default_cache_dir():
-                stack.enter_context(read_only(job.cache_dir))
+            if "cache_dir" not in typed and job.machine.cache_dir != default_cache_dir():
+                stack.enter_context(read_only(job.machine.cache_dir))
         yield
