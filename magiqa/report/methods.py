@@ -146,7 +146,7 @@ def _averages(
             sets = [name for name, s in columns if s == one]
             values = []
             for line in lines.itertuples(index=False):
-                found = [by.get((name, line.method, line.backbone, one)) for name in sets]
+                found: list[Any] = [by.get((name, line.method, line.backbone, one)) for name in sets]
                 whole = len(found) > 1 and all(f is not None and np.isfinite(f.value) for f in found)
                 weights = [f.n for f in found] if whole and weighted else None
                 values.append(
@@ -202,7 +202,7 @@ def external_runs(runs: Sequence[Run], metrics: Sequence[Path]) -> list[Run]:
     bases: dict[str, Run] = {}
     for run in runs:
         bases.setdefault(str(run.record["dataset"].get("fingerprint") or dataset(run.record)), run)
-    out = []
+    out: list[Run] = []
     for file in metrics:
         problems, before = [], len(out)
         for base in bases.values():

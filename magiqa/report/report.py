@@ -10,11 +10,13 @@ from magiqa import __version__
 from magiqa.report.ablation_plots import ablation_figure
 from magiqa.report.agreement_plots import run_figures
 from magiqa.report.beside import published_table
+from magiqa.report.captions import caption
 from magiqa.report.gallery import gallery
 from magiqa.report.methods import agreement_table
 from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section, folded
 from magiqa.report.pictures import Pictures, group_names
-from magiqa.report.plots import NAMES, caption, dots
+from magiqa.report.plots import dots
+from magiqa.report.style import NAMES
 from magiqa.report.table import Table
 from magiqa.report.tables import frame_table, groups_table
 from magiqa.report.typeset import write_tables
