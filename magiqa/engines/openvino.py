@@ -2,7 +2,8 @@
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,21 @@ from magiqa.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """OpenVINO's converter reports its use over the network and writes into the home folder; its own stub does not."""
+    from openvino.tools.ovc import convert_impl, telemetry_stub, telemetry_utils
+
+    before = [(module, module.tm) for module in (convert_impl, telemetry_utils)]
+    try:
+        for module, _ in before:
+            module.tm = telemetry_stub
+        yield
+    finally:
+        for module, telemetry in before:
+            module.tm = telemetry
 
 
 def openvino_maker(
@@ -31,7 +47,7 @@ def openvino_maker(
         "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core while another one is free
     }
     core = openvino.Core()
-    with torch.inference_mode(), warnings.catch_warnings():
+    with torch.inference_mode(), warnings.catch_warnings(), _unreported():
         # it traces with torch.jit, which torch retires, and which warns of shapes
         warnings.simplefilter("ignore")
         model = openvino.convert_model(optimize(visual), example_input=torch.zeros(2, 3, *view_size))

@@ -3,16 +3,14 @@
 import hashlib
 import sys
 from dataclasses import asdict
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.spec import Backbone
-from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import Weights, load_weights
 from magiqa.cores import allowed_cores
 from magiqa.datasets.base import Labels, fingerprint
@@ -20,14 +18,15 @@ from magiqa.engines.build import build
 from magiqa.engines.resolve import Resolved, resolve, threads
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.batch_size import choose, remember, search_key
-from magiqa.features.cache import FeatureCache, read_text, write_text
+from magiqa.features.cache import FeatureCache
 from magiqa.features.elsewhere import elsewhere
 from magiqa.features.features import Features
 from magiqa.features.hashing import HashIndex, hash_files
-from magiqa.features.key import FEATURE_VERSION, Maker, feature_key
-from magiqa.features.pipeline import Encoder, fill_cache
+from magiqa.features.key import Maker, feature_key
+from magiqa.features.pipeline import Encoder, fill_cache, load_file
+from magiqa.features.progress import reporter
+from magiqa.features.text import text_embeddings
 from magiqa.images.views import Resize
-from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import Job
 from magiqa.runs.record import Clock
 
@@ -46,21 +45,6 @@ class _Lazy:
         if self._model is None:
             self._model = build_model(self.spec, self.weights)
         return self._model
-
-
-def _text(job: Job, weights: Weights, model: _Lazy, prompts: PromptSet) -> tuple[np.ndarray, float]:
-    key = {
-        "version": FEATURE_VERSION,
-        "weights_sha256": weights.sha256,
-        "architecture": weights.config,
-        "pairs": [list(p) for p in prompts.pairs],
-        "tokenizer": f"open_clip {version('open_clip_torch')}",
-    }
-    cached = read_text(job.cache_dir, key)
-    if cached is None:
-        cached = encode_text(model(), job.backbone, prompts.pairs)
-        write_text(job.cache_dir, key, *cached)
-    return cached
 
 
 def workers(job: Job) -> int:
@@ -176,7 +160,10 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             std=weights.std,
             workers=workers(job),
             on_error=job.on_error,
+            load=partial(load_file, limits=job.limits),
+            limits=job.limits,
             progress=progress,
+            report=reporter(),
         )
         if views:
             cache.refresh()  # what others wrote meanwhile counts as it will for the next command
@@ -209,16 +196,7 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             "images_sha256": hashlib.sha256("\n".join(images).encode()).hexdigest(),
             "skipped": skipped,
         },
-        "backbone": {
-            "name": job.backbone.name,
-            "pretrained": job.backbone.pretrained if job.backbone.kind == "published" else None,
-            "kind": job.backbone.kind,
-            "label": job.backbone.shown_label,
-            "weights_sha256": weights.sha256,
-            "source": weights.source,
-            "activation": "quickgelu" if weights.quickgelu else "gelu",
-            "positional_embedding": job.backbone.positional_embedding,
-        },
+        "backbone": weights.record(job.backbone),
         "engine": engine_record,
         "views": asdict(job.views)
         | {"kinds": list(job.views.kinds), "count": sum(cache.entries[i].count for i in images)},
@@ -237,5 +215,5 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
         images,
         skipped,
         record,
-        lambda prompts: _text(job, weights, model, prompts),
+        lambda prompts: text_embeddings(job.cache_dir, job.backbone, weights, model, prompts),
     )

@@ -2,7 +2,8 @@
 
 Each function turns (H, W, 3) uint8 into the same shape. ``SEEN`` are the mechanisms that the demo backbone was trained
 on, ``UNSEEN`` are others that no training image had: directional blur, salt and pepper, a wavelet codec, few gray
-levels. The split is frozen: ``scripts/train_demo.py`` must not call the unseen ones.
+levels. The split is frozen: ``scripts/train_demo.py`` must not call the unseen ones. ``MORE`` are for ``magiqa probe``:
+exposure, color, sampling and what enhancement and transmission do; no data set of this package is made of them.
 """
 
 import io
@@ -20,6 +21,17 @@ SEEN = ("gaussian_blur", "gaussian_noise", "jpeg", "low_resolution")
 
 UNSEEN = ("motion_blur", "impulse_noise", "jpeg2000", "quantization")
 
+MORE = (
+    "darkening",
+    "brightening",
+    "contrast_loss",
+    "desaturation",
+    "chromatic_aberration",
+    "pixelation",
+    "oversharpening",
+    "block_loss",
+)
+
 _SIGMA = (0.7, 1.2, 2.0, 3.2, 5.0)  # pixels
 
 _NOISE = (5.0, 10.0, 18.0, 30.0, 48.0)  # of 255
@@ -35,6 +47,22 @@ _FLIPPED = (0.003, 0.01, 0.03, 0.08, 0.18)  # share of pixels
 _RATE = (20, 40, 80, 150, 300)  # compression ratio
 
 _STEPS = (24, 14, 9, 6, 4)  # values a channel
+
+_DARKER = (1.3, 1.7, 2.3, 3.2, 4.5)  # exponent of values in [0, 1]
+
+_BRIGHTER = (1.2, 1.5, 1.9, 2.5, 3.5)  # factor, clipped: highlights burn out
+
+_CONTRAST = (0.75, 0.55, 0.4, 0.25, 0.12)  # of the distance to the image's mean
+
+_SATURATION = (0.75, 0.5, 0.3, 0.12, 0.0)  # of the distance to gray
+
+_SHIFT = (1, 2, 4, 7, 12)  # pixels, of red to one side and of blue to the other
+
+_PIXEL = (2, 3, 5, 8, 13)  # pixels that become one
+
+_SHARPEN = (1.0, 2.0, 4.0, 8.0, 16.0)  # times what a Gaussian of sigma 1.5 takes away
+
+_LOST = (0.01, 0.03, 0.07, 0.15, 0.3)  # share of 16-pixel blocks
 
 
 def _uint8(values: np.ndarray) -> np.ndarray:
@@ -102,6 +130,54 @@ def _quantization(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.n
     return _uint8(np.rint(rgb / 255.0 * steps) * (255.0 / steps))
 
 
+def _darkening(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    return _uint8(255.0 * (rgb / 255.0) ** _DARKER[level - 1])
+
+
+def _brightening(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    return _uint8(rgb * _BRIGHTER[level - 1])
+
+
+def _contrast_loss(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    mean = rgb.mean()
+    return _uint8(mean + (rgb - mean) * _CONTRAST[level - 1])
+
+
+def _desaturation(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    gray = rgb @ np.array([0.299, 0.587, 0.114])  # Rec. 601 luma
+    return _uint8(gray[..., None] + (rgb - gray[..., None]) * _SATURATION[level - 1])
+
+
+def _chromatic_aberration(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    shift = _SHIFT[level - 1]
+    wide = np.pad(rgb, ((0, 0), (shift, shift), (0, 0)), mode="edge")
+    width = rgb.shape[1]
+    return np.stack([wide[:, :width, 0], rgb[..., 1], wide[:, 2 * shift :, 2]], axis=-1)
+
+
+def _pixelation(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    height, width = rgb.shape[:2]
+    side = _PIXEL[level - 1]
+    small = Image.fromarray(rgb).resize((-(-width // side), -(-height // side)), Image.Resampling.BOX)
+    return np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
+
+
+def _oversharpening(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    values = rgb.astype(np.float64)
+    detail = values - ndimage.gaussian_filter(values, (1.5, 1.5, 0), mode="reflect")
+    return _uint8(values + _SHARPEN[level - 1] * detail)
+
+
+def _block_loss(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    height, width = rgb.shape[:2]
+    draw = rng.random((-(-height // 16), -(-width // 16)))
+    # the lowest draws: as many as the share says, and those of a milder level among them
+    lost = draw <= np.sort(draw, axis=None)[max(0, round(_LOST[level - 1] * draw.size) - 1)]
+    out = rgb.copy()
+    out[np.kron(lost, np.ones((16, 16), bool))[:height, :width]] = 128
+    return out
+
+
 _FUNCTIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] = {
     "gaussian_blur": _gaussian_blur,
     "gaussian_noise": _gaussian_noise,
@@ -111,6 +187,14 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], np.ndarra
     "impulse_noise": _impulse_noise,
     "jpeg2000": _jpeg2000,
     "quantization": _quantization,
+    "darkening": _darkening,
+    "brightening": _brightening,
+    "contrast_loss": _contrast_loss,
+    "desaturation": _desaturation,
+    "chromatic_aberration": _chromatic_aberration,
+    "pixelation": _pixelation,
+    "oversharpening": _oversharpening,
+    "block_loss": _block_loss,
 }
 
 
@@ -118,7 +202,8 @@ def distort(rgb: np.ndarray, name: str, level: int, seed: int = 0) -> np.ndarray
     """Distort (H, W, 3) uint8 by one mechanism; the same seed gives the same pixels.
 
     Args:
-        rgb: the image. name: one of ``SEEN + UNSEEN``. level: 1 (mild) to 5 (strong). seed: of what is random in it.
+        rgb: the image. name: one of ``SEEN + UNSEEN + MORE``. level: 1 (mild) to 5 (strong).
+        seed: of what is random in it.
 
     Raises:
         UserError: an unknown name or level, an array of another kind.

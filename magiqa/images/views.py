@@ -14,6 +14,7 @@ from PIL import Image
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
+from magiqa.images.decode import LIMITS, Limits
 
 KINDS = ("windows", "global", "whole", "center_crop")
 
@@ -22,6 +23,8 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BIL
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+Pixels = Image.Image | np.ndarray  # as decoded, or (H, W, 3) of uint8 or of float32 in [0, 1]
 
 BLOCK = 16  # windows cut at once: bounds the memory that a long panorama's row would take
 
@@ -42,10 +45,13 @@ class Resize(Checked, key="dataset.resize"):
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """The resized image."""
+        return image.resize(self.size_of(*image.size), FILTERS[self.filter])
+
+    def size_of(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) that an image of that size becomes."""
         if self.mode == "squash":
-            return image.resize((self.size, self.size), FILTERS[self.filter])
-        width, height = (int(self.size * s / min(image.size)) for s in image.size)  # torchvision's rounding
-        return image.resize((width, height), FILTERS[self.filter])
+            return self.size, self.size
+        return int(self.size * width / min(width, height)), int(self.size * height / min(width, height))
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,10 @@ class Views(Checked, key="views"):
 
         return [(x, y) for y in starts(height) for x in starts(width)]
 
+    def upscales(self, width: int, height: int) -> bool:
+        """Whether an image of that size has a side too small for these views, which the window size bounds."""
+        return min(width, height) < self.window and not set(self.kinds) <= {"whole", "center_crop"}
+
     def labels(self, width: int, height: int) -> list[str]:
         """A name for each view of an image of that size (after its resize), in the order of the views."""
         out: list[str] = []
@@ -99,10 +109,18 @@ class Views(Checked, key="views"):
 
 
 def normalize(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """8-bit pixels (..., H, W, 3) to normalized float32 (..., 3, H, W)."""
+    """Pixels (..., H, W, 3), 8-bit or float32 in [0, 1], to normalized float32 (..., 3, H, W).
+
+    A float32 pixel of n / 255 gives the same bits as an 8-bit one of n.
+    """
+    out = np.empty((*pixels.shape[:-3], 3, *pixels.shape[-3:-1]), np.float32)
+    if pixels.dtype == np.float32:
+        for channel in range(3):
+            np.subtract(pixels[..., channel], mean[channel], out=out[..., channel, :, :])
+            out[..., channel, :, :] /= std[channel]
+        return out
     values = np.arange(256, dtype=np.float32) / np.float32(255)
     table = (values - mean[:, None]) / std[:, None]  # a pixel has 256 values: looked up, not computed
-    out = np.empty((*pixels.shape[:-3], 3, *pixels.shape[-3:-1]), np.float32)
     for channel in range(3):
         np.take(table[channel], pixels[..., channel], out=out[..., channel, :, :], mode="clip")
     return out
@@ -131,49 +149,65 @@ def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray
     return ((1 - wy) * upper + wy * lower)[None]
 
 
-def _upscale(image: Image.Image, views: Views, name: str) -> Image.Image:
-    if min(image.size) >= views.window or set(views.kinds) <= {"whole", "center_crop"}:
-        return image
-    if views.small == "error":
-        raise UserError(
-            f"{name}: {image.width}x{image.height} has a side under the window size {views.window}; "
-            "use views.small=upscale, or a smaller views.window"
-        )
-    return Resize("short_side", views.window)(image)
+def _pixels(image: Image.Image) -> np.ndarray:
+    """A decoded image's pixels, copied once."""
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _resized(pixels: np.ndarray, resize: Resize, name: str, limits: Limits) -> np.ndarray:
+    """8-bit pixels as Pillow resizes them; float32 ones a channel at a time, not rounded, kept in [0, 1]."""
+    height, width = pixels.shape[:2]
+    limits.check(resize.size_of(width, height), name, f"resized from {width}x{height}")
+    if pixels.dtype == np.uint8:
+        return np.asarray(resize(Image.fromarray(pixels)))
+    planes = [np.asarray(resize(Image.fromarray(pixels[..., c]))) for c in range(3)]
+    return np.clip(np.stack(planes, axis=-1), 0.0, 1.0)
 
 
 def cut(
-    image: Image.Image,
+    image: Pixels,
     views: Views,
     resize: Resize | None = None,
     *,
     name: str = "image",
     mean: tuple[float, ...] = CLIP_MEAN,
     std: tuple[float, ...] = CLIP_STD,
+    limits: Limits = LIMITS,
 ) -> Iterator[np.ndarray]:
     """Cut an image into its views, in blocks of one shape each, in the order of ``views.kinds``.
 
     A generator, so that the windows of a very large photo never lie in memory together.
 
     Args:
-        image: as decoded. resize: the data set's own, first. name: for messages. mean, std: the backbone's.
+        image: as decoded, or pixels (H, W, 3), uint8 or float32 in [0, 1]. resize: the data set's own, first.
+        name: for messages. mean, std: the backbone's. limits: of the pixels that are resized to, or seen whole.
 
     Yields:
         float32 (k, 3, H, W), normalized; windows one at a time, ``BLOCK`` of a row in memory.
 
     Raises:
         UserError: a side is under the window size and ``views.small`` is ``error``.
+        UnreadableImage: what it is resized to, or a whole image, has more pixels than ``limits`` allows.
     """
-    image = image.convert("RGB")
+    pixels = _pixels(image) if isinstance(image, Image.Image) else image
     if resize is not None:
-        image = resize(image)
-    image = _upscale(image, views, name)
-    pixels = np.asarray(image)
+        pixels = _resized(pixels, resize, name, limits)
+    height, width = pixels.shape[:2]
+    if views.upscales(width, height):
+        if views.small == "error":
+            raise UserError(
+                f"{name}: {width}x{height} has a side under the window size {views.window}; "
+                "use views.small=upscale, or a smaller views.window"
+            )
+        pixels = _resized(pixels, Resize("short_side", views.window), name, limits)
+        height, width = pixels.shape[:2]
+    if "whole" in views.kinds:
+        limits.check((width, height), name, "whole")
     mean_, std_ = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     size = views.window
     for kind in views.kinds:
         if kind == "windows":
-            boxes = views.boxes(image.width, image.height)
+            boxes = views.boxes(width, height)
             for y in dict.fromkeys(y for _, y in boxes):
                 row = [x for x, top in boxes if top == y]
                 for at in range(
@@ -188,9 +222,43 @@ def cut(
         elif kind == "whole":
             yield normalize(pixels[None], mean_, std_)
         else:
-            small = Resize("short_side", size)(image)
-            x, y = round((small.width - size) / 2), round((small.height - size) / 2)
-            yield normalize(np.asarray(small.crop((x, y, x + size, y + size)))[None], mean_, std_)
+            small = _resized(pixels, Resize("short_side", size), name, limits)
+            x, y = _center(small.shape[1], small.shape[0], size)
+            yield normalize(small[None, y : y + size, x : x + size], mean_, std_)
+
+
+def _center(width: int, height: int, size: int) -> tuple[int, int]:
+    return round((width - size) / 2), round((height - size) / 2)
+
+
+def geometry(
+    width: int, height: int, views: Views, resize: Resize | None = None
+) -> list[tuple[str, float, float, float, float]]:
+    """Where the views of an image lie in it: (kind, left, top, right, bottom) in its own pixels, in their order.
+
+    Whole numbers, unless the image is resized before views are cut.
+
+    Example:
+        >>> geometry(300, 224, Views())
+        [('windows', 0.0, 0.0, 224.0, 224.0), ('global', 0.0, 0.0, 300.0, 224.0)]
+    """
+    w, h = resize.size_of(width, height) if resize is not None else (width, height)
+    if views.upscales(w, h):
+        w, h = Resize("short_side", views.window).size_of(w, h)
+    size = views.window
+    out: list[tuple[str, float, float, float, float]] = []
+    for kind in views.kinds:
+        boxes = [(0.0, 0.0, float(w), float(h))]
+        within = w, h
+        if kind == "windows":
+            boxes = [(x, y, x + size, y + size) for x, y in views.boxes(w, h)]
+        elif kind == "center_crop":
+            within = Resize("short_side", size).size_of(w, h)
+            x, y = _center(*within, size)
+            boxes = [(x, y, x + size, y + size)]
+        sx, sy = width / within[0], height / within[1]
+        out += [(kind, b[0] * sx, b[1] * sy, b[2] * sx, b[3] * sy) for b in boxes]
+    return out
 
 
 def view_mask(kinds: Sequence[str], wanted: Sequence[str], count: int) -> np.ndarray:

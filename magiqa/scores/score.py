@@ -1,20 +1,51 @@
 """Features and a method in, scores of each image out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from magiqa.errors import UserError
-from magiqa.features.features import Features
 from magiqa.method.cues import similarity
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import Fusion, Magnitude
 
 
+class Rows(Protocol):
+    """Where features of images lie: the cache on disk, a bundle, or memory."""
+
+    def blocks(self, images: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Owner (M,), the position in ``images`` of each row, and the rows (M, D)."""
+        ...
+
+
+class Scorable(Protocol):
+    """What scoring asks of features: the images' names in ``table`` and identities, their rows, the text's."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row an image; the column ``image`` has its name."""
+        ...
+
+    @property
+    def images(self) -> list[str]:
+        """The identity of each row."""
+        ...
+
+    @property
+    def cache(self) -> Rows:
+        """Holds every image."""
+        ...
+
+    def text(self, prompts: PromptSet, /) -> tuple[np.ndarray, float]:
+        """Embeddings (P, 2, D) and the logit scale."""
+        ...
+
+
 def score_views(
-    features: Features, prompts: PromptSet, magnitude: Magnitude
+    features: Scorable, prompts: PromptSet, magnitude: Magnitude
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Cues of every view, in blocks: owner (M,), similarity of each pair (M, P), magnitude (M,)."""
     text, scale = features.text(prompts)
@@ -23,7 +54,7 @@ def score_views(
 
 
 def score(
-    features: Features, prompts: PromptSet, magnitude: Magnitude, fusion: Fusion, pooling: str = "mean"
+    features: Scorable, prompts: PromptSet, magnitude: Magnitude, fusion: Fusion, pooling: str = "mean"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of each image, and of each view.
 

@@ -1,18 +1,20 @@
 """Distortions: seeded, of every type and level, and the split that training must keep."""
 
 import ast
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.data import astronaut
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from magiqa.errors import UserError
-from magiqa.images.distortions import LEVELS, SEEN, UNSEEN, distort
+from magiqa.images.distortions import LEVELS, MORE, SEEN, UNSEEN, distort
 
 PHOTO = np.ascontiguousarray(astronaut()[:224, 100:340])
-ALL = SEEN + UNSEEN
+ALL = SEEN + UNSEEN + MORE
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -26,8 +28,10 @@ def test_same_seed_same_pixels_of_the_same_shape(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_level_harms_more(name: str) -> None:
-    ssim = [1.0] + [structural_similarity(PHOTO, distort(PHOTO, name, k), channel_axis=2) for k in LEVELS]
-    assert (np.diff(ssim) < 0).all()
+    harmed = [distort(PHOTO, name, k) for k in LEVELS]
+    ssim = [1.0] + [structural_similarity(PHOTO, h, channel_axis=2) for h in harmed]
+    psnr = [peak_signal_noise_ratio(PHOTO, h) for h in harmed]
+    assert (np.diff(ssim) < 0).all() and (np.diff(psnr) < 0).all()
 
 
 def test_noise_and_direction_follow_the_seed() -> None:
@@ -57,13 +61,51 @@ def test_motion_blur_spreads_along_a_line_of_its_length() -> None:
     assert variances[0] < 0.1 * variances[1]
 
 
+def test_what_exposure_color_and_sampling_do() -> None:
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    flat = np.full((32, 32, 3), 128, np.uint8)
+    assert distort(rgb, "darkening", 1).mean() < rgb.mean() < distort(rgb, "brightening", 1).mean()
+    low = distort(rgb, "contrast_loss", 4).astype(float)
+    assert low.std() == pytest.approx(rgb.std() / 4, rel=0.02)
+    assert low.mean() == pytest.approx(rgb.mean(), abs=0.5)
+    gray = distort(rgb, "desaturation", 5)
+    assert (np.ptp(gray.astype(int), axis=2) == 0).all()
+    np.testing.assert_allclose(gray[..., 0], np.asarray(Image.fromarray(rgb).convert("L")), atol=1)
+    apart = distort(rgb, "chromatic_aberration", 3)
+    np.testing.assert_array_equal(apart[:, 4:, 0], rgb[:, :-4, 0])
+    np.testing.assert_array_equal(apart[..., 1], rgb[..., 1])
+    np.testing.assert_array_equal(apart[:, :-4, 2], rgb[:, 4:, 2])
+    assert len(np.unique(distort(rgb, "pixelation", 4).reshape(-1, 3), axis=0)) <= 64
+    assert np.array_equal(distort(flat, "oversharpening", 5), flat)
+    lost = (distort(np.zeros((160, 160, 3), np.uint8), "block_loss", 5) == 128).all(-1)
+    assert lost.mean() == pytest.approx(0.3) and set(lost.reshape(10, 16, 10, 16).mean((1, 3)).ravel()) == {
+        0.0,
+        1.0,
+    }
+
+
+def test_the_first_eight_types_keep_their_pixels() -> None:
+    """The sample set and its labels are made of them: any other pixel would be another set."""
+    digest = hashlib.sha256()
+    for name in (
+        "gaussian_noise",
+        "impulse_noise",
+        "low_resolution",
+        "quantization",
+    ):  # no codec's build in them
+        for level in LEVELS:
+            digest.update(distort(PHOTO, name, level, seed=11).tobytes())
+    assert digest.hexdigest()[:16] == "91451478db3b339e"
+
+
 def test_seen_and_unseen_do_not_meet_and_training_calls_no_unseen_type() -> None:
-    assert len(UNSEEN) >= 3 and not set(SEEN) & set(UNSEEN)
+    assert len(UNSEEN) >= 3 and len({*SEEN, *UNSEEN, *MORE}) == len(SEEN + UNSEEN + MORE)
     source = (Path(__file__).parents[2] / "scripts" / "train_demo.py").read_text()
     tree = ast.parse(source)
     texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-    assert not texts & set(UNSEEN) and "UNSEEN" not in names and "SEEN" in names
+    assert not texts & {*UNSEEN, *MORE} and not {"UNSEEN", "MORE"} & names and "SEEN" in names
 
 
 @pytest.mark.parametrize(

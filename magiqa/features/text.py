@@ -1,0 +1,39 @@
+"""Prompt sets in, their embeddings out, from the cache where it has them."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.text import encode_text
+from magiqa.backbones.weights import Weights
+from magiqa.features.cache import read_text, write_text
+from magiqa.features.key import FEATURE_VERSION
+from magiqa.method.prompts import PromptSet
+
+if TYPE_CHECKING:
+    import torch
+
+
+def text_embeddings(
+    cache_dir: str,
+    backbone: Backbone,
+    weights: Weights,
+    model: "Callable[[], torch.nn.Module]",
+    prompts: PromptSet,
+) -> tuple[np.ndarray, float]:
+    """Embeddings (P, 2, D) of a prompt set and the logit scale, cached; the model is made only to encode them."""
+    key = {
+        "version": FEATURE_VERSION,
+        "weights_sha256": weights.sha256,
+        "architecture": weights.config,
+        "pairs": [list(p) for p in prompts.pairs],
+        "tokenizer": f"open_clip {version('open_clip_torch')}",
+    }
+    cached = read_text(cache_dir, key)
+    if cached is None:
+        cached = encode_text(model(), backbone, prompts.pairs)
+        write_text(cache_dir, key, *cached)
+    return cached

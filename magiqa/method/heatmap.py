@@ -1,0 +1,32 @@
+"""Scores of windows in, a map over the image out. Pure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def blend(
+    values: np.ndarray, corners: Sequence[tuple[int, int]], window: int, size: tuple[int, int]
+) -> np.ndarray:
+    """A map of the windows' scores: at each pixel the mean of those that cover it, the nearest in the middle most.
+
+    A window's weight falls linearly from its middle to its edges on either axis, so that between the middles of
+    overlapping windows the map runs straight from one score to the other, without steps.
+
+    Args:
+        values: (W,) a score a window. corners: (x, y) of each, top left. window: their side. size: (width, height).
+
+    Returns:
+        float32 (height, width), between the lowest and the highest value; NaN where no window lies.
+
+    Example:
+        >>> blend(np.array([0.0, 1.0]), [(0, 0), (2, 0)], 4, (6, 4))[0].round(2).tolist()
+        [0.0, 0.0, 0.25, 0.75, 1.0, 1.0]
+    """
+    ramp = np.minimum(np.arange(window), np.arange(window)[::-1]) + 0.5
+    weight = np.outer(ramp, ramp) / (ramp.max() ** 2)
+    total, weights = np.zeros(size[::-1]), np.zeros(size[::-1])
+    for value, (x, y) in zip(values, corners, strict=True):
+        total[y : y + window, x : x + window] += value * weight
+        weights[y : y + window, x : x + window] += weight
+    return np.divide(total, weights, out=np.full_like(total, np.nan), where=weights > 0).astype(np.float32)

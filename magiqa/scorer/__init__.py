@@ -1,0 +1,1 @@
+"""The public API: any image in, its score, cues and map out."""

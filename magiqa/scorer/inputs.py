@@ -1,0 +1,180 @@
+"""What a program may hold an image in, made into what the pipeline reads: files, Pillow images, arrays, tensors."""
+
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from magiqa.errors import UserError
+from magiqa.features.hashing import content_sha256
+from magiqa.images.controls import controls
+from magiqa.images.decode import open_image, read_image, supported
+from magiqa.images.views import Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+Picture = "str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor"
+
+_DECODING = threading.Lock()  # Pillow decodes an opened file at its first use, and not twice at once
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to score.
+
+    Args:
+        name: for messages and tables. pixels: gives them, as `magiqa.images.views.cut` takes them; called in a
+            thread of its own, maybe more than once. key: gives what tells its content from any other's. path: its
+            file, where it is one.
+    """
+
+    name: str
+    pixels: Callable[[], Pixels]
+    key: Callable[[], str]
+    path: str | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def items(images: Any) -> list[Item]:
+    """The images that a caller gave.
+
+    Args:
+        images: a path, a Pillow image, a uint8 array (H, W, 3), a list of these, or a float tensor (N, 3, H, W) or
+            (3, H, W) in [0, 1]; tensors (3, H, W) may be in the list too.
+
+    Raises:
+        UserError: none at all, or what is none of these, with what to do.
+    """
+    if _is_tensor(images) and images.ndim == 4:
+        given: list[Any] = list(images)
+    elif isinstance(images, str | os.PathLike | Image.Image) or hasattr(images, "ndim"):
+        given = [images]
+    elif isinstance(images, Iterable):
+        given = list(images)
+    else:
+        raise UserError(f"images: a {type(images).__name__} is none; {_GIVE}")
+    if not given:
+        raise UserError(f"images: there are none; {_GIVE}")
+    return [_item(image, i) for i, image in enumerate(given)]
+
+
+_GIVE = "give a path, a Pillow image, a uint8 array (H, W, 3), a list of them, or a float tensor (N, 3, H, W) in [0, 1]"
+
+
+def file_item(path: str | os.PathLike[str]) -> Item:
+    """A file, decoded as `magiqa evaluate` decodes it, and known by its bytes as there."""
+    name = os.fspath(path)
+    where = os.path.expanduser(name)
+    return Item(
+        name,
+        lambda: open_image(read_image(where), name),
+        lambda: content_sha256(read_image(where)),
+        where,
+    )
+
+
+def array_item(name: str, pixels: np.ndarray) -> Item:
+    """Pixels (H, W, 3), uint8 or float32 in [0, 1]."""
+    return Item(name, lambda: pixels, lambda: pixels_key(pixels))
+
+
+def pixels_key(pixels: np.ndarray) -> str:
+    """What tells pixels from others: never the sha256 of a file."""
+    head = f"magiqa pixels {pixels.dtype} {pixels.shape}\n".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def pixel_controls(pixels: Pixels) -> np.ndarray:
+    """The controls of what is no file: its bytes are those of its pixels at 8 bits."""
+    if isinstance(pixels, np.ndarray):
+        whole = np.rint(pixels * 255).astype(np.uint8) if pixels.dtype == np.float32 else pixels
+        pixels = Image.fromarray(whole)
+    return controls(pixels, 3 * pixels.width * pixels.height)
+
+
+def _is_tensor(image: Any) -> bool:
+    torch = sys.modules.get("torch")  # who holds a tensor has imported it
+    return torch is not None and isinstance(image, torch.Tensor)
+
+
+def _item(image: Any, position: int) -> Item:
+    name = f"image {position}"
+    if isinstance(image, Item):
+        return image
+    if isinstance(image, str | os.PathLike):
+        if Path(image).expanduser().is_dir():
+            raise UserError(f"{image}: is a folder; give its files, or use magiqa score {image}")
+        return file_item(image)
+    if isinstance(image, Image.Image):
+        name = str(getattr(image, "filename", "") or name)
+
+        def rgb() -> Image.Image:
+            with _DECODING:
+                image.load()
+            return supported(image, name).convert("RGB")
+
+        return Item(name, rgb, lambda: pixels_key(np.asarray(rgb())))
+    if _is_tensor(image):
+        return array_item(name, _tensor_pixels(image, name))
+    if isinstance(image, np.ndarray):
+        return array_item(name, _array_pixels(image, name))
+    raise UserError(f"{name}: a {type(image).__name__} is no image; {_GIVE}")
+
+
+def _array_pixels(array: np.ndarray, name: str) -> np.ndarray:
+    remedy = ""
+    if array.dtype != np.uint8:
+        remedy = "make it uint8 of 0 to 255, or a torch tensor (N, 3, H, W) in [0, 1]"
+    elif array.ndim == 2:
+        remedy = "a gray image: repeat it by np.stack([image] * 3, axis=-1)"
+    elif array.ndim == 4:
+        remedy = "several images: pass list(images)"
+    elif array.ndim != 3 or array.shape[2] != 3:
+        turned = array.ndim == 3 and array.shape[0] == 3
+        remedy = (
+            "put the channels last by image.transpose(1, 2, 0)" if turned else "it needs three channels, RGB"
+        )
+    elif 0 in array.shape:
+        remedy = "it holds no pixel"
+    if remedy:
+        raise UserError(
+            f"{name}: an array of {array.dtype} and shape {array.shape}, not uint8 (H, W, 3); {remedy}"
+        )
+    return np.ascontiguousarray(array)
+
+
+def _tensor_pixels(tensor: "torch.Tensor", name: str) -> np.ndarray:
+    """(3, H, W) in [0, 1] to float32 (H, W, 3), refused where it is anything else."""
+    shape = tuple(tensor.shape)
+    if not tensor.is_floating_point():
+        raise UserError(f"{name}: a tensor of {tensor.dtype}; pass floats in [0, 1], such as images / 255")
+    if tensor.requires_grad:
+        raise UserError(f"{name}: scores have no gradient; pass images.detach()")
+    if tensor.ndim != 3 or shape[0] != 3 or 0 in shape:
+        gray = tensor.ndim == 3 and shape[0] == 1
+        remedy = (
+            "repeat its one channel by images.expand(-1, 3, -1, -1)"
+            if gray
+            else "it needs three channels, RGB"
+        )
+        raise UserError(f"{name}: a tensor of shape {shape}, not (3, H, W); {remedy}")
+    pixels: np.ndarray = tensor.cpu().float().numpy().transpose(1, 2, 0)
+    low, high = float(pixels.min()), float(pixels.max())
+    if not np.isfinite(low + high):
+        raise UserError(f"{name}: the tensor holds NaN or infinity; mend what made it")
+    if low < 0 or high > 1:
+        remedy = "divide by 255" if low >= 0 and high > 2 else "undo its normalization, or clamp(0, 1) it"
+        raise UserError(
+            f"{name}: the tensor's values run from {low:.4g} to {high:.4g}, not within [0, 1]; {remedy}"
+        )
+    return np.ascontiguousarray(pixels)

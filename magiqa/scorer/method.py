@@ -1,0 +1,300 @@
+"""One method on images as they come: its model, made once and kept, and the harness's own path to scores."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa.cores import allowed_cores
+from magiqa.errors import UserError
+from magiqa.features.memory import MemoryCache
+from magiqa.images.views import Pixels, Resize, Views, geometry
+from magiqa.method.pooling import pool
+from magiqa.method.prompts import PromptSet
+from magiqa.runs import names
+from magiqa.runs.config import Job
+from magiqa.scorer.inputs import Item, pixel_controls
+from magiqa.scores.score import Rows, score
+
+CUES = ("q", "q_sim", "q_mag", "w_sim")
+
+TOGETHER = 512  # images whose features lie in memory at once, where there is no cache folder
+
+_building = threading.Lock()  # open_clip's logs are silenced for the whole process while a model is made
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of some images.
+
+    Args:
+        cues: a row an image: image, q, q_sim, q_mag, w_sim, and each prompt pair's own score.
+        views: a row a view: position (the image's row in ``cues``), view, kind, its box, and the same scores.
+        sizes: (width, height) of each image. skipped: why an image was left out, by name.
+    """
+
+    cues: pd.DataFrame
+    views: pd.DataFrame
+    sizes: list[tuple[int, int]]
+    skipped: dict[str, str]
+
+
+class Method:
+    """A run's method, with its model and caches.
+
+    Args:
+        job: the run's config; of its data set nothing is used. resize: before views are cut.
+        cache_dir: where features are kept; None: nowhere.
+
+    Attributes:
+        warnings: what a user should know of the engine.
+    """
+
+    def __init__(self, job: Job, resize: Resize | None, cache_dir: str | None) -> None:
+        self.job, self.resize, self.cache_dir = job, resize, cache_dir
+        self.warnings: list[str] = []
+        self._weights: Any = None
+        self._engines: dict[int, Any] = {}  # by the views' side
+        self._embedded: tuple[np.ndarray, float] | None = None
+        self._caches: dict[Views, Any] = {}
+
+    def record(self) -> dict[str, Any]:
+        """The method in the words of a run's record, with its name."""
+        from magiqa.engines.resolve import resolve
+
+        job = self.job
+        found = {
+            "choices": job.choices,
+            "changed": job.changed,
+            "config": {"pooling": job.pooling},
+            "backbone": self._weigh().record(job.backbone),
+        }
+        return {
+            "method": names.method(found, "q"),
+            **found,
+            "prompts": [list(pair) for pair in job.prompts.pairs],
+            "views": asdict(job.views) | {"kinds": list(job.views.kinds)},
+            "magnitude": repr(job.magnitude),
+            "fusion": repr(job.fusion),
+            "resize": asdict(self.resize) if self.resize else None,
+            "engine": asdict(resolve(job.engine, job.precision, job.device)),
+        }
+
+    def score(self, images: Sequence[Item], views: Views, *, skip: bool, progress: bool) -> Scored:
+        """Scores of images on these views, all that is cached taken from there."""
+        if self.cache_dir is not None:
+            return self._score(images, views, self._cache(views), skip, progress)
+        parts = [
+            self._score(images[i : i + TOGETHER], views, MemoryCache(), skip, progress)
+            for i in range(0, len(images), TOGETHER)
+        ]
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _score(self, images: Sequence[Item], views: Views, cache: Any, skip: bool, progress: bool) -> Scored:
+        from magiqa.engines.host import borrowed
+        from magiqa.features.pipeline import fill_cache, load_file
+
+        in_memory = isinstance(cache, MemoryCache)
+        skipped: dict[int, str] = {}
+
+        def key_of(i: int) -> str:
+            try:
+                return str(i) if in_memory else images[i].key()
+            except UserError as error:
+                if not skip:
+                    raise _own(error) from None
+                skipped[i] = str(_own(error))
+                return ""
+
+        with ThreadPoolExecutor(self._workers()) as threads:
+            keys = list(threads.map(key_of, range(len(images))))
+        sizes: dict[str, tuple[int, int]] = {}
+
+        def load(item: Item, key: str) -> tuple[Pixels, np.ndarray]:
+            if item.path is not None and not in_memory:
+                pixels, known = load_file(item.path, key)
+            else:
+                pixels = item.pixels()
+                known = np.zeros(4) if in_memory else pixel_controls(pixels)
+            sizes[key] = _size(pixels)
+            return pixels, known
+
+        weights = self._weigh()
+        with borrowed():
+            try:
+                _, bad = fill_cache(
+                    cache,
+                    [(item, key) for item, key in zip(images, keys, strict=True) if key],
+                    lambda: self._encoder(views.window, cache),
+                    views=views,
+                    resize=self.resize,
+                    mean=weights.mean,
+                    std=weights.std,
+                    workers=self._workers(),
+                    on_error="skip" if skip else "raise",
+                    skippable=UserError,
+                    load=load,
+                    progress=progress,
+                )
+            except UserError as error:
+                raise _own(error) from None
+            skipped |= {i: _plain(bad[key]) for i, key in enumerate(keys) if key in bad}
+            kept = [i for i in range(len(images)) if i not in skipped]
+            called = [images[i].name for i in kept]
+            reasons = {images[i].name: why for i, why in sorted(skipped.items())}
+            if not kept:
+                return Scored(pd.DataFrame(columns=["image", *CUES]), pd.DataFrame(), [], reasons)
+            held = _Held(pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, self._text)
+            cues, by_view = score(
+                held, self.job.prompts, self.job.magnitude, self.job.fusion, self.job.pooling
+            )
+        for i in kept:
+            if keys[i] not in sizes:  # its features were cached
+                sizes[keys[i]] = cache.entries[keys[i]].controls[0], cache.entries[keys[i]].controls[1]
+        where = [(int(w), int(h)) for w, h in (sizes[keys[i]] for i in kept)]
+        return self._tables(called, cues, by_view, where, views, reasons)
+
+    def _tables(
+        self,
+        called: list[str],
+        cues: pd.DataFrame,
+        by_view: pd.DataFrame,
+        sizes: list[tuple[int, int]],
+        views: Views,
+        skipped: dict[str, str],
+    ) -> Scored:
+        columns = {f"pair_{i}": name for i, name in enumerate(pair_names(self.job.prompts))}
+        grouped = by_view.groupby("position")[list(columns)]
+        how = self.job.pooling
+        pairs = grouped.mean() if how == "mean" else grouped.agg(lambda v: pool(v.to_numpy(), how))
+        cues = pd.concat([cues[list(CUES)], pairs.reset_index(drop=True)], axis=1).rename(columns=columns)
+        cues.insert(0, "image", called)
+        boxes = [box for size in sizes for box in geometry(*size, views, self.resize)]
+        places = pd.DataFrame(boxes, columns=["kind", "left", "top", "right", "bottom"])
+        scores = by_view[[*CUES, *columns]].rename(columns=columns)
+        return Scored(
+            cues, pd.concat([by_view[["position", "view"]], places, scores], axis=1), sizes, skipped
+        )
+
+    def _workers(self) -> int:
+        return self.job.workers if isinstance(self.job.workers, int) else allowed_cores()
+
+    def _weigh(self) -> Any:
+        from magiqa.backbones.weights import load_weights
+
+        with _building:
+            if self._weights is None:
+                self._weights = load_weights(self.job.backbone)
+            return self._weights
+
+    def _cache(self, views: Views) -> Any:
+        from magiqa.engines.resolve import resolve
+        from magiqa.features.cache import FeatureCache
+        from magiqa.features.key import Maker, feature_key
+
+        weights, job = self._weigh(), self.job
+        with _building:
+            if views not in self._caches:
+                resolved = resolve(job.engine, job.precision, job.device)
+                key = feature_key(job.backbone, weights, views, self.resize, resolved.precision)
+                maker = Maker.of(resolved)
+                self._caches[views] = FeatureCache(str(self.cache_dir), key, maker, job.cache_engine)
+            return self._caches[views]
+
+    def _encoder(self, window: int, cache: Any) -> Any:
+        weights = self._weigh()
+        with _building:
+            if window not in self._engines:
+                self._engines[window] = self._build(weights, window)
+            engine = self._engines[window]
+            if not isinstance(cache, MemoryCache):
+                cache.verified(engine.max_error)
+            return engine
+
+    def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
+        from magiqa.backbones.model import build_model
+
+        weights = self._weigh()
+        with _building:
+            if self._embedded is None:  # features were cached
+                self._embedded = self._embed(lambda: build_model(self.job.backbone, weights))
+            return self._embedded
+
+    def _embed(self, model: Callable[[], Any]) -> tuple[np.ndarray, float]:
+        from magiqa.backbones.text import encode_text
+        from magiqa.features.text import text_embeddings
+
+        job = self.job
+        if self.cache_dir is None:
+            return encode_text(model(), job.backbone, job.prompts.pairs)
+        return text_embeddings(self.cache_dir, job.backbone, self._weights, model, job.prompts)
+
+    def _build(self, weights: Any, window: int) -> Any:
+        """The engine, and the prompts' embeddings by the same model, which is then let go."""
+        from magiqa.backbones.model import build_model, fit_positional_embedding
+        from magiqa.engines.build import build
+        from magiqa.engines.resolve import resolve
+
+        job, size = self.job, (window, window)
+        resolved = resolve(job.engine, job.precision, job.device)
+        model: Any = build_model(job.backbone, weights)
+        if self._embedded is None:
+            self._embedded = self._embed(lambda: model)
+        fit_positional_embedding(model, job.backbone, size)
+        engine = build(model.visual, resolved, batch_size=job.batch_size, view_size=size)
+        if engine.warning:
+            self.warnings.append(engine.warning)
+        return engine
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Features of images with what scoring asks of them."""
+
+    table: pd.DataFrame
+    images: list[str]
+    cache: Rows
+    text: Callable[[PromptSet], tuple[np.ndarray, float]]
+
+
+def pair_names(prompts: PromptSet) -> list[str]:
+    """A name for each pair: its positive text, with the negative one where that tells no two apart.
+
+    Example:
+        >>> pair_names(PromptSet("own", (("Sharp photo", "Blurry photo"), ("q", "bad"), ("q", "worse"))))
+        ['Sharp photo', 'q / bad', 'q / worse']
+    """
+    taken = [*CUES, *(positive for positive, _ in prompts.pairs)]
+    return [p if taken.count(p) == 1 else f"{p} / {n}" for p, n in prompts.pairs]
+
+
+def _size(pixels: Pixels) -> tuple[int, int]:
+    return (pixels.shape[1], pixels.shape[0]) if isinstance(pixels, np.ndarray) else pixels.size
+
+
+def _plain(message: str) -> str:
+    """A message without what only runs on data sets offer."""
+    return message.replace(", or use on_error=skip to list and leave out", "")
+
+
+def _own(error: UserError) -> UserError:
+    return type(error)(_plain(str(error)))
+
+
+def _joined(parts: list[Scored]) -> Scored:
+    starts = np.cumsum([0, *(len(p.cues) for p in parts[:-1])])
+    views = [
+        p.views.assign(position=p.views["position"] + start)
+        for p, start in zip(parts, starts, strict=True)
+        if len(p.cues)
+    ]
+    return Scored(
+        pd.concat([p.cues for p in parts if len(p.cues)] or [parts[0].cues], ignore_index=True),
+        pd.concat(views, ignore_index=True) if views else pd.DataFrame(),
+        [size for p in parts for size in p.sizes],
+        {name: why for p in parts for name, why in p.skipped.items()},
+    )

@@ -1,0 +1,260 @@
+"""Images in, scores out: MA-CLIP and its relatives for any program, by the harness's own path."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from magiqa.config.compose import Configs
+from magiqa.errors import UserError
+from magiqa.images.views import Resize, Views
+from magiqa.method.heatmap import blend
+from magiqa.method.prompts import PromptSet
+from magiqa.runs.config import Job
+from magiqa.scorer.inputs import Item, items
+from magiqa.scorer.method import Method, Scored
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from magiqa.backbones.spec import Backbone
+    from magiqa.runs.config import Fusion, Magnitude
+
+    Images = str | PathLike[str] | Image.Image | np.ndarray | torch.Tensor | Sequence[Any]
+
+
+class Scorer:
+    """Scores images without a reference: MA-CLIP, or any method that ``conf/`` or its objects describe.
+
+    The model is made at the first call and kept. A score depends on its image alone: on no other image of the call,
+    nor on how many there are. Calls may come from several threads. While one is under way, torch computes float32
+    without TF32 in the whole process; afterwards its settings are what they were. Nothing is written but into
+    ``cache_dir``.
+
+    Args:
+        backbone: the name of an option in ``conf/backbone``, or a `Backbone`.
+        prompts, views, magnitude, fusion: names of options, or config objects; ``prompts`` also as a list of
+            (positive, negative) pairs.
+        resize: what a data set's protocol does to an image before views are cut from it.
+        cache_dir: a folder that keeps features, the one of `magiqa evaluate` too. None: nothing is written.
+        settings: ``pooling``, ``engine``, ``precision``, ``device``, ``batch_size``, ``workers``, as in
+            ``conf/config.yaml``.
+
+    Raises:
+        UserError: an option or setting that does not exist, with what does.
+
+    Example:
+        >>> import numpy as np
+        >>> scorer = Scorer("demo")
+        >>> rng = np.random.default_rng(0)
+        >>> photo = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((32, 32, 1))).astype(np.uint8)
+        >>> noise = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        >>> q = scorer([photo, noise])
+        >>> q.shape, bool(q[0] > q[1])
+        ((2,), True)
+    """
+
+    def __init__(
+        self,
+        backbone: "str | Backbone",
+        *,
+        prompts: "str | PromptSet | Sequence[tuple[str, str]]" = "maclip",
+        views: str | Views = "maclip",
+        magnitude: "str | Magnitude" = "boxcox",
+        fusion: "str | Fusion" = "adaptive",
+        resize: Resize | None = None,
+        cache_dir: str | PathLike[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        if not isinstance(prompts, str | PromptSet):
+            prompts = PromptSet("own", tuple(prompts))
+        given = {
+            "backbone": backbone,
+            "prompts": prompts,
+            "views": views,
+            "magnitude": magnitude,
+            "fusion": fusion,
+        }
+        known = ("pooling", "engine", "precision", "device", "batch_size", "workers")
+        if unknown := [key for key in settings if key not in known]:
+            raise UserError(f"{unknown[0]}: Scorer has no such setting; it has {', '.join((*given, *known))}")
+        job = _job([f"{key}={value}" for key, value in given.items() if isinstance(value, str)])
+        objects: dict[str, Any] = {key: value for key, value in given.items() if not isinstance(value, str)}
+        named = {key: str(getattr(value, "name", None) or repr(value)) for key, value in objects.items()}
+        job = replace(job, **objects, **settings, choices=job.choices | named)
+        self._set_up(job, resize, cache_dir)
+
+    @classmethod
+    def compose(
+        cls, *overrides: str, cache_dir: str | PathLike[str] | None = None, config_dir: str | None = None
+    ) -> "Scorer":
+        """A scorer by overrides as the command line takes them, such as ``"fusion.alpha=2"``.
+
+        A data set among them (``dataset=spaq``) gives its resize and nothing else.
+
+        Args:
+            overrides: of `magiqa evaluate`. cache_dir: as in `Scorer`. config_dir: a folder of configs of yours.
+
+        Example:
+            >>> Scorer.compose("backbone=demo", "fusion.alpha=2").job.fusion.alpha
+            2.0
+        """
+        return cls.of(_job(list(overrides), config_dir), cache_dir=cache_dir)
+
+    @classmethod
+    def of(cls, job: Job, *, cache_dir: str | PathLike[str] | None = None) -> "Scorer":
+        """The scorer of a run's config: its method, its data set's resize, its engine."""
+        scorer = cls.__new__(cls)
+        scorer._set_up(job, getattr(job.dataset, "resize", None), cache_dir)
+        return scorer
+
+    def _set_up(self, job: Job, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
+        folder = None if cache_dir is None else str(Path(cache_dir).expanduser())
+        self._method = Method(job, resize, folder)
+
+    def __reduce__(self) -> tuple[Callable[..., "Scorer"], tuple[Any, ...]]:
+        return _again, (self.job, self._method.resize, self._method.cache_dir)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Scorer":
+        return self  # nothing in it changes what it gives: copies may share the model
+
+    def __repr__(self) -> str:
+        job = self.job
+        return f"Scorer({job.backbone}, {job.prompts}, {job.views}, {job.magnitude}, {job.fusion})"
+
+    @property
+    def job(self) -> Job:
+        """The config that a run of this method has."""
+        return self._method.job
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of the engine; empty before the first call."""
+        return list(self._method.warnings)
+
+    def record(self) -> dict[str, Any]:
+        """The method in the words of a run's record: its name, its options, the weights' sha256, the engine."""
+        return self._method.record()
+
+    def __call__(self, images: "Images") -> np.ndarray:
+        """Scores of images.
+
+        Args:
+            images: a path, a Pillow image, a uint8 array (H, W, 3), a list of these, of mixed sizes, or a float tensor
+                (N, 3, H, W) in [0, 1].
+
+        Returns:
+            q (N,), float64, higher = better.
+
+        Raises:
+            UserError: an image that cannot be scored, by its name or position, with what to do.
+
+        Note:
+            A tensor of n / 255 gives what the file gives, to the bit, unless the image is resized before views are cut
+            (``resize``, ``views.small=upscale``, ``views=clip``): Pillow rounds resized files to 8 bits, tensors keep
+            their fractions. No gradient flows.
+        """
+        return self.cues(images)["q"].to_numpy()
+
+    def cues(self, images: "Images") -> pd.DataFrame:
+        """Cues of images.
+
+        Returns:
+            A row an image: image (its path or position), q, q_sim, q_mag, w_sim, and a column a prompt pair, by its
+            positive text, with the pair's own similarity in [0, 1]; all pooled over its views.
+        """
+        return self.score(items(images)).cues
+
+    def views(self, images: "Images") -> pd.DataFrame:
+        """Scores of each view.
+
+        Returns:
+            A row a view: image, view, kind, left, top, right, bottom (in the image's own pixels), then as `cues`.
+        """
+        found = self.score(items(images))
+        table = found.views.drop(columns="position")
+        table.insert(0, "image", found.cues["image"].to_numpy()[found.views["position"]])
+        return table
+
+    def heatmap(
+        self, images: "Images", window: int | None = None, stride: int | None = None
+    ) -> list[dict[str, np.ndarray]]:
+        """Where in an image the score is high: maps of q and of each cue over each image.
+
+        Every window has a score of its own; where windows overlap, scores are blended. A window that holds both a good
+        and a bad part says little of either, so a map's windows are smaller than the score's: a map shows where, and
+        its mean is not the image's score.
+
+        Args:
+            window: side of a window in pixels; default: half of the views' own, or the views' own where
+                ``backbone.positional_embedding=native`` allows no other. stride: between windows: how fine; default:
+                half a window. The last windows of a row and column lie flush with the edge.
+
+        Returns:
+            For each image its maps by name (q, q_sim, q_mag, w_sim, and each pair's), float32 (H, W) of its size.
+        """
+        views = self.map_views(window, stride)
+        found = self.score(items(images), views)
+        return [self.map(found, i, views) for i in range(len(found.sizes))]
+
+    def map_views(self, window: int | None = None, stride: int | None = None) -> Views:
+        """The windows of a map, as `heatmap` describes them."""
+        own = self.job.views.window
+        native = self.job.backbone.positional_embedding == "native"
+        side = window if window is not None else own if native else max(1, own // 2)
+        step = stride if stride is not None else max(1, side // 2)
+        return replace(self.job.views, kinds=("windows",), window=side, stride=step, cover=True)
+
+    def map(self, found: Scored, position: int, views: Views) -> dict[str, np.ndarray]:
+        """Maps of one image from the scores of its windows."""
+        windows = found.views[found.views["position"] == position]
+        return _maps(windows, list(found.cues.columns[1:]), found.sizes[position], views.window)
+
+    def score(
+        self,
+        images: Sequence[Item],
+        views: Views | None = None,
+        *,
+        skip: bool = False,
+        progress: bool = False,
+    ) -> Scored:
+        """All that is known of images.
+
+        Args:
+            views: others than the scorer's. skip: leave out what cannot be scored, and say why. progress: show it.
+        """
+        return self._method.score(images, views or self.job.views, skip=skip, progress=progress)
+
+
+def _job(overrides: list[str], config_dir: str | None = None) -> Job:
+    """A run's config; of its data set the resize alone is used, so that no folder needs to be named."""
+    return Configs(config_dir).job(["dataset.root=.", *overrides])
+
+
+def _again(job: Job, resize: Resize | None, cache_dir: str | None) -> Scorer:
+    scorer = Scorer.__new__(Scorer)
+    scorer._set_up(job, resize, cache_dir)
+    return scorer
+
+
+def _maps(
+    windows: pd.DataFrame, names: list[str], size: tuple[int, int], window: int
+) -> dict[str, np.ndarray]:
+    """Maps of an image's windows, at the size that views were cut at, brought to the image's own."""
+    from PIL import Image
+
+    scale = window / (windows["right"].iloc[0] - windows["left"].iloc[0])
+    tall = window / (windows["bottom"].iloc[0] - windows["top"].iloc[0])
+    inner = round(size[0] * scale), round(size[1] * tall)
+    corners = [
+        (round(x * scale), round(y * tall)) for x, y in zip(windows["left"], windows["top"], strict=True)
+    ]
+    out = {name: blend(windows[name].to_numpy(), corners, window, inner) for name in names}
+    if inner == size:
+        return out
+    return {n: np.asarray(Image.fromarray(m).resize(size, Image.Resampling.BILINEAR)) for n, m in out.items()}
