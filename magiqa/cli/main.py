@@ -22,6 +22,7 @@ COMMANDS = (
     "compare",
     "reconcile",
     "report",
+    "paper",
     "pack",
     "verify",
     "check",

@@ -1,6 +1,6 @@
 """Captions: what was measured, on what, with what, and what was resampled, from the records alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magiqa.report.display import backbone_name, label_name, parameter, set_facts, set_name
@@ -20,11 +20,11 @@ def caption(record: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, (about, weights)))
 
 
-def describe(record: Mapping[str, Any], *, varied: str = "") -> str:
+def describe(record: Mapping[str, Any], *, varied: Sequence[str] = ()) -> str:
     """In sentences: set, backbone, prompts, views, magnitude, fusion with their parameters, and what was resampled.
 
     Args:
-        varied: a group of options or a key that the figure itself varies: left out.
+        varied: groups of options and keys that the figure itself varies: left out.
 
     Example:
         >>> describe({"dataset": {"name": "agiqa3k", "n": 299, "cluster": "prompt"}, "backbone": {"name": "RN50"},
@@ -36,16 +36,17 @@ def describe(record: Mapping[str, Any], *, varied: str = "") -> str:
     return " ".join(filter(None, parts))
 
 
-def method_words(record: Mapping[str, Any], *, varied: str = "") -> str:
+def method_words(record: Mapping[str, Any], *, varied: Sequence[str] = ()) -> str:
     """Prompts, views, magnitude and fusion with the parameters that the record holds."""
     choices, config = record.get("choices", {}), record.get("config", {})
-    group, _, key = varied.partition(".")
     out = []
     for one in ("prompts", "views", "magnitude", "fusion"):
-        if not choices.get(one) or (one == group and not key):
+        if not choices.get(one) or one in varied:
             continue
         held = config.get(one)
-        held = {k: v for k, v in held.items() if f"{one}.{k}" != varied} if isinstance(held, Mapping) else {}
+        held = (
+            {k: v for k, v in held.items() if f"{one}.{k}" not in varied} if isinstance(held, Mapping) else {}
+        )
         facts = _FACTS[one](held)
         out.append(f"{one} {choices[one]}" + (f" ({facts})" if facts else ""))
     if config.get("pooling", "mean") != "mean":

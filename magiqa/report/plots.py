@@ -79,7 +79,9 @@ def dots(
     names = names[:MOST_ROWS]
     series = list(dict.fromkeys(rows["series"].astype(str))) if "series" in rows else [""]
     with styled():
-        step = 0.15 + 0.05 * len(series)
+        labels = [_label(name, width) for name in names]
+        tall = max((label.count("\n") for label in labels), default=0)
+        step = max(0.15 + 0.05 * len(series), 0.12 * (tall + 1) + 0.03)
         figure = make(width, max(1.5, 0.95 + len(names) * step + 0.16 * (len(series) > 1)))
         panels = figure.subplots(1, 1 if beside is None else 2, sharey=True, squeeze=False)[0]
         ax = panels[0]
@@ -91,10 +93,10 @@ def dots(
         if beside is not None:
             _intervals(panels[1], beside, place, 0.0, 2, None)
             panels[1].axvline(0, color="#6b7280", linewidth=0.8)
-            panels[1].set_xlabel(_wrapped(beside_label, 30))
+            panels[1].set_xlabel(_wrapped(beside_label, 30 if width == "page" else 17), fontsize=7)
         if zero is not None:
             ax.axvline(zero, color="#6b7280", linewidth=0.8)
-        ax.set_yticks([place[name] for name in names], [_label(name, width) for name in names])
+        ax.set_yticks([place[name] for name in names], labels)
         for tick, name in zip(ax.get_yticklabels(), names, strict=True):
             if name in bold or name == reference:
                 tick.set_fontweight("bold")
@@ -105,7 +107,9 @@ def dots(
             panel.grid(axis="y", visible=False)
             panel.tick_params(axis="y", length=0)
         ax.set_ylim(-len(names) + 0.4, 0.6)
-        ax.set_xlabel(_wrapped(xlabel, 30 if beside is not None or width == "column" else 80))
+        narrow = beside is not None
+        most = (17 if width == "column" else 30) if narrow else (34 if width == "column" else 80)
+        ax.set_xlabel(_wrapped(xlabel, most), fontsize=7 if narrow else None)
         ax.set_title(title, loc="left")
         if len(series) > 1:
             figure.legend(loc="outside lower center", ncols=min(4 if width == "page" else 2, len(series)))

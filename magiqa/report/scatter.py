@@ -1,5 +1,6 @@
 """Scores against labels: a grid of panels, and the magnitude cue with its binned mean."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,9 @@ def scatter(
                 ax = grid[j // across][j % across] if one else grid[i][j]
                 _panel(ax, row, column, color_of)
                 if (j % across if one else j) == 0:
-                    ax.set_ylabel(f"{row.name}\n{_short(row.label)}" if row.name else axis(row.label))
+                    ax.set_ylabel(
+                        f"{row.name}\n{_short(row.label)}" if row.name else _wrapped(axis(row.label), width)
+                    )
                 if one or i == len(rows) - 1:
                     ax.set_xlabel(column if one else NAMES.get(column, column))
         for j in range(len(columns), down * across if one else 0):
@@ -72,6 +75,10 @@ def scatter(
             note = f"{note} · {words}" if note else words
         add_note(figure, note)
         return save(figure, stem)
+
+
+def _wrapped(text: str, width: Width) -> str:
+    return "\n".join(textwrap.wrap(text, 26 if width == "column" else 40))
 
 
 def _short(label: str) -> str:
@@ -158,7 +165,7 @@ def magnitude_figure(
             capsize=2, label=f"mean of {len(table)} bins, 95 % interval",
         )  # fmt: skip
         ax.set_xlabel(NAMES["q_mag"])
-        ax.set_ylabel(axis(label))
+        ax.set_ylabel(_wrapped(axis(label), width))
         ax.legend(loc="best")
         add_note(figure, note)
         return save(figure, stem)

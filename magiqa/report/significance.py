@@ -29,6 +29,7 @@ def matrices(table: pd.DataFrame, one: str) -> tuple[pd.DataFrame, pd.DataFrame]
     """
     part = table[table["statistic"] == one]
     names = list(dict.fromkeys([*part["a"], *part["b"]]))
+    part, names = _short(part, names)
     values = pd.DataFrame(np.nan, index=names, columns=names)
     words = pd.DataFrame("", index=names, columns=names)
     column = adjusted(part)
@@ -42,6 +43,17 @@ def matrices(table: pd.DataFrame, one: str) -> tuple[pd.DataFrame, pd.DataFrame]
             band = f"\n[{ends[0]:+.3f}, {ends[1]:+.3f}]" if np.isfinite(ends).all() else ""
             words.loc[a, b] = f"{sign * r['diff']:+.3f}{star}{band}"
     return values, words
+
+
+def _short(part: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Without the label of the weights that all names carry: the caption has it."""
+    ends = {name[name.rfind(" (") :] if name.endswith(")") else "" for name in names}
+    if len(ends) > 1 or "" in ends:
+        return part, names
+    end = ends.pop()
+    return part.assign(**{c: part[c].str.removesuffix(end) for c in ("a", "b")}), [
+        name.removesuffix(end) for name in names
+    ]
 
 
 def significance_figure(

@@ -21,7 +21,7 @@ from magiqa.stop import unbroken
 
 LOCK, MARK, STAGE = ".lock", ".writing.json", ".writing-"
 
-RECORDS = ("record.json", "sweep.json", "comparison.json", "report.json")
+RECORDS = ("record.json", "sweep.json", "comparison.json", "report.json", "paper.json")
 
 # an error of the disk that names no file, as Pillow and matplotlib pass it on, is of what is being written
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
