@@ -23,6 +23,7 @@ COMMANDS = (
     "compare",
     "reconcile",
     "report",
+    "paper",
     "pack",
     "verify",
     "check",

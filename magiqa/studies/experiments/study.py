@@ -254,7 +254,8 @@ def draw_dots(
     folder: Path, name: str, frame: pd.DataFrame, xlabel: str, title: str, record: dict[str, Any]
 ) -> None:
     """A figure of columns name, value, low, high and series."""
-    from magiqa.report.plots import caption, dots
+    from magiqa.report.captions import caption
+    from magiqa.report.plots import dots
 
     dots(folder / name, frame, xlabel=xlabel, title=title, note=caption(record))
 
