@@ -16,6 +16,7 @@ COMMANDS = (
     "evaluate",
     "encode",
     "score",
+    "probe",
     "ablate",
     "experiment",
     "compare",
