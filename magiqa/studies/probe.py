@@ -160,7 +160,7 @@ def summary(within: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.Da
         every level), n. The score ``q_mag - q_sim`` is the difference of the two within an image: negative where the
         magnitude follows the level and the similarity does not.
     """
-    wide = within.pivot(index=["type", "image"], columns="score", values="srcc")
+    wide = within.set_index(["type", "image", "score"])["srcc"].unstack()  # noqa: PD010 (nothing to aggregate)
     wide[GAP] = wide["q_mag"] - wide["q_sim"]
     order = [*dict.fromkeys(within["score"]), GAP]
     rows = []
@@ -187,8 +187,8 @@ def curves(scores: pd.DataFrame) -> pd.DataFrame:
     moved = (scores[names] - start.loc[scores["image"]].reset_index(drop=True)) / deviation
     long = pd.concat([scores[["type", "level"]], moved], axis=1).melt(["type", "level"], var_name="score")
     grouped = long.groupby(["type", "level", "score"], sort=False)["value"]
-    table = grouped.quantile([0.25, 0.5, 0.75]).unstack().reset_index()
-    return table.rename(columns={0.25: "q25", 0.5: "median", 0.75: "q75"})
+    table = pd.DataFrame({n: grouped.quantile(p) for n, p in (("q25", 0.25), ("median", 0.5), ("q75", 0.75))})
+    return table.reset_index()
 
 
 def levels(scores: pd.DataFrame) -> pd.DataFrame:
