@@ -11,11 +11,12 @@ PACKAGE = Path(__file__).parent.parent / "magiqa"
 # from the top: a room imports from those below it only, and never from one above
 ROOMS = (
     *("cli", "studies", "scorer", "config", "report", "scores", "features", "runs", "datasets", "engines"),
-    *("backbones", "stats", "method", "images", "checked", "package", "cores", "errors"),
+    *("backbones", "stats", "method", "images", "checked", "package", "cores", "stop", "errors"),
 )
 ONLY = {
     "open_clip": {"backbones"},
     "hydra": {"config"},
+    "submitit": {"config"},
     "omegaconf": {"config"},
     "matplotlib": {"report"},
     "openvino": {"engines"},

@@ -9,11 +9,13 @@ into out=DIR (default: results/ablations/...). `magiqa --help` lists the ablatio
   magiqa ablate ablation=lambda dataset=agiqa3k dataset.root=~/AGIQA-3K backbone=rn50
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from magiqa.cli.given import Given
-from magiqa.cli.sweep import each_job, inside, out_of
+from magiqa.cli.sweep import each_job, inside, not_alone, out_of
+from magiqa.config.compose import Configs
 
 
 def run(given: Given) -> int:
@@ -22,21 +24,32 @@ def run(given: Given) -> int:
 
     if not given.multirun:
         job = given.configs.job(given.typed)
+        not_alone(job, "ablate")
         table, record = ablate(job, given.configs.composer(given.typed))
         print(render(table, record))
         print(f"\n{folder_of(job)}/: ablation.csv, record.json{', figures/' if job.figures else ''}")
         return 0
     out = out_of(given)
+    found = each_job(
+        given,
+        lambda overrides: inside(out, "ablation", given.configs.job(overrides), overrides),
+        partial(one, given.config_dir),
+        lambda done: print(render(*done) + "\n", flush=True),
+    )
+    if found is None:
+        return 0
+    _leave_one_out(found[0], out or Path("results/ablations"))
+    return 2 if found[1] else 0
 
-    def one(overrides: list[str]) -> Any:
-        typed = inside(out, "ablation", given.configs.job(overrides), overrides)
-        found = ablate(given.configs.job(typed), given.configs.composer(typed))
-        print(render(*found) + "\n", flush=True)
-        return found
 
-    done, failures = each_job(given, one)
-    _leave_one_out(done, out or Path("results/ablations"))
-    return 2 if failures else 0
+def one(config_dir: str | None, overrides: list[str]) -> Any:
+    """One job of a sweep: its table and record."""
+    from magiqa.studies.ablate import ablate, render
+
+    configs = Configs(config_dir)
+    found = ablate(configs.job(overrides), configs.composer(overrides))
+    print(render(*found) + "\n", flush=True)
+    return found
 
 
 def _leave_one_out(done: list[Any], folder: Path) -> None:

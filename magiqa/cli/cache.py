@@ -2,7 +2,8 @@
 
 magiqa cache [verify | prune=KEY|corrupt|all] [cache_dir=DIR]
 
-Lists a line a key: images, views, size, what shaped the features. verify checks every shard's checksum; prune removes
+Lists a line a key: images, views, size, what shaped the features, and how many each engine and device made; keys of
+another version of the code are never read and can go. verify checks every shard's checksum; prune removes
 a key's features (by its name, or a beginning of it), every corrupt shard, or all.
 
   magiqa cache prune=corrupt

@@ -9,21 +9,34 @@ MA-CLIP's windows: sets with images under 224 pixels need views.small=upscale. `
   magiqa experiment experiment=attribution dataset=koniq dataset.root=~/koniq10k backbone=rn50
 """
 
+from functools import partial
+
 from magiqa.cli.given import Given
-from magiqa.cli.sweep import each_job, inside, out_of
+from magiqa.cli.sweep import each_job, inside, not_alone, out_of
+from magiqa.config.compose import Configs
 
 
 def run(given: Given) -> int:
     """Run one experiment, or those of ``-m``."""
-    from magiqa.studies.experiments.run import run as experiment
-
-    def one(overrides: list[str]) -> None:
-        compose = given.configs.composer(overrides, packaged=True)
-        print(experiment(given.configs.job(overrides), compose))
-
     if not given.multirun:
-        one(given.typed)
+        not_alone(given.configs.job(given.typed), "experiment")
+        one(given.config_dir, given.typed)
         return 0
     out = out_of(given)
-    failures = each_job(given, lambda o: one(inside(out, "experiment", given.configs.job(o), o)))[1]
-    return 2 if failures else 0
+    found = each_job(
+        given,
+        lambda overrides: inside(out, "experiment", given.configs.job(overrides), overrides),
+        partial(one, given.config_dir),
+        print,
+    )
+    return 2 if found is not None and found[1] else 0
+
+
+def one(config_dir: str | None, overrides: list[str]) -> str:
+    """One job: what it prints."""
+    from magiqa.studies.experiments.run import run as experiment
+
+    configs = Configs(config_dir)
+    text = str(experiment(configs.job(overrides), configs.composer(overrides, packaged=True)))
+    print(text)
+    return text

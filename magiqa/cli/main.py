@@ -8,9 +8,10 @@ from typing import Any
 
 from magiqa.cli.given import Given
 from magiqa.config.compose import is_users
-from magiqa.config.trust import GROUPS, STUDIES
+from magiqa.config.trust import GROUPS, OTHERS
 from magiqa.errors import UserError, one_line
 from magiqa.package import conf_dir
+from magiqa.stop import Terminated, listening
 
 COMMANDS = (
     "evaluate",
@@ -52,7 +53,7 @@ def help_text() -> str:
     commands = "\n".join(f"  {name:<11} {command_of(name).__doc__.splitlines()[0]}" for name in COMMANDS)
     options = "\n".join(
         f"  {g:<10} {', '.join(sorted(f.stem for f in (conf_dir() / g).glob('*.yaml')))}"
-        for g in (*GROUPS, *STUDIES)
+        for g in (*GROUPS, *OTHERS)
     )
     return HELP.format(commands=commands, options=options)
 
@@ -105,7 +106,12 @@ _FLAGS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for what a user can mend, 130 when stopped by hand."""
+    """Run a command; returns the exit code: 0, 2 for what a user can mend, 130 at Ctrl-C, 143 at SIGTERM."""
+    with listening():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         flags, given = parse(sys.argv[1:] if argv is None else argv)
         if "--version" in flags:
@@ -126,12 +132,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(given.configs.text(given.typed), end="")
             return 0
         return int(command.run(given))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as stopped:
         print(
             "magiqa: stopped; what was encoded is cached: the same command goes on from there",
             file=sys.stderr,
         )
-        return 130
+        return 143 if isinstance(stopped, Terminated) else 130
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1" or not is_users(error):
             raise

@@ -1,5 +1,6 @@
-"""The jobs of a command's ``-m``, one after the other: one that fails is told, and the next one runs."""
+"""The jobs of a command's ``-m``, here or in tasks: one that fails is told, and the next one runs."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -9,28 +10,108 @@ from typing import Any
 from magiqa.cli.given import Given
 from magiqa.config.paths import split_literal
 from magiqa.config.sweep import sweep_jobs
-from magiqa.errors import one_line
+from magiqa.errors import UserError, one_line
 from magiqa.runs.config import Job
 
+Failures = list[dict[str, str]]
 
-def each_job(given: Given, run: Callable[[list[str]], Any]) -> tuple[list[Any], list[dict[str, str]]]:
-    """Run every job; what came of them, and those that failed with their errors.
+
+def each_job(
+    given: Given,
+    final: Callable[[list[str]], list[str]],
+    run: Callable[[list[str]], Any],
+    tell: Callable[[Any], object] | None = None,
+) -> tuple[list[Any], Failures] | None:
+    """Run every job; what came of them, and those that failed with their errors. None: tasks are under way.
 
     Args:
-        run: is given a job's overrides.
+        final: makes a job's overrides those that it runs with. run: is given them, here or in a task: a function that
+            can be pickled. tell: is given what a task returned, since what it printed is in its log.
     """
-    done, failures = [], []
-    jobs = sweep_jobs(given.typed)
-    for i, overrides in enumerate(jobs):
-        print(f"[{i + 1}/{len(jobs)}] {' '.join(overrides)}", flush=True)
+    done: list[Any] = []
+    failures: Failures = []
+    every = sweep_jobs(given.typed)
+    if len(every) and given.configs.job(every[0]).launcher.cluster:
+        return _launched(given, every, final, run, tell)
+    for i, overrides in enumerate(every):
+        print(f"[{i + 1}/{len(every)}] {' '.join(overrides)}", flush=True)
         try:
-            done.append(run(overrides))
+            done.append(run(final(overrides)))
         except Exception as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            failures.append({"job": " ".join(overrides), "error": one_line(error)})
-            print(f"magiqa: {failures[-1]['error']}", file=sys.stderr, flush=True)
+            _failed(failures, overrides, one_line(error))
     return done, failures
+
+
+def _launched(
+    given: Given,
+    every: list[list[str]],
+    final: Callable[[list[str]], list[str]],
+    run: Callable[[list[str]], Any],
+    tell: Callable[[Any], object] | None,
+) -> tuple[list[Any], Failures] | None:
+    from magiqa.config.launch import Outcome, deal, launch
+    from magiqa.config.watch import watch
+
+    outcomes: dict[int, Outcome] = {}
+    finals: dict[int, list[str]] = {}
+    groups: dict[int, str] = {}
+    jobs: list[Job] = []
+    for i, overrides in enumerate(every):
+        try:
+            finals[i] = final(overrides)
+            jobs.append(given.configs.job(finals[i]))
+            groups[i] = _features_of(jobs[-1])
+        except Exception as error:
+            outcomes[i] = Outcome(error=one_line(error))
+    if not finals:
+        raise UserError(f"no job can run: {next(iter(outcomes.values())).error}")
+    launcher = jobs[0].launcher
+    items = list(finals)
+    dealt = deal(items, [groups[i] for i in items], launcher.jobs)
+    launched = launch(launcher, run, [[finals[i] for i in share] for share in dealt], jobs[0].cache_dir)
+    print(f"{len(items)} jobs in {len(dealt)} tasks: {launched.ids}; logs in {launched.folder}/", flush=True)
+    if not launcher.wait:
+        print("the same command with launcher=none makes the tables once they are done")
+        return None
+    for share, found in zip(dealt, watch(launched), strict=True):
+        outcomes |= dict(zip(share, found, strict=True))
+    done: list[Any] = []
+    failures: Failures = []
+    for i, overrides in enumerate(every):
+        print(f"[{i + 1}/{len(every)}] {' '.join(overrides)}", flush=True)
+        if (why := outcomes[i].error) is not None:
+            _failed(failures, overrides, why)
+            continue
+        done.append(outcomes[i].value)
+        if tell is not None:
+            tell(outcomes[i].value)
+    return done, failures
+
+
+def _features_of(job: Job) -> str:
+    """What jobs that need the same features have in common."""
+    config = {k: job.config.get(k) for k in ("dataset", "backbone", "views", "engine", "precision", "device")}
+    return json.dumps(config, sort_keys=True, default=str)
+
+
+def _failed(failures: Failures, overrides: list[str], error: str) -> None:
+    failures.append({"job": " ".join(overrides), "error": error})
+    print(f"magiqa: {error}", file=sys.stderr, flush=True)
+
+
+def not_alone(job: Job, command: str) -> None:
+    """Refuse a launcher for a single job.
+
+    Raises:
+        UserError: there is nothing to share out.
+    """
+    if job.launcher.cluster:
+        raise UserError(
+            f"launcher={job.launcher.cluster}: {command} shares out the jobs of -m, and this is one; add -m, or "
+            "fill the cache first with magiqa encode, which shares out the images"
+        )
 
 
 def out_of(given: Given) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from magiqa.config.paths import typed_keys
 from magiqa.config.sweep import override_value
-from magiqa.config.trust import GROUPS, STUDIES, check_config
+from magiqa.config.trust import GROUPS, OTHERS, check_config
 from magiqa.package import conf_dir
 from magiqa.runs.config import MACHINE
 from magiqa.runs.portable import portable
@@ -42,7 +42,7 @@ def bundled(rest: Sequence[str], bundle: str | None) -> Bundled:
 
     verify_bundle(bundle)
     meta = read_meta(bundle)
-    known = [key for key in top_keys() if key not in (*MACHINE, *STUDIES)]
+    known = [key for key in top_keys() if key not in (*MACHINE, *OTHERS)]
     check_config(meta.get("config"), meta.get("choices"), f"bundle={bundle}", known, trusted_classes(rest))
     typed = set(typed_keys(rest))
     # paths of a bundle are of another machine: their last part is a name and no more
@@ -60,7 +60,7 @@ def top_keys() -> tuple[str, ...]:
     import yaml
 
     own = yaml.safe_load((conf_dir() / "config.yaml").read_text())
-    return (*GROUPS, *STUDIES, *(key for key in own if key != "defaults"))
+    return (*GROUPS, *OTHERS, *(key for key in own if key != "defaults"))
 
 
 def trusted_classes(overrides: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from magiqa.config.bundled import Bundled, bundled
 from magiqa.config.changed import changed_keys
 from magiqa.config.paths import own_folders, split_literal, typed_keys
 from magiqa.config.roots import find_root
-from magiqa.config.trust import GROUPS, STUDIES
+from magiqa.config.trust import GROUPS, OTHERS
 from magiqa.errors import UserError, one_line, users_mistake
 from magiqa.package import conf_dir
 from magiqa.runs.config import Job, default_cache_dir
@@ -254,7 +254,7 @@ def instantiated(config: dict[str, Any], choices: dict[str, str], changed: dict[
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    for group in (*GROUPS, *STUDIES):
+    for group in (*GROUPS, *OTHERS):
         node = config.get(group)
         if node is not None:
             _check_node(node, group, choices.get(group, ""))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from magiqa.config.trust import GROUPS, STUDIES
+from magiqa.config.trust import GROUPS, OTHERS
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
 
@@ -35,7 +35,7 @@ def own_folders(config_dir: str | None) -> list[Path]:
     found = [f for f in dict.fromkeys(f.resolve() for f in folders) if f != packaged]
     first: dict[str, Path] = {}
     for folder in (packaged, *found):
-        for group in (*GROUPS, *STUDIES):
+        for group in (*GROUPS, *OTHERS):
             for file in sorted((folder / group).glob("*.yaml")):
                 other = first.setdefault(f"{group}/{file.name}", file)
                 if other.read_bytes() != file.read_bytes():

@@ -11,7 +11,8 @@ from typing import Any
 from magiqa.errors import UserError
 
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "dataset")
-STUDIES = ("ablation", "experiment")  # groups that a run itself does not need
+STUDIES = ("ablation", "experiment")
+OTHERS = (*STUDIES, "launcher")  # groups that a run itself does not need
 
 CLASSES = frozenset(
     {

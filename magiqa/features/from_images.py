@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from magiqa.features.elsewhere import elsewhere
 from magiqa.features.features import Features
 from magiqa.features.hashing import HashIndex, hash_files
 from magiqa.features.key import Maker, feature_key
-from magiqa.features.pipeline import Encoder, fill_cache
+from magiqa.features.pipeline import Encoder, fill_cache, load_file
+from magiqa.features.progress import reporter
 from magiqa.features.text import text_embeddings
 from magiqa.images.views import Resize
 from magiqa.runs.config import Job
@@ -158,7 +160,10 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             std=weights.std,
             workers=workers(job),
             on_error=job.on_error,
+            load=partial(load_file, limits=job.limits),
+            limits=job.limits,
             progress=progress,
+            report=reporter(),
         )
         if views:
             cache.refresh()  # what others wrote meanwhile counts as it will for the next command

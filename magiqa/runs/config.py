@@ -15,8 +15,10 @@ from magiqa.backbones.spec import Backbone
 from magiqa.checked import Checked, Least
 from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError
+from magiqa.images.decode import LIMITS, Limits
 from magiqa.images.views import Views
 from magiqa.method.prompts import PromptSet
+from magiqa.runs.launcher import Launcher
 
 Magnitude = Callable[[np.ndarray], np.ndarray]
 
@@ -37,6 +39,9 @@ MACHINE = (
     "part",
     "trust",
     "roots",
+    "max_pixels",
+    "max_whole_pixels",
+    "launcher",
 )
 
 
@@ -81,6 +86,8 @@ class Job(Checked):
     resamples: Annotated[int, Least(100)] = 1000
     seed: Annotated[int, Least(0)] = 0
     on_error: Literal["raise", "skip"] = "raise"
+    max_pixels: Annotated[int, Least(1)] = LIMITS.pixels
+    max_whole_pixels: Annotated[int, Least(1)] = LIMITS.whole
     views_file: bool = False
     figures: bool = True
     part: str | None = None
@@ -88,6 +95,7 @@ class Job(Checked):
     roots: Mapping[str, str] = field(default_factory=dict)
     ablation: Any = None
     experiment: Any = None
+    launcher: Launcher = field(default_factory=Launcher)
     choices: dict[str, str] = field(default_factory=dict)
     changed: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
@@ -121,6 +129,11 @@ class Job(Checked):
             shaping["dataset"] = {k: v for k, v in data.items() if k != "root"}
         digest = hashlib.sha256(json.dumps(shaping, sort_keys=True, default=str).encode()).hexdigest()
         return "-".join([*filter(None, shown), digest[:8]])
+
+    @property
+    def limits(self) -> Limits:
+        """The pixels that images may have."""
+        return Limits(self.max_pixels, self.max_whole_pixels)
 
     @property
     def folder(self) -> Path:

@@ -1,15 +1,18 @@
 """Where a command's work runs: here, as processes of this machine, or as a job array of SLURM."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 
-OWN = ("cluster", "jobs", "wait")  # every other field is a parameter of submitit's AutoExecutor, by its name
+_OWN = ("cluster", "jobs", "wait")  # every other field is a parameter of submitit's AutoExecutor, by its name
+_MADE_WITH = ("slurm_max_num_timeout",)  # what it takes when it is made
 
 
 @dataclass(frozen=True)
-class Launcher:
+class Launcher(Checked, key="launcher"):
     """How many tasks share a command's work, and what each is given.
 
     Args:
@@ -18,11 +21,11 @@ class Launcher:
         Others: submitit's ``AutoExecutor`` takes them by these names; None leaves the cluster's own default.
     """
 
-    cluster: str | None = None
-    jobs: int = 1
+    cluster: Literal["local", "slurm"] | None = None
+    jobs: Annotated[int, Least(1)] = 1
     wait: bool = True
     name: str = "magiqa"
-    timeout_min: int | None = None
+    timeout_min: Annotated[int, Least(1)] | None = None
     mem_gb: float | None = None
     cpus_per_task: int | None = None
     gpus_per_node: int | None = None
@@ -39,31 +42,20 @@ class Launcher:
     slurm_max_num_timeout: int | None = None
     slurm_use_srun: bool | None = None
     slurm_setup: tuple[str, ...] | None = None
-    slurm_additional_parameters: Any = None
+    slurm_additional_parameters: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.cluster not in (None, "local", "slurm"):
-            raise UserError(f"launcher.cluster={self.cluster} is not known: use local, slurm or null")
-        if isinstance(self.jobs, bool) or not isinstance(self.jobs, int) or self.jobs < 1:
-            raise UserError(f"launcher.jobs={self.jobs} must be a whole number from 1")
-        if not isinstance(self.wait, bool):
-            raise UserError(f"launcher.wait={self.wait} must be true or false")
+        super().__post_init__()
         if self.cluster == "local" and not self.wait:
-            raise UserError(
-                "launcher.wait=false is for launcher=slurm: tasks of launcher=local end with the command"
-            )
+            raise UserError("launcher.wait=false is for launcher=slurm: local tasks end with the command")
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What ``AutoExecutor.update_parameters`` is to be given, but for what it takes when it is made.
+    def parameters(self, *, made_with: bool = False) -> dict[str, Any]:
+        """What ``AutoExecutor`` is to be updated with, or what it is to be made with.
 
         Example:
-            >>> Launcher("slurm", jobs=4, gpus_per_node=1, slurm_partition="gpu").parameters
-            {'name': 'magiqa', 'gpus_per_node': 1, 'slurm_partition': 'gpu'}
+            >>> Launcher("slurm", jobs=4, gpus_per_node=1, slurm_max_num_timeout=9).parameters()
+            {'name': 'magiqa', 'gpus_per_node': 1}
         """
-        given = {
-            k: v
-            for k, v in asdict(self).items()
-            if k not in (*OWN, "slurm_max_num_timeout") and v is not None
-        }
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+        given = {k: v for k, v in asdict(self).items() if k not in _OWN and v is not None}
+        chosen = {k: v for k, v in given.items() if (k in _MADE_WITH) == made_with}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
