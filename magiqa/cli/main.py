@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "encode",
     "score",
+    "probe",
     "ablate",
     "experiment",
     "compare",
