@@ -23,6 +23,13 @@ def pytest_configure(config):
     os.environ["MAGIQA_CACHE"] = "/nonexistent/magiqa-tests-must-set-cache_dir"
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """A readable id where a case is a function: its own name, or the argument's for one that has none."""
+    if callable(val) and hasattr(val, "__name__"):
+        return argname if val.__name__ == "<lambda>" else val.__name__
+    return None
+
+
 def golden_state(name: str) -> dict:
     """The golden weights of an open_clip architecture as a state dict (float32)."""
     import open_clip

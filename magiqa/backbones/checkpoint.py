@@ -1,10 +1,10 @@
 """A file of weights in, its tensors and their fingerprint out."""
 
 import hashlib
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from magiqa.backbones.archive import is_archive, read_archive
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,11 +50,9 @@ def read_checkpoint(path: str | Path) -> "tuple[dict[str, torch.Tensor], bool]":
             from safetensors.torch import load_file
 
             return {k: v for k, v in load_file(file).items()}, False
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as opened:
-                archive = any(name.endswith("/constants.pkl") for name in opened.namelist())
+        archive = is_archive(file)
         if archive:
-            loaded: Any = torch.jit.load(str(file), map_location="cpu").state_dict()
+            loaded: Any = read_archive(file)
         else:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -75,4 +73,10 @@ def read_checkpoint(path: str | Path) -> "tuple[dict[str, torch.Tensor], bool]":
         raise UserError(
             f"backbone.checkpoint={path}: entry {odd!r} is no tensor; save model.state_dict() there"
         )
+    for name, tensor in state.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise UserError(
+                f"backbone.checkpoint={path}: entry {name!r} claims the shape {tuple(tensor.shape)}, more than the "
+                "file holds of it; fetch the file again"
+            )
     return state, archive

@@ -42,6 +42,19 @@ class Weights:
         """Whether the towers use QuickGELU."""
         return bool(self.config.get("quick_gelu", False))
 
+    def record(self, spec: Backbone) -> dict[str, Any]:
+        """What a record says of the backbone with these weights."""
+        return {
+            "name": spec.name,
+            "pretrained": spec.pretrained if spec.kind == "published" else None,
+            "kind": spec.kind,
+            "label": spec.shown_label,
+            "weights_sha256": self.sha256,
+            "source": self.source,
+            "activation": "quickgelu" if self.quickgelu else "gelu",
+            "positional_embedding": spec.positional_embedding,
+        }
+
 
 def _shipped_config(name: str) -> dict[str, Any] | None:
     """The demo's config, or one of open_clip's, read from its file: importing open_clip takes seconds."""

@@ -11,10 +11,12 @@ from magiqa.config.compose import is_users
 from magiqa.config.trust import GROUPS, OTHERS
 from magiqa.errors import UserError, one_line
 from magiqa.package import conf_dir
+from magiqa.stop import Terminated, listening
 
 COMMANDS = (
     "evaluate",
     "encode",
+    "score",
     "ablate",
     "experiment",
     "compare",
@@ -103,7 +105,12 @@ _FLAGS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for what a user can mend, 130 when stopped by hand."""
+    """Run a command; returns the exit code: 0, 2 for what a user can mend, 130 at Ctrl-C, 143 at SIGTERM."""
+    with listening():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         flags, given = parse(sys.argv[1:] if argv is None else argv)
         if "--version" in flags:
@@ -124,12 +131,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(given.configs.text(given.typed), end="")
             return 0
         return int(command.run(given))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as stopped:
         print(
             "magiqa: stopped; what was encoded is cached: the same command goes on from there",
             file=sys.stderr,
         )
-        return 130
+        return 143 if isinstance(stopped, Terminated) else 130
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1" or not is_users(error):
             raise

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from magiqa.datasets.base import Labels, count_note
 from magiqa.errors import UnreadableImage
-from magiqa.images.decode import open_image, read_image
+from magiqa.images.decode import FORMATS, LIMITS, Limits, open_image, read_image
 
 WINDOW = 224
 SHOWN = 5
@@ -49,12 +49,19 @@ class CheckReport:
         return not self.problems
 
 
-def check(dataset: Labels | Reader, *, progress: bool = True, workers: int | None = None) -> CheckReport:
+def check(
+    dataset: Labels | Reader,
+    *,
+    progress: bool = True,
+    workers: int | None = None,
+    limits: Limits = LIMITS,
+) -> CheckReport:
     """Read the labels and fully decode every image.
 
     Args:
         dataset: labels, or a reader to load them with. progress: a bar on stderr (on a terminal only).
         workers: threads.
+        limits: of an image's pixels.
 
     Raises:
         UserError: the annotation cannot be read at all (no root, no file, wrong columns, no number as MOS).
@@ -65,7 +72,10 @@ def check(dataset: Labels | Reader, *, progress: bool = True, workers: int | Non
     name_of = {p: n for p, n in zip(table["path"], table["image"], strict=True) if p}
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
         bar = tqdm(
-            pool.map(_look, name_of), total=len(name_of), unit="image", disable=None if progress else True
+            pool.map(lambda path: _look(path, limits), name_of),
+            total=len(name_of),
+            unit="image",
+            disable=None if progress else True,
         )
         looked = dict(zip(name_of, bar, strict=True))
 
@@ -114,6 +124,7 @@ def check(dataset: Labels | Reader, *, progress: bool = True, workers: int | Non
                 else ()
             ),
             ("sizes", _sizes([size for _, size in good.values()])),
+            ("read here", f"{', '.join(FORMATS.values())}; up to {limits.pixels:,} pixels"),
             *((("resize", f"{resize.mode} {resize.size} {resize.filter}"),) if resize is not None else ()),
             *notes,
             *((("get it from", labels.page),) if labels.page else ()),
@@ -136,11 +147,11 @@ def render(report: CheckReport) -> str:
     return "\n".join([*lines, "usable" if report.usable else "NOT usable as it is"])
 
 
-def _look(path: str) -> tuple[str, tuple[int, int]] | UnreadableImage:
+def _look(path: str, limits: Limits) -> tuple[str, tuple[int, int]] | UnreadableImage:
     """sha256 and (width, height) of an image that decodes fully, else the reason why not."""
     try:
         data = read_image(path)
-        return hashlib.sha256(data).hexdigest(), open_image(data, path).size
+        return hashlib.sha256(data).hexdigest(), open_image(data, path, limits).size
     except UnreadableImage as error:
         return error
 

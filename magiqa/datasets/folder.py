@@ -27,6 +27,8 @@ class Folder(Checked, key="dataset"):
         higher_is_better: false for DMOS and the like: the label is then negated, once, here.
         split: take only the rows with this value in ``split_column``.
         reference_column: what images share that are not independent: intervals are resampled by it.
+        outside_root: names may lead out of the root (absolute ones, ``..``, ``~``). Links inside it are followed
+            in any case.
     """
 
     root: str
@@ -41,6 +43,7 @@ class Folder(Checked, key="dataset"):
     split: str | None = None
     resize: Resize | None = None
     every: Every = 1
+    outside_root: bool = False
 
     def load(self) -> Labels:
         """Read the labels."""
@@ -58,6 +61,13 @@ class Folder(Checked, key="dataset"):
         names = _filled(file, raw, self.image_column)
         # Joined and tidied, so that a.jpg and ./a.jpg are one image.
         paths = pd.Series([os.path.normpath(root / os.path.expanduser(name)) for name in names])
+        places = (str(root), os.path.realpath(root))  # the root as typed, and where links lead from there
+        out = [not any(os.path.commonpath((path, place)) == place for place in places) for path in paths]
+        if any(out) and not self.outside_root:
+            raise UserError(
+                f"{file}: {sum(out)} names lead out of dataset.root={self.root} (first {names[out.index(True)]!r}); if "
+                "you know whose file this is, add dataset.outside_root=true"
+            )
         twice = list(dict.fromkeys(names[paths.duplicated()]))
         if twice:
             more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
@@ -68,7 +78,7 @@ class Folder(Checked, key="dataset"):
         table = pd.DataFrame(
             {
                 "image": names,
-                "path": [path if os.path.isfile(path) else "" for path in paths],
+                "path": [path if os.path.lexists(path) else "" for path in paths],
                 "mos": mos if self.higher_is_better else -mos,
             }
         )
@@ -77,7 +87,7 @@ class Folder(Checked, key="dataset"):
                 table[key] = (
                     numbers(file, raw[column], column) if key == "mos_std" else _filled(file, raw, column)
                 )
-        notes: tuple[str, ...] = ()
+        notes: tuple[str, ...] = (f"outside_root: {sum(out)} names lead out of the root",) if any(out) else ()
         if not self.higher_is_better:
             notes += (f"{self.mos_column} is lower = better: mos = -{self.mos_column}",)
         if self.split is not None:

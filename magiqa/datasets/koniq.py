@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
-from PIL import Image
 
 from magiqa.checked import Checked
 from magiqa.datasets.base import (
@@ -30,7 +29,8 @@ from magiqa.datasets.base import (
     numbers,
     read_table,
 )
-from magiqa.errors import UserError
+from magiqa.errors import UnreadableImage, UserError
+from magiqa.images.decode import identify, read_image
 from magiqa.images.views import Resize
 
 PAGE = "http://database.mmsp-kn.de/koniq-10k-database.html"
@@ -115,9 +115,9 @@ class Koniq(Checked, key="dataset"):
 
     def _check_size(self, path: str) -> None:
         """Refuse the other folder's images: a folder named ``images`` does not tell."""
-        with contextlib.suppress(OSError):  # an image that cannot be read is told later, with its reason
-            with Image.open(path) as image:
-                size = "{}x{}".format(*image.size)
+        # an image that cannot be read is told later, with its reason
+        with contextlib.suppress(UnreadableImage):
+            size = "{}x{}".format(*identify(read_image(path), path).size)
             if size != self.size:
                 raise UserError(
                     f"{path}: {size}, not dataset.size={self.size}; use the images or the variant of that size"

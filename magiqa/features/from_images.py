@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from magiqa.features.elsewhere import elsewhere
 from magiqa.features.features import Features
 from magiqa.features.hashing import HashIndex, hash_files
 from magiqa.features.key import Maker, feature_key
-from magiqa.features.pipeline import Encoder, fill_cache
+from magiqa.features.pipeline import Encoder, fill_cache, load_file
 from magiqa.features.progress import reporter
 from magiqa.features.text import text_embeddings
 from magiqa.images.views import Resize
@@ -159,6 +160,8 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             std=weights.std,
             workers=workers(job),
             on_error=job.on_error,
+            load=partial(load_file, limits=job.limits),
+            limits=job.limits,
             progress=progress,
             report=reporter(),
         )
@@ -193,16 +196,7 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             "images_sha256": hashlib.sha256("\n".join(images).encode()).hexdigest(),
             "skipped": skipped,
         },
-        "backbone": {
-            "name": job.backbone.name,
-            "pretrained": job.backbone.pretrained if job.backbone.kind == "published" else None,
-            "kind": job.backbone.kind,
-            "label": job.backbone.shown_label,
-            "weights_sha256": weights.sha256,
-            "source": weights.source,
-            "activation": "quickgelu" if weights.quickgelu else "gelu",
-            "positional_embedding": job.backbone.positional_embedding,
-        },
+        "backbone": weights.record(job.backbone),
         "engine": engine_record,
         "views": asdict(job.views)
         | {"kinds": list(job.views.kinds), "count": sum(cache.entries[i].count for i in images)},

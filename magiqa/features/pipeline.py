@@ -2,7 +2,7 @@
 
 Decoding and cutting run in threads beside the engine's own; views of different images share micro-batches, padded to
 one size, so that an image's features do not depend on what else is in the batch; finished images go to the cache shard
-by shard, off the critical path, so that a stopped run loses at most a minute.
+by shard, off the critical path, so that a killed run loses at most a minute, and one that is asked to stop nothing.
 """
 
 import time
@@ -21,12 +21,14 @@ from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.hashing import content_sha256
 from magiqa.features.progress import Reporter
 from magiqa.images.controls import controls
-from magiqa.images.decode import open_image, read_image
+from magiqa.images.decode import LIMITS, Limits, open_image, read_image
 from magiqa.images.views import Pixels, Resize, Views, cut
+from magiqa.stop import unbroken
 
 SHARD_BYTES = 64 << 20
 
-SHARD_SECONDS = 60.0
+# between two shards: at first, then doubled up to the last, so that a job killed every minute gets on too
+SHARD_SECONDS = (5.0, 60.0)
 
 PREFETCHED_VIEWS = 64  # of one image, cut in a worker; a larger image's others are cut as they are needed
 
@@ -64,14 +66,14 @@ class Store(Protocol):
 Load = Callable[[Any, str], tuple[Pixels, np.ndarray]]
 
 
-def load_file(path: str, sha256: str) -> tuple[Pixels, np.ndarray]:
+def load_file(path: str, sha256: str, limits: Limits = LIMITS) -> tuple[Pixels, np.ndarray]:
     """Decode an image file that is known by its sha256: the image, its controls."""
     data = read_image(path)
     if content_sha256(data) != sha256:
         raise UserError(
             f"{path}: its content changed since it was hashed; run again when it is at rest, with rehash=true"
         )
-    image = open_image(data, path)
+    image = open_image(data, path, limits)
     return image, controls(image, len(data))
 
 
@@ -95,9 +97,10 @@ def _load(
     resize: Resize | None,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    limits: Limits,
 ) -> tuple[_Image, Iterator[np.ndarray]]:
     pixels, known = load(item, sha256)
-    blocks = cut(pixels, views, resize, name=str(item), mean=mean, std=std)
+    blocks = cut(pixels, views, resize, name=str(item), mean=mean, std=std, limits=limits)
     ready: list[np.ndarray] = []
     while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
         ready.append(block)
@@ -201,12 +204,13 @@ class _Shards:
         self.images: list[_Image] = []
         self.bytes = 0
         self.since = time.monotonic()
+        self.wait, self.longest = SHARD_SECONDS
 
     def add(self, image: _Image) -> None:
         """Take a finished image; start a shard when enough has gathered."""
         self.images.append(image)
         self.bytes += sum(f.nbytes for f in image.features.values())
-        if self.bytes >= SHARD_BYTES or time.monotonic() - self.since >= SHARD_SECONDS:
+        if self.bytes >= SHARD_BYTES or time.monotonic() - self.since >= self.wait:
             self.flush()
 
     def flush(self) -> None:
@@ -216,6 +220,7 @@ class _Shards:
             writing.result()
         if self.images:
             images, self.images, self.bytes, self.since = self.images, [], 0, time.monotonic()
+            self.wait = min(2 * self.wait, self.longest)
             self.writing = self.pool.submit(self._write, images)
 
     def _write(self, images: list[_Image]) -> None:
@@ -248,6 +253,7 @@ def fill_cache(
     on_error: str = "raise",
     skippable: type[UserError] = UnreadableImage,
     load: Load = load_file,
+    limits: Limits = LIMITS,
     progress: bool = True,
     report: Reporter | None = None,
 ) -> tuple[int, dict[str, str]]:
@@ -259,6 +265,7 @@ def fill_cache(
         on_error: ``raise`` at the first unreadable image, or ``skip`` and report it. Either way, and when stopped
             by hand, what was encoded stays cached. skippable: what is wrong with an image that may be skipped.
         load: reads what ``wanted`` names, where that is no path; its ``str`` is its name in messages.
+        limits: of the pixels of what views are cut from.
         report: is told how far it is.
 
     Returns:
@@ -310,27 +317,34 @@ def fill_cache(
 
         def feed() -> None:
             for sha, path in islice(pending, max(0, workers + 2 - len(queue))):
-                queue.append((sha, pool.submit(_load, load, path, sha, views, resize, mean, std)))
+                queue.append((sha, pool.submit(_load, load, path, sha, views, resize, mean, std, limits)))
 
-        feed()
-        while queue:
-            sha, future = queue.popleft()
-            feed()
+        def take(sha: str, future: Future[tuple[_Image, Iterator[np.ndarray]]]) -> None:
             try:
                 image, blocks = future.result()
             except UserError as error:
-                if on_error == "skip" and isinstance(error, skippable):
-                    skipped[sha] = str(error)
-                    bar.update()
-                    continue
-                batches.run()  # the images before this one wait there complete
-                batches.wait()
-                raise
+                if on_error != "skip" or not isinstance(error, skippable):
+                    raise
+                skipped[sha] = str(error)
+                bar.update()
+                return
             open_images.append(image)
             for block in blocks:
                 batches.add(image, block)
             image.complete = True
             finished()
+
+        feed()
+        try:
+            while queue:
+                with unbroken():  # a command asked to stop does so between two images
+                    first = queue.popleft()
+                    feed()
+                    take(*first)
+        except (UserError, KeyboardInterrupt, SystemExit):
+            batches.run()  # the images before wait there complete
+            batches.wait()
+            raise
         batches.run()
         batches.wait()
     return encoded, skipped

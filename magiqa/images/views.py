@@ -14,6 +14,7 @@ from PIL import Image
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
+from magiqa.images.decode import LIMITS, Limits
 
 KINDS = ("windows", "global", "whole", "center_crop")
 
@@ -148,8 +149,15 @@ def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray
     return ((1 - wy) * upper + wy * lower)[None]
 
 
-def _resized(pixels: np.ndarray, resize: Resize) -> np.ndarray:
+def _pixels(image: Image.Image) -> np.ndarray:
+    """A decoded image's pixels, copied once."""
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _resized(pixels: np.ndarray, resize: Resize, name: str, limits: Limits) -> np.ndarray:
     """8-bit pixels as Pillow resizes them; float32 ones a channel at a time, not rounded, kept in [0, 1]."""
+    height, width = pixels.shape[:2]
+    limits.check(resize.size_of(width, height), name, f"resized from {width}x{height}")
     if pixels.dtype == np.uint8:
         return np.asarray(resize(Image.fromarray(pixels)))
     planes = [np.asarray(resize(Image.fromarray(pixels[..., c]))) for c in range(3)]
@@ -164,6 +172,7 @@ def cut(
     name: str = "image",
     mean: tuple[float, ...] = CLIP_MEAN,
     std: tuple[float, ...] = CLIP_STD,
+    limits: Limits = LIMITS,
 ) -> Iterator[np.ndarray]:
     """Cut an image into its views, in blocks of one shape each, in the order of ``views.kinds``.
 
@@ -171,17 +180,18 @@ def cut(
 
     Args:
         image: as decoded, or pixels (H, W, 3), uint8 or float32 in [0, 1]. resize: the data set's own, first.
-        name: for messages. mean, std: the backbone's.
+        name: for messages. mean, std: the backbone's. limits: of the pixels that are resized to, or seen whole.
 
     Yields:
         float32 (k, 3, H, W), normalized; windows one at a time, ``BLOCK`` of a row in memory.
 
     Raises:
         UserError: a side is under the window size and ``views.small`` is ``error``.
+        UnreadableImage: what it is resized to, or a whole image, has more pixels than ``limits`` allows.
     """
-    pixels = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
+    pixels = _pixels(image) if isinstance(image, Image.Image) else image
     if resize is not None:
-        pixels = _resized(pixels, resize)
+        pixels = _resized(pixels, resize, name, limits)
     height, width = pixels.shape[:2]
     if views.upscales(width, height):
         if views.small == "error":
@@ -189,8 +199,10 @@ def cut(
                 f"{name}: {width}x{height} has a side under the window size {views.window}; "
                 "use views.small=upscale, or a smaller views.window"
             )
-        pixels = _resized(pixels, Resize("short_side", views.window))
+        pixels = _resized(pixels, Resize("short_side", views.window), name, limits)
         height, width = pixels.shape[:2]
+    if "whole" in views.kinds:
+        limits.check((width, height), name, "whole")
     mean_, std_ = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     size = views.window
     for kind in views.kinds:
@@ -210,7 +222,7 @@ def cut(
         elif kind == "whole":
             yield normalize(pixels[None], mean_, std_)
         else:
-            small = _resized(pixels, Resize("short_side", size))
+            small = _resized(pixels, Resize("short_side", size), name, limits)
             x, y = _center(small.shape[1], small.shape[0], size)
             yield normalize(small[None, y : y + size, x : x + size], mean_, std_)
 

@@ -9,12 +9,14 @@ import pandas as pd
 from magiqa import __version__
 from magiqa.report.ablation_plots import ablation_figure
 from magiqa.report.agreement_plots import run_figures
+from magiqa.report.beside import published_table
 from magiqa.report.gallery import gallery
+from magiqa.report.methods import agreement_table
 from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section, folded
 from magiqa.report.pictures import Pictures, group_names
 from magiqa.report.plots import NAMES, caption, dots
 from magiqa.report.table import Table
-from magiqa.report.tables import agreement_table, frame_table, groups_table, published_table
+from magiqa.report.tables import frame_table, groups_table
 from magiqa.report.typeset import write_tables
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.listed import files_of, read_listed

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from magiqa.images.decode import identify, read_image
+
 # One JPEG a thousand tiles: no header a tile, one picture to decode. Sizes keep the page under about 15 MB.
 TILES = ((3_500, 96), (8_000, 64))  # up to so many images: pixels of a tile's side
 
@@ -77,12 +79,12 @@ def make_tiles(paths: Iterable[Path]) -> Tiles:
 def thumbnail(path: Path, side: int) -> Image.Image | None:
     """A small RGB copy, at most `side` pixels a side; None for what Pillow cannot read."""
     try:
-        with Image.open(path) as file:
-            file.draft("RGB", (side, side))  # JPEG decodes at a fraction of its size
-            image = file.convert("RGB")
+        file = identify(read_image(path), str(path))
+        file.draft("RGB", (side, side))  # JPEG decodes at a fraction of its size
+        image = file.convert("RGB")
         image.thumbnail((side, side), reducing_gap=2.0)
         return image
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError):
         return None
 
 

@@ -15,6 +15,7 @@ from magiqa.backbones.spec import Backbone
 from magiqa.checked import Checked, Least
 from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError
+from magiqa.images.decode import LIMITS, Limits
 from magiqa.images.views import Views
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.launcher import Launcher
@@ -38,6 +39,8 @@ MACHINE = (
     "part",
     "trust",
     "roots",
+    "max_pixels",
+    "max_whole_pixels",
     "launcher",
 )
 
@@ -83,6 +86,8 @@ class Job(Checked):
     resamples: Annotated[int, Least(100)] = 1000
     seed: Annotated[int, Least(0)] = 0
     on_error: Literal["raise", "skip"] = "raise"
+    max_pixels: Annotated[int, Least(1)] = LIMITS.pixels
+    max_whole_pixels: Annotated[int, Least(1)] = LIMITS.whole
     views_file: bool = False
     figures: bool = True
     part: str | None = None
@@ -124,6 +129,11 @@ class Job(Checked):
             shaping["dataset"] = {k: v for k, v in data.items() if k != "root"}
         digest = hashlib.sha256(json.dumps(shaping, sort_keys=True, default=str).encode()).hexdigest()
         return "-".join([*filter(None, shown), digest[:8]])
+
+    @property
+    def limits(self) -> Limits:
+        """The pixels that images may have."""
+        return Limits(self.max_pixels, self.max_whole_pixels)
 
     @property
     def folder(self) -> Path:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.errors import UserError
+from magiqa.stop import unbroken
 
 LOCK, MARK, STAGE = ".lock", ".writing.json", ".writing-"
 
@@ -127,7 +128,7 @@ class ResultFolder:
         Raises:
             UserError: a file would overwrite one that no record there lists; the folder is as it was.
         """
-        with self._said():
+        with unbroken(), self._said():
             staged = sorted(
                 p.relative_to(self._stage).as_posix() for p in self._stage.rglob("*") if p.is_file()
             )

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from magiqa.features.memory import MemoryCache
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
+from magiqa.runs import names
 from magiqa.runs.config import Job
 from magiqa.scorer.inputs import Item, pixel_controls
 from magiqa.scores.score import Rows, score
@@ -57,9 +58,31 @@ class Method:
         self.job, self.resize, self.cache_dir = job, resize, cache_dir
         self.warnings: list[str] = []
         self._weights: Any = None
-        self._engine: Any = None
+        self._engines: dict[int, Any] = {}  # by the views' side
         self._embedded: tuple[np.ndarray, float] | None = None
         self._caches: dict[Views, Any] = {}
+
+    def record(self) -> dict[str, Any]:
+        """The method in the words of a run's record, with its name."""
+        from magiqa.engines.resolve import resolve
+
+        job = self.job
+        found = {
+            "choices": job.choices,
+            "changed": job.changed,
+            "config": {"pooling": job.pooling},
+            "backbone": self._weigh().record(job.backbone),
+        }
+        return {
+            "method": names.method(found, "q"),
+            **found,
+            "prompts": [list(pair) for pair in job.prompts.pairs],
+            "views": asdict(job.views) | {"kinds": list(job.views.kinds)},
+            "magnitude": repr(job.magnitude),
+            "fusion": repr(job.fusion),
+            "resize": asdict(self.resize) if self.resize else None,
+            "engine": asdict(resolve(job.engine, job.precision, job.device)),
+        }
 
     def score(self, images: Sequence[Item], views: Views, *, skip: bool, progress: bool) -> Scored:
         """Scores of images on these views, all that is cached taken from there."""
@@ -106,7 +129,7 @@ class Method:
                 _, bad = fill_cache(
                     cache,
                     [(item, key) for item, key in zip(images, keys, strict=True) if key],
-                    lambda: self._encoder(cache),
+                    lambda: self._encoder(views.window, cache),
                     views=views,
                     resize=self.resize,
                     mean=weights.mean,
@@ -121,11 +144,11 @@ class Method:
                 raise _own(error) from None
             skipped |= {i: _plain(bad[key]) for i, key in enumerate(keys) if key in bad}
             kept = [i for i in range(len(images)) if i not in skipped]
-            names = [images[i].name for i in kept]
+            called = [images[i].name for i in kept]
             reasons = {images[i].name: why for i, why in sorted(skipped.items())}
             if not kept:
                 return Scored(pd.DataFrame(columns=["image", *CUES]), pd.DataFrame(), [], reasons)
-            held = _Held(pd.DataFrame({"image": names}), [keys[i] for i in kept], cache, self._text)
+            held = _Held(pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, self._text)
             cues, by_view = score(
                 held, self.job.prompts, self.job.magnitude, self.job.fusion, self.job.pooling
             )
@@ -133,11 +156,11 @@ class Method:
             if keys[i] not in sizes:  # its features were cached
                 sizes[keys[i]] = cache.entries[keys[i]].controls[0], cache.entries[keys[i]].controls[1]
         where = [(int(w), int(h)) for w, h in (sizes[keys[i]] for i in kept)]
-        return self._tables(names, cues, by_view, where, views, reasons)
+        return self._tables(called, cues, by_view, where, views, reasons)
 
     def _tables(
         self,
-        names: list[str],
+        called: list[str],
         cues: pd.DataFrame,
         by_view: pd.DataFrame,
         sizes: list[tuple[int, int]],
@@ -149,7 +172,7 @@ class Method:
         how = self.job.pooling
         pairs = grouped.mean() if how == "mean" else grouped.agg(lambda v: pool(v.to_numpy(), how))
         cues = pd.concat([cues[list(CUES)], pairs.reset_index(drop=True)], axis=1).rename(columns=columns)
-        cues.insert(0, "image", names)
+        cues.insert(0, "image", called)
         boxes = [box for size in sizes for box in geometry(*size, views, self.resize)]
         places = pd.DataFrame(boxes, columns=["kind", "left", "top", "right", "bottom"])
         scores = by_view[[*CUES, *columns]].rename(columns=columns)
@@ -182,14 +205,15 @@ class Method:
                 self._caches[views] = FeatureCache(str(self.cache_dir), key, maker, job.cache_engine)
             return self._caches[views]
 
-    def _encoder(self, cache: Any) -> Any:
+    def _encoder(self, window: int, cache: Any) -> Any:
         weights = self._weigh()
         with _building:
-            if self._engine is None:
-                self._build(weights)
+            if window not in self._engines:
+                self._engines[window] = self._build(weights, window)
+            engine = self._engines[window]
             if not isinstance(cache, MemoryCache):
-                cache.verified(self._engine.max_error)
-            return self._engine
+                cache.verified(engine.max_error)
+            return engine
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
         from magiqa.backbones.model import build_model
@@ -209,21 +233,22 @@ class Method:
             return encode_text(model(), job.backbone, job.prompts.pairs)
         return text_embeddings(self.cache_dir, job.backbone, self._weights, model, job.prompts)
 
-    def _build(self, weights: Any) -> None:
+    def _build(self, weights: Any, window: int) -> Any:
         """The engine, and the prompts' embeddings by the same model, which is then let go."""
         from magiqa.backbones.model import build_model, fit_positional_embedding
         from magiqa.engines.build import build
         from magiqa.engines.resolve import resolve
 
-        job, size = self.job, (self.job.views.window, self.job.views.window)
+        job, size = self.job, (window, window)
         resolved = resolve(job.engine, job.precision, job.device)
         model: Any = build_model(job.backbone, weights)
         if self._embedded is None:
             self._embedded = self._embed(lambda: model)
         fit_positional_embedding(model, job.backbone, size)
-        self._engine = build(model.visual, resolved, batch_size=job.batch_size, view_size=size)
-        if self._engine.warning:
-            self.warnings.append(self._engine.warning)
+        engine = build(model.visual, resolved, batch_size=job.batch_size, view_size=size)
+        if engine.warning:
+            self.warnings.append(engine.warning)
+        return engine
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,9 @@ class Scorer:
             raise UserError(f"{unknown[0]}: Scorer has no such setting; it has {', '.join((*given, *known))}")
         job = _job([f"{key}={value}" for key, value in given.items() if isinstance(value, str)])
         objects: dict[str, Any] = {key: value for key, value in given.items() if not isinstance(value, str)}
-        self._set_up(replace(job, **objects, **settings), resize, cache_dir)
+        named = {key: str(getattr(value, "name", None) or repr(value)) for key, value in objects.items()}
+        job = replace(job, **objects, **settings, choices=job.choices | named)
+        self._set_up(job, resize, cache_dir)
 
     @classmethod
     def compose(
@@ -130,6 +132,15 @@ class Scorer:
         """The config that a run of this method has."""
         return self._method.job
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of the engine; empty before the first call."""
+        return list(self._method.warnings)
+
+    def record(self) -> dict[str, Any]:
+        """The method in the words of a run's record: its name, its options, the weights' sha256, the engine."""
+        return self._method.record()
+
     def __call__(self, images: "Images") -> np.ndarray:
         """Scores of images.
 
@@ -170,29 +181,39 @@ class Scorer:
         table.insert(0, "image", found.cues["image"].to_numpy()[found.views["position"]])
         return table
 
-    def heatmap(self, images: "Images", stride: int = 32) -> list[dict[str, np.ndarray]]:
+    def heatmap(
+        self, images: "Images", window: int | None = None, stride: int | None = None
+    ) -> list[dict[str, np.ndarray]]:
         """Where in an image the score is high: maps of q and of each cue over each image.
 
+        Every window has a score of its own; where windows overlap, scores are blended. A window that holds both a good
+        and a bad part says little of either, so a map's windows are smaller than the score's: a map shows where, and
+        its mean is not the image's score.
+
         Args:
-            stride: between windows, in pixels: how fine. Each window is encoded; the last ones lie at the edges.
+            window: side of a window in pixels; default: half of the views' own, or the views' own where
+                ``backbone.positional_embedding=native`` allows no other. stride: between windows: how fine; default:
+                half a window. The last windows of a row and column lie flush with the edge.
 
         Returns:
             For each image its maps by name (q, q_sim, q_mag, w_sim, and each pair's), float32 (H, W) of its size.
         """
-        return self.maps(self.score(items(images), self.map_views(stride)))
+        views = self.map_views(window, stride)
+        found = self.score(items(images), views)
+        return [self.map(found, i, views) for i in range(len(found.sizes))]
 
-    def map_views(self, stride: int) -> Views:
-        """The windows of a map."""
-        return replace(self.job.views, kinds=("windows",), stride=stride, cover=True)
+    def map_views(self, window: int | None = None, stride: int | None = None) -> Views:
+        """The windows of a map, as `heatmap` describes them."""
+        own = self.job.views.window
+        native = self.job.backbone.positional_embedding == "native"
+        side = window if window is not None else own if native else max(1, own // 2)
+        step = stride if stride is not None else max(1, side // 2)
+        return replace(self.job.views, kinds=("windows",), window=side, stride=step, cover=True)
 
-    def maps(self, found: Scored) -> list[dict[str, np.ndarray]]:
-        """Maps of each image from the scores of its windows."""
-        names = list(found.cues.columns[1:])
-        out = []
-        for position, size in enumerate(found.sizes):
-            windows = found.views[found.views["position"] == position]
-            out.append(_maps(windows, names, size, self.job.views.window))
-        return out
+    def map(self, found: Scored, position: int, views: Views) -> dict[str, np.ndarray]:
+        """Maps of one image from the scores of its windows."""
+        windows = found.views[found.views["position"] == position]
+        return _maps(windows, list(found.cues.columns[1:]), found.sizes[position], views.window)
 
     def score(
         self,

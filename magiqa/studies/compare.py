@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.datasets.base import read_csv
 from magiqa.errors import UserError
 from magiqa.report.table import Cell, Table, number
+from magiqa.runs.external import external_scores
 from magiqa.runs.folder import ResultFolder, command_of
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import read_run
@@ -21,32 +21,6 @@ from magiqa.stats.paired import meng
 COMPARED = ("q", "q_sim", "q_mag", *CONTROLS)
 
 STATISTICS = ("srcc", "plcc")
-
-
-def _from_csv(file: Path, images: Sequence[str]) -> tuple[np.ndarray, str]:
-    """Scores of a CSV of image,score in the order of the images, and what a reader must know."""
-    table = read_csv(file, ["image", "score"])
-    twice = table["image"][table["image"].duplicated()]
-    if len(twice):
-        raise UserError(
-            f"{file}: scored twice: {twice.iloc[0]} (and {len(twice) - 1} more); keep one row an image"
-        )
-    values = pd.to_numeric(table["score"], errors="coerce").to_numpy(float)
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        raise UserError(
-            f"{file}: the score of {table['image'].iloc[bad[0]]} is {table['score'].iloc[bad[0]]!r}, no finite number "
-            f"({len(bad)} such rows); score these images"
-        )
-    by_name = dict(zip(table["image"], values, strict=True))
-    missing = [i for i in images if i not in by_name]
-    if missing:
-        raise UserError(
-            f"{file}: {len(missing)} of {len(images)} images have no score (first {missing[0]}); score them all: a "
-            "paired test needs the same images"
-        )
-    unused = len(table) - len(set(images))
-    return np.array([by_name[i] for i in images]), f"{unused} rows of other images not used" if unused else ""
 
 
 def _from_run(folder: Path, score: str, base: pd.DataFrame, label: str) -> tuple[np.ndarray, dict[str, Any]]:
@@ -144,7 +118,7 @@ def _compare(
             values, its = _from_run(other, score, base, label)
             add(f"{other.name} {score}", values, str(other), its["backbone"]["label"])
         elif other.is_file():
-            values, note = _from_csv(other, base["image"].tolist())
+            values, note = external_scores(other, base["image"].tolist())
             if srcc(values, y) < 0:
                 note = "; ".join(
                     filter(None, (note, "its SRCC is negative: if lower is better in it, negate its scores"))

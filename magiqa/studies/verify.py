@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from magiqa.features.bundle import BundleCache, read_meta, table_of
 from magiqa.features.cache import FeatureCache
 from magiqa.features.from_images import load_labels
 from magiqa.features.key import feature_key
-from magiqa.features.pipeline import Encoder, fill_cache
+from magiqa.features.pipeline import Encoder, fill_cache, load_file
 from magiqa.features.shard import read_shard, verify_shard
-from magiqa.images.decode import open_image, read_image
+from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.runs.config import Job
 from magiqa.runs.portable import plain_name
 
@@ -62,7 +63,7 @@ def verify(
     job = replace(job, bundle=None, rehash=True)
     labels, images, _, kept = load_labels(job)
     own = table_of(meta["table"])
-    problems += _left_out(meta, kept)
+    problems += _left_out(meta, kept, job.limits)
     gone = {one["image"] for one in meta["skipped"]} - set(own["image"])
     chosen_rows = ~kept["image"].isin(gone).to_numpy()
     images, kept = [i for i, here in zip(images, chosen_rows, strict=True) if here], kept[chosen_rows]
@@ -110,6 +111,8 @@ def verify(
             resize=job.dataset.resize,
             mean=weights.mean,
             std=weights.std,
+            load=partial(load_file, limits=job.limits),
+            limits=job.limits,
             progress=progress,
         )
         for name in chosen:
@@ -146,14 +149,14 @@ def verify(
     return problems, done
 
 
-def _left_out(meta: dict[str, Any], kept: pd.DataFrame) -> list[str]:
+def _left_out(meta: dict[str, Any], kept: pd.DataFrame, limits: Limits) -> list[str]:
     """Images that the bundle leaves out as unreadable, and that can be read here."""
     reasons = {one["image"]: one["reason"] for one in meta["skipped"]}
     out = []
     for name, path in zip(kept["image"], kept["path"], strict=True):
         if name in reasons:
             try:
-                open_image(read_image(path), name)
+                open_image(read_image(path), name, limits)
                 out.append(f"{name}: left out of the bundle ({reasons[name]}), but readable here")
             except UnreadableImage:
                 continue

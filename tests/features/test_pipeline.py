@@ -223,7 +223,7 @@ def bad_files(folder: Path) -> dict[str, str]:
     return {
         "empty.jpg": "the file is empty",
         "cut.jpg": "cannot be decoded (image file is truncated",
-        "text.jpg": "not an image that Pillow reads",
+        "text.jpg": "not an image that is read here",
     }
 
 

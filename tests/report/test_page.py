@@ -17,12 +17,14 @@ from PIL import Image
 from runs import DEMO, NASTY, RN50, list_files, put, write_ablation, write_run
 
 from magiqa.errors import UserError
+from magiqa.report.beside import published_table
 from magiqa.report.escape import tex
 from magiqa.report.gallery import disagreement
+from magiqa.report.methods import agreement_table
 from magiqa.report.published import published
 from magiqa.report.report import report
 from magiqa.report.table import Cell, Table
-from magiqa.report.tables import agreement_table, frame_table, groups_table, published_table
+from magiqa.report.tables import frame_table, groups_table
 from magiqa.report.thumbnails import COLUMNS, PER_SHEET, locate, make_tiles
 from magiqa.runs.names import method
 from magiqa.runs.read import read
@@ -148,16 +150,16 @@ def test_a_tie_with_the_best_is_marked_and_a_clear_difference_is_not(tmp_path):
         tmp_path / "far", n=200, noise=9.0, seed=3, choices={"prompts": "clipiqa", "views": "global"}
     )
     table = agreement_table(read([close, twin, far])[0])
-    by = {row[0].text: row[2] for row in table.rows}
-    q_sim = {"close": "similarity only [prompts maclip; views maclip]", "twin": "CLIP-IQA"}
+    by = {row[0].text: row[1] for row in table.rows}
+    q_sim = {"close": "Similarity [prompts maclip; views maclip]", "twin": "CLIP-IQA"}
     best, other = sorted((by[name] for name in q_sim.values()), key=lambda c: -float(c.value))
-    assert best.mark == "best" and other.text.endswith("†")
-    assert not by["similarity only [prompts clipiqa; views global]"].text.endswith("†")
-    assert any("not significant" in note for note in table.notes)
+    assert best.mark == "best" and best.text.endswith("†") and other.text.endswith("†")
+    assert not by["Similarity [prompts clipiqa; views global]"].text.endswith("†")
+    assert any("model confidence set" in note for note in table.notes)
     row = next(
         r for r in table.data.itertuples() if r.run == "far" and r.score == "q_sim" and r.statistic == "srcc"
     )
-    assert row.diff_low < row.diff < row.diff_high < 0 and row.p_holm < 0.05
+    assert row.p_best < 0.05 and not row.in_best_set
 
 
 @pytest.mark.slow
@@ -168,9 +170,59 @@ def test_the_paired_difference_is_of_the_same_images_whatever_their_order(tmp_pa
     scores = pd.read_csv(b / "scores.csv")
     put(scores.sample(frac=1, random_state=0), b / "scores.csv")
     found = agreement_table(read([a, b])[0]).data
-    pd.testing.assert_series_equal(found["diff"], expected["diff"])
-    row = found[(found["run"] == "b") & (found["score"] == "q_mag") & (found["statistic"] == "srcc")].iloc[0]
-    assert row["diff"] == pytest.approx(row["value"] - found["value"][found["rank"] == 1].iloc[0], abs=1e-12)
+    assert expected["p_best"].notna().any()
+    pd.testing.assert_series_equal(found["p_best"], expected["p_best"])
+
+
+def test_what_all_rows_share_stands_once_above_the_table(folders):
+    runs = read([folders / "demo"])[0]
+    table = agreement_table(runs)
+    assert [name for _, name in table.columns] == ["method", "SRCC", "PLCC (raw)", "SRCC in groups"]
+    assert [row[0].text for row in table.rows[:3]] == ["Similarity", "Magnitude", "MA-CLIP"]
+    for part in ("AGIQA-3K: n = 60", DEMO["label"], "prompts maclip; views maclip; magnitude boxcox"):
+        assert part in table.shared
+    for text in (table.text(), table.markdown(), table.latex()):
+        assert text.count("prompts maclip") == 1
+
+
+def test_the_user_chooses_the_statistics(folders):
+    runs = read([folders / "demo"])[0]
+    table = agreement_table(runs, ["krcc", "plcc_logistic"])
+    assert [name for _, name in table.columns][1:] == ["KRCC", "PLCC (fitted)"]
+    assert all(row[2].text.endswith("‡") for row in table.rows[:3])  # no test of a fitted statistic
+    with pytest.raises(UserError, match="statistics=srrc is in no run here: use srcc"):
+        agreement_table(runs, ["srrc"])
+
+
+def test_averages_over_sets_are_plain_and_weighted_and_only_of_methods_on_all_of_them(tmp_path):
+    a = write_run(tmp_path / "a", n=40)
+    b = write_run(tmp_path / "b", n=120, dataset={"name": "koniq"})
+    c = write_run(tmp_path / "c", n=120, dataset={"name": "koniq"}, choices=WHOLE, seed=4)
+    table = agreement_table(read([a, b, c])[0], ["srcc"])
+    assert table.columns[-2:] == [("average", "SRCC"), ("weighted by n", "SRCC")]
+    by = {row[0].text: row[1:] for row in table.rows}
+    first, second, plain, weighted = (cell.value for cell in by["MA-CLIP"])
+    assert plain == pytest.approx((first + second) / 2)
+    assert weighted == pytest.approx((40 * first + 120 * second) / 160)
+    assert by["CLIP-IQA"][-1].text == by["CLIP-IQA"][-2].text == by["CLIP-IQA"][0].text == "–"
+
+
+def test_another_programs_scores_are_a_row_on_the_sets_that_they_cover(tmp_path):
+    folder = write_run(tmp_path / "run", n=60)
+    scores = pd.read_csv(folder / "scores.csv")
+    metric = tmp_path / "brisque.csv"
+    paths = "/elsewhere/" + scores["image"].where(scores.index > 0, "NASTY")
+    pd.DataFrame({"img_path": paths, "score": -scores["mos"]}).to_csv(metric, index=False)
+    with pytest.raises(UserError, match="have no score"):
+        agreement_table(read([folder])[0], metrics=[metric])
+    scores["image"] = [f"image-{i:04d}.png" for i in range(60)]
+    put(scores, folder / "scores.csv")
+    scores.assign(img_path="/elsewhere/" + scores["image"], score=-scores["mos"])[
+        ["img_path", "score"]
+    ].to_csv(metric, index=False)
+    table = agreement_table(read([folder])[0], metrics=[metric])
+    row = next(row for row in table.rows if row[0].text == "brisque")
+    assert row[1].value == pytest.approx(-1) and row[1].mark == ""
 
 
 @pytest.mark.slow
@@ -180,7 +232,8 @@ def test_other_images_are_not_tested_against_and_the_table_says_so(tmp_path):
     scores.loc[3, "image"] = "another.png"
     put(scores, b / "scores.csv")
     table = agreement_table(read([a, b])[0])
-    assert any(note.startswith("Not tested") for note in table.notes)
+    assert any("Not tested" in note for note in table.notes)
+    assert any(cell.text.endswith("‡") for row in table.rows for cell in row)
     assert table.data["untested"].eq(True).any()
 
 

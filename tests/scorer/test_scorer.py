@@ -291,15 +291,18 @@ def test_settings_and_options_that_do_not_exist_are_named(folder):
 
 
 def test_a_map_is_of_the_images_size_and_runs_between_its_windows(scorer, paths):
-    (found,) = scorer.heatmap(paths[1], stride=16)
+    (found,) = scorer.heatmap(paths[1], window=64, stride=16)
     assert set(found) == set(scorer.cues(paths[1]).columns) - {"image"}
     assert all(
         m.shape == (96, 128) and m.dtype == np.float32 and np.isfinite(m).all() for m in found.values()
     )
     corner = scorer.views(np.array(Image.open(paths[1]))[:64, :64])
     assert found["q"][0, 0] == pytest.approx(corner.loc[0, "q"], rel=1e-6)
+    (finer,) = scorer.heatmap(paths[1])
+    corner = scorer.map_views()
+    assert (corner.window, corner.stride) == (32, 16) and finer["q"].shape == (96, 128)
     resized = Scorer.compose("backbone=demo", "views.small=upscale", "engine=torch", "batch_size=4")
-    (small,) = resized.heatmap(PHOTO, stride=224)
+    (small,) = resized.heatmap(PHOTO)
     assert small["q"].shape == (80, 96) and np.isfinite(small["q"]).all()
 
 
@@ -317,7 +320,7 @@ def test_blur_in_one_half_lowers_the_map_there_on_every_sample_photo(tmp_path):
         blurred.paste(photo.filter(ImageFilter.GaussianBlur(3)).crop((0, 0, middle, photo.height)), (0, 0))
         halves.append(blurred)
     scorer = Scorer("demo")
-    before, after = scorer.heatmap(photos, stride=64), scorer.heatmap(halves, stride=64)
+    before, after = scorer.heatmap(photos), scorer.heatmap(halves)
     for a, b in zip(before, after, strict=True):
         middle = a["q"].shape[1] // 2
         assert b["q"][:, :middle].mean() < a["q"][:, :middle].mean()
@@ -343,10 +346,8 @@ def check_golden(golden: dict, find, checkpoints: dict[str, Path]) -> int:
                 )
                 if first is not None:  # one model for all
                     scorer._method._weights = first._method._weights
-                    scorer._method._engine, scorer._method._embedded = (
-                        first._method._engine,
-                        first._method._embedded,
-                    )
+                    scorer._method._engines = first._method._engines
+                    scorer._method._embedded = first._method._embedded
                 q = scorer([find(c["image"]) for c in cases])
                 np.testing.assert_allclose(q, [c["q"][k] for c in cases], rtol=0, atol=5e-6)
                 first = first or scorer

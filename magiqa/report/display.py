@@ -1,0 +1,215 @@
+"""The words that a reader sees: names of data sets, backbones, methods, parameters and statistics, in one place.
+
+Records and CSVs keep the keys; tables, figures, captions and the page show these.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from magiqa.runs.names import CONTROLS, method, option
+from magiqa.runs.portable import plain_name
+
+SETS = {
+    "agiqa1k": "AGIQA-1K",
+    "agiqa3k": "AGIQA-3K",
+    "csiq": "CSIQ",
+    "kadid10k": "KADID-10k",
+    "koniq": "KonIQ-10k",
+    "livec": "LIVE-C",
+    "pipal": "PIPAL",
+    "spaq": "SPAQ",
+    "tid2013": "TID2013",
+}
+
+LABELS = {"mos": "MOS", "ssim": "SSIM to the pristine photo"}
+
+STATISTICS = {
+    "srcc": "SRCC",
+    "krcc": "KRCC",
+    "plcc": "PLCC (raw)",
+    "plcc_logistic": "PLCC (fitted)",
+    "plcc_logistic_cv": "PLCC (fitted, out of fold)",
+    "rmse_logistic": "RMSE (fitted)",
+    "srcc_logistic": "SRCC (fitted)",
+    "srcc_within": "SRCC in groups",
+}
+
+SCORES = {"q_sim": "similarity cue", "q_mag": "magnitude cue", "q": "fused score"}
+
+PARAMETERS = {
+    "magnitude.lam": "λ",
+    "lam": "λ",
+    "fusion.alpha": "α",
+    "fusion.base_sim": "base of similarity",
+    "fusion.base_mag": "base of magnitude",
+    "fusion.w_sim": "weight of similarity",
+    "views.stride": "stride (pixels)",
+    "prompts.pairs": "prompt pair",
+    "backbone.positional_embedding": "positional embedding",
+}
+
+COLUMNS = {
+    "variant": "variant",
+    "diff": "difference in SRCC",
+    "diff_within": "difference in SRCC in groups",
+    "p_adjusted": "p (adjusted)",
+    "p_within_adjusted": "p in groups (adjusted)",
+    "p_floor": "smallest p possible",
+    "srcc": "SRCC",
+    "srcc_within": "SRCC in groups",
+    "plcc": "PLCC (raw)",
+    "krcc": "KRCC",
+    **{key: name for key, name in PARAMETERS.items() if key != "lam"},
+}
+
+VIEWS = {
+    "maclip": "224×224 windows and the whole image resized to 224×224",
+    "windows": "224×224 windows",
+    "global": "the whole image resized to 224×224",
+    "whole": "the whole image at its own size",
+    "clip": "CLIP's center crop",
+}
+
+
+def set_name(data: Mapping[str, Any]) -> str:
+    """A data set's name as its authors print it, with the variant.
+
+    Example:
+        >>> set_name({"name": "koniq", "variant": "test"}), set_name({"name": "mine"})
+        ('KonIQ-10k test', 'mine')
+    """
+    name = str(data.get("name", ""))
+    return " ".join(filter(None, (SETS.get(name, name), str(data.get("variant") or ""))))
+
+
+def set_facts(data: Mapping[str, Any]) -> str:
+    """What a reader of a number must know of the images behind it: n, subset, label, direction.
+
+    Example:
+        >>> set_facts({"n": 2982, "label": "mos", "every": 1})
+        'n = 2,982'
+        >>> set_facts({"n": 30, "label": "ssim", "every": 10})
+        'n = 30, one row in 10, label SSIM to the pristine photo (no human opinion)'
+    """
+    facts = [f"n = {data['n']:,}"] if data.get("n") is not None else []
+    if int(data.get("every") or 1) > 1:
+        facts.append(f"one row in {data['every']}")
+    if data.get("skipped"):
+        facts.append(f"{len(data['skipped'])} images skipped")
+    label = str(data.get("label", "mos"))
+    if label != "mos":
+        facts.append(f"label {label_name(label)} (no human opinion)")
+    if data.get("higher_is_better") is False:
+        facts.append(f"{label_name(label)} negated, so that higher = better")
+    return ", ".join(facts)
+
+
+def label_name(label: str) -> str:
+    """A label's name.
+
+    Example:
+        >>> label_name("mos"), label_name("grade")
+        ('MOS', 'grade')
+    """
+    return LABELS.get(label, label)
+
+
+def backbone_name(bone: Mapping[str, Any]) -> str:
+    """A backbone as the field writes it, with its weights, or their label.
+
+    Example:
+        >>> backbone_name({"name": "ViT-B-32", "kind": "published", "pretrained": "openai"})
+        'ViT-B/32 (openai)'
+        >>> backbone_name({"name": "RN50", "kind": "untrained", "label": "untrained, seed 0"})
+        'RN50 (untrained, seed 0)'
+    """
+    name = ", ".join(_bone(part) for part in plain_name(str(bone.get("name", ""))).split(", "))
+    weights = bone.get("label") or bone.get("pretrained")
+    if not weights and bone.get("kind") == "given":
+        weights = f"given, sha256 {str(bone.get('weights_sha256', ''))[:8]}"
+    return f"{name} ({weights})" if weights else name
+
+
+def _bone(name: str) -> str:
+    """ViT-L-14-336 -> ViT-L/14@336."""
+    parts = name.split("-")
+    if parts[0] == "ViT" and len(parts) >= 3 and parts[2].isdigit():
+        rest = parts[3:]
+        size = f"@{rest.pop(0)}" if rest and rest[0].isdigit() else ""
+        return "-".join([f"ViT-{parts[1]}/{parts[2]}{size}", *rest])
+    return name
+
+
+def parameter(key: str) -> str:
+    """A parameter's sign or name.
+
+    Example:
+        >>> parameter("magnitude.lam"), parameter("fusion.other")
+        ('λ', 'other')
+    """
+    return PARAMETERS.get(key, key.rpartition(".")[2].replace("_", " "))
+
+
+def statistic(key: str) -> str:
+    """A statistic's name, the kind of PLCC with it."""
+    return STATISTICS.get(key, key.replace("_", " "))
+
+
+def column(key: str) -> str:
+    """The heading of a column of any CSV."""
+    return COLUMNS.get(key, key.replace("_", " ") if "." not in key else parameter(key))
+
+
+_WHAT = {"q_sim": "Similarity", "q_mag": "Magnitude", "q": "Fused"}
+
+_PARTS = {
+    "q_sim": ("prompts", "views", "pooling"),
+    "q_mag": ("magnitude", "views", "pooling"),
+    "q": ("fusion", "prompts", "views", "magnitude", "pooling"),
+}
+
+
+def methods(rows: Sequence[tuple[str, Mapping[str, Any], str]]) -> tuple[list[str], str]:
+    """Names of methods as short as they may be, and what all that are not named for a paper share.
+
+    Args:
+        rows: (the run's name, its record, the score).
+
+    Returns:
+        A name a row, unique with its record's set and backbone; and the sentence for above the table.
+
+    Example:
+        >>> a = {"choices": {"prompts": "mine", "views": "whole", "fusion": "product"}}
+        >>> methods([("a", a, "q"), ("a", a, "q_sim"), ("a", a, "bytes")])
+        (['Fused', 'Similarity', 'file bytes (control)'], 'Rows of cues: prompts mine; views whole; fusion product.')
+    """
+    paper = [_paper(record, score) for _, record, score in rows]
+    parts = [
+        {} if name or score in CONTROLS else {g: _option(record, g) for g in _PARTS[score]}
+        for name, (_, record, score) in zip(paper, rows, strict=True)
+    ]
+    shared = {}
+    for group in ("prompts", "views", "magnitude", "fusion", "pooling"):
+        values = {part[group] for part in parts if part.get(group)}
+        if len(values) == 1:
+            shared[group] = values.pop()
+    names = []
+    for name, part, (_, _, score) in zip(paper, parts, rows, strict=True):
+        own = [f"{g} {v}" if g != "magnitude" else v for g, v in part.items() if v and g not in shared]
+        what = name or _WHAT.get(score, score)
+        names.append(f"{what} [{'; '.join(own)}]" if own else what)
+    said = "; ".join(f"{group} {value}" for group, value in shared.items())
+    return names, f"Rows of cues: {said}." if said else ""
+
+
+def _paper(record: Mapping[str, Any], score: str) -> str:
+    """The name of a paper's own method, or of a control; empty for any other."""
+    name = method(record, score)
+    return "" if name.endswith("]") else name
+
+
+def _option(record: Mapping[str, Any], group: str) -> str:
+    if group == "pooling":
+        pooling = str(record.get("config", {}).get("pooling", "mean"))
+        return "" if pooling == "mean" else pooling
+    return option(record, group)

@@ -1,0 +1,209 @@
+"""Scores of anybody's images: which files are meant, the table from best to worst, and what it is written to."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from magiqa import __version__
+from magiqa.errors import UserError
+from magiqa.report.table import Table, number
+from magiqa.runs.folder import ResultFolder
+from magiqa.runs.names import slug
+from magiqa.runs.record import versions
+from magiqa.scorer.inputs import file_item
+from magiqa.scorer.scorer import Scorer
+
+MAPPED = ("q", "q_sim", "q_mag")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Images by their score, the best first.
+
+    Args:
+        table: image, q, q_sim, q_mag, w_sim and each prompt pair's own score; a row an image.
+        skipped: why a file was left out, by name. record: the method, in the words of a run's record.
+    """
+
+    table: pd.DataFrame
+    skipped: dict[str, str]
+    record: dict[str, Any]
+
+    def part(self, top: int | None, bottom: int | None) -> pd.DataFrame:
+        """The best and the worst few, in the table's order; all of it where neither is asked for."""
+        n = len(self.table)
+        if top is None and bottom is None:
+            return self.table
+        first, last = min(top or 0, n), max(n - (bottom or 0), 0)
+        return pd.concat([self.table[:first], self.table[max(first, last) :]])
+
+
+def find_files(words: Iterable[str], listed: Iterable[str] = (), *, recursive: bool = False) -> list[str]:
+    """The files that words mean, each once: a file, a folder's images, a glob, ``-`` for a list from elsewhere.
+
+    Args:
+        words: as typed. listed: a path a line, for the word ``-``. recursive: folders with their sub-folders.
+
+    Raises:
+        UserError: no word, a folder or glob without images, an empty list.
+
+    Note:
+        Of a folder, what has the suffix of an image that Pillow reads; a file that is named is taken, whatever it is.
+    """
+    found: list[str] = []
+    for word in words:
+        path = Path(word).expanduser()
+        if word == "-":
+            found += _some(
+                [line.strip() for line in listed if line.strip()], "-: the list on standard input is empty"
+            )
+        elif path.is_dir():
+            deeper = "" if recursive else "; its sub-folders are looked into by recursive=true"
+            found += _some(_images(path, recursive), f"{word}: holds no images{deeper}")
+        elif has_magic(word) and not path.exists():
+            matches = [p for p in sorted(glob(str(path), recursive=True)) if Path(p).is_file()]
+            found += _some(matches, f"{word}: no file matches")
+        else:
+            found.append(word)
+    return _some(
+        list(dict.fromkeys(found)), "score: give files, folders, globs, or - for a list on standard input"
+    )
+
+
+def _some(paths: list[str], complaint: str) -> list[str]:
+    if not paths:
+        raise UserError(complaint)
+    return paths
+
+
+def _images(folder: Path, recursive: bool) -> list[str]:
+    from PIL import Image
+
+    suffixes = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
+    inside = folder.rglob("*") if recursive else folder.iterdir()
+    return [str(p) for p in sorted(inside) if p.suffix.lower() in suffixes and p.is_file()]
+
+
+def rank(scorer: Scorer, paths: Sequence[str], *, progress: bool = True) -> Ranking:
+    """Score files and sort them, the best first; equal ones by name."""
+    found = scorer.score([file_item(p) for p in paths], skip=True, progress=progress)
+    table = found.cues.sort_values(["q", "image"], ascending=[False, True], kind="stable", ignore_index=True)
+    return Ranking(table, found.skipped, scorer.record())
+
+
+def render(ranking: Ranking, top: int | None = None, bottom: int | None = None) -> str:
+    """What the console shows: the method, the table, what its columns are."""
+    part = ranking.part(top, bottom)
+    names = list(part.columns[1:])
+    rows = [[str(i + 1), *(number(row[n]) for n in names), row["image"]] for i, row in part.iterrows()]
+    shown = "" if len(part) == len(ranking.table) else f", {len(part)} of them shown"
+    head = f"{len(ranking.table)} images, the best first{shown}; {method_line(ranking.record)}"
+    pairs = "; ".join(f"{positive} / {negative}" for positive, negative in ranking.record["prompts"])
+    note = f"a pair's column is its own similarity: {pairs}"
+    return "\n".join([head, "", Table.plain(["", *names, "image"], rows).text(), "", note])
+
+
+def method_line(record: dict[str, Any]) -> str:
+    """The method and the weights, with their label where they have one."""
+    bone = record["backbone"]
+    label = f" ({bone['label']})" if bone["label"] else ""
+    return f"{record['method']}; {bone['name']}{label}, weights {bone['weights_sha256'][:12]}"
+
+
+def write_csv(ranking: Ranking, file: str) -> None:
+    """The whole ranking, full float precision."""
+    _write(file, "csv", ranking.table.to_csv(index=False, lineterminator="\n"))
+
+
+def write_json(ranking: Ranking, file: str) -> None:
+    """The whole ranking with the method, the files left out and versions."""
+    content = {
+        "magiqa": __version__,
+        "command": "score",
+        **ranking.record,
+        "images": ranking.table.to_dict("records"),
+        "skipped": [{"image": name, "reason": reason} for name, reason in ranking.skipped.items()],
+        "versions": versions(),
+    }
+    text = json.dumps(content, indent=1, allow_nan=False, default=str)
+    _write(file, "json", text + "\n")
+
+
+def write_html(ranking: Ranking, file: str, part: pd.DataFrame) -> None:
+    """A contact sheet of a part of the ranking."""
+    from magiqa.report.contact import contact_sheet
+
+    page = contact_sheet(part, len(ranking.table), method_line(ranking.record), ranking.skipped)
+    _write(file, "html", page)
+
+
+def _write(file: str, key: str, text: str) -> None:
+    try:
+        Path(file).expanduser().write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise UserError(f"{key}={file}: cannot be written ({error.strerror}); give another file") from None
+
+
+def write_maps(
+    scorer: Scorer,
+    part: pd.DataFrame,
+    folder: str,
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    progress: bool = True,
+) -> list[str]:
+    """A figure an image: it, and maps of q and of its cues, on one color scale for all of these images.
+
+    Returns:
+        The files' names, in the order of ``part``.
+    """
+    from magiqa.report.maps import map_figure
+
+    views = scorer.map_views(window, stride)
+    paths = list(part["image"])
+    with ResultFolder(Path(folder).expanduser(), "score") as results:
+        found = scorer.score([file_item(p) for p in paths], views, progress=progress)
+        limits = {n: (float(found.views[n].min()), float(found.views[n].max())) for n in MAPPED}
+        names = _file_names(paths)
+        for i, (path, name) in enumerate(zip(paths, names, strict=True)):
+            maps = scorer.map(found, i, views)
+            note = f"{method_line(scorer.record())}; windows of {views.window} pixels, stride {views.stride}"
+            map_figure(results.new(name), path, {n: maps[n] for n in MAPPED}, limits, note)
+        results.record(
+            {
+                "magiqa": __version__,
+                "command": "score",
+                **scorer.record(),
+                "window": views.window,
+                "stride": views.stride,
+                "scale": limits,
+                "images": dict(zip(names, paths, strict=True)),
+                "versions": versions(),
+            }
+        )
+    return names
+
+
+def _file_names(paths: Sequence[str]) -> list[str]:
+    """A PNG's name for each path, no two the same.
+
+    Example:
+        >>> _file_names(["a/x.jpg", "b/x.jpg", "y.png"])
+        ['x.png', 'x-2.png', 'y.png']
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        stem = slug(Path(path).stem)
+        k, name = 1, f"{stem}.png"
+        while name.lower() in taken:
+            k, name = k + 1, f"{stem}-{k + 1}.png"
+        taken.add(name.lower())
+        names.append(name)
+    return names

@@ -1,0 +1,100 @@
+"""Signals to a real command: what was encoded stays, one line, the right exit code."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tiny
+
+from magiqa.features.cache import FeatureCache
+from magiqa.features.source import prepare
+from magiqa.runs.record import Clock
+from magiqa.stop import Terminated, listening, unbroken
+
+# a command whose every image takes a fifth of a second, and which writes how many batches it encoded
+SLOW = """
+import sys, time
+import magiqa.features.from_images as images
+from magiqa.cli.main import main
+real, build = images.load_file, images.build
+def slow(*args, **more):
+    time.sleep(0.2)
+    return real(*args, **more)
+def counting(*args, **more):
+    engine = build(*args, **more)
+    class Counted:
+        batch_size, streams, warning = engine.batch_size, engine.streams, engine.warning
+        max_error, tolerance = engine.max_error, engine.tolerance
+        def __call__(self, views):
+            out = engine(views)
+            print("encoded", len(views), flush=True)
+            return out
+    return Counted()
+images.load_file, images.build = slow, counting
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_loses_no_view_that_was_encoded(tmp_path, number, code):
+    made = tiny.make(tmp_path)
+    args = [sys.executable, "-c", SLOW, "encode", *tiny.overrides(made, "batch_size=4")]
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
+        lines = [command.stdout.readline() for _ in range(4)]
+        assert all(line.startswith("encoded") for line in lines)
+        time.sleep(0.1)
+        command.send_signal(number)
+        command.send_signal(number if number == signal.SIGTERM else 0)
+        out, err = command.communicate(timeout=60)
+    assert command.returncode == code
+    said = [line for line in err.splitlines() if line.startswith("magiqa:")]
+    assert said == ["magiqa: stopped; what was encoded is cached: the same command goes on from there"]
+    assert "Traceback" not in err
+    encoded = sum(int(line.split()[1]) for line in [*lines, *out.splitlines()])
+    features = next((tmp_path / "cache" / "features").iterdir())
+    assert not list(features.glob("*.tmp"))
+    rest = prepare(tiny.job(made), Clock(), progress=False)
+    assert rest.record["views"]["count"] - rest.record["cache"]["views_encoded"] == encoded
+    whole = prepare(tiny.job(made, f"cache_dir={tmp_path / 'other'}"), Clock(), progress=False)
+    assert isinstance(rest.cache, FeatureCache)
+    for image in whole.images:
+        a, b = (np.concatenate([rows for _, rows in f.cache.blocks([image])]) for f in (rest, whole))
+        assert np.array_equal(a, b)
+
+
+def test_a_library_and_a_launcher_keep_their_own_handlers():
+    def theirs(number, frame):
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, theirs)
+    try:
+        with listening():
+            assert signal.getsignal(signal.SIGTERM) is theirs
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    import magiqa.features.pipeline  # noqa: F401
+
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    with listening():
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_waits_for_the_end_of_what_is_not_to_be_broken():
+    done = []
+    with pytest.raises(Terminated) as caught, listening(), unbroken():
+        with unbroken():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("inner")
+        done.append("outer")
+    assert done == ["inner", "outer"] and caught.value.code == 143
+    with pytest.raises(KeyboardInterrupt), listening(), unbroken():
+        signal.raise_signal(signal.SIGINT)
+        done.append("once")
+        signal.raise_signal(signal.SIGINT)  # who insists is heard
+        done.append("twice")
+    assert done[-1] == "once"

@@ -1,0 +1,87 @@
+"""Names in a stranger's labels.csv: what leaves the root is refused, unless the user says so."""
+
+import os
+
+import pytest
+import tiny
+from PIL import Image
+
+from magiqa.datasets.check import check, render
+from magiqa.datasets.folder import Folder
+from magiqa.errors import UnreadableImage, UserError
+from magiqa.features.from_images import load_labels
+
+
+def folder(tmp_path, *names: str, **more) -> Folder:
+    root = tmp_path / "set"
+    root.mkdir(exist_ok=True)
+    rows = []
+    for i in range(4):
+        Image.new("RGB", (300, 300), (60 * i, 0, 0)).save(root / f"{i}.png")
+        rows.append(f"{i}.png,{i}")
+    rows += [f"{name},{5 + i}" for i, name in enumerate(names)]
+    (root / "labels.csv").write_text("\n".join(["image,mos", *rows]) + "\n")
+    return Folder(str(root), **more)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "~/x.jpg", "../secret.png", "a/../../secret.png", "./../set2/x.png", "/etc"]
+)
+def test_a_name_that_leads_out_of_the_root_is_refused_and_the_key_is_named(tmp_path, name):
+    Image.new("RGB", (300, 300)).save(tmp_path / "secret.png")
+    with pytest.raises(UserError) as caught:
+        folder(tmp_path, name).load()
+    assert str(caught.value) == (
+        f"{tmp_path}/set/labels.csv: 1 names lead out of dataset.root={tmp_path}/set (first {name!r}); if you know "
+        "whose file this is, add dataset.outside_root=true"
+    )
+
+
+def test_who_says_so_has_names_that_lead_out_and_a_note_of_it(tmp_path):
+    Image.new("RGB", (300, 300)).save(tmp_path / "secret.png")
+    labels = folder(tmp_path, "../secret.png", str(tmp_path / "secret2.png"), outside_root=True).load()
+    assert labels.table["path"].tolist()[4:] == [str(tmp_path / "secret.png"), ""]
+    assert "outside_root: 2 names lead out of the root" in labels.notes
+    assert folder(tmp_path, outside_root=True).load().notes == ()
+
+
+def test_absolute_names_and_links_inside_the_root_are_followed(tmp_path):
+    (tmp_path / "store").mkdir()
+    Image.new("RGB", (300, 300)).save(tmp_path / "store" / "x.png")
+    (tmp_path / "alias").symlink_to(tmp_path / "set")
+    made = folder(tmp_path, str(tmp_path / "set" / "5.png"), "linked/x.png", "one.png")
+    (tmp_path / "set" / "linked").symlink_to(tmp_path / "store")
+    (tmp_path / "set" / "one.png").symlink_to(tmp_path / "store" / "x.png")
+    for root in (made.root, str(tmp_path / "alias")):
+        assert [bool(p) for p in Folder(root).load().table["path"]] == [True] * 4 + [False, True, True]
+
+
+def test_what_is_no_file_is_said_and_skipped_as_such(tmp_path):
+    made = folder(tmp_path, "pipe.png", "dir.png", "dev.png", "loop.png", "gone.png")
+    root = tmp_path / "set"
+    os.mkfifo(root / "pipe.png")
+    (root / "dir.png").mkdir()
+    (root / "dev.png").symlink_to("/dev/zero")
+    (root / "loop.png").symlink_to(root / "loop.png")
+    report = check(made, progress=False)
+    assert report.missing == ("gone.png",)
+    reasons = dict(report.unreadable)
+    assert "is a named pipe" in reasons["pipe.png"] and "is a folder" in reasons["dir.png"]
+    assert "is a device" in reasons["dev.png"] and "a loop of links" in reasons["loop.png"]
+    assert "JPEG and MPO (the first picture), PNG" in render(report) and "up to 250,000,000 pixels" in render(
+        report
+    )
+    set_ = tiny.make(tmp_path / "tiny")
+    job = tiny.job(set_)
+    (set_ / "set" / "03.png").unlink()
+    os.mkfifo(set_ / "set" / "03.png")
+    with pytest.raises(UnreadableImage, match=r"03.png: is a named pipe, no image file"):
+        load_labels(job)
+    skipped = load_labels(tiny.job(set_, "on_error=skip"))[2]
+    assert [s["image"] for s in skipped] == ["03.png"] and "is a named pipe" in skipped[0]["reason"]
+
+
+def test_the_record_holds_the_word_of_who_said_so(tmp_path):
+    made = tiny.make(tmp_path)
+    assert tiny.job(made).config["dataset"]["outside_root"] is False
+    assert tiny.job(made, "dataset.outside_root=true").config["dataset"]["outside_root"] is True

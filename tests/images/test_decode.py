@@ -1,0 +1,168 @@
+"""Image files of strangers: only plain files are opened, only listed formats decoded, in bounded memory."""
+
+import io
+import os
+import resource
+import struct
+import threading
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from magiqa.errors import UnreadableImage
+from magiqa.images.decode import FORMATS, Limits, identify, open_image, read_image
+from magiqa.images.views import Resize, Views, cut
+
+
+def encoded(kind: str, frames: int = 1, size: tuple[int, int] = (40, 30)) -> bytes:
+    """An image file whose first frame is red, every other one blue."""
+    out = io.BytesIO()
+    pictures = [Image.new("RGB", size, color) for color in ["red", *["blue"] * (frames - 1)]]
+    more = {"save_all": True, "append_images": pictures[1:]} if frames > 1 else {}
+    pictures[0].save(out, kind, **more)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", [*FORMATS, "MPO"])
+def test_each_listed_format_is_read_whatever_the_file_is_called(kind):
+    image = open_image(encoded(kind), "x.txt").convert("RGB")
+    assert image.size == (40, 30)
+    assert np.abs(np.asarray(image).mean(axis=(0, 1)) - [255, 0, 0]).max() < 6
+
+
+@pytest.mark.parametrize("kind", ["MPO", "TIFF", "WEBP", "GIF", "PNG"])
+def test_of_several_frames_the_first_counts(kind):
+    image = open_image(encoded(kind, frames=3), "x").convert("RGB")
+    assert np.abs(np.asarray(image).mean(axis=(0, 1)) - [255, 0, 0]).max() < 6
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n(touch executed) system\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA", "ICO", "SGI", "PDF", "ICNS", "DDS", "XBM", "IM"])
+def test_no_other_format_is_opened(kind, monkeypatch, tmp_path):
+    def run(*args, **more):
+        raise AssertionError(f"a program was started: {args}")
+
+    monkeypatch.setattr("subprocess.check_call", run)
+    monkeypatch.setattr("subprocess.run", run)
+    data = (
+        EPS
+        if kind == "EPS"
+        else encoded(kind)
+        if kind != "XBM"
+        else b"#define a_width 8\n#define a_height 8\n"
+    )
+    with pytest.raises(
+        UnreadableImage, match=r"photo.jpg: not an image that is read here \(JPEG and MPO, PNG, BMP"
+    ):
+        open_image(data, "photo.jpg")
+
+
+def png(width: int, height: int, rows: bytes = b"") -> bytes:
+    """A PNG that claims a size, and holds what it is told."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_a_bomb_is_refused_before_its_pixels_are_made_and_the_key_raises_the_limit():
+    with pytest.raises(UnreadableImage) as caught:
+        open_image(png(60_000, 60_000), "bomb.png")
+    assert str(caught.value) == (
+        "bomb.png: 60000x60000 pixels are more than max_pixels=250000000; set max_pixels=3600000000 if you have the "
+        "memory, or use on_error=skip to list and leave out"
+    )
+    small = encoded("PNG")
+    with pytest.raises(UnreadableImage, match="40x30 pixels are more than max_pixels=1199"):
+        open_image(small, "x", Limits(pixels=1199))
+    assert open_image(small, "x", Limits(pixels=1200)).size == (40, 30)
+
+
+def test_two_hundred_megapixels_are_no_bomb_and_pillows_own_limit_stays_for_others():
+    before = Image.MAX_IMAGE_PIXELS
+    assert identify(png(20_000, 10_000), "phone.png").size == (20_000, 10_000)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("views", "resize", "what"),
+    [
+        (Views(small="upscale"), None, "224x13440000 pixels (resized from 1x60000) are more than max_pixels"),
+        (Views(kinds=("center_crop",)), None, "224x13440000 pixels (resized from 1x60000) are more than"),
+        (Views(), Resize("short_side", 512), "512x30720000 pixels (resized from 1x60000) are more than"),
+    ],
+)
+def test_a_strip_is_not_blown_up(views, resize, what):
+    strip = open_image(png(1, 60_000, b"\0\1\2\3" * 60_000), "strip.png")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UnreadableImage) as caught:
+        next(cut(strip, views, resize, name="strip.png"))
+    assert what in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+def test_a_whole_image_has_a_limit_of_its_own():
+    image = Image.new("RGB", (300, 200))
+    views = Views(kinds=("whole",))
+    with pytest.raises(
+        UnreadableImage, match=r"x: 300x200 pixels \(whole\) are more than max_whole_pixels=59999"
+    ):
+        next(cut(image, views, name="x", limits=Limits(whole=59_999)))
+    assert next(cut(image, views, name="x", limits=Limits(whole=60_000))).shape == (1, 3, 200, 300)
+
+
+def special(folder, what: str):
+    path = folder / "x.jpg"
+    if what == "named pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "folder":
+        path.mkdir()
+    elif what == "loop of links":
+        path.symlink_to(path)
+    elif what == "link to a file that is not there":
+        path.symlink_to(folder / "nothing")
+    elif what == "file of /proc":
+        path.symlink_to("/proc/kmsg")  # reading it waits for the kernel's next message
+    return path
+
+
+@pytest.mark.parametrize(
+    ("what", "answer"),
+    [
+        ("named pipe", "is a named pipe, no image file"),
+        ("device", "is a device, no image file"),
+        ("folder", "is a folder, no image file"),
+        ("loop of links", "cannot be read (a loop of links)"),
+        ("link to a file that is not there", "cannot be read (a link to a file that is not there)"),
+        ("file of /proc", "the file is empty"),
+        ("nothing", "cannot be read (No such file or directory)"),
+    ],
+)
+def test_what_is_no_plain_file_is_answered_as_what_it_is_and_never_waited_for(tmp_path, what, answer):
+    path, said = special(tmp_path, what), []
+
+    def look():
+        try:
+            open_image(read_image(path), str(path))
+        except UnreadableImage as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert said and said[0].startswith(f"{path}: {answer}")
+
+
+def test_a_name_that_no_file_can_have_is_one_line():
+    for name in ("a\0b", "x" * 300):
+        with pytest.raises(UnreadableImage, match="cannot be"):
+            read_image(name)

@@ -1,0 +1,189 @@
+"""`magiqa score`: which files are meant, the ranking, what is written, what cannot be scored."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from PIL import Image
+
+from magiqa.cli.main import main
+from magiqa.errors import UserError
+from magiqa.studies.evaluate import evaluate
+from magiqa.studies.score import find_files
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tiny.make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def score(folder, tmp_path, monkeypatch, capsys):
+    """Run `magiqa score` on the tiny model in an empty folder: code, output, error."""
+    monkeypatch.chdir(tmp_path)
+    keys = ("backbone", "views", "engine", "batch_size", "workers")
+    own = [o for o in tiny.overrides(folder) if o.startswith(keys)]
+
+    def call(*argv: object) -> tuple[int, str, str]:
+        code = main(["score", *map(str, argv), *own, f"cache_dir={tmp_path / 'cache'}"])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def test_words_mean_files_folders_globs_and_lists(tmp_path):
+    for name in ("a.png", "B.JPG", "notes.txt", "deep/c.webp", "deep/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    own = [str(tmp_path / n) for n in ("B.JPG", "a.png")]
+    assert find_files([str(tmp_path)]) == own
+    assert find_files([str(tmp_path)], recursive=True) == sorted(
+        [*own, *(str(tmp_path / "deep" / n) for n in ("a.png", "c.webp"))]
+    )
+    assert find_files([f"{tmp_path}/*.png", str(tmp_path / "a.png")]) == [str(tmp_path / "a.png")]
+    assert find_files([f"{tmp_path}/**/*.png"]) == [str(tmp_path / "a.png"), str(tmp_path / "deep" / "a.png")]
+    assert find_files(["-", "x.png"], ["one.png\n", "\n", " two.png \n"]) == ["one.png", "two.png", "x.png"]
+    assert find_files([str(tmp_path / "notes.txt")]) == [str(tmp_path / "notes.txt")]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give files, folders, globs, or -"),
+        (["-"], "standard input is empty"),
+        (["*.nosuch"], "no file matches"),
+        (
+            [str(tiny.__file__).rsplit("/", 2)[0] + "/tests/golden"],
+            "holds no images; its sub-folders .* recursive=true",
+        ),
+    ],
+)
+def test_what_means_no_file_is_named(words, message):
+    with pytest.raises(UserError, match=message):
+        find_files(words)
+
+
+def test_the_ranking_is_that_of_evaluate_to_the_last_digit(score, folder, tmp_path):
+    evaluate(tiny.job(folder, f"out={tmp_path / 'run'}", f"cache_dir={tmp_path / 'cache'}"), progress=False)
+    run = pd.read_csv(tmp_path / "run" / "scores.csv").sort_values("q", ascending=False, kind="stable")
+    code, out, _ = score(folder / "set", "csv=own.csv", "json=own.json", "top=2", "bottom=1")
+    assert code == 0
+    own = pd.read_csv("own.csv")
+    assert [Path(p).name for p in own["image"]] == list(run["image"])
+    for cue in ("q", "q_sim", "q_mag", "w_sim"):
+        np.testing.assert_array_equal(own[cue], run[cue])
+    content = json.loads(Path("own.json").read_text())
+    assert content["images"] == own.to_dict("records") and content["skipped"] == []
+    assert content["backbone"]["label"] == "untrained, seed 0" and content["prompts"][1] == [
+        "Sharp image",
+        "blurry image",
+    ]
+    lines = out.splitlines()
+    assert "24 images, the best first, 3 of them shown" in lines[0] and "untrained, seed 0" in lines[0]
+    shown = [line.split() for line in lines[3:6]]
+    assert [line[0] for line in shown] == ["1", "2", "24"]
+    assert [line[-1] for line in shown] == [own["image"][i] for i in (0, 1, 23)]
+
+
+def test_a_second_call_encodes_nothing(score, folder, monkeypatch):
+    _, first, _ = score(folder / "set")
+    monkeypatch.setattr("magiqa.engines.build.build", lambda *a, **k: pytest.fail("encoded what was cached"))
+    code, second, _ = score(folder / "set")
+    assert code == 0 and second == first
+    code, fused, _ = score(folder / "set", "fusion=similarity")
+    assert code == 0 and fused != first
+
+
+def test_what_cannot_be_scored_comes_last_with_its_reason_and_the_exit_code(score, folder, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    Image.new("RGB", (40, 90)).save(tmp_path / "small.png")
+    good = folder / "set" / "03.png"
+    code, out, err = score("broken.png", good, "small.png", "missing.png", "html=a.html")
+    assert code == 2 and "1 images" in out and str(good) in out and "broken" not in out
+    tail = err[err.index("could not be scored: 3 of 4") :].splitlines()
+    assert [line.split(":")[0].strip() for line in tail[1:]] == ["broken.png", "small.png", "missing.png"]
+    assert "views.small=upscale" in err and "on_error" not in err
+    assert "broken.png: not an image" in Path("a.html").read_text()
+    code, out, err = score("broken.png", "csv=b.csv", "map=maps")
+    assert code == 2 and "0 images" in out and Path("b.csv").read_text().startswith("image,q,")
+
+
+def test_pairs_of_ones_own(score, folder, tmp_path):
+    code, out, _ = score(
+        folder / "set", "pairs=[[Sharp photo.,Blurry photo.],[Good photo.,Bad photo.]]", "csv=a.csv"
+    )
+    table = pd.read_csv("a.csv")
+    assert code == 0 and list(table.columns[5:]) == ["Sharp photo.", "Good photo."]
+    np.testing.assert_allclose(
+        table["q_sim"], table[["Sharp photo.", "Good photo."]].mean(axis=1), rtol=1e-12
+    )
+    assert "Sharp photo. / Blurry photo." in out and "prompts own" in out
+    (tmp_path / "conf" / "prompts").mkdir(parents=True)
+    (tmp_path / "conf" / "prompts" / "mine.yaml").write_text(
+        "_target_: magiqa.method.prompts.PromptSet\nname: mine\npairs: [[Sharp photo., Blurry photo.]]\n"
+    )
+    code, _, _ = score(folder / "set", "prompts=mine", "csv=b.csv")
+    mine = pd.read_csv("b.csv").set_index("image")["q_sim"]
+    # texts encoded with others round differently
+    np.testing.assert_allclose(mine, table.set_index("image").loc[mine.index, "Sharp photo."], atol=1e-5)
+
+
+def test_a_list_on_standard_input(score, folder, monkeypatch):
+    files = sorted((folder / "set").glob("*.png"))[:3]
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{f}\n" for f in files)))
+    code, out, _ = score("-")
+    assert code == 0 and out.startswith("3 images")
+
+
+def test_the_contact_sheet_shows_the_best_first_and_escapes_names(score, folder, tmp_path):
+    name = "<script>&\"'.png"
+    (tmp_path / name).write_bytes((folder / "set" / "05.png").read_bytes())
+    code, _, _ = score(name, *sorted((folder / "set").glob("*.png"))[:4], "html=sheet.html", "csv=a.csv")
+    page = Path("sheet.html").read_text()
+    assert code == 0 and "<script>" not in page and "&lt;script&gt;" in page
+    assert "untrained, seed 0" in page and page.count("data:image/jpeg;base64,") == 5
+    assert not any(word in page for word in ("http://", "https://", 'src="/'))
+    table = pd.read_csv("a.csv")
+    at = [page.index(f"<b>{q:.4f}</b>") for q in table["q"]]
+    assert at == sorted(at)
+
+
+def test_maps_share_one_scale_and_a_second_call_replaces_them(score, folder):
+    files = sorted((folder / "set").glob("*.png"))
+    code, out, _ = score(*files[:3], "map=maps", "window=32", "stride=32")
+    assert code == 0 and "maps" in out
+    record = json.loads(Path("maps/record.json").read_text())
+    assert sorted(record["images"]) == ["00.png", "01.png", "02.png"]
+    assert (record["window"], record["stride"]) == (32, 32) and set(record["scale"]) == {
+        "q",
+        "q_sim",
+        "q_mag",
+    }
+    wide = Image.open("maps/01.png")
+    assert wide.width > 2 * wide.height
+    code, _, _ = score(files[5], "map=maps")
+    assert code == 0 and sorted(p.name for p in Path("maps").iterdir()) == ["05.png", "record.json"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["top=0"], "top=0 must be at least 1"),
+        (["bottom=few"], "bottom=few must be a whole number"),
+        (["stride=8"], "of maps: add map=DIR"),
+        (["recursive=yes"], "recursive=yes must be true or false"),
+        (["csv="], "csv= names no file"),
+        (["bundle=x.zip"], "it takes images"),
+        (["fusion.alhpa=2"], "did you mean fusion.alpha"),
+        (["csv=/nonexistent/a.csv"], "csv=/nonexistent/a.csv: cannot be written"),
+        (["pairs=[[one]]"], "two texts"),
+    ],
+)
+def test_mistakes_are_named(score, folder, argv, message):
+    code, _, err = score(folder / "set" / "01.png", *argv)
+    assert code == 2 and message in err
