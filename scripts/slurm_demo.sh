@@ -10,8 +10,10 @@
 set -u
 DIR=$(realpath -m "${1:-$(mktemp -d /tmp/magiqa-slurm-XXXX)}")
 PHOTOS=${2:-96}
-PYTHON=${PYTHON:-python}
 HERE=$(cd "$(dirname "$0")/.." && pwd)
+PYTHON=${PYTHON:-$([ -x "$HERE/.venv/bin/python" ] && echo "$HERE/.venv/bin/python" || echo python)}
+$PYTHON -c 'import submitit, magiqa.cli.main' 2> /dev/null || PYTHONPATH=$HERE $PYTHON -c 'import submitit, magiqa.cli.main' ||
+  { echo "slurm_demo: $PYTHON lacks magiqa or submitit: make setup"; exit 3; }
 for program in slurmctld slurmd munged mungekey sbatch; do
   command -v $program > /dev/null || { echo "slurm_demo: $program is missing: apt-get install slurm-wlm munge"; exit 3; }
 done
@@ -56,6 +58,7 @@ PartitionName=urgent Nodes=$(hostname -s) MaxTime=INFINITE State=UP PriorityTier
 CONF
 stop() {
   scancel --user=root 2> /dev/null
+  for _ in $(seq 30); do squeue -h 2> /dev/null | grep -q . || break; sleep 1; done
   for pid in slurm/d.pid slurm/ctld.pid munge/pid; do kill "$(cat "$DIR"/$pid 2> /dev/null)" 2> /dev/null; done
 }
 trap stop EXIT
