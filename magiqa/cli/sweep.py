@@ -4,9 +4,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from magiqa.backbones.spec import Backbone
 from magiqa.cli.given import Given
 from magiqa.config.paths import split_literal
 from magiqa.config.sweep import sweep_jobs
@@ -60,9 +62,10 @@ def _launched(
     jobs: list[Job] = []
     for i, overrides in enumerate(every):
         try:
-            finals[i] = final(overrides)
-            jobs.append(given.configs.job(finals[i]))
-            groups[i] = _features_of(jobs[-1])
+            typed = final(overrides)
+            jobs.append(given.configs.job(typed))
+            ready(jobs[-1])
+            finals[i], groups[i] = typed, _features_of(jobs[-1])
         except Exception as error:
             outcomes[i] = Outcome(error=one_line(error))
     if not finals:
@@ -99,6 +102,24 @@ def _features_of(job: Job) -> str:
 def _failed(failures: Failures, overrides: list[str], error: str) -> None:
     failures.append({"job": " ".join(overrides), "error": error})
     print(f"magiqa: {error}", file=sys.stderr, flush=True)
+
+
+def ready(job: Job) -> None:
+    """Read the labels and fetch the weights here: what is wrong is told once, and nodes may be without a network.
+
+    Raises:
+        UserError: a root, an annotation or weights that cannot be had.
+    """
+    if not job.bundle:
+        job.dataset.load()
+        _fetch(job.backbone)
+
+
+@cache
+def _fetch(backbone: Backbone) -> None:
+    from magiqa.backbones.weights import load_weights
+
+    load_weights(backbone)
 
 
 def not_alone(job: Job, command: str) -> None:

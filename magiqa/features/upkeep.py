@@ -104,6 +104,7 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
         doomed += [f for folder in indexes for f in _removable(folder)]
         doomed += [f for row in rows for f in _removable(base / "features" / row["name"])]
         doomed += _removable(base / "text") + _removable(base / "batch_sizes")
+        doomed += [f for f in _removable(base / "launches", "**/*") if f.is_file()]
     elif what == "corrupt":
         shards = [s for row in rows for s in (base / "features" / row["name"]).glob("*.safetensors")]
         for shard in [*shards, *(base / "text").glob("*.safetensors")]:
