@@ -14,6 +14,7 @@ from magiqa.config.paths import split_literal
 from magiqa.config.sweep import sweep_jobs
 from magiqa.errors import UserError, one_line
 from magiqa.runs.config import Job
+from magiqa.runs.launcher import Launcher
 
 Failures = list[dict[str, str]]
 
@@ -33,8 +34,9 @@ def each_job(
     done: list[Any] = []
     failures: Failures = []
     every = sweep_jobs(given.typed)
-    if len(every) and given.configs.job(every[0]).launcher.cluster:
-        return _launched(given, every, final, run, tell)
+    launcher = given.configs.job([o for o in given.typed if o.startswith("launcher")]).launcher
+    if launcher.cluster:
+        return _launched(given, launcher, every, final, run, tell)
     for i, overrides in enumerate(every):
         print(f"[{i + 1}/{len(every)}] {' '.join(overrides)}", flush=True)
         try:
@@ -48,6 +50,7 @@ def each_job(
 
 def _launched(
     given: Given,
+    launcher: Launcher,
     every: list[list[str]],
     final: Callable[[list[str]], list[str]],
     run: Callable[[list[str]], Any],
@@ -70,7 +73,6 @@ def _launched(
             outcomes[i] = Outcome(error=one_line(error))
     if not finals:
         raise UserError(f"no job can run: {next(iter(outcomes.values())).error}")
-    launcher = jobs[0].launcher
     items = list(finals)
     dealt = deal(items, [groups[i] for i in items], launcher.jobs)
     launched = launch(launcher, run, [[finals[i] for i in share] for share in dealt], jobs[0].cache_dir)

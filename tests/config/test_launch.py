@@ -93,7 +93,7 @@ def test_an_unreadable_image_fails_its_task_and_no_other(tmp_path, capsys):
     assert main(["encode", *tiny.overrides(folder, "launcher=local", "launcher.jobs=2")]) == 2
     err = capsys.readouterr().err
     assert (
-        "02.png: not an image that Pillow reads" in err and "1 of 2 tasks failed" in err and "_log.err" in err
+        "02.png: " in err and "1 of 2 tasks failed" in err and "_log.err" in err
     )
     assert "tasks: 1 done, 1 failed" in err and "Traceback" not in err
     assert len(features(tmp_path / "cache")) >= tiny.N // 2
