@@ -126,7 +126,7 @@ wait $FIRST
 FAILED=$?
 sed 's/^/  /' first.log
 echo "  exit code $FAILED"
-echo "+ the logs of the two that made room"
+echo "+ the logs of those that made room"
 grep -h "make room\|Requeued\|preempt" four/launches/*/*_log.err | sed 's/^/  /'
 echo "+ the same command again"
 magiqa encode $SET $TASKS cache_dir="$DIR"/four 2>&1 | sed 's/^/  /'
