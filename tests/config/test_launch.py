@@ -92,9 +92,7 @@ def test_an_unreadable_image_fails_its_task_and_no_other(tmp_path, capsys):
     (folder / "set" / "02.png").write_bytes(b"no image")
     assert main(["encode", *tiny.overrides(folder, "launcher=local", "launcher.jobs=2")]) == 2
     err = capsys.readouterr().err
-    assert (
-        "02.png: " in err and "1 of 2 tasks failed" in err and "_log.err" in err
-    )
+    assert "02.png: " in err and "1 of 2 tasks failed" in err and "_log.err" in err
     assert "tasks: 1 done, 1 failed" in err and "Traceback" not in err
     assert len(features(tmp_path / "cache")) >= tiny.N // 2
     assert main(["encode", *tiny.overrides(folder, "launcher=local", "on_error=skip")]) == 0
