@@ -126,14 +126,15 @@ def part(item: tuple[str, str, int, int]) -> dict[str, Any]:
     on[0] = True
     features = prepare(job, Clock(), progress=False)
     on[0] = False
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    used = resource.getrusage(resource.RUSAGE_SELF)
     cache_record = features.record["cache"]
     return {
         "seconds": time.perf_counter() - begin,
         "images": len(features.images),
         "views": cache_record["views_encoded"],
         "bytes_hashed": cache_record["hashes"]["bytes"],
-        "peak_mb": peak,
+        "peak_mb": used.ru_maxrss / 1024,
+        "cpu": used.ru_utime + used.ru_stime,
         "operations": dict(counts),
     }
 
@@ -171,7 +172,8 @@ def measure_tasks(folder: Path, images: int, tasks: list[int]) -> None:
             total.update(one["operations"])
         size = sum(f.stat().st_size for f in (cache / "features").glob("*/*"))
         print(
-            f"{n} tasks: {wall:6.1f} s wall, longest task {max(d['seconds'] for d in done):6.1f} s; "
+            f"{n} tasks: {wall:6.1f} s wall, longest task {max(d['seconds'] for d in done):6.1f} s, "
+            f"{sum(d['cpu'] for d in done):.0f} s of CPU; "
             f"{sum(d['images'] for d in done)} images, {sum(d['views'] for d in done)} views; hashed "
             f"{sum(d['bytes_hashed'] for d in done) / 1e6:.1f} MB; "
             f"peak {max(d['peak_mb'] for d in done):.0f} MB a task; "
