@@ -8,7 +8,6 @@ backbone and one set of views: evaluate, ablate, experiment and report rerun fro
   magiqa pack results/runs/mine out=mine.safetensors
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from magiqa.cli.given import Given
@@ -26,9 +25,9 @@ def run(given: Given) -> int:
     if len(words) != 1:
         raise UserError("pack: give one run's folder: magiqa pack RUN [out=FILE]")
     folder = Path(words[0]).expanduser()
-    job = replace(job_of(folder, [o for o in given.overrides if not o.startswith("out=")]), out=str(folder))
+    job = job_of(folder, [o for o in given.overrides if not o.startswith("out=")]).having(out=str(folder))
     options = sorted(f.stem for f in (conf_dir() / "prompts").glob("*.yaml"))
-    sets = [given.configs.job([f"prompts={option}"]).prompts for option in options]
+    sets = [given.configs.job([f"prompts={option}"]).method.prompts for option in options]
     path = pack(folder, job, sets, out_of(given))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; no images, no weights")
     return 0

@@ -39,7 +39,7 @@ def run(given: Given) -> int:
         first = given.configs.job(overrides)
         sets = sorted(f.stem for f in (conf_dir() / "dataset").glob("*.yaml"))
         composer = given.configs.composer(overrides, packaged=True)
-        last = composer(overrides_of(row, sets, first.backbone))
+        last = composer(overrides_of(row, sets, first.method.backbone))
         default = Path("results/reconcile") / re.sub(r"[^A-Za-z0-9.-]+", "_", words[0])
     else:
         raise UserError(
@@ -48,7 +48,12 @@ def run(given: Given) -> int:
     folder, clock = out_of(given) or default, Clock()
     with ResultFolder(folder, "reconcile", ["reconcile.csv"]) as results:
         table, features = reconcile(
-            first, last, resamples=first.resamples, seed=first.seed, clock=clock, records=records
+            first,
+            last,
+            resamples=first.statistics.resamples,
+            seed=first.statistics.seed,
+            clock=clock,
+            records=records,
         )
         write(results, table, features, row, clock)
     print(render(table, features, row, clock.warnings))

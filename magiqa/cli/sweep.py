@@ -11,7 +11,7 @@ from magiqa.cli.given import Given
 from magiqa.config.paths import split_literal
 from magiqa.config.sweep import sweep_jobs
 from magiqa.errors import UserError, one_line
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 
 Failures = list[dict[str, str]]
 
@@ -57,7 +57,7 @@ def _launched(
     outcomes: dict[int, Outcome] = {}
     finals: dict[int, list[str]] = {}
     groups: dict[int, str] = {}
-    jobs: list[Job] = []
+    jobs: list[RunConfig] = []
     for i, overrides in enumerate(every):
         try:
             finals[i] = final(overrides)
@@ -70,7 +70,9 @@ def _launched(
     launcher = jobs[0].launcher
     items = list(finals)
     dealt = deal(items, [groups[i] for i in items], launcher.jobs)
-    launched = launch(launcher, run, [[finals[i] for i in share] for share in dealt], jobs[0].cache_dir)
+    launched = launch(
+        launcher, run, [[finals[i] for i in share] for share in dealt], jobs[0].machine.cache_dir
+    )
     print(f"{len(items)} jobs in {len(dealt)} tasks: {launched.ids}; logs in {launched.folder}/", flush=True)
     if not launcher.wait:
         print("the same command with launcher=none makes the tables once they are done")
@@ -90,7 +92,7 @@ def _launched(
     return done, failures
 
 
-def _features_of(job: Job) -> str:
+def _features_of(job: RunConfig) -> str:
     """What jobs that need the same features have in common."""
     config = {k: job.config.get(k) for k in ("dataset", "backbone", "views", "engine", "precision", "device")}
     return json.dumps(config, sort_keys=True, default=str)
@@ -101,7 +103,7 @@ def _failed(failures: Failures, overrides: list[str], error: str) -> None:
     print(f"magiqa: {error}", file=sys.stderr, flush=True)
 
 
-def not_alone(job: Job, command: str) -> None:
+def not_alone(job: RunConfig, command: str) -> None:
     """Refuse a launcher for a single job.
 
     Raises:
@@ -120,7 +122,7 @@ def out_of(given: Given) -> Path | None:
     return Path(out).expanduser() if out else None
 
 
-def inside(out: Path | None, study: str, job: Job, overrides: list[str]) -> list[str]:
+def inside(out: Path | None, study: str, job: RunConfig, overrides: list[str]) -> list[str]:
     """The overrides of one job of a sweep, its results in a folder of its own inside ``out``."""
     if out is None:
         return overrides

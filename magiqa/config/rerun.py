@@ -10,12 +10,12 @@ from magiqa.config.paths import split_literal
 from magiqa.config.sweep import override_value
 from magiqa.config.trust import GROUPS, check_config
 from magiqa.errors import UserError
-from magiqa.runs.config import MACHINE, Job, default_cache_dir
+from magiqa.runs.config import MACHINE, RunConfig, default_cache_dir
 from magiqa.runs.portable import PLACES
 from magiqa.runs.read import read_record
 
 
-def job_of(folder: Path, overrides: Sequence[str] = ()) -> Job:
+def job_of(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The job of a run's folder, from the config in its record; overrides of paths and machine settings on top.
 
     Raises:

@@ -16,7 +16,7 @@ from magiqa.images.views import view_mask
 from magiqa.method.cues import similarity
 from magiqa.method.many import magnitudes
 from magiqa.method.pooling import pooled
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.record import Clock
 
 
@@ -25,21 +25,24 @@ def _alone(kinds: tuple[str, ...]) -> bool:
     return kinds in (("whole",), ("center_crop",))
 
 
-def _part_of(job: Job, source: Job) -> bool:
+def _part_of(job: RunConfig, source: RunConfig) -> bool:
     """Whether a job's features are among those of another."""
     return (
-        (job.backbone, job.dataset, job.precision, job.engine)
-        == (source.backbone, source.dataset, source.precision, source.engine)
-        and replace(job.views, kinds=source.views.kinds) == source.views
-        and set(job.views.kinds) <= set(source.views.kinds)
-        and (job.views.small == "error" or _alone(job.views.kinds) == _alone(source.views.kinds))
+        (job.method.backbone, job.source.dataset, job.machine.precision, job.machine.engine)
+        == (source.method.backbone, source.source.dataset, source.machine.precision, source.machine.engine)
+        and replace(job.method.views, kinds=source.method.views.kinds) == source.method.views
+        and set(job.method.views.kinds) <= set(source.method.views.kinds)
+        and (
+            job.method.views.small == "error"
+            or _alone(job.method.views.kinds) == _alone(source.method.views.kinds)
+        )
     )
 
 
-def sources(jobs: Sequence[Job]) -> list[tuple[Job, list[int]]]:
+def sources(jobs: Sequence[RunConfig]) -> list[tuple[RunConfig, list[int]]]:
     """The jobs whose features must be had, and the positions of those that use each."""
-    out: list[tuple[Job, list[int]]] = []
-    for i in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].views.kinds)):
+    out: list[tuple[RunConfig, list[int]]] = []
+    for i in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].method.views.kinds)):
         users = next((users for source, users in out if _part_of(jobs[i], source)), None)
         if users is None:
             users = []
@@ -74,16 +77,16 @@ def in_threads(work: Callable[..., None], items: Iterator[tuple[Any, ...]]) -> N
             pending.popleft().result()
 
 
-def scores(features: Features, jobs: Sequence[Job], score: str = "q") -> np.ndarray:
+def scores(features: Features, jobs: Sequence[RunConfig], score: str = "q") -> np.ndarray:
     """Scores of each image for many jobs that use these features: (len(jobs), N), the order of the table.
 
     One pass over the features; the same as `magiqa.scores.score.score` for each job, to rounding.
     """
-    prompts, p_of = unique([j.prompts for j in jobs])
-    cues, c_of = unique([j.magnitude for j in jobs])
+    prompts, p_of = unique([j.method.prompts for j in jobs])
+    cues, c_of = unique([j.method.magnitude for j in jobs])
     texts = [features.text(p) for p in prompts] if score != "q_mag" else []
     kinds = tuple(features.record["views"]["kinds"])
-    masks, m_of = unique([tuple(k for k in kinds if k in j.views.kinds) for j in jobs])
+    masks, m_of = unique([tuple(k for k in kinds if k in j.method.views.kinds) for j in jobs])
     out = np.full((len(jobs), len(features.images)), np.nan)
 
     def work(owner: np.ndarray, rows: np.ndarray) -> None:
@@ -98,17 +101,17 @@ def scores(features: Features, jobs: Sequence[Job], score: str = "q") -> np.ndar
             kept.append((mask, np.cumsum(per_image) - per_image))
         for v, job in enumerate(jobs):
             if score == "q":
-                values = job.fusion(sims[p_of[v]], mags[c_of[v]])[0]
+                values = job.method.fusion(sims[p_of[v]], mags[c_of[v]])[0]
             else:
                 values = sims[p_of[v]] if score == "q_sim" else mags[c_of[v]]
             mask, first = kept[m_of[v]]
-            out[v, owner[starts]] = pooled(values[mask], first, job.pooling)
+            out[v, owner[starts]] = pooled(values[mask], first, job.method.pooling)
 
     in_threads(work, features.cache.blocks(features.images))
     if not np.isfinite(out).all():
         bad = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
         raise UserError(
-            f"{score}: not finite for {jobs[bad].magnitude} and {jobs[bad].fusion}; narrow the ablation"
+            f"{score}: not finite for {jobs[bad].method.magnitude} and {jobs[bad].method.fusion}; narrow the ablation"
         )
     return out
 
@@ -127,7 +130,7 @@ def same_images(first: Features, other: Features) -> None:
 
 
 def score_all(
-    jobs: Sequence[Job], clock: Clock, score: str = "q", *, progress: bool = True
+    jobs: Sequence[RunConfig], clock: Clock, score: str = "q", *, progress: bool = True
 ) -> tuple[Features, np.ndarray]:
     """Scores (M, N) of jobs on one data set, whatever differs in them; features of the first job's source.
 

@@ -14,7 +14,7 @@ from magiqa.features.features import Features
 from magiqa.features.source import prepare
 from magiqa.report.ablation_plots import ablation_figures
 from magiqa.report.table import Cell, Table, number
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
 from magiqa.scores.grid import grid_srcc
@@ -37,15 +37,15 @@ def _resampling(labels: Labels, table: pd.DataFrame) -> tuple[np.ndarray | None,
     return groups, table[cluster].astype(str).to_numpy() if cluster and cluster in table else None
 
 
-def folder_of(job: Job) -> Path:
+def folder_of(job: RunConfig) -> Path:
     """Where an ablation's results go."""
-    if job.out:
-        return Path(job.out).expanduser()
+    if job.output.out:
+        return Path(job.output.out).expanduser()
     return Path("results/ablations") / f"{job.ablation.name}-{job.name}"
 
 
 def ablate(
-    job: Job, compose: Compose | None = None, *, progress: bool = True
+    job: RunConfig, compose: Compose | None = None, *, progress: bool = True
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Evaluate the variants of ``job.ablation`` and write ``ablation.csv``, its figure and ``record.json``.
 
@@ -59,7 +59,7 @@ def ablate(
 
 
 def _ablate(
-    job: Job, variants: Sequence[Variant], reference: int, results: ResultFolder, *, progress: bool
+    job: RunConfig, variants: Sequence[Variant], reference: int, results: ResultFolder, *, progress: bool
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     ablation: Ablation = job.ablation
     clock = Clock()
@@ -69,9 +69,15 @@ def _ablate(
         y, groups, clusters = _labels_of(features)
         with clock.stage("statistics"):
             found = statistics(
-                matrix, y, reference, groups=groups, clusters=clusters, resamples=job.resamples, seed=job.seed
+                matrix,
+                y,
+                reference,
+                groups=groups,
+                clusters=clusters,
+                resamples=job.statistics.resamples,
+                seed=job.statistics.seed,
             )
-            parts = _halves(y, clusters, job.seed, clock)
+            parts = _halves(y, clusters, job.statistics.seed, clock)
             split = bootstrap_srcc_many(matrix, y, parts) if len(parts) else np.empty((len(matrix), 0))
     else:
         features, found, split = _large(jobs, reference, ablation, job, clock, progress)
@@ -80,15 +86,15 @@ def _ablate(
     if tested:
         clusters_of = count_clusters(_labels_of(features)[2])
         needed = resamples_for(0.05 / tested, clusters_of)
-        if needed is None or job.resamples < needed:
+        if needed is None or job.statistics.resamples < needed:
             remedy = (
                 f"with {clusters_of} clusters a million resamples would not change that; read the intervals"
                 if needed is None
                 else f"read the intervals, or use resamples={needed}"
             )
             clock.warnings.append(
-                f"{tested} differences tested on {job.resamples} resamples: p (Holm) of the smallest cannot fall under "
-                f"0.05; {remedy}"
+                f"{tested} differences tested on {job.statistics.resamples} resamples: p (Holm) of the smallest "
+                f"cannot fall under 0.05; {remedy}"
             )
     keys = list(dict.fromkeys(k for v in variants for k in v.overrides))
     columns: dict[str, Any] = {"variant": [v.name for v in variants], "score": ablation.score}
@@ -100,9 +106,9 @@ def _ablate(
     if len(set(weights)) > 1:
         columns["weights"] = weights
         # one backbone speaks for all in captions: with every label, and those without one said to be so
-        if any(j.backbone.shown_label for j in jobs):
+        if any(j.method.backbone.shown_label for j in jobs):
             backbone["label"] = "; ".join(dict.fromkeys(weights))
-    backbone["name"] = ", ".join(dict.fromkeys(j.backbone.name for j in jobs))
+    backbone["name"] = ", ".join(dict.fromkeys(j.method.backbone.name for j in jobs))
     table = pd.concat([pd.DataFrame(columns), found], axis=1)
     table["optimism"] = chosen["optimism"]
     numeric = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
@@ -132,7 +138,7 @@ def _ablate(
     }
     results.csv("ablation", table)
     results.record(record | {"seconds": clock.seconds})
-    if job.figures:
+    if job.output.figures:
         with clock.stage("figures"):
             ablation_figures(results.figure_path(), table, record, keys, reference)
         results.record(record | {"seconds": clock.seconds})
@@ -149,9 +155,9 @@ def _halves(y: np.ndarray, clusters: np.ndarray | None, seed: int, clock: Clock)
     return halves(len(y), clusters=clusters, splits=SPLITS, seed=seed)
 
 
-def _weights(job: Job) -> str:
+def _weights(job: RunConfig) -> str:
     """What a job's weights are, in a word or as they must be labeled."""
-    bone = job.backbone
+    bone = job.method.backbone
     return bone.shown_label or (
         "given" if bone.kind == "given" else f"published ({bone.pretrained or bone.name})"
     )
@@ -161,12 +167,12 @@ def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _current(job: Job, key: str) -> Any:
+def _current(job: RunConfig, key: str) -> Any:
     """The value that a key has in a job."""
     group, _, leaf = key.partition(".")
     if leaf:
-        return getattr(getattr(job, group), leaf, "")
-    return job.choices.get(group, "") if group in GROUPS else getattr(job, group)
+        return getattr(job.get(group), leaf, "")
+    return job.choices.get(group, "") if group in GROUPS else job.get(group)
 
 
 def _labels_of(features: Features) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
@@ -177,11 +183,11 @@ def _labels_of(features: Features) -> tuple[np.ndarray, np.ndarray | None, np.nd
 
 
 def _large(
-    jobs: list[Job], reference: int, ablation: Ablation, job: Job, clock: Clock, progress: bool
+    jobs: list[RunConfig], reference: int, ablation: Ablation, job: RunConfig, clock: Clock, progress: bool
 ) -> tuple[Features, pd.DataFrame, np.ndarray]:
     """A grid without intervals, but for the reference and the best."""
-    fixed = [unique([getattr(j, g) for j in jobs])[0] for g in ("backbone", "prompts", "views", "pooling")]
-    if any(len(f) > 1 for f in fixed) or jobs[0].pooling != "mean" or ablation.score != "q":
+    fixed = [unique([j.get(g) for j in jobs])[0] for g in ("backbone", "prompts", "views", "pooling")]
+    if any(len(f) > 1 for f in fixed) or jobs[0].method.pooling != "mean" or ablation.score != "q":
         raise UserError(
             f"ablation {ablation.name}: with intervals=false only magnitude and fusion can vary, the score is q and "
             "pooling is mean; set ablation.intervals=true"
@@ -189,7 +195,7 @@ def _large(
     features = prepare(jobs[0], clock, progress=progress)
     y, groups, clusters = _labels_of(features)
     with clock.stage("score"):
-        parts = _halves(y, clusters, job.seed, clock)
+        parts = _halves(y, clusters, job.statistics.seed, clock)
         everything = np.ones((1, len(y)), np.int16)
         grid = grid_srcc(features, jobs, y, np.concatenate([everything, parts]))
     found = pd.DataFrame({"n": len(y), "srcc": grid[:, 0]})
@@ -198,7 +204,13 @@ def _large(
         rows = [reference, best] if best != reference else [reference]
         matrix = scores(features, [jobs[i] for i in rows], ablation.score)
         some = statistics(
-            matrix, y, 0, groups=groups, clusters=clusters, resamples=job.resamples, seed=job.seed
+            matrix,
+            y,
+            0,
+            groups=groups,
+            clusters=clusters,
+            resamples=job.statistics.resamples,
+            seed=job.statistics.seed,
         )
         some.index = pd.Index(rows)
         for column in some.columns.drop(["n", "srcc"]):

@@ -14,7 +14,7 @@ from magiqa.features.from_images import workers
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
 from magiqa.report.table import Cell, Table, number
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.record import Clock, versions
@@ -37,7 +37,7 @@ def scores_table(features: Features, cues: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement_tables(
-    job: Job, labels: Labels, scores: pd.DataFrame, clock: Clock
+    job: RunConfig, labels: Labels, scores: pd.DataFrame, clock: Clock
 ) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
     """``agreement.csv``, ``groups.csv`` (where there are groups) and the fits of the record."""
     y = scores[labels.label].to_numpy(float)
@@ -45,22 +45,22 @@ def agreement_tables(
     clusters = scores[labels.cluster].astype(str).to_numpy() if labels.cluster in scores else None
     options: dict[str, Any] = {
         "clusters": clusters,
-        "fit": job.fit,
-        "resamples": job.resamples,
-        "seed": job.seed,
+        "fit": job.statistics.fit,
+        "resamples": job.statistics.resamples,
+        "seed": job.statistics.seed,
     }
 
     def of(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
         x = scores[name].to_numpy(float)
         within = [] if groups is None else by_group(x, y, groups, **options)
-        return agreement(x, y, groups=groups, ci_fit=job.ci_fit, **options), list(within)
+        return agreement(x, y, groups=groups, ci_fit=job.statistics.ci_fit, **options), list(within)
 
     rows, grouped, fits = [], [], {}
     with ThreadPoolExecutor(workers(job, "cpu")) as executor:
         found = list(executor.map(of, SCORES))
     for name, (result, within) in zip(SCORES, found, strict=True):
         rows += [{"score": name, **row} for row in result.rows()]
-        fits[name] = {"status": result.fit.status, "params": result.fit.params, "method": job.fit}
+        fits[name] = {"status": result.fit.status, "params": result.fit.params, "method": job.statistics.fit}
         if result.fit.status != "ok":
             clock.warnings.append(f"{name}: logistic fit {result.fit.status}")
         grouped += [{"score": name, **row} for row in within]
@@ -73,7 +73,7 @@ def agreement_tables(
 
 
 def evaluate(
-    job: Job, *, progress: bool = True, show: Callable[[str], object] | None = None
+    job: RunConfig, *, progress: bool = True, show: Callable[[str], object] | None = None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Encode what the cache lacks, score, evaluate, and write the run's folder.
 
@@ -83,19 +83,21 @@ def evaluate(
     Returns:
         ``agreement.csv`` and the record.
     """
-    if job.part is not None:
-        raise UserError(f"part={job.part} is for magiqa encode: scores need the whole set; drop it")
+    if job.source.part is not None:
+        raise UserError(f"part={job.source.part} is for magiqa encode: scores need the whole set; drop it")
     with ResultFolder(job.folder, "evaluate", FILES) as results:
         return _evaluate(job, results, progress=progress, show=show)
 
 
 def _evaluate(
-    job: Job, results: ResultFolder, *, progress: bool, show: Callable[[str], object] | None
+    job: RunConfig, results: ResultFolder, *, progress: bool, show: Callable[[str], object] | None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     clock = Clock()
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
-        cues, views = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)
+        cues, views = score(
+            features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
+        )
         scores = scores_table(features, cues)
     with clock.stage("agreement"):
         table, groups, fits = agreement_tables(job, features.labels, scores, clock)
@@ -115,12 +117,12 @@ def _evaluate(
     results.csv("agreement", table)
     if groups is not None:
         results.csv("groups", groups)
-    if job.views_file:
-        results.csv("views", views_table(features, views, job.prompts))
+    if job.output.views_file:
+        results.csv("views", views_table(features, views, job.method.prompts))
     results.record(record | {"seconds": clock.seconds})
     if show:
         show(render(table, record))
-    if job.figures:
+    if job.output.figures:
         from magiqa.report.agreement_plots import run_figures
 
         with clock.stage("figures"):

@@ -84,7 +84,7 @@ def test_every_ablation_expands(option, folder):
     assert (len(variants), variants[reference].name) == EXPANDED[option]
     if option != "grid":
         # no two variants are the same run, but for the reference "as configured"
-        runs = [repr(replace(v.job, ablation=None, config={}, choices={})) for v in variants]
+        runs = [repr(v.job.having(ablation=None, config={}, choices={})) for v in variants]
         assert len(set(runs)) == len(runs)
 
 
@@ -112,7 +112,7 @@ def test_a_lambda_grid_equals_single_runs(folder, tmp_path):
 def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
     base = tiny.job(folder)
     jobs = [
-        replace(base, magnitude=m, fusion=f, pooling=p)
+        base.having(magnitude=m, fusion=f, pooling=p)
         for m, f, p in product(
             (
                 BoxCox(0.3),
@@ -128,29 +128,31 @@ def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
     for wanted in ("q", "q_sim", "q_mag"):
         matrix = scores(features, jobs, wanted)
         for job, row in zip(jobs, matrix, strict=True):
-            single, _ = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)
+            single, _ = score(
+                features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
+            )
             np.testing.assert_allclose(row, single[wanted], rtol=1e-12)
 
 
 @pytest.mark.parametrize("kinds", [["windows"], ["global"], ["global", "windows"]])
 def test_a_view_mask_equals_an_encode_of_those_views(folder, features, kinds, tmp_path):
     base = tiny.job(folder)
-    part = replace(base, views=replace(base.views, kinds=tuple(kinds)))
+    part = base.having(views=replace(base.method.views, kinds=tuple(kinds)))
     assert len(sources([part, base])) == 1
     own = prepare(part, Clock(), progress=False)
-    single, _ = score(own, part.prompts, part.magnitude, part.fusion)
+    single, _ = score(own, part.method.prompts, part.method.magnitude, part.method.fusion)
     np.testing.assert_allclose(scores(features, [part])[0], single["q"], rtol=1e-6)
 
 
 def test_what_needs_features_of_its_own(folder):
     base = tiny.job(folder)
     others = [
-        replace(base, views=replace(base.views, stride=16)),
-        replace(base, views=replace(base.views, kinds=("whole",))),
-        replace(base, backbone=replace(base.backbone, untrained=1)),
-        replace(base, precision="bf16"),
-        replace(base, pooling="median"),
-        replace(base, magnitude=BoxCox(0.1)),
+        base.having(views=replace(base.method.views, stride=16)),
+        base.having(views=replace(base.method.views, kinds=("whole",))),
+        base.having(backbone=replace(base.method.backbone, untrained=1)),
+        base.having(precision="bf16"),
+        base.having(pooling="median"),
+        base.having(magnitude=BoxCox(0.1)),
     ]
     assert [(users) for _, users in sources([base, *others])] == [[0, 5, 6], [1], [3], [4], [2]]
 
@@ -170,7 +172,7 @@ def test_box_cox_of_many_lambdas_equals_one_at_a_time(lams):
 def test_a_large_grid_equals_single_scores(folder, features):
     base = tiny.job(folder)
     jobs = [
-        replace(base, magnitude=BoxCox(lam), fusion=fusion)
+        base.having(magnitude=BoxCox(lam), fusion=fusion)
         for lam in (-0.5, 0.5)
         for fusion in (*(Adaptive(b, 0.6, a) for b in (-400.0, 1.0) for a in (0.0, 1.0, 900.0)), Fixed(0.2))
     ]
@@ -178,7 +180,7 @@ def test_a_large_grid_equals_single_scores(folder, features):
     subsets = np.concatenate([np.ones((1, tiny.N), np.int16), halves(tiny.N, splits=2)])
     grid = grid_srcc(features, jobs, y, subsets)
     for job, row in zip(jobs, grid, strict=True):
-        q = score(features, job.prompts, job.magnitude, job.fusion)[0]["q"].to_numpy()
+        q = score(features, job.method.prompts, job.method.magnitude, job.method.fusion)[0]["q"].to_numpy()
         expected = [spearmanr(q[s], y[s])[0] for s in subsets.astype(bool)]
         np.testing.assert_allclose(row, expected, atol=1e-12)
 
@@ -229,16 +231,18 @@ def test_typed_keys_go_on_to_the_options_that_share_them(folder):
         return {v.name: v.job for v in found}
 
     fusions = jobs("ablation=fusion", "fusion.alpha=2")
-    assert fusions["adaptive"].fusion == Adaptive(alpha=2)
-    assert fusions["adaptive with equal bases"].fusion == Adaptive(1.0, 1.0, 2.0)
-    assert fusions["adaptive bases without alpha"].fusion == Adaptive(alpha=0)
-    assert fusions["similarity only"].fusion == Fixed(1.0)
+    assert fusions["adaptive"].method.fusion == Adaptive(alpha=2)
+    assert fusions["adaptive with equal bases"].method.fusion == Adaptive(1.0, 1.0, 2.0)
+    assert fusions["adaptive bases without alpha"].method.fusion == Adaptive(alpha=0)
+    assert fusions["similarity only"].method.fusion == Fixed(1.0)
     # what sets two options apart is as the option says
-    assert jobs("ablation=fusion", "fusion=fixed", "fusion.w_sim=0.3")["similarity only"].fusion == Fixed(1.0)
+    assert jobs("ablation=fusion", "fusion=fixed", "fusion.w_sim=0.3")[
+        "similarity only"
+    ].method.fusion == Fixed(1.0)
     definitions = jobs("ablation=magnitude", "magnitude.lam=0.3")
-    assert definitions["magnitude=boxcox"].magnitude == BoxCox(0.3)
-    assert definitions["magnitude=boxcox_raw"].magnitude == BoxCox(0.3, standardize=False)
-    assert definitions["magnitude=l2"].magnitude == Plain("l2")
+    assert definitions["magnitude=boxcox"].method.magnitude == BoxCox(0.3)
+    assert definitions["magnitude=boxcox_raw"].method.magnitude == BoxCox(0.3, standardize=False)
+    assert definitions["magnitude=l2"].method.magnitude == Plain("l2")
     views = jobs("ablation=views")["windows"].views
     assert (views.kinds, views.window, views.stride) == (("windows",), 64, 32)
 
@@ -250,7 +254,7 @@ def test_another_commands_record_is_kept(folder, tmp_path):
 
 
 def test_every_label_of_the_weights_is_shown(folder, tmp_path):
-    job = replace(tiny.job(folder, f"out={tmp_path}"), ablation=Ablation("a", {"backbone.untrained": [0, 1]}))
+    job = tiny.job(folder, f"out={tmp_path}").having(ablation=Ablation("a", {"backbone.untrained": [0, 1]}))
     table, record = command.ablate(job, progress=False)
     assert table["weights"].tolist() == ["untrained, seed 0", "untrained, seed 0", "untrained, seed 1"]
     assert record["backbone"]["label"] == "untrained, seed 0; untrained, seed 1"
@@ -261,7 +265,7 @@ def test_one_cluster_leaves_out_the_optimism_and_keeps_the_rest(folder, tmp_path
     job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")
     labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
     labels.assign(scene="one").to_csv(folder / "set" / "scenes.csv", index=False)
-    job = replace(job, dataset=replace(job.dataset, annotation="scenes.csv", reference_column="scene"))
+    job = job.having(dataset=replace(job.source.dataset, annotation="scenes.csv", reference_column="scene"))
     table, record = command.ablate(job, progress=False)
     assert table["srcc"].notna().all()
     assert record["ablation"]["split_half"] == dict.fromkeys(("gain_chosen", "gain_held_out", "optimism")) | {
@@ -285,8 +289,8 @@ def test_a_p_that_cannot_be_small_comes_with_a_remedy_that_works(folder, tmp_pat
         labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
         labels["scene"] = [f"s{i % scenes}" for i in range(len(labels))]
         labels.to_csv(folder / "set" / f"scenes{scenes}.csv", index=False)
-        data = replace(job.dataset, annotation=f"scenes{scenes}.csv", reference_column="scene")
-        job = replace(job, dataset=data, resamples=100)
+        data = replace(job.source.dataset, annotation=f"scenes{scenes}.csv", reference_column="scene")
+        job = job.having(dataset=data, resamples=100)
     _, record = command.ablate(job, progress=False)
     found = [w for w in record["warnings"] if "differences tested on" in w]
     assert len(found) == 1 and remedy in found[0]
@@ -413,7 +417,7 @@ def test_ablations_check_themselves(made, message):
     ],
 )
 def test_variants_that_cannot_be(folder, axes, message):
-    job = replace(tiny.job(folder), ablation=Ablation("a", axes))
+    job = tiny.job(folder).having(ablation=Ablation("a", axes))
     with pytest.raises(UserError, match=message):
         expand(job)
 
@@ -426,8 +430,7 @@ def test_no_ablation_chosen(folder):
 
 
 def test_a_large_grid_refuses_what_it_cannot_do(folder, tmp_path):
-    job = replace(
-        tiny.job(folder, f"out={tmp_path}"),
+    job = tiny.job(folder, f"out={tmp_path}").having(
         ablation=Ablation("a", {"pooling": ["mean", "median"]}, intervals=False),
     )
     with pytest.raises(

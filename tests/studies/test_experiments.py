@@ -92,7 +92,7 @@ def test_main_equals_single_runs(folder, tmp_path):
     ],
 )
 def test_what_a_bundle_cannot_serve_is_said(folder, tmp_path, name, needs):
-    job = replace(tiny.job(folder, f"experiment={name}", f"out={tmp_path}"), bundle="b.safetensors")
+    job = tiny.job(folder, f"experiment={name}", f"out={tmp_path}").having(bundle="b.safetensors")
     with pytest.raises(UserError) as error:
         run(job, progress=False)
     assert str(error.value) == (
@@ -254,7 +254,7 @@ def test_what_a_data_set_lacks_is_said(folder, tmp_path):
         UserError, match=r"^experiment.ratings is not set: add experiment.ratings=N, how many ratings"
     ):
         experiment(folder, "raters", tmp_path)
-    bare = replace(tiny.job(folder, f"out={tmp_path}"), experiment=Raters(ratings=5))
+    bare = tiny.job(folder, f"out={tmp_path}").having(experiment=Raters(ratings=5))
     bare = replace(bare, dataset=replace(bare.dataset, mos_std_column=None))
     with pytest.raises(
         UserError, match=r"^dataset set has no mos_std, which this experiment needs; leave it out$"

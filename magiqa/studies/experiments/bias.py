@@ -1,6 +1,6 @@
 """Dependence of magnitude on content."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,20 +45,22 @@ class Bias(Checked, key="experiment"):
         by, groups = study.content()
         jobs, names = [], []
         for standardize, lam in product((True, False), self.lams):
-            jobs.append(replace(study.job, magnitude=BoxCox(float(lam), standardize)))
+            jobs.append(study.job.having(magnitude=BoxCox(float(lam), standardize)))
             what = "before Box-Cox" if lam == 1 else f"lambda {lam:g}"
             names.append((what, "standardized |f|" if standardize else "raw |f|"))
         matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1]
         ranks = rankdata(y) - (len(y) + 1) / 2
         rows = []
         for (what, kind), x in zip([*names, ("label", "the label itself")], [*matrix, y], strict=True):
-            found = group_distance(x, groups, permutations=self.permutations, seed=study.job.seed)
+            found = group_distance(x, groups, permutations=self.permutations, seed=study.job.statistics.seed)
             row = {"by": by, "cue": what, "of": kind, "distance": found.distance, "chance": found.chance}
             if what != "label":
                 # groups differ in quality too: what is left when the label's rank is regressed out
                 own = rankdata(x) - (len(x) + 1) / 2
                 rest = own - ranks * (own @ ranks) / (ranks @ ranks)
-                left = group_distance(rest, groups, permutations=self.permutations, seed=study.job.seed)
+                left = group_distance(
+                    rest, groups, permutations=self.permutations, seed=study.job.statistics.seed
+                )
                 row |= {"distance_given_label": left.distance, "chance_given_label": left.chance}
                 row["srcc"] = point_many("srcc", x[None], y)[0]
             rows.append(row)

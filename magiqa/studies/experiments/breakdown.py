@@ -37,7 +37,9 @@ class Breakdown(Checked, key="experiment"):
                 if len(at) >= 3:
                     inside = None if clusters is None else clusters[at]
                     units = count_clusters(inside)
-                    counts = resample_counts(len(at), inside, None, study.job.resamples, study.job.seed)
+                    counts = resample_counts(
+                        len(at), inside, None, study.job.statistics.resamples, study.job.statistics.seed
+                    )
                     point = point_many("srcc", matrix[:, at], y[at])
                     draws = bootstrap_many("srcc", matrix[:, at], y[at], counts)
                     for k, cue in enumerate(CUES):

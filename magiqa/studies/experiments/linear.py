@@ -26,7 +26,7 @@ class Linear(Checked, key="experiment"):
             study.y,
             folds=self.folds,
             clusters=study.clusters,
-            seed=study.job.seed,
+            seed=study.job.statistics.seed,
         )
         names = ["fused (as configured)", "similarity", "magnitude", "linear, cross-validated"]
         matrix = np.stack([cues["q"], cues["q_sim"], cues["q_mag"], fitted.predictions])

@@ -44,19 +44,20 @@ class Magnitude(Checked, key="experiment"):
         pixels = (controls["width"] * controls["height"]).to_numpy(float)
         given = np.column_stack([controls["laplacian"], controls["bytes"], pixels])
         given = given[:, given.std(axis=0) > 0]
-        bone = job.backbone
+        bone = job.method.backbone
         untrained = [
             replace(bone, pretrained=None, checkpoint=None, label=None, untrained=s) for s in self.seeds
         ]
         networks = {bone.shown_label or "as given": job} | {
-            f"untrained, seed {s}": replace(job, backbone=b)
-            for s, b in zip(self.seeds, untrained, strict=True)
+            f"untrained, seed {s}": job.having(backbone=b) for s, b in zip(self.seeds, untrained, strict=True)
         }
-        definitions = {d: override(job, {"magnitude": d}, study.compose).magnitude for d in self.definitions}
+        definitions = {
+            d: override(job, {"magnitude": d}, study.compose).method.magnitude for d in self.definitions
+        }
         names, jobs = [], []
         for (network, made), (definition, cue) in product(networks.items(), definitions.items()):
             names.append((definition, network))
-            jobs.append(replace(made, magnitude=cue))
+            jobs.append(made.having(magnitude=cue))
         matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1]
         extra = [("Laplacian variance", "control"), ("file bytes", "control")]
         rows = [controls["laplacian"].to_numpy(float), controls["bytes"].to_numpy(float)]
@@ -66,7 +67,7 @@ class Magnitude(Checked, key="experiment"):
         point, draws = study.draws(matrix)
         first = next(iter(networks))
         index = {n: i for i, n in enumerate(names)}
-        counts = resample_counts(len(study.y), study.clusters, None, self.resamples, job.seed)
+        counts = resample_counts(len(study.y), study.clusters, None, self.resamples, job.statistics.seed)
         out = []
         for i, (definition, network) in enumerate(names):
             row: dict[str, Any] = {

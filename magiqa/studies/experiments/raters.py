@@ -31,12 +31,14 @@ class Raters(Checked, key="experiment"):
                 "experiment.ratings is not set: add experiment.ratings=N, how many ratings a label averages"
             )
         std = study.features.table["mos_std"].to_numpy(float)
-        ceiling = noise_ceiling(study.y, std, self.ratings, seed=study.job.seed)
+        ceiling = noise_ceiling(study.y, std, self.ratings, seed=study.job.statistics.seed)
         cues = study.cues()
         controls = study.features.controls["laplacian"].to_numpy(float)
         rows = []
         for name, x in (*((c, cues[c].to_numpy()) for c in CUES), ("laplacian", controls)):
-            found = krasula(x, study.y, std, self.ratings, clusters=study.clusters, seed=study.job.seed)
+            found = krasula(
+                x, study.y, std, self.ratings, clusters=study.clusters, seed=study.job.statistics.seed
+            )
             values = asdict(found)
             band = {f"ordered_rightly_{s}": values.pop(f"ci_{s}") for s in ("low", "high")}
             rows.append({"score": name} | values | band)

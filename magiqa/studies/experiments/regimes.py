@@ -27,8 +27,8 @@ class Regimes(Checked, key="experiment"):
                 study.y,
                 bins=self.bins,
                 clusters=study.clusters,
-                resamples=study.job.resamples,
-                seed=study.job.seed,
+                resamples=study.job.statistics.resamples,
+                seed=study.job.statistics.seed,
             )
             for k, regime in enumerate(found):
                 t = regime.test

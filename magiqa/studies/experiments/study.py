@@ -15,7 +15,7 @@ import pandas as pd
 from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.record import Clock
 from magiqa.scores.many import score_all
 from magiqa.scores.score import score
@@ -58,7 +58,7 @@ def check_distinct(key: str, values: Sequence[Any]) -> None:
 class Study:
     """One data set and method, and what experiments ask of it."""
 
-    job: Job
+    job: RunConfig
     compose: Compose | None
     clock: Clock
     progress: bool = True
@@ -133,7 +133,7 @@ class Study:
             )
         compose = self.compose
 
-        def pinned(more: list[str]) -> Job:
+        def pinned(more: list[str]) -> RunConfig:
             named = {o.partition("=")[0] for o in more}
             return compose([*(o for o in MACLIP if o.partition("=")[0] not in named), *more])
 
@@ -145,16 +145,18 @@ class Study:
         Raises:
             UserError: it was told to run from one.
         """
-        if self.job.bundle:
+        if self.job.source.bundle:
             raise UserError(
-                f"experiment={self.job.experiment.name} needs features of {what}, bundle={self.job.bundle} does not "
-                "hold them all; leave out bundle= and give the images and weights (dataset.root=DIR)"
+                f"experiment={self.job.experiment.name} needs features of {what}, bundle={self.job.source.bundle} does "
+                "not hold them all; leave out bundle= and give the images and weights (dataset.root=DIR)"
             )
 
     def cues(self) -> pd.DataFrame:
         """q_sim, q_mag, q and w_sim of each image."""
         job = self.job
-        return score(self.features, job.prompts, job.magnitude, job.fusion, job.pooling)[0]
+        return score(
+            self.features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
+        )[0]
 
     def scores(self, rows: Sequence[tuple[Mapping[str, Any], str]]) -> np.ndarray:
         """Scores (M, N) of rows of (overrides, score)."""
@@ -174,13 +176,15 @@ class Study:
             reference,
             groups=self.groups,
             clusters=self.clusters,
-            resamples=self.job.resamples,
-            seed=self.job.seed,
+            resamples=self.job.statistics.resamples,
+            seed=self.job.statistics.seed,
         )
 
     def draws(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """SRCC (M,) and its resamples (M, R)."""
-        counts = resample_counts(len(self.y), self.clusters, None, self.job.resamples, self.job.seed)
+        counts = resample_counts(
+            len(self.y), self.clusters, None, self.job.statistics.resamples, self.job.statistics.seed
+        )
         return point_many("srcc", matrix, self.y), bootstrap_many("srcc", matrix, self.y, counts)
 
     def band(self, values: np.ndarray) -> tuple[float, float]:
