@@ -11,6 +11,8 @@ from magiqa.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from magiqa.engines.device import OnDevice
+
 # Of |f - f_reference| / |f_reference|. Half precision: the format's own rounding (2^-8, 2^-11) over a tower's layers,
 # the same on every device. float32: on CPUs measured, at most 2e-6. GPUs sum in other orders and use Winograd's
 # convolutions, which lose a digit; MPS compiles with fast arithmetic. Theirs are not measured yet; what they must
@@ -46,7 +48,8 @@ class Engine:
 
     Attributes:
         max_error: the largest relative difference from plain float32 torch, measured when built.
-        tolerance: what it may be. warning: what its user should know, or None.
+        tolerance: what it may be. warning: what its user should know, or None. way: makes views on the engine's device,
+            see `magiqa.engines.device`; None: they come ready made.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Engine:
         self.tolerance = tolerance(resolved)
         self.max_error = float("nan")
         self.warning: str | None = None
+        self.way: OnDevice | None = None
         self._batch = batch
         self._single = single
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from magiqa.engines.device import OnDevice
 from magiqa.engines.engine import Engine
 from magiqa.engines.resolve import Resolved, streams, threads
 from magiqa.engines.towers import optimize
@@ -16,12 +18,17 @@ if TYPE_CHECKING:
 
 
 def torch_maker(
-    visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int], *, plain: bool = False
+    visual: "torch.nn.Module",
+    resolved: Resolved,
+    view_size: tuple[int, int],
+    *,
+    plain: bool = False,
+    on_device: bool = False,
 ) -> Callable[[int], Engine]:
     """An engine of torch for each batch size; the tower is prepared and moved once.
 
     Args:
-        plain: not compiled, whatever the engine.
+        plain: not compiled, whatever the engine. on_device: views are made where the tower is.
     """
     import torch
 
@@ -35,10 +42,13 @@ def torch_maker(
         convert(tower, dtype)
     borrowed = _turns(device, streams(resolved.device), threads() // streams(resolved.device))
 
+    def forward(tower: Any, views: torch.Tensor) -> np.ndarray:
+        with _autocast(device.type, dtype):
+            return tower(views.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+
     def run(tower: Any, views: np.ndarray) -> np.ndarray:
-        with borrowed(), torch.inference_mode(), _autocast(device.type, dtype):
-            batch = torch.from_numpy(views).to(device).contiguous(memory_format=torch.channels_last)
-            return tower(batch).float().cpu().numpy()
+        with borrowed(), torch.inference_mode():
+            return forward(tower, torch.from_numpy(views).to(device))
 
     batch: Any = tower
     if resolved.engine == "compile" and not plain:
@@ -48,7 +58,11 @@ def torch_maker(
 
     def make(size: int) -> Engine:
         callers = streams(resolved.device)
-        return Engine(resolved, lambda v: run(batch, v), lambda v: run(tower, v), size, view_size, callers)
+        engine = Engine(resolved, lambda v: run(batch, v), lambda v: run(tower, v), size, view_size, callers)
+        if on_device:
+            many, one = partial(forward, batch), partial(forward, tower)
+            engine.way = OnDevice(device, size, view_size[0], borrowed, many, one)
+        return engine
 
     return make
 

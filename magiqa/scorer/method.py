@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
 from magiqa.features.memory import MemoryCache
 from magiqa.images.views import Pixels, Resize, Views, geometry
@@ -182,7 +181,12 @@ class Method:
         )
 
     def _workers(self) -> int:
-        return self.job.machine.workers if isinstance(self.job.machine.workers, int) else allowed_cores()
+        from magiqa.engines.resolve import decoders, resolve
+
+        machine = self.job.machine
+        if isinstance(machine.workers, int):
+            return machine.workers
+        return decoders(resolve(machine.engine, machine.precision, machine.device, absent=True).device)
 
     def _weigh(self) -> Any:
         from magiqa.backbones.weights import load_weights
