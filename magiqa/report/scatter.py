@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from magiqa.report.captions import axis
 from magiqa.report.display import label_name
 from magiqa.report.style import COLORS, GRAY, INK, NAMES, SERIES, Width, add_note, make, save, shorten, styled
-from magiqa.stats.bootstrap import interval, resample_counts
+from magiqa.stats.bootstrap import resample_counts
+from magiqa.stats.intervals import interval
 from magiqa.stats.logistic import logistic
 
 
@@ -130,13 +131,13 @@ def binned(
     """
     which = np.searchsorted(np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1]), x)
     counts = resample_counts(len(y), clusters, None, resamples, 0).astype(float)
-    units = None if clusters is None else len(set(clusters))
+    units = len(y) if clusters is None else len(set(clusters))
     rows = []
     for k in sorted(set(which)):
         at = which == k
         with np.errstate(invalid="ignore"):
             drawn = counts[:, at] @ y[at] / counts[:, at].sum(axis=1)
-        low, high = interval(drawn, clusters=units)
+        low, high = interval(drawn, units)
         rows.append({"x": x[at].mean(), "value": y[at].mean(), "low": low, "high": high, "n": int(at.sum())})
     return pd.DataFrame(rows)
 
