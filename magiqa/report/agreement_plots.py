@@ -11,6 +11,7 @@ from magiqa.report.display import label_name, set_name
 from magiqa.report.plots import dots
 from magiqa.report.scatter import Row, agreement_line, magnitude_figure, scatter
 from magiqa.report.style import NAMES, SCORES, Width
+from magiqa.stats.logistic import WORDS
 
 
 def run_figures(
@@ -55,8 +56,14 @@ def run_row(
         titles[score] = line if named else f"{NAMES[score]}\n{line}"
         fit = record.get("fits", {}).get(score) or {}
         curves[score] = fit.get("params")
+        status = str(fit.get("status", "not fitted"))
         if curves[score] is None:
-            remarks[score] = f"no fitted curve ({fit.get('status', 'not fitted')})"
+            remarks[score] = f"no fitted curve ({WORDS.get(status, status)})"
+        else:
+            fitted = agreement[(agreement["score"] == score) & (agreement["statistic"] == "plcc_logistic")]
+            value = float(fitted["value"].iloc[0]) if len(fitted) else float("nan")
+            titles[score] += f"\nPLCC of the {fit.get('method', '')} fit {value:.3f}"
+            remarks |= {score: WORDS[status]} if status in WORDS else {}
     data = record["dataset"]
     name = f"{set_name(data)} (n = {data['n']:,})" if named else ""
     return Row(scores, str(data["label"]), titles, curves, remarks, name)
@@ -91,7 +98,7 @@ def _by_group(
         rows.rename(columns={"ci_low": "low", "ci_high": "high"}),
         xlabel=f"SRCC with {label_name(str(record['dataset']['label']))}, 95 % interval",
         title="Agreement by group",
-        note=caption(record),
+        note=f"{caption(record)}; SRCC falls with the range of a group's labels: compare cues inside a group, not groups",
         bold=tuple(names.values()),
         width=width,
     )
