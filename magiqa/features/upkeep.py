@@ -129,6 +129,7 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
         doomed += [f for folder in indexes for f in _removable(folder)]
         doomed += [f for row in rows for f in _removable(base / "features" / row["name"])]
         doomed += _removable(base / "text") + _removable(base / "batch_sizes")
+        doomed += [f for f in _removable(base / "launches", "**/*") if f.is_file()]
     elif what == "corrupt":
         doomed += [shard for shard, _ in corrupt_shards(base)]
     else:

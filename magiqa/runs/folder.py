@@ -23,7 +23,7 @@ from magiqa.stop import unbroken
 
 LOCK, MARK, STAGE = ".lock", ".writing.json", ".writing-"
 
-RECORDS = ("record.json", "sweep.json", "comparison.json", "report.json")
+RECORDS = ("record.json", "sweep.json", "comparison.json", "report.json", "paper.json")
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
