@@ -66,6 +66,6 @@ def test_a_cache_that_can_only_be_read_serves_reads_with_a_word(made, capsys):
 
     with read_only(made / "cache"):
         job = tiny.job(made, f"out={made / 'again'}", "prompts=clipiqa")
-        table, record = evaluate(job, progress=False)
+        _, record = evaluate(job, progress=False)
     assert any("the prompts' embeddings are not stored" in w for w in record["warnings"])
     assert record["cache"]["views_encoded"] == 0
