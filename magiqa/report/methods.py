@@ -170,11 +170,10 @@ def _notes(
         kinds += "(fitted): after a logistic curve fitted on these images. "
     if "srcc_within" in chosen:
         kinds += "SRCC in groups: mean over the groups of the set. "
-    bands = (
-        "95 % bootstrap intervals in brackets." if sets == 1 else "95 % intervals: left out here, in the CSV."
-    )
     competing = "; controls do not compete." if controls else "."
-    notes = [f"Signed. {kinds}{bands} Bold: best of the column, underlined: second{competing}"]
+    notes = [
+        f"Signed. {kinds}Intervals: 95 %, bootstrap. Bold: best of the column, underlined: second{competing}"
+    ]
     if sets > 1:
         notes.append("Averages are of methods that are on all sets, and are not tested.")
     if found["in_best_set"].eq(True).any():
