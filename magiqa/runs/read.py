@@ -174,7 +174,8 @@ def long_table(runs: Sequence[Run]) -> pd.DataFrame:
         parts.append(table)
     rows = pd.concat(parts, ignore_index=True)
     # a score of a run is left out where another run has shown all its values (to the digits that a sum's order leaves)
-    keys, seen = ["dataset", "method", "backbone", "score"], {}
+    keys = ["dataset", "method", "backbone", "score"]
+    seen: dict[tuple[Any, ...], dict[str, Any]] = {}
     for (run, *key), part in rows.groupby(["run", *keys], sort=False):
         values = tuple(zip(part["statistic"], part["value"].round(9).map(repr), strict=True))
         shown = seen.setdefault(tuple(key), {})
