@@ -49,7 +49,7 @@ def run(
         ],
     )
     _, record = evaluate(job)
-    return pd.read_csv(runs / name / "scores.csv"), record, job.dataset.load()
+    return pd.read_csv(runs / name / "scores.csv"), record, job.source.dataset.load()
 
 
 def columns(prefix: str, runs: Path, *overrides: str) -> tuple[pd.DataFrame, dict[str, Any], Any]:

@@ -133,7 +133,7 @@ def inapplicable(step: str, dataset: str, ratings: dict[str, str]) -> str | None
 def page(dataset: str) -> str:
     """Where to get a data set, from its reader."""
     job = Configs().job([f"dataset={dataset}", "dataset.root=nowhere"])
-    return str(getattr(importlib.import_module(type(job.dataset).__module__), "PAGE", "its authors"))
+    return str(getattr(importlib.import_module(type(job.source.dataset).__module__), "PAGE", "its authors"))
 
 
 def steps() -> dict[str, tuple[str, list[str]]]:

@@ -27,7 +27,7 @@ def run(given: Given) -> int:
         not_alone(job, "ablate")
         table, record = ablate(job, given.configs.composer(given.typed))
         print(render(table, record))
-        print(f"\n{folder_of(job)}/: ablation.csv, record.json{', figures/' if job.figures else ''}")
+        print(f"\n{folder_of(job)}/: ablation.csv, record.json{', figures/' if job.output.figures else ''}")
         return 0
     out = out_of(given)
     found = each_job(

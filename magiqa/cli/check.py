@@ -17,7 +17,7 @@ def run(given: Given) -> int:
     from magiqa.datasets.check import check, render
 
     job = given.configs.job(given.typed)
-    report = check(job.dataset, limits=job.limits)
+    report = check(job.source.dataset, limits=job.source.limits)
     print(render(report))
     print(
         f"\nroots of sets: roots.SET=DIR, {roots_file()}, or under MAGIQA_DATA: "

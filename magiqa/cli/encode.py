@@ -14,10 +14,11 @@ from functools import partial
 from typing import Any
 
 from magiqa.cli.given import Given
+from magiqa.cli.sweep import ready
 from magiqa.config.compose import Configs
 from magiqa.config.sweep import sweep_jobs
 from magiqa.errors import UserError
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 
 
 def run(given: Given) -> int:
@@ -38,20 +39,20 @@ def encode(config_dir: str | None, overrides: list[str]) -> dict[str, Any]:
     return done
 
 
-def _launched(given: Given, every: list[list[str]], jobs: list[Job]) -> int:
+def _launched(given: Given, every: list[list[str]], jobs: list[RunConfig]) -> int:
     from magiqa.config.launch import launch
     from magiqa.config.watch import watch
 
     launcher = jobs[0].launcher
-    if any(job.part for job in jobs):
+    if any(job.source.part for job in jobs):
         raise UserError("part= and launcher= both share out the images: drop one of them")
-    if any(job.bundle for job in jobs):
+    if any(job.source.bundle for job in jobs):
         raise UserError("launcher=: a bundle holds its features already; drop bundle= or launcher=")
-    for job in jobs:  # a root or an annotation that is wrong is told here, not in each task
-        job.dataset.load()
+    for job in jobs:
+        ready(job)
     n = launcher.jobs
     shares = [[[*overrides, f"part={i}/{n}"] for overrides in every] for i in range(1, n + 1)]
-    launched = launch(launcher, partial(encode, given.config_dir), shares, jobs[0].cache_dir)
+    launched = launch(launcher, partial(encode, given.config_dir), shares, jobs[0].machine.cache_dir)
     print(f"{n} tasks: {launched.ids}; logs in {launched.folder}/", flush=True)
     if not launcher.wait:
         print("the same command with launcher=none tells what they left to do")
@@ -74,7 +75,7 @@ def _launched(given: Given, every: list[list[str]], jobs: list[Job]) -> int:
     return 2 if failed else 0
 
 
-def _encoded(job: Job) -> dict[str, Any]:
+def _encoded(job: RunConfig) -> dict[str, Any]:
     from magiqa.features.source import prepare
     from magiqa.runs.record import Clock
 

@@ -30,7 +30,9 @@ def run(given: Given) -> int:
     from magiqa.studies.evaluate import evaluate
 
     evaluate(job, show=partial(print, flush=True))
-    print(f"\n{job.folder}/: scores.csv, agreement.csv, record.json{', figures/' if job.figures else ''}")
+    print(
+        f"\n{job.folder}/: scores.csv, agreement.csv, record.json{', figures/' if job.output.figures else ''}"
+    )
     return 0
 
 

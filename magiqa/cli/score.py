@@ -18,7 +18,6 @@ Features are cached as any run's. What cannot be scored is listed at the end, an
 """
 
 import sys
-from dataclasses import replace
 
 from magiqa.cli.given import Given
 from magiqa.errors import UserError
@@ -53,13 +52,13 @@ def run(given: Given) -> int:
     job = given.configs.job(["dataset.root=.", *overrides])  # of a data set, its resize alone counts
     if "pairs" in keys:  # not the option's with other pairs: a set of their own
         changed = {k: v for k, v in job.changed.items() if not k.startswith("prompts.")}
-        prompts = PromptSet("own", job.prompts.pairs)
-        job = replace(job, prompts=prompts, choices=job.choices | {"prompts": "own"}, changed=changed)
+        prompts = PromptSet("own", job.method.prompts.pairs)
+        job = job.having(prompts=prompts, choices=job.choices | {"prompts": "own"}, changed=changed)
 
     from magiqa.scorer.scorer import Scorer
     from magiqa.studies import score
 
-    scorer = Scorer.of(job, cache_dir=job.cache_dir)
+    scorer = Scorer.of(job, cache_dir=job.machine.cache_dir)
     paths = score.find_files(given.words, sys.stdin, recursive=recursive)
     ranking = score.rank(scorer, paths)
     part = ranking.part(numbers["top"], numbers["bottom"])

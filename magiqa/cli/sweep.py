@@ -4,14 +4,17 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from magiqa.backbones.spec import Backbone
 from magiqa.cli.given import Given
 from magiqa.config.paths import split_literal
 from magiqa.config.sweep import sweep_jobs
 from magiqa.errors import UserError, one_line
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
+from magiqa.runs.launcher import Launcher
 
 Failures = list[dict[str, str]]
 
@@ -31,8 +34,9 @@ def each_job(
     done: list[Any] = []
     failures: Failures = []
     every = sweep_jobs(given.typed)
-    if len(every) and given.configs.job(every[0]).launcher.cluster:
-        return _launched(given, every, final, run, tell)
+    launcher = given.configs.job([o for o in given.typed if o.startswith("launcher")]).launcher
+    if launcher.cluster:
+        return _launched(given, launcher, every, final, run, tell)
     for i, overrides in enumerate(every):
         print(f"[{i + 1}/{len(every)}] {' '.join(overrides)}", flush=True)
         try:
@@ -46,6 +50,7 @@ def each_job(
 
 def _launched(
     given: Given,
+    launcher: Launcher,
     every: list[list[str]],
     final: Callable[[list[str]], list[str]],
     run: Callable[[list[str]], Any],
@@ -57,20 +62,22 @@ def _launched(
     outcomes: dict[int, Outcome] = {}
     finals: dict[int, list[str]] = {}
     groups: dict[int, str] = {}
-    jobs: list[Job] = []
+    jobs: list[RunConfig] = []
     for i, overrides in enumerate(every):
         try:
-            finals[i] = final(overrides)
-            jobs.append(given.configs.job(finals[i]))
-            groups[i] = _features_of(jobs[-1])
+            typed = final(overrides)
+            jobs.append(given.configs.job(typed))
+            ready(jobs[-1])
+            finals[i], groups[i] = typed, _features_of(jobs[-1])
         except Exception as error:
             outcomes[i] = Outcome(error=one_line(error))
     if not finals:
         raise UserError(f"no job can run: {next(iter(outcomes.values())).error}")
-    launcher = jobs[0].launcher
     items = list(finals)
     dealt = deal(items, [groups[i] for i in items], launcher.jobs)
-    launched = launch(launcher, run, [[finals[i] for i in share] for share in dealt], jobs[0].cache_dir)
+    launched = launch(
+        launcher, run, [[finals[i] for i in share] for share in dealt], jobs[0].machine.cache_dir
+    )
     print(f"{len(items)} jobs in {len(dealt)} tasks: {launched.ids}; logs in {launched.folder}/", flush=True)
     if not launcher.wait:
         print("the same command with launcher=none makes the tables once they are done")
@@ -90,7 +97,7 @@ def _launched(
     return done, failures
 
 
-def _features_of(job: Job) -> str:
+def _features_of(job: RunConfig) -> str:
     """What jobs that need the same features have in common."""
     config = {k: job.config.get(k) for k in ("dataset", "backbone", "views", "engine", "precision", "device")}
     return json.dumps(config, sort_keys=True, default=str)
@@ -101,7 +108,25 @@ def _failed(failures: Failures, overrides: list[str], error: str) -> None:
     print(f"magiqa: {error}", file=sys.stderr, flush=True)
 
 
-def not_alone(job: Job, command: str) -> None:
+def ready(job: RunConfig) -> None:
+    """Read the labels and fetch the weights here: what is wrong is told once, and nodes may be without a network.
+
+    Raises:
+        UserError: a root, an annotation or weights that cannot be had.
+    """
+    if not job.source.bundle:
+        job.source.dataset.load()
+        _fetch(job.method.backbone)
+
+
+@cache
+def _fetch(backbone: Backbone) -> None:
+    from magiqa.backbones.weights import load_weights
+
+    load_weights(backbone)
+
+
+def not_alone(job: RunConfig, command: str) -> None:
     """Refuse a launcher for a single job.
 
     Raises:
@@ -120,7 +145,7 @@ def out_of(given: Given) -> Path | None:
     return Path(out).expanduser() if out else None
 
 
-def inside(out: Path | None, study: str, job: Job, overrides: list[str]) -> list[str]:
+def inside(out: Path | None, study: str, job: RunConfig, overrides: list[str]) -> list[str]:
     """The overrides of one job of a sweep, its results in a folder of its own inside ``out``."""
     if out is None:
         return overrides

@@ -30,9 +30,11 @@ def run(given: Given) -> int:
     job = given.configs.job([f"bundle={words[0]}", *rest])
     typed = [o.partition("=")[0] for o in rest]
     places = {
-        "dataset.root": getattr(job.dataset, "root", None),
-        "backbone.checkpoint": job.backbone.checkpoint,
-        "backbone.name": job.backbone.name if job.backbone.name.startswith("local-dir:") else None,
+        "dataset.root": getattr(job.source.dataset, "root", None),
+        "backbone.checkpoint": job.method.backbone.checkpoint,
+        "backbone.name": job.method.backbone.name
+        if job.method.backbone.name.startswith("local-dir:")
+        else None,
     }
     for key, theirs in places.items():  # a bundle's own paths are never used
         if theirs and key not in typed and not (key == "dataset.root" and job.choices["dataset"] == "sample"):

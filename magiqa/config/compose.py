@@ -20,7 +20,7 @@ from magiqa.config.roots import find_root
 from magiqa.config.trust import GROUPS, OTHERS
 from magiqa.errors import UserError, one_line, users_mistake
 from magiqa.package import conf_dir
-from magiqa.runs.config import Job, default_cache_dir
+from magiqa.runs.config import RunConfig, default_cache_dir
 
 # where files lie and how small images are dealt with: true of a data set or machine, whichever option is named
 _PLACES = ("dataset.root", "dataset.annotation", "backbone.checkpoint", "views.small")
@@ -52,7 +52,7 @@ class Configs:
 
     Example:
         >>> job = Configs().job(["fusion.alpha=2", "cache_dir=/tmp/features"])
-        >>> job.fusion.alpha, job.choices["fusion"], job.changed
+        >>> job.method.fusion.alpha, job.choices["fusion"], job.changed
         (2.0, 'adaptive', {'fusion.alpha': 2})
     """
 
@@ -88,7 +88,7 @@ class Configs:
         }
         return Composed(config, choices, tuple(sorted(missing)), changed)
 
-    def job(self, overrides: Sequence[str]) -> Job:
+    def job(self, overrides: Sequence[str]) -> RunConfig:
         """What overrides ask for, instantiated and checked.
 
         Raises:
@@ -104,7 +104,7 @@ class Configs:
             raise UserError(f"{key} is not set: add {key}=VALUE{remedy}")
         return instantiated(composed.config, composed.choices, composed.changed)
 
-    def composer(self, typed: Sequence[str], *, packaged: bool = False) -> Callable[[list[str]], Job]:
+    def composer(self, typed: Sequence[str], *, packaged: bool = False) -> Callable[[list[str]], RunConfig]:
         """Composes a job anew with some overrides in place of those typed for the same keys.
 
         Where an override names a group's option (``fusion=fixed``), keys typed for that group (``fusion.alpha=2``) go
@@ -134,7 +134,7 @@ class Configs:
             )
             return {key for key, value in one.items() if other.get(key) == value}
 
-        def composed(overrides: list[str]) -> Job:
+        def composed(overrides: list[str]) -> RunConfig:
             new = set(typed_keys(overrides))
             kept = [a for a, key in zip(typed, typed_keys(typed), strict=True) if key not in new]
             for group in new.intersection(GROUPS):
@@ -189,7 +189,7 @@ class Configs:
         named = re.search(r"Could not override '([\w.]+)'", str(error))
         if named is None:
             return ""
-        cfg, _ = self._load([o for o in overrides if o.split("=")[0] in GROUPS])
+        cfg, _ = self._load([o for o in overrides if o.split("=")[0] in (*GROUPS, *OTHERS)])
         keys = [key for key, _ in _leaves(OmegaConf.to_container(cfg), "")]
         near = difflib.get_close_matches(named[1], keys, n=1)
         return f"; did you mean {near[0]}?" if near else ""
@@ -244,7 +244,7 @@ def _leaves(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def instantiated(config: dict[str, Any], choices: dict[str, str], changed: dict[str, Any]) -> Job:
+def instantiated(config: dict[str, Any], choices: dict[str, str], changed: dict[str, Any]) -> RunConfig:
     """The job of a composed config: past this function there are no configs, only checked objects.
 
     Raises:
@@ -269,7 +269,7 @@ def instantiated(config: dict[str, Any], choices: dict[str, str], changed: dict[
             taken = getattr(made[group], name, None)
             if type(value) is int and isinstance(taken, str):
                 config[group][name] = taken
-    return Job(**made, choices=choices, changed=changed, config=config)
+    return RunConfig.of(made, choices=choices, changed=changed, config=config)
 
 
 def _check_node(node: Any, key: str, option: str = "") -> None:

@@ -10,12 +10,12 @@ from magiqa.config.paths import split_literal
 from magiqa.config.sweep import override_value
 from magiqa.config.trust import GROUPS, check_config
 from magiqa.errors import UserError
-from magiqa.runs.config import MACHINE, Job, default_cache_dir
+from magiqa.runs.config import MACHINE, RunConfig, default_cache_dir
 from magiqa.runs.portable import PLACES
 from magiqa.runs.read import read_record
 
 
-def job_of(folder: Path, overrides: Sequence[str] = ()) -> Job:
+def job_of(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The job of a run's folder, from the config in its record; overrides of paths and machine settings on top.
 
     Raises:
@@ -26,8 +26,9 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> Job:
     record = read_record(folder)
     rest, literal = split_literal(overrides)
     where = f"{folder}/record.json"
-    check_config(record.get("config"), record.get("choices"), where, top_keys(), trusted_classes(rest))
-    cfg: Any = OmegaConf.create(record["config"])
+    config = {k: v for k, v in record["config"].items() if k != "launcher"}  # its setup lines are a shell's
+    check_config(config, record["choices"], where, top_keys(), trusted_classes(rest))
+    cfg: Any = OmegaConf.create(config)
     changed = dict(record["changed"])
     for key, value in [*map(override_value, rest), *literal.items()]:
         parent, _, leaf = key.rpartition(".")

@@ -9,57 +9,61 @@ from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
 from magiqa.features.bundle import BundleCache, read_meta, table_of, verify_bundle
 from magiqa.features.features import Features
-from magiqa.features.shard import read_shard
+from magiqa.features.shard import text_of
 from magiqa.method.prompts import PromptSet
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.portable import portable
 
 
-def from_bundle(job: Job) -> Features:
+def from_bundle(job: RunConfig) -> Features:
     """The features of ``job.bundle``, in place of `magiqa.features.from_images.from_images`.
 
     Raises:
         UserError: a corrupt file; a job that asks for other features than the bundle holds.
     """
-    assert job.bundle is not None
-    path = Path(job.bundle).expanduser()
+    assert job.source.bundle is not None
+    path = Path(job.source.bundle).expanduser()
     meta = read_meta(path)
-    verify_bundle(job.bundle)
+    verify_bundle(job.source.bundle)
     cache = BundleCache(path, meta["key"])
-    tensors = read_shard(path)[0]
-    views = {**asdict(job.views), "kinds": list(job.views.kinds)}
+    unheld = next((image for image in meta["images"] if image not in cache), None)
+    if unheld is not None:
+        raise UserError(
+            f"bundle={job.source.bundle}: holds no features of its image {unheld[:64]!r}; pack it anew"
+        )
+    views = {**asdict(job.method.views), "kinds": list(job.method.views.kinds)}
     held = {k: v for k, v in meta["record"]["views"].items() if k != "count"}
     config = meta["config"]
     asked_set = portable({"dataset": job.config.get("dataset", config["dataset"])})["dataset"]
     if asked_set != config["dataset"]:
         raise UserError(
-            f"bundle={job.bundle}: holds the data set {meta['labels']['name']} with its labels; leave out dataset="
+            f"bundle={job.source.bundle}: holds the data set {meta['labels']['name']} with its labels; leave "
+            "out dataset="
         )
     for key, asked, has in (
-        ("backbone", portable({"backbone": asdict(job.backbone)})["backbone"], meta["backbone"]),
+        ("backbone", portable({"backbone": asdict(job.method.backbone)})["backbone"], meta["backbone"]),
         ("views", views, held),
-        ("all", {"precision": job.precision}, {"precision": config["precision"]}),
-        ("all", {"engine": job.engine}, {"engine": config["engine"]}),
+        ("all", {"precision": job.machine.precision}, {"precision": config["precision"]}),
+        ("all", {"engine": job.machine.engine}, {"engine": config["engine"]}),
     ):
         for name in asked:
             if asked[name] != has.get(name):
                 where = name if key == "all" else f"{key}.{name}"
                 raise UserError(
-                    f"bundle={job.bundle}: holds features of {where}={has.get(name)}, not {asked[name]}; "
+                    f"bundle={job.source.bundle}: holds features of {where}={has.get(name)}, not {asked[name]}; "
                     "other features need the images and weights"
                 )
     table = table_of(meta["table"])
     labels = Labels(**{**meta["labels"], "notes": tuple(meta["labels"]["notes"])}, table=table)
-    text = np.array(tensors["text"])
-    scale = float(tensors["logit_scale"][0])
+    text, scale = text_of(path, len(meta["pairs"]), cache.width)
     known = {tuple(pair): i for i, pair in enumerate(meta["pairs"])}
 
     def embeddings(prompts: PromptSet) -> tuple[np.ndarray, float]:
         missing = next((p for p in prompts.pairs if p not in known), None)
         if missing is not None:
             raise UserError(
-                f"bundle={job.bundle}: holds no embeddings of the prompt pair {' / '.join(missing)}, which would need "
-                "the weights; use one of its own pairs, or pack it with that prompt set"
+                f"bundle={job.source.bundle}: holds no embeddings of the prompt pair {' / '.join(missing)}, which "
+                "would need the weights; use one of its own pairs, or pack it with that prompt set"
             )
         return text[[known[p] for p in prompts.pairs]], scale
 

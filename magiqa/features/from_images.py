@@ -12,10 +12,10 @@ import pandas as pd
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import Weights, load_weights
-from magiqa.cores import allowed_cores
 from magiqa.datasets.base import Labels, fingerprint
 from magiqa.engines.build import build
-from magiqa.engines.resolve import Resolved, resolve, threads
+from magiqa.engines.hardware import hardware
+from magiqa.engines.resolve import Resolved, decoders, resolve, threads
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.batch_size import choose, remember, search_key
 from magiqa.features.cache import FeatureCache
@@ -27,7 +27,7 @@ from magiqa.features.pipeline import Encoder, fill_cache, load_file
 from magiqa.features.progress import reporter
 from magiqa.features.text import text_embeddings
 from magiqa.images.views import Resize
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.record import Clock
 
 if TYPE_CHECKING:
@@ -47,19 +47,21 @@ class _Lazy:
         return self._model
 
 
-def workers(job: Job) -> int:
-    """Threads that decode and cut."""
-    return job.workers if isinstance(job.workers, int) else allowed_cores()
+def workers(job: RunConfig, device: str) -> int:
+    """Threads that decode and cut beside a device."""
+    return job.machine.workers if isinstance(job.machine.workers, int) else decoders(device)
 
 
-def load_labels(job: Job) -> tuple[Labels, list[str], list[dict[str, str]], pd.DataFrame]:
+def load_labels(job: RunConfig) -> tuple[Labels, list[str], list[dict[str, str]], pd.DataFrame]:
     """Read the labels and hash the images: labels, sha256 a kept row, skipped images, the kept rows."""
-    labels: Labels = job.dataset.load()
+    labels: Labels = job.source.dataset.load()
     return labels, *_hash_images(job, labels, _index(job))
 
 
-def _index(job: Job) -> HashIndex:
-    return HashIndex(job.cache_dir, getattr(job.dataset, "root", ""), rehash=job.rehash)
+def _index(job: RunConfig) -> HashIndex:
+    return HashIndex(
+        job.machine.cache_dir, getattr(job.source.dataset, "root", ""), rehash=job.machine.rehash
+    )
 
 
 def _of_part(paths: pd.Series, part: str | None) -> pd.Series:
@@ -71,20 +73,20 @@ def _of_part(paths: pd.Series, part: str | None) -> pd.Series:
 
 
 def _hash_images(
-    job: Job, labels: Labels, index: HashIndex
+    job: RunConfig, labels: Labels, index: HashIndex
 ) -> tuple[list[str], list[dict[str, str]], pd.DataFrame]:
     table = labels.table.reset_index(drop=True)
     absent = table.index[table["path"] == ""]
-    if len(absent) and job.on_error != "skip":
+    if len(absent) and job.source.on_error != "skip":
         names = ", ".join(table.loc[absent[:3], "image"])
         raise UnreadableImage(
-            f"dataset {labels.name}: {len(absent)} of {len(table)} annotated images are missing under "
-            f"{getattr(job.dataset, 'root', '')} ({names}{', ...' if len(absent) > 3 else ''}); complete the set from "
-            f"{labels.page or 'its source'}, or use on_error=skip to list and leave out"
+            f"dataset {labels.name}: {len(absent)} of {len(table)} annotated images are missing "
+            f"under {getattr(job.source.dataset, 'root', '')} ({names}{', ...' if len(absent) > 3 else ''}); complete "
+            f"the set from {labels.page or 'its source'}, or use on_error=skip to list and leave out"
         )
     present = table.index[table["path"] != ""]
-    present = present[_of_part(table.loc[present, "path"], job.part)]
-    hashes, failed = hash_files(list(table.loc[present, "path"]), job.on_error, index)
+    present = present[_of_part(table.loc[present, "path"], job.source.part)]
+    hashes, failed = hash_files(list(table.loc[present, "path"]), job.source.on_error, index)
     reasons = {int(i): "not found" for i in absent} | {int(present[i]): why for i, why in failed.items()}
     sha_of = dict(zip(present, hashes, strict=True))
     kept = [i for i in present if i not in reasons]
@@ -92,42 +94,46 @@ def _hash_images(
     return [str(sha_of[i]) for i in kept], skipped, table.loc[kept]
 
 
-def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
+def from_images(job: RunConfig, clock: Clock, *, progress: bool = True) -> Features:
     """Labels and weights read, every image's features in the cache.
 
     Raises:
         UserError: anything a user can mend; what was encoded before stays cached.
     """
-    checkpoint = job.backbone.checkpoint
+    checkpoint = job.method.backbone.checkpoint
     if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
         raise UserError(
             f"backbone.checkpoint={checkpoint}: no such file; give the path of a .pt or .safetensors file"
         )
     with clock.stage("labels"):  # what takes seconds comes after what may be mistyped: torch, hashes, weights
-        labels: Labels = job.dataset.load()
-        resolved: Resolved = resolve(job.engine, job.precision, job.device, absent=True)
+        labels: Labels = job.source.dataset.load()
+        resolved: Resolved = resolve(
+            job.machine.engine, job.machine.precision, job.machine.device, absent=True
+        )
     with clock.stage("hash"):
         index = _index(job)
         images, skipped, table = _hash_images(job, labels, index)
         if index.warning:
             clock.warnings.append(index.warning)
     with clock.stage("weights"):
-        weights = load_weights(job.backbone)
-    model = _Lazy(job.backbone, weights)
-    resize: Resize | None = getattr(job.dataset, "resize", None)
-    key = feature_key(job.backbone, weights, job.views, resize, resolved.precision)
+        weights = load_weights(job.method.backbone)
+    model = _Lazy(job.method.backbone, weights)
+    resize: Resize | None = getattr(job.source.dataset, "resize", None)
+    key = feature_key(job.method.backbone, weights, job.method.views, resize, resolved.precision)
     engine_record: dict[str, Any] = asdict(resolved)
 
     def build_engine() -> Encoder:
         with clock.stage("engine"):
             clip: Any = model()
-            size = (job.views.window, job.views.window)
-            fit_positional_embedding(clip, job.backbone, size)
+            size = (job.method.views.window, job.method.views.window)
+            fit_positional_embedding(clip, job.method.backbone, size)
             search = search_key(resolved, weights.sha256, size)
-            batch_size, origin = choose(job.batch_size, job.cache_dir, search, resolved, len(images) - cached)
+            batch_size, origin = choose(
+                job.machine.batch_size, job.machine.cache_dir, search, resolved, len(images) - cached
+            )
             engine = build(clip.visual, resolved, batch_size=batch_size, view_size=size)
             if origin == "measured":
-                remember(job.cache_dir, search, engine.batch_size)
+                remember(job.machine.cache_dir, search, engine.batch_size)
         if engine.warning:
             clock.warnings.append(engine.warning)
         engine_record.update(
@@ -137,15 +143,16 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             threads=threads(),
             max_error=engine.max_error,
             tolerance=engine.tolerance,
+            **hardware(resolved.device),
         )
         cache.verified(engine.max_error)
         return engine
 
     with clock.stage("cache"):
-        cache = FeatureCache(job.cache_dir, key, Maker.of(resolved), job.cache_engine)
+        cache = FeatureCache(job.machine.cache_dir, key, Maker.of(resolved), job.machine.cache_engine)
         cached = sum(i in cache for i in images)
         if cached < len(images):
-            resolve(job.engine, job.precision, job.device)
+            resolve(job.machine.engine, job.machine.precision, job.machine.device)
             if progress and job.ablation is None and job.experiment is None:
                 for line in elsewhere(cache, images):
                     print(f"{labels.name}: {line}", file=sys.stderr, flush=True)
@@ -154,14 +161,14 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             cache,
             list(zip(table["path"], images, strict=True)),
             build_engine,
-            views=job.views,
+            views=job.method.views,
             resize=resize,
             mean=weights.mean,
             std=weights.std,
-            workers=workers(job),
-            on_error=job.on_error,
-            load=partial(load_file, limits=job.limits),
-            limits=job.limits,
+            workers=workers(job, resolved.device),
+            on_error=job.source.on_error,
+            load=partial(load_file, limits=job.source.limits),
+            limits=job.source.limits,
             progress=progress,
             report=reporter(),
         )
@@ -172,7 +179,7 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
     if skipped:
         clock.warnings.append(f"{len(skipped)} of {len(labels.table)} images left out (on_error=skip)")
     images, table = [images[i] for i in rows], table.iloc[rows].reset_index(drop=True)
-    if len(images) < 3 and job.part is None:
+    if len(images) < 3 and job.source.part is None:
         raise UserError(
             f"dataset {labels.name}: {len(images)} usable images are left, agreement needs at least 3"
         )
@@ -180,7 +187,7 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
         "dataset": {
             "name": labels.name,
             "variant": labels.variant,
-            "root": str(Path(getattr(job.dataset, "root", "")).expanduser().absolute()),
+            "root": str(Path(getattr(job.source.dataset, "root", "")).expanduser().absolute()),
             "n": len(images),
             "n_annotated": len(labels.table),
             "expected": labels.expected,
@@ -196,10 +203,10 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
             "images_sha256": hashlib.sha256("\n".join(images).encode()).hexdigest(),
             "skipped": skipped,
         },
-        "backbone": weights.record(job.backbone),
+        "backbone": weights.record(job.method.backbone),
         "engine": engine_record,
-        "views": asdict(job.views)
-        | {"kinds": list(job.views.kinds), "count": sum(cache.entries[i].count for i in images)},
+        "views": asdict(job.method.views)
+        | {"kinds": list(job.method.views.kinds), "count": sum(cache.entries[i].count for i in images)},
         "cache": {
             "key": cache.name,
             "images_cached": cached,
@@ -215,5 +222,7 @@ def from_images(job: Job, clock: Clock, *, progress: bool = True) -> Features:
         images,
         skipped,
         record,
-        lambda prompts: text_embeddings(job.cache_dir, job.backbone, weights, model, prompts),
+        lambda prompts: text_embeddings(
+            job.machine.cache_dir, job.method.backbone, weights, model, prompts, clock.warnings.append
+        ),
     )

@@ -2,17 +2,17 @@
 
 from magiqa.features.features import Features
 from magiqa.features.from_bundle import from_bundle
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.record import Clock
 
 
-def prepare(job: Job, clock: Clock, *, progress: bool = True) -> Features:
+def prepare(job: RunConfig, clock: Clock, *, progress: bool = True) -> Features:
     """Every image's features in the cache, with their labels.
 
     Raises:
         UserError: anything a user can mend; what was encoded before stays cached.
     """
-    if job.bundle:
+    if job.source.bundle:
         with clock.stage("bundle"):
             return from_bundle(job)
     from magiqa.features.from_images import from_images  # torch and open_clip's edge come with it

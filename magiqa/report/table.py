@@ -71,6 +71,18 @@ def number(
     return Cell(f"{value:{form}}{suffix}", float(value), mark, interval(low, high, band))
 
 
+def p_cell(p: float | None, floor: float, suffix: str = "") -> Cell:
+    """A p; "<=" where it is the smallest that the resamples could give.
+
+    Example:
+        >>> p_cell(0.001, 0.001).text, p_cell(0.2, 0.001).text
+        ('<=0.001', '0.2')
+    """
+    if p is None or _missing(p):
+        return Cell(NONE)
+    return Cell(f"{'<=' if p <= floor * (1 + 1e-9) else ''}{p:.3g}{suffix}", float(p))
+
+
 def _missing(value: float | None) -> bool:
     return value is None or bool(pd.isna(value))
 

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,13 +55,11 @@ def default_cache_dir() -> str:
 
 
 @dataclass(frozen=True)
-class Job(Checked):
-    """Everything a command needs, instantiated: what ``conf/config.yaml`` composes to.
+class Method(Checked):
+    """What turns an image into a score.
 
     Args:
-        dataset: a reader with ``load() -> Labels``. choices: the name of the option of each config group.
-            changed: what differs from what those options' files say.
-        config: the resolved config, for the record. Others: see ``conf/config.yaml``.
+        pooling: over an image's views.
     """
 
     backbone: Backbone
@@ -69,30 +67,104 @@ class Job(Checked):
     views: Views
     magnitude: Magnitude
     fusion: Fusion
+    pooling: Literal["mean", "median", "worst_tenth"] = "mean"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "whole" in self.views.kinds and self.backbone.positional_embedding != "drop":
+            raise UserError(
+                f"views.kinds={list(self.views.kinds)} holds whole images of any size, which need "
+                f"backbone.positional_embedding=drop, not {self.backbone.positional_embedding}"
+            )
+
+
+@dataclass(frozen=True)
+class Source(Checked):
+    """Where images and labels come from.
+
+    Args:
+        dataset: a reader with ``load() -> Labels``. bundle: a file in place of images and weights. part: I/N, one of
+            N parts of the set. roots, trust: as typed, for the record.
+    """
+
     dataset: Any
+    bundle: str | None = None
+    on_error: Literal["raise", "skip"] = "raise"
+    part: str | None = None
+    max_pixels: Annotated[int, Least(1)] = LIMITS.pixels
+    max_whole_pixels: Annotated[int, Least(1)] = LIMITS.whole
+    roots: Mapping[str, str] = field(default_factory=dict)
+    trust: str | tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.part is not None:
+            i, _, n = self.part.partition("/")
+            if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
+                raise UserError(f"part={self.part} must be I/N, the I-th of N parts, such as 3/8")
+
+    @property
+    def limits(self) -> Limits:
+        """The pixels that images may have."""
+        return Limits(self.max_pixels, self.max_whole_pixels)
+
+
+@dataclass(frozen=True)
+class Machine(Checked):
+    """Where and how features are computed and kept: of what is here, engine and precision shape them, a little."""
+
     cache_dir: str
     cache_engine: Literal["any", "same"] = "any"
     rehash: bool = False
-    out: str | None = None
-    bundle: str | None = None
     device: str = "auto"
     engine: Literal["auto", "torch", "compile", "openvino"] = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     batch_size: Literal["auto"] | Annotated[int, Least(1)] = "auto"
     workers: Literal["auto"] | Annotated[int, Least(1)] = "auto"
-    pooling: Literal["mean", "median", "worst_tenth"] = "mean"
-    fit: Literal["best", "official"] = "best"
-    ci_fit: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise UserError(f"device={self.device} is not known: use auto, cpu, cuda, cuda:N or mps")
+
+
+@dataclass(frozen=True)
+class Statistics(Checked):
+    """How agreement with the labels is measured."""
+
+    fit: Literal["monotone", "logistic4", "official", "unconstrained"] = "monotone"
     resamples: Annotated[int, Least(100)] = 1000
     seed: Annotated[int, Least(0)] = 0
-    on_error: Literal["raise", "skip"] = "raise"
-    max_pixels: Annotated[int, Least(1)] = LIMITS.pixels
-    max_whole_pixels: Annotated[int, Least(1)] = LIMITS.whole
+
+
+@dataclass(frozen=True)
+class Output(Checked):
+    """What is written, and where: ``out`` is a folder, by default one of the run's own name."""
+
+    out: str | None = None
     views_file: bool = False
     figures: bool = True
-    part: str | None = None
-    trust: str | tuple[str, ...] = ()
-    roots: Mapping[str, str] = field(default_factory=dict)
+
+
+PARTS = {"method": Method, "source": Source, "machine": Machine, "statistics": Statistics, "output": Output}
+_PART_OF = {f.name: part for part, kind in PARTS.items() for f in fields(kind)}
+
+
+@dataclass(frozen=True)
+class RunConfig(Checked):
+    """What a command is to run: the keys of ``conf/config.yaml``, by what they are about.
+
+    Args:
+        ablation, experiment: a study's own config. launcher: where its work runs.
+        choices: the name of the option of each config group. changed: what differs from what those options' files
+            say. config: all keys, resolved, for the record.
+    """
+
+    method: Method
+    source: Source
+    machine: Machine
+    statistics: Statistics = field(default_factory=Statistics)
+    output: Output = field(default_factory=Output)
     ablation: Any = None
     experiment: Any = None
     launcher: Launcher = field(default_factory=Launcher)
@@ -100,19 +172,45 @@ class Job(Checked):
     changed: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise UserError(f"device={self.device} is not known: use auto, cpu, cuda, cuda:N or mps")
-        if self.part is not None:
-            i, _, n = str(self.part).partition("/")
-            if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
-                raise UserError(f"part={self.part} must be I/N, the I-th of N parts, such as 3/8")
-        if "whole" in self.views.kinds and self.backbone.positional_embedding != "drop":
-            raise UserError(
-                f"views.kinds={list(self.views.kinds)} holds whole images of any size, which need "
-                f"backbone.positional_embedding=drop, not {self.backbone.positional_embedding}"
-            )
+    @classmethod
+    def of(cls, keys: Mapping[str, Any], **more: Any) -> "RunConfig":
+        """From keys as they are typed: flat.
+
+        Raises:
+            UserError: a key that does not exist, or a value that its part refuses.
+        """
+        parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        for key, value in keys.items():
+            if key in _PART_OF:
+                parts[_PART_OF[key]][key] = value
+            elif key in ("ablation", "experiment", "launcher"):
+                more[key] = value
+            else:
+                raise UserError(f"{key}: no such key in the config")
+        return cls(**{part: PARTS[part](**values) for part, values in parts.items()}, **more)
+
+    def get(self, key: str) -> Any:
+        """The value of a key, as it is typed.
+
+        Example: ``job.get("pooling")`` is ``job.method.pooling``.
+        """
+        return getattr(getattr(self, _PART_OF[key]), key)
+
+    def having(self, **keys: Any) -> "RunConfig":
+        """The same but for some keys, or some of its own fields.
+
+        Raises:
+            UserError: a value that its part refuses.
+        """
+        parts: dict[str, dict[str, Any]] = {}
+        own = {}
+        for key, value in keys.items():
+            if key in _PART_OF:
+                parts.setdefault(_PART_OF[key], {})[key] = value
+            else:
+                own[key] = value
+        changed = {part: replace(getattr(self, part), **values) for part, values in parts.items()}
+        return replace(self, **changed, **own)
 
     @property
     def name(self) -> str:
@@ -123,19 +221,13 @@ class Job(Checked):
         ]
         shaping = {k: v for k, v in self.config.items() if k not in MACHINE}
         data = self.config.get("dataset")
-        if isinstance(data, dict) and not isinstance(
-            self.dataset, Folder
-        ):  # a folder is its root, a set is not
+        # a folder is its root, a set is not
+        if isinstance(data, dict) and not isinstance(self.source.dataset, Folder):
             shaping["dataset"] = {k: v for k, v in data.items() if k != "root"}
         digest = hashlib.sha256(json.dumps(shaping, sort_keys=True, default=str).encode()).hexdigest()
         return "-".join([*filter(None, shown), digest[:8]])
 
     @property
-    def limits(self) -> Limits:
-        """The pixels that images may have."""
-        return Limits(self.max_pixels, self.max_whole_pixels)
-
-    @property
     def folder(self) -> Path:
         """Where the results go."""
-        return Path(self.out).expanduser() if self.out else Path("results/runs") / self.name
+        return Path(self.output.out).expanduser() if self.output.out else Path("results/runs") / self.name

@@ -3,22 +3,21 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
 from magiqa.features.memory import MemoryCache
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
 from magiqa.runs import names
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, pixel_controls
-from magiqa.scores.score import Rows, score
+from magiqa.scores.score import Rows, score, score_views
 
 CUES = ("q", "q_sim", "q_mag", "w_sim")
 
@@ -54,7 +53,7 @@ class Method:
         warnings: what a user should know of the engine.
     """
 
-    def __init__(self, job: Job, resize: Resize | None, cache_dir: str | None) -> None:
+    def __init__(self, job: RunConfig, resize: Resize | None, cache_dir: str | None) -> None:
         self.job, self.resize, self.cache_dir = job, resize, cache_dir
         self.warnings: list[str] = []
         self._weights: Any = None
@@ -70,18 +69,18 @@ class Method:
         found = {
             "choices": job.choices,
             "changed": job.changed,
-            "config": {"pooling": job.pooling},
-            "backbone": self._weigh().record(job.backbone),
+            "config": {"pooling": job.method.pooling},
+            "backbone": self._weigh().record(job.method.backbone),
         }
         return {
             "method": names.method(found, "q"),
             **found,
-            "prompts": [list(pair) for pair in job.prompts.pairs],
-            "views": asdict(job.views) | {"kinds": list(job.views.kinds)},
-            "magnitude": repr(job.magnitude),
-            "fusion": repr(job.fusion),
+            "prompts": [list(pair) for pair in job.method.prompts.pairs],
+            "views": asdict(job.method.views) | {"kinds": list(job.method.views.kinds)},
+            "magnitude": repr(job.method.magnitude),
+            "fusion": repr(job.method.fusion),
             "resize": asdict(self.resize) if self.resize else None,
-            "engine": asdict(resolve(job.engine, job.precision, job.device)),
+            "engine": asdict(resolve(job.machine.engine, job.machine.precision, job.machine.device)),
         }
 
     def score(self, images: Sequence[Item], views: Views, *, skip: bool, progress: bool) -> Scored:
@@ -148,10 +147,11 @@ class Method:
             reasons = {images[i].name: why for i, why in sorted(skipped.items())}
             if not kept:
                 return Scored(pd.DataFrame(columns=["image", *CUES]), pd.DataFrame(), [], reasons)
-            held = _Held(pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, self._text)
-            cues, by_view = score(
-                held, self.job.prompts, self.job.magnitude, self.job.fusion, self.job.pooling
+            held = _Held(
+                pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, views.kinds, self._text
             )
+            method = replace(self.job.method, views=views)
+            cues, by_view = score(held, method), score_views(held, method)
         for i in kept:
             if keys[i] not in sizes:  # its features were cached
                 sizes[keys[i]] = cache.entries[keys[i]].controls[0], cache.entries[keys[i]].controls[1]
@@ -167,9 +167,9 @@ class Method:
         views: Views,
         skipped: dict[str, str],
     ) -> Scored:
-        columns = {f"pair_{i}": name for i, name in enumerate(pair_names(self.job.prompts))}
+        columns = {f"pair_{i}": name for i, name in enumerate(pair_names(self.job.method.prompts))}
         grouped = by_view.groupby("position")[list(columns)]
-        how = self.job.pooling
+        how = self.job.method.pooling
         pairs = grouped.mean() if how == "mean" else grouped.agg(lambda v: pool(v.to_numpy(), how))
         cues = pd.concat([cues[list(CUES)], pairs.reset_index(drop=True)], axis=1).rename(columns=columns)
         cues.insert(0, "image", called)
@@ -181,14 +181,19 @@ class Method:
         )
 
     def _workers(self) -> int:
-        return self.job.workers if isinstance(self.job.workers, int) else allowed_cores()
+        from magiqa.engines.resolve import decoders, resolve
+
+        machine = self.job.machine
+        if isinstance(machine.workers, int):
+            return machine.workers
+        return decoders(resolve(machine.engine, machine.precision, machine.device, absent=True).device)
 
     def _weigh(self) -> Any:
         from magiqa.backbones.weights import load_weights
 
         with _building:
             if self._weights is None:
-                self._weights = load_weights(self.job.backbone)
+                self._weights = load_weights(self.job.method.backbone)
             return self._weights
 
     def _cache(self, views: Views) -> Any:
@@ -199,10 +204,10 @@ class Method:
         weights, job = self._weigh(), self.job
         with _building:
             if views not in self._caches:
-                resolved = resolve(job.engine, job.precision, job.device)
-                key = feature_key(job.backbone, weights, views, self.resize, resolved.precision)
+                resolved = resolve(job.machine.engine, job.machine.precision, job.machine.device)
+                key = feature_key(job.method.backbone, weights, views, self.resize, resolved.precision)
                 maker = Maker.of(resolved)
-                self._caches[views] = FeatureCache(str(self.cache_dir), key, maker, job.cache_engine)
+                self._caches[views] = FeatureCache(str(self.cache_dir), key, maker, job.machine.cache_engine)
             return self._caches[views]
 
     def _encoder(self, window: int, cache: Any) -> Any:
@@ -221,7 +226,7 @@ class Method:
         weights = self._weigh()
         with _building:
             if self._embedded is None:  # features were cached
-                self._embedded = self._embed(lambda: build_model(self.job.backbone, weights))
+                self._embedded = self._embed(lambda: build_model(self.job.method.backbone, weights))
             return self._embedded
 
     def _embed(self, model: Callable[[], Any]) -> tuple[np.ndarray, float]:
@@ -230,8 +235,8 @@ class Method:
 
         job = self.job
         if self.cache_dir is None:
-            return encode_text(model(), job.backbone, job.prompts.pairs)
-        return text_embeddings(self.cache_dir, job.backbone, self._weights, model, job.prompts)
+            return encode_text(model(), job.method.backbone, job.method.prompts.pairs)
+        return text_embeddings(self.cache_dir, job.method.backbone, self._weights, model, job.method.prompts)
 
     def _build(self, weights: Any, window: int) -> Any:
         """The engine, and the prompts' embeddings by the same model, which is then let go."""
@@ -240,12 +245,12 @@ class Method:
         from magiqa.engines.resolve import resolve
 
         job, size = self.job, (window, window)
-        resolved = resolve(job.engine, job.precision, job.device)
-        model: Any = build_model(job.backbone, weights)
+        resolved = resolve(job.machine.engine, job.machine.precision, job.machine.device)
+        model: Any = build_model(job.method.backbone, weights)
         if self._embedded is None:
             self._embedded = self._embed(lambda: model)
-        fit_positional_embedding(model, job.backbone, size)
-        engine = build(model.visual, resolved, batch_size=job.batch_size, view_size=size)
+        fit_positional_embedding(model, job.method.backbone, size)
+        engine = build(model.visual, resolved, batch_size=job.machine.batch_size, view_size=size)
         if engine.warning:
             self.warnings.append(engine.warning)
         return engine
@@ -258,6 +263,7 @@ class _Held:
     table: pd.DataFrame
     images: list[str]
     cache: Rows
+    kinds: tuple[str, ...]
     text: Callable[[PromptSet], tuple[np.ndarray, float]]
 
 

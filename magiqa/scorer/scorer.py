@@ -14,7 +14,7 @@ from magiqa.errors import UserError
 from magiqa.images.views import Resize, Views
 from magiqa.method.heatmap import blend
 from magiqa.method.prompts import PromptSet
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, items
 from magiqa.scorer.method import Method, Scored
 
@@ -86,7 +86,7 @@ class Scorer:
         job = _job([f"{key}={value}" for key, value in given.items() if isinstance(value, str)])
         objects: dict[str, Any] = {key: value for key, value in given.items() if not isinstance(value, str)}
         named = {key: str(getattr(value, "name", None) or repr(value)) for key, value in objects.items()}
-        job = replace(job, **objects, **settings, choices=job.choices | named)
+        job = job.having(**objects, **settings, choices=job.choices | named)
         self._set_up(job, resize, cache_dir)
 
     @classmethod
@@ -101,19 +101,19 @@ class Scorer:
             overrides: of `magiqa evaluate`. cache_dir: as in `Scorer`. config_dir: a folder of configs of yours.
 
         Example:
-            >>> Scorer.compose("backbone=demo", "fusion.alpha=2").job.fusion.alpha
+            >>> Scorer.compose("backbone=demo", "fusion.alpha=2").job.method.fusion.alpha
             2.0
         """
         return cls.of(_job(list(overrides), config_dir), cache_dir=cache_dir)
 
     @classmethod
-    def of(cls, job: Job, *, cache_dir: str | PathLike[str] | None = None) -> "Scorer":
+    def of(cls, job: RunConfig, *, cache_dir: str | PathLike[str] | None = None) -> "Scorer":
         """The scorer of a run's config: its method, its data set's resize, its engine."""
         scorer = cls.__new__(cls)
-        scorer._set_up(job, getattr(job.dataset, "resize", None), cache_dir)
+        scorer._set_up(job, getattr(job.source.dataset, "resize", None), cache_dir)
         return scorer
 
-    def _set_up(self, job: Job, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
+    def _set_up(self, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
         folder = None if cache_dir is None else str(Path(cache_dir).expanduser())
         self._method = Method(job, resize, folder)
 
@@ -124,11 +124,11 @@ class Scorer:
         return self  # nothing in it changes what it gives: copies may share the model
 
     def __repr__(self) -> str:
-        job = self.job
-        return f"Scorer({job.backbone}, {job.prompts}, {job.views}, {job.magnitude}, {job.fusion})"
+        m = self.job.method
+        return f"Scorer({m.backbone}, {m.prompts}, {m.views}, {m.magnitude}, {m.fusion})"
 
     @property
-    def job(self) -> Job:
+    def job(self) -> RunConfig:
         """The config that a run of this method has."""
         return self._method.job
 
@@ -159,7 +159,7 @@ class Scorer:
             (``resize``, ``views.small=upscale``, ``views=clip``): Pillow rounds resized files to 8 bits, tensors keep
             their fractions. No gradient flows.
         """
-        return self.cues(images)["q"].to_numpy()
+        return self.cues(images)["q"].to_numpy(copy=True)
 
     def cues(self, images: "Images") -> pd.DataFrame:
         """Cues of images.
@@ -204,11 +204,11 @@ class Scorer:
 
     def map_views(self, window: int | None = None, stride: int | None = None) -> Views:
         """The windows of a map, as `heatmap` describes them."""
-        own = self.job.views.window
-        native = self.job.backbone.positional_embedding == "native"
+        own = self.job.method.views.window
+        native = self.job.method.backbone.positional_embedding == "native"
         side = window if window is not None else own if native else max(1, own // 2)
         step = stride if stride is not None else max(1, side // 2)
-        return replace(self.job.views, kinds=("windows",), window=side, stride=step, cover=True)
+        return replace(self.job.method.views, kinds=("windows",), window=side, stride=step, cover=True)
 
     def map(self, found: Scored, position: int, views: Views) -> dict[str, np.ndarray]:
         """Maps of one image from the scores of its windows."""
@@ -228,15 +228,15 @@ class Scorer:
         Args:
             views: others than the scorer's. skip: leave out what cannot be scored, and say why. progress: show it.
         """
-        return self._method.score(images, views or self.job.views, skip=skip, progress=progress)
+        return self._method.score(images, views or self.job.method.views, skip=skip, progress=progress)
 
 
-def _job(overrides: list[str], config_dir: str | None = None) -> Job:
+def _job(overrides: list[str], config_dir: str | None = None) -> RunConfig:
     """A run's config; of its data set the resize alone is used, so that no folder needs to be named."""
     return Configs(config_dir).job(["dataset.root=.", *overrides])
 
 
-def _again(job: Job, resize: Resize | None, cache_dir: str | None) -> Scorer:
+def _again(job: RunConfig, resize: Resize | None, cache_dir: str | None) -> Scorer:
     scorer = Scorer.__new__(Scorer)
     scorer._set_up(job, resize, cache_dir)
     return scorer

@@ -9,16 +9,16 @@ from magiqa.images.views import view_mask
 from magiqa.method.cues import similarity
 from magiqa.method.many import fuse_many, magnitudes
 from magiqa.method.pooling import pooled
-from magiqa.runs.config import Job
-from magiqa.scores.many import in_threads, unique
+from magiqa.runs.config import RunConfig
+from magiqa.scores.score import in_threads, unique
 from magiqa.stats.subsets import SubsetSrcc
 
 
 def view_cues(
-    features: Features, jobs: Sequence[Job], cues: Sequence[Callable[[np.ndarray], np.ndarray]]
+    features: Features, jobs: Sequence[RunConfig], cues: Sequence[Callable[[np.ndarray], np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per-view scalars in the images' order: q_sim (M,), q_mag of each cue (L, M), the images' starts (N,)."""
-    text, scale = features.text(jobs[0].prompts)
+    text, scale = features.text(jobs[0].method.prompts)
     counts = np.array([features.cache.entries[i].count for i in features.images])
     starts = np.cumsum(counts) - counts
     sim, mag = np.empty(counts.sum()), np.empty((len(cues), counts.sum()))
@@ -31,7 +31,7 @@ def view_cues(
         mag[:, at] = magnitudes(rows, cues)
 
     in_threads(work, features.cache.blocks(features.images))
-    kinds, wanted = tuple(features.record["views"]["kinds"]), jobs[0].views.kinds
+    kinds, wanted = tuple(features.kinds), jobs[0].method.views.kinds
     if set(wanted) != set(kinds):
         mask = np.concatenate([view_mask(kinds, wanted, int(c)) for c in counts])
         counts = np.add.reduceat(mask, starts, dtype=np.int64)
@@ -39,7 +39,9 @@ def view_cues(
     return sim, mag, starts
 
 
-def grid_srcc(features: Features, jobs: Sequence[Job], labels: np.ndarray, subsets: np.ndarray) -> np.ndarray:
+def grid_srcc(
+    features: Features, jobs: Sequence[RunConfig], labels: np.ndarray, subsets: np.ndarray
+) -> np.ndarray:
     """SRCC of many variants that differ in magnitude and fusion only, on subsets of the images.
 
     Args:
@@ -48,7 +50,7 @@ def grid_srcc(features: Features, jobs: Sequence[Job], labels: np.ndarray, subse
     Returns:
         (len(jobs), H), signed.
     """
-    cues, c_of = unique([j.magnitude for j in jobs])
+    cues, c_of = unique([j.method.magnitude for j in jobs])
     users: list[list[int]] = [[] for _ in cues]
     for i, c in enumerate(c_of):
         users[c].append(i)
@@ -57,7 +59,7 @@ def grid_srcc(features: Features, jobs: Sequence[Job], labels: np.ndarray, subse
     out = np.empty((len(jobs), len(subsets)))
 
     def work(c: int) -> None:
-        for k, q in fuse_many(sim, mag[c], [jobs[i].fusion for i in users[c]]):
+        for k, q in fuse_many(sim, mag[c], [jobs[i].method.fusion for i in users[c]]):
             out[users[c][k]] = ranker(pooled(q, starts))
 
     in_threads(work, ((c,) for c in range(len(cues))))

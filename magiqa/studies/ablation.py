@@ -14,9 +14,9 @@ import numpy as np
 
 from magiqa.checked import Checked
 from magiqa.errors import UserError
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 
-Compose = Callable[[list[str]], Job]
+Compose = Callable[[list[str]], RunConfig]
 
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion")
 
@@ -69,7 +69,7 @@ class Variant:
 
     name: str
     overrides: dict[str, Any]
-    job: Job
+    job: RunConfig
 
 
 def _values(name: str, key: str, values: Any, pairs: Sequence[Any]) -> list[Any]:
@@ -107,7 +107,7 @@ def _name(overrides: Mapping[str, Any]) -> str:
     return ", ".join(f"{k.rpartition('.')[2]}={shown(overrides[k])}" for k in keys) or "as configured"
 
 
-def override(job: Job, overrides: Mapping[str, Any], compose: Compose | None = None) -> Job:
+def override(job: RunConfig, overrides: Mapping[str, Any], compose: Compose | None = None) -> RunConfig:
     """The job with overrides: options of groups first (composed), then fields.
 
     Raises:
@@ -118,26 +118,25 @@ def override(job: Job, overrides: Mapping[str, Any], compose: Compose | None = N
         if compose is None:
             raise UserError(f"{next(iter(options))}={next(iter(options.values()))}: options need the configs")
         composed = compose([f"{k}={v}" for k, v in options.items()])
-        job = replace(
-            job,
-            **{k: getattr(composed, k) for k in options},
+        job = job.having(
+            **{k: composed.get(k) for k in options},
             choices=job.choices | {k: str(v) for k, v in options.items()},
         )
     changed: dict[str, Any] = {}
     for key, value in overrides.items():
         group, _, leaf = key.partition(".")
         if leaf:
-            part = changed.get(group, getattr(job, group))
+            part = changed.get(group, job.get(group))
             known = [f.name for f in fields(part)] if is_dataclass(part) else []
             if leaf not in known:
                 raise UserError(f"{key}: {type(part).__name__} has no such field, only {', '.join(known)}")
             changed[group] = replace(part, **{leaf: tuple(value) if isinstance(value, list) else value})
         elif key not in GROUPS and key != "name":
             changed[key] = value
-    return replace(job, **changed) if changed else job
+    return job.having(**changed) if changed else job
 
 
-def expand(job: Job, compose: Compose | None = None) -> tuple[list[Variant], int]:
+def expand(job: RunConfig, compose: Compose | None = None) -> tuple[list[Variant], int]:
     """The variants of ``job.ablation``, and which of them is the reference.
 
     Raises:
@@ -146,7 +145,7 @@ def expand(job: Job, compose: Compose | None = None) -> tuple[list[Variant], int
     ablation: Ablation | None = job.ablation
     if ablation is None:
         raise UserError("ablation is not set: add ablation=NAME, one of the options that --help lists")
-    axes = {k: _values(ablation.name, k, v, job.prompts.pairs) for k, v in ablation.axes.items()}
+    axes = {k: _values(ablation.name, k, v, job.method.prompts.pairs) for k, v in ablation.axes.items()}
     points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())] if axes else []
     points += [dict(v) for v in ablation.variants]
     reference = dict(ablation.reference)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,14 @@ from magiqa.features.shard import read_shard, verify_shard
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
 from magiqa.package import code_sha256
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.portable import portable
 from magiqa.runs.read import read_record
 from magiqa.runs.record import Clock
 
 
 def pack(
-    run: str | Path, job: Job, prompt_sets: Sequence[PromptSet] = (), out: str | Path | None = None
+    run: str | Path, job: RunConfig, prompt_sets: Sequence[PromptSet] = (), out: str | Path | None = None
 ) -> Path:
     """Write a run's bundle.
 
@@ -35,7 +35,7 @@ def pack(
     """
     folder = Path(run).expanduser()
     recorded = read_record(folder)
-    features = prepare(replace(job, rehash=True), Clock())
+    features = prepare(job.having(rehash=True), Clock())
     for what, then, now in (
         ("the labels", recorded["dataset"]["fingerprint"], features.record["dataset"]["fingerprint"]),
         (
@@ -56,7 +56,7 @@ def pack(
             )
     pairs: dict[tuple[str, str], np.ndarray] = {}
     scale = 1.0
-    for prompts in (job.prompts, *prompt_sets):
+    for prompts in (job.method.prompts, *prompt_sets):
         text, scale = features.text(prompts)
         for pair, embedding in zip(prompts.pairs, text, strict=True):
             pairs.setdefault(pair, embedding)
@@ -93,7 +93,7 @@ def pack(
         "choices": recorded["choices"],
         "changed": recorded["changed"],
         "config": portable(recorded["config"]),
-        "backbone": portable({"backbone": asdict(job.backbone)})["backbone"],
+        "backbone": portable({"backbone": asdict(job.method.backbone)})["backbone"],
         "record": record,
     }
     path = Path(out).expanduser() if out else folder / "bundle.safetensors"

@@ -14,12 +14,13 @@ from magiqa.features.features import Features
 from magiqa.features.source import prepare
 from magiqa.report.published import comparable
 from magiqa.report.table import Cell, Table, number
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
 from magiqa.scores.score import score
-from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
+from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many, srcc
+from magiqa.stats.intervals import count_units, interval
 from magiqa.stats.logistic import fit_logistic
 
 # fields of readers that choose the label, not the images
@@ -37,25 +38,25 @@ def _part(before: Any, after: Any, names: Sequence[str] | None, *, but: Sequence
     return replace(before, **{n: getattr(after, n) for n in wanted})
 
 
-FACTORS: dict[str, Callable[[Job, Job], Job]] = {
-    "split and images": lambda a, b: replace(
-        a, dataset=_part(a.dataset, b.dataset, None, but=(*_LABEL, "resize"))
+FACTORS: dict[str, Callable[[RunConfig, RunConfig], RunConfig]] = {
+    "split and images": lambda a, b: a.having(
+        dataset=_part(a.source.dataset, b.source.dataset, None, but=(*_LABEL, "resize"))
     ),
-    "label column": lambda a, b: replace(a, dataset=_part(a.dataset, b.dataset, _LABEL)),
-    "resize": lambda a, b: replace(a, dataset=_part(a.dataset, b.dataset, ("resize",))),
-    "weights": lambda a, b: replace(
-        a, backbone=replace(b.backbone, positional_embedding=a.backbone.positional_embedding)
+    "label column": lambda a, b: a.having(dataset=_part(a.source.dataset, b.source.dataset, _LABEL)),
+    "resize": lambda a, b: a.having(dataset=_part(a.source.dataset, b.source.dataset, ("resize",))),
+    "weights": lambda a, b: a.having(
+        backbone=replace(b.method.backbone, positional_embedding=a.method.backbone.positional_embedding)
     ),
-    "views": lambda a, b: replace(a, views=b.views),
-    "positional embedding": lambda a, b: replace(
-        a, backbone=replace(a.backbone, positional_embedding=b.backbone.positional_embedding)
+    "views": lambda a, b: a.having(views=b.method.views),
+    "positional embedding": lambda a, b: a.having(
+        backbone=replace(a.method.backbone, positional_embedding=b.method.backbone.positional_embedding)
     ),
-    "precision": lambda a, b: replace(a, precision=b.precision, engine=b.engine),
-    "prompts": lambda a, b: replace(a, prompts=b.prompts),
-    "magnitude": lambda a, b: replace(a, magnitude=b.magnitude),
-    "fusion": lambda a, b: replace(a, fusion=b.fusion),
-    "pooling": lambda a, b: replace(a, pooling=b.pooling),
-    "fit": lambda a, b: replace(a, fit=b.fit),
+    "precision": lambda a, b: a.having(precision=b.machine.precision, engine=b.machine.engine),
+    "prompts": lambda a, b: a.having(prompts=b.method.prompts),
+    "magnitude": lambda a, b: a.having(magnitude=b.method.magnitude),
+    "fusion": lambda a, b: a.having(fusion=b.method.fusion),
+    "pooling": lambda a, b: a.having(pooling=b.method.pooling),
+    "fit": lambda a, b: a.having(fit=b.statistics.fit),
 }
 
 _SHAPES = (
@@ -72,24 +73,24 @@ _SHAPES = (
 )
 
 
-def _same(a: Job, b: Job) -> bool:
-    return all(repr(getattr(a, k)) == repr(getattr(b, k)) for k in _SHAPES)
+def _same(a: RunConfig, b: RunConfig) -> bool:
+    return all(repr(a.get(k)) == repr(b.get(k)) for k in _SHAPES)
 
 
-def path(first: Job, last: Job) -> list[tuple[str, Job]]:
+def path(first: RunConfig, last: RunConfig) -> list[tuple[str, RunConfig]]:
     """The steps from one job to another: the factor changed, and the job after it.
 
     Raises:
         UserError: two different data sets.
     """
-    if type(first.dataset) is not type(last.dataset):
+    if type(first.source.dataset) is not type(last.source.dataset):
         raise UserError(
-            f"reconcile: {type(first.dataset).__name__} and {type(last.dataset).__name__} are different data sets, "
-            "their numbers differ for no protocol's sake; give two runs on one data set"
+            f"reconcile: {type(first.source.dataset).__name__} and {type(last.source.dataset).__name__} are different "
+            "data sets, their numbers differ for no protocol's sake; give two runs on one data set"
         )
-    last = replace(last, dataset=_part(last.dataset, first.dataset, _PLACE))
-    steps: list[tuple[str, Job]] = [("start", first)]
-    held: tuple[str, Callable[[Job, Job], Job]] | None = None
+    last = last.having(dataset=_part(last.source.dataset, first.source.dataset, _PLACE))
+    steps: list[tuple[str, RunConfig]] = [("start", first)]
+    held: tuple[str, Callable[[RunConfig, RunConfig], RunConfig]] | None = None
     for name, change in FACTORS.items():
         if held is not None:
             name, change = f"{held[0]} and {name}", _both(held[1], change)
@@ -108,10 +109,12 @@ def path(first: Job, last: Job) -> list[tuple[str, Job]]:
     return steps
 
 
-def _both(one: Callable[[Job, Job], Job], other: Callable[[Job, Job], Job]) -> Callable[[Job, Job], Job]:
+def _both(
+    one: Callable[[RunConfig, RunConfig], RunConfig], other: Callable[[RunConfig, RunConfig], RunConfig]
+) -> Callable[[RunConfig, RunConfig], RunConfig]:
     """Two factors at once, whichever order the job allows."""
 
-    def change(a: Job, b: Job) -> Job:
+    def change(a: RunConfig, b: RunConfig) -> RunConfig:
         try:
             return one(other(a, b), b)
         except UserError:
@@ -120,9 +123,9 @@ def _both(one: Callable[[Job, Job], Job], other: Callable[[Job, Job], Job]) -> C
     return change
 
 
-def _shown(job: Job, factor: str) -> str:
+def _shown(job: RunConfig, factor: str) -> str:
     """What a factor is in a job, in words."""
-    data = {f.name: getattr(job.dataset, f.name) for f in fields(job.dataset)}
+    data = {f.name: getattr(job.source.dataset, f.name) for f in fields(job.source.dataset)}
     shown = {
         "split and images": ", ".join(
             f"{k}={v}"
@@ -131,17 +134,19 @@ def _shown(job: Job, factor: str) -> str:
         ),
         "label column": ", ".join(f"{k}={data[k]}" for k in _LABEL if data.get(k) is not None),
         "resize": "none" if data.get("resize") is None else str(data["resize"]).removeprefix("Resize"),
-        "weights": f"{job.backbone.name} "
-        f"{job.backbone.shown_label or job.backbone.checkpoint or job.backbone.pretrained}",
-        "views": f"{'+'.join(job.views.kinds)}, window {job.views.window}, stride {job.views.stride}"
-        + (", cover" if job.views.cover else ""),
-        "positional embedding": job.backbone.positional_embedding,
-        "precision": f"{job.precision}, engine {job.engine}",
-        "prompts": f"{job.prompts.name} ({len(job.prompts.pairs)} pairs)",
-        "magnitude": str(job.magnitude),
-        "fusion": str(job.fusion),
-        "pooling": job.pooling,
-        "fit": "SRCC of the official fit's values" if job.fit == "official" else "SRCC of the scores",
+        "weights": f"{job.method.backbone.name} "
+        f"{job.method.backbone.shown_label or job.method.backbone.checkpoint or job.method.backbone.pretrained}",
+        "views": f"{'+'.join(job.method.views.kinds)}, window {job.method.views.window}, "
+        f"stride {job.method.views.stride}" + (", cover" if job.method.views.cover else ""),
+        "positional embedding": job.method.backbone.positional_embedding,
+        "precision": f"{job.machine.precision}, engine {job.machine.engine}",
+        "prompts": f"{job.method.prompts.name} ({len(job.method.prompts.pairs)} pairs)",
+        "magnitude": str(job.method.magnitude),
+        "fusion": str(job.method.fusion),
+        "pooling": job.method.pooling,
+        "fit": "SRCC of the official fit's values"
+        if job.statistics.fit == "official"
+        else "SRCC of the scores",
     }
     return "; ".join(shown[f] for f in factor.split(" and ") if f in shown) or shown.get(factor, "")
 
@@ -151,8 +156,8 @@ def _keys(features: Features) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([table["image"], table.groupby("image").cumcount()])
 
 
-def _another(job: Job, record: Mapping[str, Any], what: str) -> UserError:
-    where = job.bundle or getattr(job.dataset, "root", "")
+def _another(job: RunConfig, record: Mapping[str, Any], what: str) -> UserError:
+    where = job.source.bundle or getattr(job.source.dataset, "root", "")
     return UserError(
         f"reconcile: the {what} of {record['name']} are not those found now in {where}; give two runs on one data set, "
         "made since it last changed"
@@ -160,8 +165,8 @@ def _another(job: Job, record: Mapping[str, Any], what: str) -> UserError:
 
 
 def reconcile(
-    first: Job,
-    last: Job,
+    first: RunConfig,
+    last: RunConfig,
     *,
     score_name: str = "q",
     resamples: int = 1000,
@@ -190,7 +195,10 @@ def reconcile(
     steps = path(first, last)
     ends = [(steps[at][1], record) for at, record in zip((0, -1), records, strict=False)]
     for job, record in ends:  # before anything is encoded
-        if not job.bundle and fingerprint(job.dataset.load()) != record["dataset"]["fingerprint"]:
+        if (
+            not job.source.bundle
+            and fingerprint(job.source.dataset.load()) != record["dataset"]["fingerprint"]
+        ):
             raise _another(job, record, "labels")
     found: list[tuple[Features, np.ndarray, np.ndarray]] = []
     for _, job in steps:
@@ -199,7 +207,7 @@ def reconcile(
             for key, what in (("fingerprint", "labels"), ("images_sha256", "images")):
                 if end is job and features.record["dataset"][key] != record["dataset"][key]:
                     raise _another(job, record, what)
-        cues = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)[0]
+        cues = score(features, job.method)
         found.append(
             (
                 features,
@@ -217,7 +225,7 @@ def reconcile(
         merged = pd.concat(tables)[cluster]
         clusters = merged[~merged.index.duplicated()].loc[union].astype(str).to_numpy()
     counts = resample_counts(len(union), clusters, None, resamples, seed)
-    units = count_clusters(clusters)
+    units = count_units(len(union), clusters)
     rows: list[dict[str, Any]] = []
     before: tuple[float, np.ndarray] | None = None
     for (factor, job), (features, x, y) in zip(steps, found, strict=True):
@@ -225,11 +233,11 @@ def reconcile(
         raw = value = float(point_many("srcc", x[None], y)[0])
         draws = bootstrap_many("srcc", x[None], y, counts.T[member].T)[0]
         status = ""
-        if job.fit == "official":
-            fit = fit_logistic(x, y, "official")
+        if job.statistics.fit == "official":
+            fit = fit_logistic(x, y, "official", turned=not features.labels.higher_is_better)
             value, status = float("nan") if fit.params is None else srcc(fit.predict(x), y), fit.status
         row: dict[str, Any] = {"factor": factor, "from": "", "to": "", "n": len(x), "srcc": value}
-        band = interval(draws, clusters=units) if abs(value - raw) < 1e-9 else NO_INTERVAL
+        band = interval(draws, units) if abs(value - raw) < 1e-9 else NO_INTERVAL
         row["srcc_low"], row["srcc_high"] = band
         row |= {
             "change": float("nan"),
@@ -240,7 +248,7 @@ def reconcile(
         if before is not None:
             row["from"], row["to"] = _shown(steps[len(rows) - 1][1], factor), _shown(job, factor)
             row["change"] = value - before[0]
-            band = interval(draws - before[1], clusters=units) if factor != "fit" else NO_INTERVAL
+            band = interval(draws - before[1], units) if factor != "fit" else NO_INTERVAL
             row["change_low"], row["change_high"] = band
         rows.append(row)
         before = (value, draws)

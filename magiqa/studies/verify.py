@@ -3,7 +3,6 @@
 import json
 import os
 import tempfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from magiqa.features.key import feature_key
 from magiqa.features.pipeline import Encoder, fill_cache, load_file
 from magiqa.features.shard import read_shard, verify_shard
 from magiqa.images.decode import Limits, open_image, read_image
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.portable import plain_name
 
 SAMPLED = 50
@@ -38,7 +37,12 @@ TOLERANCE = {
 
 
 def verify(
-    path: str | Path, job: Job, *, sampled: int = SAMPLED, seed: int | None = None, progress: bool = True
+    path: str | Path,
+    job: RunConfig,
+    *,
+    sampled: int = SAMPLED,
+    seed: int | None = None,
+    progress: bool = True,
 ) -> tuple[list[str], dict[str, Any]]:
     """Whether a bundle is what it claims: labels, weights, prompts, and the features of some random images.
 
@@ -60,16 +64,16 @@ def verify(
         verify_shard(file)
     except UserError:
         problems.append("the file does not match its own checksum")
-    job = replace(job, bundle=None, rehash=True)
+    job = job.having(bundle=None, rehash=True)
     labels, images, _, kept = load_labels(job)
     own = table_of(meta["table"])
-    problems += _left_out(meta, kept, job.limits)
+    problems += _left_out(meta, kept, job.source.limits)
     gone = {one["image"] for one in meta["skipped"]} - set(own["image"])
     chosen_rows = ~kept["image"].isin(gone).to_numpy()
     images, kept = [i for i, here in zip(images, chosen_rows, strict=True) if here], kept[chosen_rows]
     problems += _compare_labels(own, meta, labels, kept.reset_index(drop=True))
     problems += _compare_facts(meta, job, labels)
-    weights = load_weights(job.backbone)
+    weights = load_weights(job.method.backbone)
     claimed = meta["record"]["backbone"]["weights_sha256"]
     if weights.sha256 != claimed:
         problems.append(f"weights: sha256 {weights.sha256[:12]} here, {claimed[:12]} in the bundle")
@@ -80,14 +84,16 @@ def verify(
     both = [name for name in there if name in here]
     drawn = np.random.default_rng(seed).permutation(len(both))[:sampled]
     chosen = [both[i] for i in sorted(drawn)]
-    resolved = resolve(job.engine, job.precision, job.device)
-    key = feature_key(job.backbone, weights, job.views, job.dataset.resize, resolved.precision)
+    resolved = resolve(job.machine.engine, job.machine.precision, job.machine.device)
+    key = feature_key(
+        job.method.backbone, weights, job.method.views, job.source.dataset.resize, resolved.precision
+    )
     key = json.loads(json.dumps(key))
     different = [k for k in key if k != "weights_sha256" and key[k] != meta["key"].get(k)]
     problems += [f"{k}: {key[k]} here, {meta['key'].get(k)} in the bundle" for k in different]
-    model: Any = build_model(job.backbone, weights)
+    model: Any = build_model(job.method.backbone, weights)
     tensors = read_shard(file)[0]
-    text, scale = encode_text(model, job.backbone, [(str(a), str(b)) for a, b in meta["pairs"]])
+    text, scale = encode_text(model, job.method.backbone, [(str(a), str(b)) for a, b in meta["pairs"]])
     wrong = np.abs(text - tensors["text"]).max(axis=(1, 2)) > TOLERANCE["fp32"]
     wrong |= ~np.isclose(float(tensors["logit_scale"][0]), scale, rtol=1e-6)
     problems += [
@@ -99,20 +105,20 @@ def verify(
         fresh = FeatureCache(temporary, key)
 
         def engine() -> Encoder:
-            size = (job.views.window, job.views.window)
-            fit_positional_embedding(model, job.backbone, size)
-            return build(model.visual, resolved, batch_size=job.batch_size, view_size=size)
+            size = (job.method.views.window, job.method.views.window)
+            fit_positional_embedding(model, job.method.backbone, size)
+            return build(model.visual, resolved, batch_size=job.machine.batch_size, view_size=size)
 
         fill_cache(
             fresh,
             [(here[n][1], here[n][0]) for n in chosen],
             engine,
-            views=job.views,
-            resize=job.dataset.resize,
+            views=job.method.views,
+            resize=job.source.dataset.resize,
             mean=weights.mean,
             std=weights.std,
-            load=partial(load_file, limits=job.limits),
-            limits=job.limits,
+            load=partial(load_file, limits=job.source.limits),
+            limits=job.source.limits,
             progress=progress,
         )
         for name in chosen:
@@ -163,7 +169,7 @@ def _left_out(meta: dict[str, Any], kept: pd.DataFrame, limits: Limits) -> list[
     return out
 
 
-def _compare_facts(meta: dict[str, Any], job: Job, labels: Labels) -> list[str]:
+def _compare_facts(meta: dict[str, Any], job: RunConfig, labels: Labels) -> list[str]:
     """What the record says of labels and weights, against what they are here."""
     record, out = meta["record"], []
     for key in ("variant", "label", "higher_is_better", "cluster", "expected", "every"):
@@ -172,7 +178,7 @@ def _compare_facts(meta: dict[str, Any], job: Job, labels: Labels) -> list[str]:
             if claimed != here:
                 out.append(f"labels: {key} is {here} here, {claimed} in the bundle")
                 break
-    spec, claims = job.backbone, record["backbone"]
+    spec, claims = job.method.backbone, record["backbone"]
     kinds = ("given", "published") if spec.kind == "given" else (spec.kind,)  # a file may stand for a tag
     if claims.get("kind") not in kinds:
         out.append(f"weights: {spec.kind} here, {claims.get('kind')} in the bundle")

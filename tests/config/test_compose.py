@@ -44,7 +44,7 @@ def test_inside_somebodys_own_hydra_application(tmp_path):
         "    before = GlobalHydra.instance().hydra\n"
         "    job = Configs().job(['fusion.alpha=2'])\n"
         "    assert GlobalHydra.instance().hydra is before is not None\n"
-        "    print(cfg.seed, job.fusion.alpha, HydraConfig.get().job.name)\n"
+        "    print(cfg.seed, job.method.fusion.alpha, HydraConfig.get().job.name)\n"
         "main()\n"
     )
     done = subprocess.run(
@@ -56,14 +56,14 @@ def test_inside_somebodys_own_hydra_application(tmp_path):
 def test_threads_compose_side_by_side():
     configs = Configs()
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda a: configs.job([f"fusion.alpha={a}"]).fusion.alpha, range(12)))
+        found = list(pool.map(lambda a: configs.job([f"fusion.alpha={a}"]).method.fusion.alpha, range(12)))
     assert found == [float(a) for a in range(12)]
 
 
 def test_a_copy_of_the_packaged_configs_is_no_conflict_and_a_different_file_is(tmp_path):
     for file in conf_dir().rglob("*.yaml"):
         own(tmp_path, str(file.relative_to(conf_dir())), file.read_text())
-    assert Configs().job([]).fusion.alpha == 1.0
+    assert Configs().job([]).method.fusion.alpha == 1.0
     own(tmp_path, "fusion/adaptive.yaml", "_target_: magiqa.method.fusion.Adaptive\nalpha: 5.0\n")
     with pytest.raises(
         UserError, match=r"adaptive.yaml: .*adaptive.yaml has that name too .*rename your file"
@@ -77,7 +77,7 @@ def test_another_hydra_projects_folder_has_no_effect(tmp_path):
     own(tmp_path, "hydra/job_logging/default.yaml", "_target_: io.open\n")
     own(tmp_path, "model/big.yaml", "layers: 3\n")
     own(tmp_path, "prompts/evil.yaml", "_target_: io.open\n_args_: [mark, w]\n")
-    assert Configs().job([]).seed == 0
+    assert Configs().job([]).statistics.seed == 0
     assert cli.main(["evaluate", "dataset=nosuch"]) == 2
     assert not (tmp_path / "mark").exists() and not (tmp_path / "theirs").exists()
 
@@ -102,7 +102,7 @@ def test_the_printed_config_is_an_option_of_ones_own(tmp_path, capsys):
     fusion = yaml.safe_load(capsys.readouterr().out)["fusion"]
     own(tmp_path, "fusion/mine.yaml", yaml.safe_dump(fusion))
     job = Configs().job(["fusion=mine"])
-    assert (job.fusion.alpha, job.changed) == (2.0, {})
+    assert (job.method.fusion.alpha, job.changed) == (2.0, {})
 
 
 def test_roots_of_sets_in_their_order(tmp_path, monkeypatch):
@@ -112,14 +112,14 @@ def test_roots_of_sets_in_their_order(tmp_path, monkeypatch):
     ):
         configs.job(["dataset=koniq"])
     monkeypatch.setenv("MAGIQA_DATA", "/data")
-    assert configs.job(["dataset=koniq_512"]).dataset.root == "/data/koniq10k"
+    assert configs.job(["dataset=koniq_512"]).source.dataset.root == "/data/koniq10k"
     (tmp_path / "config" / "magiqa").mkdir(parents=True)
     (tmp_path / "config" / "magiqa" / "roots.yaml").write_text("koniq: ~/k\n")
-    assert configs.job(["dataset=koniq_test"]).dataset.root == "~/k"
+    assert configs.job(["dataset=koniq_test"]).source.dataset.root == "~/k"
     job = configs.job(["dataset=koniq", "roots.koniq=/a b", "roots.spaq=/s"])
-    assert job.dataset.root == "/a b" and job.changed == {}
+    assert job.source.dataset.root == "/a b" and job.changed == {}
     assert job.config["roots"] == {"koniq": "/a b", "spaq": "/s"}
-    assert configs.job(["dataset=koniq", "roots.koniq=/a", "dataset.root=/b"]).dataset.root == "/b"
+    assert configs.job(["dataset=koniq", "roots.koniq=/a", "dataset.root=/b"]).source.dataset.root == "/b"
     assert (
         configs.job(["dataset=koniq", "dataset.root=/b"]).name == job.name
     )  # where a set lies is no part of a run

@@ -26,7 +26,7 @@ def test_every_option_composes_and_instantiates(group, option, tmp_path):
         overrides.append(f"dataset.root={tmp_path}")
     made = job(*overrides)
     assert made.choices[group] == option
-    assert not any("omegaconf" in type(getattr(made, g)).__module__ for g in GROUPS)
+    assert not any("omegaconf" in type(made.get(g)).__module__ for g in GROUPS)
 
 
 def test_every_group_has_options():
@@ -43,8 +43,8 @@ def test_an_unset_root_names_the_key(tmp_path):
 def test_paths_are_literal(tmp_path):
     odd = "~/a b=c,[d]/{e}'f#g"
     made = job("dataset=koniq", f"dataset.root={odd}", f"out={odd}", f"cache_dir={tmp_path}")
-    assert made.dataset.root == odd
-    assert made.out == odd
+    assert made.source.dataset.root == odd
+    assert made.output.out == odd
 
 
 def test_a_path_that_reads_as_a_reference_is_refused(tmp_path):
@@ -67,16 +67,18 @@ def test_own_configs_in_the_working_directory(tmp_path, monkeypatch):
         "_target_: magiqa.method.prompts.PromptSet\nname: mine\npairs:\n  - [crisp photo, smeared photo]\n"
     )
     monkeypatch.chdir(tmp_path)
-    assert job("prompts=mine", f"cache_dir={tmp_path}").prompts.pairs == (("crisp photo", "smeared photo"),)
+    assert job("prompts=mine", f"cache_dir={tmp_path}").method.prompts.pairs == (
+        ("crisp photo", "smeared photo"),
+    )
 
 
 def test_no_text_passes_for_true_and_a_column_may_be_called_1(tmp_path):
     args = ["dataset=folder", f"dataset.root={tmp_path}", f"cache_dir={tmp_path}"]
     with pytest.raises(UserError, match=r"^dataset.higher_is_better=no must be true or false$"):
         job(*args, "dataset.higher_is_better=no")
-    assert job(*args, "dataset.higher_is_better=false").dataset.higher_is_better is False
+    assert job(*args, "dataset.higher_is_better=false").source.dataset.higher_is_better is False
     made = job(*args, "dataset.mos_column=1", "dataset.split=2")
-    assert (made.dataset.mos_column, made.dataset.split) == ("1", "2")
+    assert (made.source.dataset.mos_column, made.source.dataset.split) == ("1", "2")
     assert made.config["dataset"]["mos_column"] == "1"
 
 
@@ -95,7 +97,7 @@ def test_own_configs_in_a_config_dir_with_an_odd_name(tmp_path, monkeypatch):
     (own / "bold.yaml").write_text("defaults: [adaptive]\nalpha: 3.0\n")
     monkeypatch.chdir(tmp_path)
     made = job("fusion=bold", f"cache_dir={tmp_path}", config_dir=str(own.parent))
-    assert (made.fusion.alpha, made.fusion.base_mag) == (3.0, 0.6)
+    assert (made.method.fusion.alpha, made.method.fusion.base_mag) == (3.0, 0.6)
 
 
 def test_a_name_that_the_package_has_too_is_an_error(tmp_path, monkeypatch):

@@ -114,7 +114,7 @@ def test_paths_of_a_bundle_are_not_used(folder, tmp_path, capsys):
         meta["config"]["dataset"]["root"] = str(folder / "set")
 
     bundle = altered(folder / "run" / "bundle.safetensors", tmp_path / "theirs", change)
-    assert Configs().job([f"bundle={bundle}"]).dataset.root == "set"
+    assert Configs().job([f"bundle={bundle}"]).source.dataset.root == "set"
     assert cli.main(["verify", str(bundle)]) == 2
     assert "verify: add dataset.root=PATH, where it lies on this machine" in capsys.readouterr().err
 

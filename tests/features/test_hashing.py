@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -180,7 +179,7 @@ def test_parts_read_every_byte_once_in_all(tmp_path, monkeypatch):
         "made_by": 0,
         "hashes": {"read": 0, "bytes": 0, "known": tiny.N},
     }
-    again = prepare(replace(tiny.job(folder), rehash=True), Clock(), progress=False)
+    again = prepare(tiny.job(folder).having(rehash=True), Clock(), progress=False)
     assert again.record["cache"]["hashes"]["read"] == tiny.N
     assert json.dumps(again.images) == json.dumps(whole.images)
 

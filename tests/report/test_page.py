@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -710,7 +709,7 @@ def test_where_a_set_lies_changes_no_table(tmp_path):
         made = tiny.make(tmp_path / place)
         for lam in (0.5, 0.1):
             job = tiny.job(made, f"magnitude.lam={lam}", f"cache_dir={tmp_path / 'cache'}")
-            evaluate(replace(job, out=str(tmp_path / place / "runs" / job.name)), progress=False)
+            evaluate(job.having(out=str(tmp_path / place / "runs" / job.name)), progress=False)
         report([tmp_path / place / "runs"], tmp_path / place / "report", thumbnails=False)
     made = tmp_path / "a" / "report"
     tables = [*sorted((made / "tables").iterdir()), made / "tables.tex"]

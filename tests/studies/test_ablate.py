@@ -16,11 +16,12 @@ from magiqa.features.source import prepare
 from magiqa.method.cues import BoxCox, Plain
 from magiqa.method.fusion import Adaptive, Fixed, Product
 from magiqa.method.many import box_cox_means
+from magiqa.method.pooling import pool
 from magiqa.package import conf_dir
 from magiqa.runs.record import Clock
 from magiqa.scores.grid import grid_srcc
-from magiqa.scores.many import scores, sources
-from magiqa.scores.score import score
+from magiqa.scores.many import sources
+from magiqa.scores.score import score, score_many, score_views
 from magiqa.stats.bootstrap import bootstrap_srcc_many
 from magiqa.stats.correlation import point_many
 from magiqa.stats.selection import halves, optimism
@@ -84,7 +85,7 @@ def test_every_ablation_expands(option, folder):
     assert (len(variants), variants[reference].name) == EXPANDED[option]
     if option != "grid":
         # no two variants are the same run, but for the reference "as configured"
-        runs = [repr(replace(v.job, ablation=None, config={}, choices={})) for v in variants]
+        runs = [repr(v.job.having(ablation=None, config={}, choices={})) for v in variants]
         assert len(set(runs)) == len(runs)
 
 
@@ -105,14 +106,22 @@ def test_a_lambda_grid_equals_single_runs(folder, tmp_path):
     assert record["ablation"]["reference"] == "lam=0.5"
     assert table.loc[75, "diff"] == 0
     assert np.isnan(table.loc[75, "p"])
-    assert (table["p_holm"].dropna() >= table["p"].dropna()).all()
+    assert (table["p_adjusted"].dropna() >= table["p"].dropna()).all()
     assert (table["optimism"] == record["ablation"]["split_half"]["optimism"]).all()
+
+
+def by_view(features, method):
+    """Scores of each image from a table of its views, pooled one image at a time."""
+    views = score_views(features, method)
+    return views.groupby("position")[["q_sim", "q_mag", "q"]].agg(
+        lambda v: pool(v.to_numpy(), method.pooling)
+    )
 
 
 def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
     base = tiny.job(folder)
     jobs = [
-        replace(base, magnitude=m, fusion=f, pooling=p)
+        base.having(magnitude=m, fusion=f, pooling=p)
         for m, f, p in product(
             (
                 BoxCox(0.3),
@@ -126,31 +135,31 @@ def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
         )
     ]
     for wanted in ("q", "q_sim", "q_mag"):
-        matrix = scores(features, jobs, wanted)
+        matrix = score_many(features, [job.method for job in jobs], (wanted,))[wanted]
         for job, row in zip(jobs, matrix, strict=True):
-            single, _ = score(features, job.prompts, job.magnitude, job.fusion, job.pooling)
-            np.testing.assert_allclose(row, single[wanted], rtol=1e-12)
+            np.testing.assert_allclose(row, by_view(features, job.method)[wanted], rtol=1e-12)
+            np.testing.assert_allclose(row, score(features, job.method)[wanted], rtol=1e-12)
 
 
 @pytest.mark.parametrize("kinds", [["windows"], ["global"], ["global", "windows"]])
 def test_a_view_mask_equals_an_encode_of_those_views(folder, features, kinds, tmp_path):
     base = tiny.job(folder)
-    part = replace(base, views=replace(base.views, kinds=tuple(kinds)))
+    part = base.having(views=replace(base.method.views, kinds=tuple(kinds)))
     assert len(sources([part, base])) == 1
     own = prepare(part, Clock(), progress=False)
-    single, _ = score(own, part.prompts, part.magnitude, part.fusion)
-    np.testing.assert_allclose(scores(features, [part])[0], single["q"], rtol=1e-6)
+    masked = score_many(features, [part.method])["q"][0]
+    np.testing.assert_allclose(masked, by_view(own, part.method)["q"], rtol=1e-6)
 
 
 def test_what_needs_features_of_its_own(folder):
     base = tiny.job(folder)
     others = [
-        replace(base, views=replace(base.views, stride=16)),
-        replace(base, views=replace(base.views, kinds=("whole",))),
-        replace(base, backbone=replace(base.backbone, untrained=1)),
-        replace(base, precision="bf16"),
-        replace(base, pooling="median"),
-        replace(base, magnitude=BoxCox(0.1)),
+        base.having(views=replace(base.method.views, stride=16)),
+        base.having(views=replace(base.method.views, kinds=("whole",))),
+        base.having(backbone=replace(base.method.backbone, untrained=1)),
+        base.having(precision="bf16"),
+        base.having(pooling="median"),
+        base.having(magnitude=BoxCox(0.1)),
     ]
     assert [(users) for _, users in sources([base, *others])] == [[0, 5, 6], [1], [3], [4], [2]]
 
@@ -170,7 +179,7 @@ def test_box_cox_of_many_lambdas_equals_one_at_a_time(lams):
 def test_a_large_grid_equals_single_scores(folder, features):
     base = tiny.job(folder)
     jobs = [
-        replace(base, magnitude=BoxCox(lam), fusion=fusion)
+        base.having(magnitude=BoxCox(lam), fusion=fusion)
         for lam in (-0.5, 0.5)
         for fusion in (*(Adaptive(b, 0.6, a) for b in (-400.0, 1.0) for a in (0.0, 1.0, 900.0)), Fixed(0.2))
     ]
@@ -178,7 +187,7 @@ def test_a_large_grid_equals_single_scores(folder, features):
     subsets = np.concatenate([np.ones((1, tiny.N), np.int16), halves(tiny.N, splits=2)])
     grid = grid_srcc(features, jobs, y, subsets)
     for job, row in zip(jobs, grid, strict=True):
-        q = score(features, job.prompts, job.magnitude, job.fusion)[0]["q"].to_numpy()
+        q = by_view(features, job.method)["q"].to_numpy()
         expected = [spearmanr(q[s], y[s])[0] for s in subsets.astype(bool)]
         np.testing.assert_allclose(row, expected, atol=1e-12)
 
@@ -229,17 +238,19 @@ def test_typed_keys_go_on_to_the_options_that_share_them(folder):
         return {v.name: v.job for v in found}
 
     fusions = jobs("ablation=fusion", "fusion.alpha=2")
-    assert fusions["adaptive"].fusion == Adaptive(alpha=2)
-    assert fusions["adaptive with equal bases"].fusion == Adaptive(1.0, 1.0, 2.0)
-    assert fusions["adaptive bases without alpha"].fusion == Adaptive(alpha=0)
-    assert fusions["similarity only"].fusion == Fixed(1.0)
+    assert fusions["adaptive"].method.fusion == Adaptive(alpha=2)
+    assert fusions["adaptive with equal bases"].method.fusion == Adaptive(1.0, 1.0, 2.0)
+    assert fusions["adaptive bases without alpha"].method.fusion == Adaptive(alpha=0)
+    assert fusions["similarity only"].method.fusion == Fixed(1.0)
     # what sets two options apart is as the option says
-    assert jobs("ablation=fusion", "fusion=fixed", "fusion.w_sim=0.3")["similarity only"].fusion == Fixed(1.0)
+    assert jobs("ablation=fusion", "fusion=fixed", "fusion.w_sim=0.3")[
+        "similarity only"
+    ].method.fusion == Fixed(1.0)
     definitions = jobs("ablation=magnitude", "magnitude.lam=0.3")
-    assert definitions["magnitude=boxcox"].magnitude == BoxCox(0.3)
-    assert definitions["magnitude=boxcox_raw"].magnitude == BoxCox(0.3, standardize=False)
-    assert definitions["magnitude=l2"].magnitude == Plain("l2")
-    views = jobs("ablation=views")["windows"].views
+    assert definitions["magnitude=boxcox"].method.magnitude == BoxCox(0.3)
+    assert definitions["magnitude=boxcox_raw"].method.magnitude == BoxCox(0.3, standardize=False)
+    assert definitions["magnitude=l2"].method.magnitude == Plain("l2")
+    views = jobs("ablation=views")["windows"].method.views
     assert (views.kinds, views.window, views.stride) == (("windows",), 64, 32)
 
 
@@ -250,7 +261,7 @@ def test_another_commands_record_is_kept(folder, tmp_path):
 
 
 def test_every_label_of_the_weights_is_shown(folder, tmp_path):
-    job = replace(tiny.job(folder, f"out={tmp_path}"), ablation=Ablation("a", {"backbone.untrained": [0, 1]}))
+    job = tiny.job(folder, f"out={tmp_path}").having(ablation=Ablation("a", {"backbone.untrained": [0, 1]}))
     table, record = command.ablate(job, progress=False)
     assert table["weights"].tolist() == ["untrained, seed 0", "untrained, seed 0", "untrained, seed 1"]
     assert record["backbone"]["label"] == "untrained, seed 0; untrained, seed 1"
@@ -261,7 +272,7 @@ def test_one_cluster_leaves_out_the_optimism_and_keeps_the_rest(folder, tmp_path
     job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")
     labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
     labels.assign(scene="one").to_csv(folder / "set" / "scenes.csv", index=False)
-    job = replace(job, dataset=replace(job.dataset, annotation="scenes.csv", reference_column="scene"))
+    job = job.having(dataset=replace(job.source.dataset, annotation="scenes.csv", reference_column="scene"))
     table, record = command.ablate(job, progress=False)
     assert table["srcc"].notna().all()
     assert record["ablation"]["split_half"] == dict.fromkeys(("gain_chosen", "gain_held_out", "optimism")) | {
@@ -270,26 +281,31 @@ def test_one_cluster_leaves_out_the_optimism_and_keeps_the_rest(folder, tmp_path
     assert "all images are of one cluster, which cannot be halved" in render(table, record)
 
 
-@pytest.mark.parametrize(
-    ("scenes", "remedy"),
-    [
-        (None, "read the intervals, or use resamples=4000"),
-        (12, "use resamples="),
-        (4, "with 4 clusters a million resamples would not change that; read the intervals"),
-    ],
-)
-def test_a_p_that_cannot_be_small_comes_with_a_remedy_that_works(folder, tmp_path, scenes, remedy):
-    job = tiny.job(folder, f"out={tmp_path}", "ablation=lambda")
-    if scenes:
-        job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")
-        labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
-        labels["scene"] = [f"s{i % scenes}" for i in range(len(labels))]
-        labels.to_csv(folder / "set" / f"scenes{scenes}.csv", index=False)
-        data = replace(job.dataset, annotation=f"scenes{scenes}.csv", reference_column="scene")
-        job = replace(job, dataset=data, resamples=100)
-    _, record = command.ablate(job, progress=False)
-    found = [w for w in record["warnings"] if "differences tested on" in w]
-    assert len(found) == 1 and remedy in found[0]
+@pytest.mark.parametrize("scenes", [4, 12])
+def test_too_few_clusters_have_no_p_and_a_word(folder, tmp_path, scenes):
+    job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")
+    labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
+    labels["scene"] = [f"s{i % scenes}" for i in range(len(labels))]
+    labels.to_csv(folder / "set" / f"scenes{scenes}.csv", index=False)
+    data = replace(job.source.dataset, annotation=f"scenes{scenes}.csv", reference_column="scene")
+    table, record = command.ablate(job.having(dataset=data, resamples=100), progress=False)
+    assert table["p_adjusted"].isna().all() == (scenes == 4)
+    assert ("no intervals and no p: 4 clusters, fewer than 5" in record["warnings"]) == (scenes == 4)
+
+
+def test_stars_stand_exactly_where_the_simultaneous_interval_leaves_out_0():
+    rng = np.random.default_rng(2)
+    y = rng.normal(size=300)
+    noise = rng.normal(size=300)
+    matrix = np.stack([y + (1 + lam) * noise + 0.2 * rng.normal(size=300) for lam in np.linspace(0, 1, 30)])
+    table = statistics(matrix, y, 0, resamples=200).drop(index=0)
+    apart = (table["ci_simultaneous_low"] > 0) | (table["ci_simultaneous_high"] < 0)
+    assert ((table["p_adjusted"] < 0.05) == apart).all() and apart.any() and not apart.all()
+    assert (table["p_adjusted"] >= table["p"]).all()
+    held = (table["ci_simultaneous_low"] <= table["diff_low"]) & (
+        table["diff_high"] <= table["ci_simultaneous_high"]
+    )
+    assert held.all()
 
 
 def test_optimism_of_noise_is_what_was_gained():
@@ -301,7 +317,7 @@ def test_optimism_of_noise_is_what_was_gained():
     # all gain over the reference on the half where the best was picked is luck: none of it is left on the other
     assert found["gain_chosen"] > 0.15
     assert abs(found["gain_held_out"]) < 0.05
-    assert found["optimism"] == pytest.approx(found["gain_chosen"] - found["gain_held_out"])
+    assert found["optimism"] == pytest.approx((found["gain_chosen"] - found["gain_held_out"]) / 2**0.5)
 
 
 def test_optimism_of_a_true_winner_is_small():
@@ -325,21 +341,20 @@ def test_paired_differences_find_a_difference_that_intervals_hide():
 
 
 def test_leave_one_data_set_out():
-    def one(name, gains):
+    def one(name, gains, label="mos"):
         table = pd.DataFrame({"variant": ["a", "b", "c"], "diff": gains, "srcc": [0.5 + g for g in gains]})
         record = {
-            "dataset": {"name": name, "variant": "", "n": 9},
+            "dataset": {"name": name, "variant": "", "n": 9, "label": label},
             "backbone": {"label": None, "kind": "given"},
             "ablation": {"reference": "a"},
         }
         return table, record
 
-    found = transfer([one("x", [0, 0.1, 0.0]), one("y", [0, 0.0, 0.2]), one("z", [0, -0.1, 0.1])]).set_index(
-        "dataset"
-    )
+    sets = [one("x", [0, 0.1, 0.0]), one("y", [0, 0.0, 0.2]), one("z", [0, -0.1, 0.1])]
+    found = transfer([*sets, one("degraded", [0, 9.0, 0.0], "ssim")]).set_index("dataset")  # SSIM is no MOS
     assert found["chosen_on_others"].to_dict() == {"x": "c", "y": "c", "z": "c"}
-    assert found.loc["x", "optimism"] == pytest.approx(0.1)
-    assert found.loc["y", "optimism"] == pytest.approx(0.0)
+    assert found.loc["x", "shortfall"] == pytest.approx(0.1)
+    assert found.loc["y", "shortfall"] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(
@@ -413,7 +428,7 @@ def test_ablations_check_themselves(made, message):
     ],
 )
 def test_variants_that_cannot_be(folder, axes, message):
-    job = replace(tiny.job(folder), ablation=Ablation("a", axes))
+    job = tiny.job(folder).having(ablation=Ablation("a", axes))
     with pytest.raises(UserError, match=message):
         expand(job)
 
@@ -426,8 +441,7 @@ def test_no_ablation_chosen(folder):
 
 
 def test_a_large_grid_refuses_what_it_cannot_do(folder, tmp_path):
-    job = replace(
-        tiny.job(folder, f"out={tmp_path}"),
+    job = tiny.job(folder, f"out={tmp_path}").having(
         ablation=Ablation("a", {"pooling": ["mean", "median"]}, intervals=False),
     )
     with pytest.raises(

@@ -92,7 +92,7 @@ def test_main_equals_single_runs(folder, tmp_path):
     ],
 )
 def test_what_a_bundle_cannot_serve_is_said(folder, tmp_path, name, needs):
-    job = replace(tiny.job(folder, f"experiment={name}", f"out={tmp_path}"), bundle="b.safetensors")
+    job = tiny.job(folder, f"experiment={name}", f"out={tmp_path}").having(bundle="b.safetensors")
     with pytest.raises(UserError) as error:
         run(job, progress=False)
     assert str(error.value) == (
@@ -202,7 +202,7 @@ def test_bias_is_between_contents_where_images_share_them(folder, tmp_path):
         (lambda: Raters(ratings="many"), r"^experiment.ratings=many must be a finite number from 1 or null$"),
         (lambda: Bias(lams=["a"]), r"^experiment.lams\[0\]=a must be a finite number$"),
         (lambda: Bias(lams=[]), r"^experiment.lams=\[\] must hold one value or more, each once$"),
-        (lambda: Bias(permutations=0), r"^experiment.permutations=0 must be a whole number from 1$"),
+        (lambda: Bias(permutations=0), r"^experiment.permutations=0 must be a whole number from 19$"),
         (
             lambda: Magnitude(seeds=[1, 1]),
             r"^experiment.seeds=\[1, 1\] must hold one value or more, each once$",
@@ -254,7 +254,7 @@ def test_what_a_data_set_lacks_is_said(folder, tmp_path):
         UserError, match=r"^experiment.ratings is not set: add experiment.ratings=N, how many ratings"
     ):
         experiment(folder, "raters", tmp_path)
-    bare = replace(tiny.job(folder, f"out={tmp_path}"), experiment=Raters(ratings=5))
+    bare = tiny.job(folder, f"out={tmp_path}").having(experiment=Raters(ratings=5))
     bare = replace(bare, dataset=replace(bare.dataset, mos_std_column=None))
     with pytest.raises(
         UserError, match=r"^dataset set has no mos_std, which this experiment needs; leave it out$"

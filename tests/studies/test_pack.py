@@ -75,7 +75,8 @@ def test_the_same_run_packs_to_the_same_bytes_and_tells_no_path(folder, bundle, 
 
 def _packaged():
     return [
-        Configs().job([f"prompts={f.stem}"]).prompts for f in sorted((conf_dir() / "prompts").glob("*.yaml"))
+        Configs().job([f"prompts={f.stem}"]).method.prompts
+        for f in sorted((conf_dir() / "prompts").glob("*.yaml"))
     ]
 
 
@@ -90,8 +91,12 @@ def test_other_tools_read_it(bundle):
 
 def test_overrides_go_on_top_of_the_bundles_own_config(bundle):
     job = from_bundle(bundle, "fusion.alpha=3", "prompts=clipiqa")
-    assert (job.fusion.alpha, job.fusion.base_mag, job.prompts.name) == (3.0, 0.6, "clipiqa")
-    assert (job.views.window, job.resamples, job.choices["dataset"]) == (64, 200, "folder")
+    assert (job.method.fusion.alpha, job.method.fusion.base_mag, job.method.prompts.name) == (
+        3.0,
+        0.6,
+        "clipiqa",
+    )
+    assert (job.method.views.window, job.statistics.resamples, job.choices["dataset"]) == (64, 200, "folder")
 
 
 def test_ablations_run_from_it(folder, bundle, tmp_path, capsys):

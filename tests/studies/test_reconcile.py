@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 
 def srcc_of(job, out):
-    table, _ = evaluate(replace(job, out=str(out)), progress=False)
+    table, _ = evaluate(job.having(out=str(out)), progress=False)
     row = table.set_index(["score", "statistic"]).loc[("q", "srcc")]
     return row["value"], row["ci_low"], row["ci_high"]
 
@@ -113,10 +113,9 @@ def test_each_factor_changes_its_own_part_only(folder):
             "fit=official",
         ),
     )
-    last = replace(
-        last,
-        dataset=replace(last.dataset, resize=Resize("squash", 80)),
-        backbone=replace(last.backbone, positional_embedding="interpolate"),
+    last = last.having(
+        dataset=replace(last.source.dataset, resize=Resize("squash", 80)),
+        backbone=replace(last.method.backbone, positional_embedding="interpolate"),
     )
     assert [f for f, _ in path(first, last)] == ["start", *FACTORS]
 
@@ -132,13 +131,13 @@ def test_a_walk_between_official_fits_has_intervals_and_says_how_the_fits_went(f
     first = tiny.job(folder, "fit=official")
     clock = Clock()
     table, features = reconcile(
-        first, replace(first, fusion=Fixed(1.0), pooling="median"), progress=False, clock=clock
+        first, first.having(fusion=Fixed(1.0), pooling="median"), progress=False, clock=clock
     )
     assert table["factor"].tolist() == ["start", "fusion", "pooling"]
     assert table.loc[1:, ["change_low", "change_high"]].notna().all(axis=None)
     raw, _ = reconcile(
-        replace(first, fit="best"),
-        replace(first, fusion=Fixed(1.0), pooling="median", fit="best"),
+        first.having(fit="monotone"),
+        first.having(fusion=Fixed(1.0), pooling="median", fit="monotone"),
         progress=False,
     )
     assert table["change_low"].equals(raw["change_low"])
@@ -187,7 +186,7 @@ def test_runs_whose_images_or_labels_are_others_are_refused(tmp_path, capsys):
 
 
 def test_two_data_sets_are_refused(folder, tmp_path):
-    other = replace(tiny.job(folder), dataset=Koniq(str(tmp_path)))
+    other = tiny.job(folder).having(dataset=Koniq(str(tmp_path)))
     with pytest.raises(
         UserError, match=r"^reconcile: Folder and Koniq are different data sets, their numbers differ for no"
     ):
@@ -234,7 +233,7 @@ def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
     options = [f.stem for f in (conf_dir() / "dataset").glob("*.yaml")]
     first = Configs().job(typed)
     compose = Configs().composer(typed, packaged=True)
-    last = compose(overrides_of(published_row("MA-CLIP:koniq"), options, first.backbone))
+    last = compose(overrides_of(published_row("MA-CLIP:koniq"), options, first.method.backbone))
     known = ["dataset=koniq", f"dataset.root={tmp_path}", "backbone=rn50", "fit=official"]
     packaged = Configs().job([*known, "resamples=300"])
     for part in (

@@ -16,9 +16,8 @@ from magiqa.studies.experiments.study import (
     Lacking,
     Study,
     Tables,
-    difference_row,
     draw_dots,
-    with_holm,
+    tested,
 )
 
 
@@ -39,19 +38,22 @@ class Align(Checked, key="experiment"):
             raise Lacking(
                 f"dataset {study.features.labels.name} has no mos_align; use dataset=agiqa3k dataset.root=DIR"
             )
-        if study.job.bundle:
+        if study.job.source.bundle:
             raise UserError(
                 "experiment=align needs the data set's own annotation, a bundle holds one label only"
             )
         both = {
-            c: replace(study.job.dataset, label_column=c).load().table for c in ("mos_quality", "mos_align")
+            c: replace(study.job.source.dataset, label_column=c).load().table
+            for c in ("mos_quality", "mos_align")
         }
         labels = {c: t.set_index(_rows(t))["mos"] for c, t in both.items()}
         keys = _rows(study.features.table)
         y = {c: v.loc[keys].to_numpy(float) for c, v in labels.items()}
         scores = {**study.cues()[list(CUES)], "laplacian": study.features.controls["laplacian"]}
         matrix = np.stack([np.asarray(v, float) for v in scores.values()])
-        counts = resample_counts(len(keys), study.clusters, None, study.job.resamples, study.job.seed)
+        counts = resample_counts(
+            len(keys), study.clusters, None, study.job.statistics.resamples, study.job.statistics.seed
+        )
         point = {c: point_many("srcc", matrix, v) for c, v in y.items()}
         draws = {c: bootstrap_many("srcc", matrix, v, counts) for c, v in y.items()}
         rows = []
@@ -60,10 +62,11 @@ class Align(Checked, key="experiment"):
             for c in y:
                 row[c] = point[c][i]
                 row[f"{c}_low"], row[f"{c}_high"] = study.band(draws[c][i])
-            a, b = "mos_quality", "mos_align"
-            rows.append(row | difference_row(study, point[a][i] - point[b][i], draws[a][i] - draws[b][i]))
+            rows.append(row)
+        a, b = "mos_quality", "mos_align"
+        table = tested(rows, point[a] - point[b], draws[a] - draws[b], study.units)
         with_each_other = point_many("srcc", y["mos_quality"][None], y["mos_align"])[0]
-        return {"align": with_holm(rows)}, [
+        return {"align": table}, [
             f"SRCC of the two labels with each other {with_each_other:+.4f}; diff: quality less align"
         ]
 

@@ -12,12 +12,12 @@ from magiqa.checked import Checked, Least
 from magiqa.scores.many import score_all
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.correlation import partial_srcc
+from magiqa.stats.selection import excess
 from magiqa.studies.ablation import override
 from magiqa.studies.experiments.study import (
     Study,
     Tables,
     check_distinct,
-    difference_row,
     draw_dots,
 )
 
@@ -44,19 +44,20 @@ class Magnitude(Checked, key="experiment"):
         pixels = (controls["width"] * controls["height"]).to_numpy(float)
         given = np.column_stack([controls["laplacian"], controls["bytes"], pixels])
         given = given[:, given.std(axis=0) > 0]
-        bone = job.backbone
+        bone = job.method.backbone
         untrained = [
             replace(bone, pretrained=None, checkpoint=None, label=None, untrained=s) for s in self.seeds
         ]
         networks = {bone.shown_label or "as given": job} | {
-            f"untrained, seed {s}": replace(job, backbone=b)
-            for s, b in zip(self.seeds, untrained, strict=True)
+            f"untrained, seed {s}": job.having(backbone=b) for s, b in zip(self.seeds, untrained, strict=True)
         }
-        definitions = {d: override(job, {"magnitude": d}, study.compose).magnitude for d in self.definitions}
+        definitions = {
+            d: override(job, {"magnitude": d}, study.compose).method.magnitude for d in self.definitions
+        }
         names, jobs = [], []
         for (network, made), (definition, cue) in product(networks.items(), definitions.items()):
             names.append((definition, network))
-            jobs.append(replace(made, magnitude=cue))
+            jobs.append(made.having(magnitude=cue))
         matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1]
         extra = [("Laplacian variance", "control"), ("file bytes", "control")]
         rows = [controls["laplacian"].to_numpy(float), controls["bytes"].to_numpy(float)]
@@ -66,7 +67,7 @@ class Magnitude(Checked, key="experiment"):
         point, draws = study.draws(matrix)
         first = next(iter(networks))
         index = {n: i for i, n in enumerate(names)}
-        counts = resample_counts(len(study.y), study.clusters, None, self.resamples, job.seed)
+        counts = resample_counts(len(study.y), study.clusters, None, self.resamples, job.statistics.seed)
         out = []
         for i, (definition, network) in enumerate(names):
             row: dict[str, Any] = {
@@ -82,16 +83,19 @@ class Magnitude(Checked, key="experiment"):
                 resampled = np.array([partial_srcc(matrix[i][r], study.y[r], given[r]) for r in again])
                 row["partial_low"], row["partial_high"] = study.band(resampled)
             if network == first:
-                # the network's own agreement in excess of its untrained twins', whatever the sign
                 null = [index[(definition, n)] for n in networks if n != first]
-                excess = abs(point[i]) - np.mean(np.abs(point[null]))
-                row |= difference_row(
-                    study, excess, np.abs(draws[i]) - np.abs(draws[null]).mean(axis=0), test=False
-                )
+                found = excess(point[i], draws[i], point[null], draws[null], study.units)
+                row |= {
+                    "diff": found.value,
+                    "diff_low": found.low,
+                    "diff_high": found.high,
+                    "withheld": found.withheld,
+                }
             out.append(row)
         return {"magnitude": pd.DataFrame(out)}, [
             "partial: SRCC with Laplacian variance, file bytes and pixels (where they vary) partialled out",
-            "diff: |SRCC| less the mean |SRCC| of the untrained networks, same resamples",
+            f"diff: SRCC less the mean SRCC of {len(self.seeds)} untrained networks, signed; its interval holds for "
+            "other seeds too",
         ]
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:

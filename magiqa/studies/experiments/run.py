@@ -7,21 +7,21 @@ from typing import Any
 from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.report.table import Table, number
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
 from magiqa.studies.ablation import Compose
 from magiqa.studies.experiments.study import Study, Tables
 
 
-def folder_of(job: Job, name: str) -> Path:
+def folder_of(job: RunConfig, name: str) -> Path:
     """Where an experiment's results go."""
-    if job.out:
-        return Path(job.out).expanduser()
+    if job.output.out:
+        return Path(job.output.out).expanduser()
     return Path("results/experiments") / f"{name}-{job.name}"
 
 
-def run(job: Job, compose: Compose | None = None, *, progress: bool = True) -> str:
+def run(job: RunConfig, compose: Compose | None = None, *, progress: bool = True) -> str:
     """Run ``job.experiment``: tables as CSV, figures, ``record.json``; returns what to print.
 
     Raises:
@@ -56,7 +56,7 @@ def _run(
     for name, table in tables.items():
         results.csv(name, table)
     results.record(record | {"seconds": study.clock.seconds})
-    if study.job.figures:
+    if study.job.output.figures:
         experiment.draw(results.figure_path(), tables, record)
         results.record(record | {"seconds": study.clock.seconds})
     return tables, notes, record

@@ -15,13 +15,14 @@ import pandas as pd
 from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
-from magiqa.runs.config import Job
+from magiqa.runs.config import RunConfig
 from magiqa.runs.record import Clock
 from magiqa.scores.many import score_all
 from magiqa.scores.score import score
-from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
+from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many
-from magiqa.stats.paired import bootstrap_p, holm
+from magiqa.stats.intervals import count_units, interval
+from magiqa.stats.multiple import Family, family
 from magiqa.stats.variants import statistics
 from magiqa.studies.ablation import Compose, override
 
@@ -58,7 +59,7 @@ def check_distinct(key: str, values: Sequence[Any]) -> None:
 class Study:
     """One data set and method, and what experiments ask of it."""
 
-    job: Job
+    job: RunConfig
     compose: Compose | None
     clock: Clock
     progress: bool = True
@@ -133,7 +134,7 @@ class Study:
             )
         compose = self.compose
 
-        def pinned(more: list[str]) -> Job:
+        def pinned(more: list[str]) -> RunConfig:
             named = {o.partition("=")[0] for o in more}
             return compose([*(o for o in MACLIP if o.partition("=")[0] not in named), *more])
 
@@ -145,16 +146,15 @@ class Study:
         Raises:
             UserError: it was told to run from one.
         """
-        if self.job.bundle:
+        if self.job.source.bundle:
             raise UserError(
-                f"experiment={self.job.experiment.name} needs features of {what}, bundle={self.job.bundle} does not "
-                "hold them all; leave out bundle= and give the images and weights (dataset.root=DIR)"
+                f"experiment={self.job.experiment.name} needs features of {what}, bundle={self.job.source.bundle} does "
+                "not hold them all; leave out bundle= and give the images and weights (dataset.root=DIR)"
             )
 
     def cues(self) -> pd.DataFrame:
         """q_sim, q_mag, q and w_sim of each image."""
-        job = self.job
-        return score(self.features, job.prompts, job.magnitude, job.fusion, job.pooling)[0]
+        return score(self.features, self.job.method)
 
     def scores(self, rows: Sequence[tuple[Mapping[str, Any], str]]) -> np.ndarray:
         """Scores (M, N) of rows of (overrides, score)."""
@@ -174,31 +174,79 @@ class Study:
             reference,
             groups=self.groups,
             clusters=self.clusters,
-            resamples=self.job.resamples,
-            seed=self.job.seed,
+            resamples=self.job.statistics.resamples,
+            seed=self.job.statistics.seed,
         )
 
     def draws(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """SRCC (M,) and its resamples (M, R)."""
-        counts = resample_counts(len(self.y), self.clusters, None, self.job.resamples, self.job.seed)
+        counts = resample_counts(
+            len(self.y), self.clusters, None, self.job.statistics.resamples, self.job.statistics.seed
+        )
         return point_many("srcc", matrix, self.y), bootstrap_many("srcc", matrix, self.y, counts)
+
+    def inside(self, matrix: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """SRCC (M,) on some of the images, its resamples (M, R), and how many units were resampled; NaN under three."""
+        if len(rows) < 3:
+            return (
+                np.full(len(matrix), np.nan),
+                np.full((len(matrix), self.job.statistics.resamples), np.nan),
+                len(rows),
+            )
+        y, clusters = self.y[rows], None if self.clusters is None else self.clusters[rows]
+        counts = resample_counts(
+            len(rows), clusters, None, self.job.statistics.resamples, self.job.statistics.seed
+        )
+        part = matrix[:, rows]
+        return (
+            point_many("srcc", part, y),
+            bootstrap_many("srcc", part, y, counts),
+            count_units(len(y), clusters),
+        )
 
     def band(self, values: np.ndarray) -> tuple[float, float]:
         """Interval of resampled values."""
-        return interval(values, clusters=count_clusters(self.clusters))
+        return interval(values, self.units)
+
+    @property
+    def units(self) -> int:
+        """How many images or clusters are resampled."""
+        return count_units(len(self.y), self.clusters)
 
 
-def difference_row(study: Study, value: float, draws: np.ndarray, test: bool = True) -> dict[str, float]:
-    """A difference with its interval, and p where it is tested."""
-    low, high = study.band(draws)
-    out = {"diff": value, "diff_low": low, "diff_high": high}
-    return out | ({"p": bootstrap_p(draws, count_clusters(study.clusters))} if test else {})
+def tested(
+    rows: Sequence[Mapping[str, Any]], values: Sequence[float], draws: Sequence[np.ndarray], units: int
+) -> pd.DataFrame:
+    """Rows with their differences: interval and p of each alone, and of all of them at once."""
+    table = pd.DataFrame(list(rows))
+    found = family(np.array(values, float), np.array(draws), units)
+    table["diff"], table["diff_low"], table["diff_high"], table["p"] = values, found.low, found.high, found.p
+    return with_family(table, found)
 
 
-def with_holm(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows with p as a table with Holm's correction."""
-    table = pd.DataFrame(rows)
-    table["p_holm"] = holm(table["p"].to_numpy(float))
+def tested_apart(
+    rows: Sequence[Mapping[str, Any]],
+    values: Sequence[float],
+    draws: Sequence[np.ndarray],
+    units: Sequence[int],
+) -> pd.DataFrame:
+    """As `tested`, of rows on other images each: all at once with the fewest units of any row that can be tested."""
+    table = pd.DataFrame(list(rows))
+    gaps, spread = np.array(values, float), np.array(draws)
+    alone = [family(gaps[[k]], spread[[k]], n) for k, n in enumerate(units)]
+    table["diff"] = gaps
+    for column, side in (("diff_low", "low"), ("diff_high", "high"), ("p", "p")):
+        table[column] = [float(getattr(f, side)[0]) for f in alone]
+    usable = table["p"].notna().to_numpy()
+    least = min((n for n, u in zip(units, usable, strict=True) if u), default=0)
+    return with_family(table, family(np.where(usable, gaps, np.nan), spread, least))
+
+
+def with_family(table: pd.DataFrame, found: Family) -> pd.DataFrame:
+    """The columns that hold for all rows at once."""
+    table["p_adjusted"] = found.p_adjusted
+    table["ci_simultaneous_low"], table["ci_simultaneous_high"] = found.low_all, found.high_all
+    table["p_floor"] = found.floor
     return table
 
 

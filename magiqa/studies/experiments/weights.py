@@ -26,9 +26,9 @@ class Weights(Checked, key="experiment"):
         if cues["w_sim"].isna().any():
             raise UserError("fusion: this one has no weights; use fusion=adaptive")
         which = np.searchsorted(np.quantile(y, np.linspace(0, 1, self.bins + 1)[1:-1]), y)
-        counts = resample_counts(len(y), study.clusters, None, study.job.resamples, study.job.seed).astype(
-            float
-        )
+        counts = resample_counts(
+            len(y), study.clusters, None, study.job.statistics.resamples, study.job.statistics.seed
+        ).astype(float)
         rows = []
         for k in sorted(set(which)):
             at = which == k
