@@ -94,7 +94,7 @@ def write_run(
         x = scores[score].to_numpy(float)
         result = agreement(x, mos, groups=by, resamples=resamples)
         rows += [{"score": score, **row} for row in result.rows()]
-        fits[score] = {"status": result.fit.status, "params": result.fit.params, "method": "best"}
+        fits[score] = {"status": result.fit.status, "params": result.fit.params, "method": "monotone"}
         grouped += (
             [{"score": score, **row} for row in by_group(x, mos, by, resamples=resamples)] if groups else []
         )

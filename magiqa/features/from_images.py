@@ -222,5 +222,7 @@ def from_images(job: RunConfig, clock: Clock, *, progress: bool = True) -> Featu
         images,
         skipped,
         record,
-        lambda prompts: text_embeddings(job.machine.cache_dir, job.method.backbone, weights, model, prompts),
+        lambda prompts: text_embeddings(
+            job.machine.cache_dir, job.method.backbone, weights, model, prompts, clock.warnings.append
+        ),
     )

@@ -196,6 +196,8 @@ def fill_cache(
     with ExitStack() as closing:
         # The last first, and each even if the one before it is interrupted: nothing that is encoded gets lost.
         closing.callback(bar.close)
+        if report:
+            closing.callback(report.write)
         closing.callback(shards.close)
         closing.callback(finished)
         closing.callback(batches.close)

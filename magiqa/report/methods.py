@@ -29,19 +29,18 @@ RESAMPLES = 2000  # of the test for the best
 
 
 def agreement_table(
-    runs: Sequence[Run], statistics: Sequence[str] = (), metrics: Sequence[Path] = (), seed: int = 0
+    runs: Sequence[Run], statistics: Sequence[str] = (), others: Sequence[Run] = (), seed: int = 0
 ) -> Table:
     """Methods by data sets: best bold, second underlined, those that may be the best marked.
 
     Args:
         statistics: the columns of each set; by default SRCC, raw PLCC, and SRCC within groups where there are any.
-        metrics: CSVs of image,score of other programs: a row each, on every set whose images they score.
+        others: other programs' scores, from `external_runs`: a row each.
         seed: of the resamples of the test.
 
     Raises:
-        UserError: a statistic that no run has; a CSV that scores no set here.
+        UserError: a statistic that no run has.
     """
-    others = external_runs(runs, metrics)
     rows = with_external(long_table(runs), others)
     chosen = _chosen(rows, statistics)
     shown = rows[rows["statistic"].isin(chosen)].assign(control=rows["score"].isin(list(CONTROLS)))
@@ -146,7 +145,7 @@ def _averages(
             sets = [name for name, s in columns if s == one]
             values = []
             for line in lines.itertuples(index=False):
-                found = [by.get((name, line.method, line.backbone, one)) for name in sets]
+                found: list[Any] = [by.get((name, line.method, line.backbone, one)) for name in sets]
                 whole = len(found) > 1 and all(f is not None and np.isfinite(f.value) for f in found)
                 weights = [f.n for f in found] if whole and weighted else None
                 values.append(
@@ -202,7 +201,7 @@ def external_runs(runs: Sequence[Run], metrics: Sequence[Path]) -> list[Run]:
     bases: dict[str, Run] = {}
     for run in runs:
         bases.setdefault(str(run.record["dataset"].get("fingerprint") or dataset(run.record)), run)
-    out = []
+    out: list[Run] = []
     for file in metrics:
         problems, before = [], len(out)
         for base in bases.values():

@@ -16,7 +16,11 @@ NONE = "–"
 
 MOST_ROWS = 40  # of a table in Markdown and LaTeX
 
-LINE, TEXT_WIDTH = 4.4, 16.5  # cm in LaTeX: of a column of long text, of the page
+LINE, TEXT_WIDTH, COLUMN_WIDTH = (
+    4.4,
+    16.5,
+    8.3,
+)  # cm in LaTeX: of long text, of the page, of one of two columns
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,18 @@ def number(
     if value is None or _missing(value):
         return Cell(NONE)
     return Cell(f"{value:{form}}{suffix}", float(value), mark, interval(low, high, band))
+
+
+def p_cell(p: float | None, floor: float, suffix: str = "") -> Cell:
+    """A p; "<=" where it is the smallest that the resamples could give.
+
+    Example:
+        >>> p_cell(0.001, 0.001).text, p_cell(0.2, 0.001).text
+        ('<=0.001', '0.2')
+    """
+    if p is None or _missing(p):
+        return Cell(NONE)
+    return Cell(f"{'<=' if p <= floor * (1 + 1e-9) else ''}{p:.3g}{suffix}", float(p))
 
 
 def _missing(value: float | None) -> bool:
@@ -157,17 +173,24 @@ class Table:
         text = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
         return f"{text} {md(cell.detail)}" if cell.detail and self.details else text
 
-    def latex(self) -> str:
-        """The table in LaTeX: needs array, booktabs and graphicx."""
+    def latex(self, *, two_columns: bool = False) -> str:
+        """The table in LaTeX: needs array, booktabs and graphicx.
+
+        Args:
+            two_columns: for a two-column page, where a table takes one column if it fits, else both.
+        """
         rows, note = self.thin()
         widths = [self._width(rows, k) for k in range(len(self.columns))]
         groups = self.spans()
-        wide = sum(widths) + 0.4 * len(widths) > TEXT_WIDTH
+        needed = sum(widths) + 0.4 * len(widths)
+        star = "*" if two_columns and needed > COLUMN_WIDTH else ""
+        line = r"\columnwidth" if two_columns and not star else r"\textwidth"
+        wide = needed > TEXT_WIDTH
         # a table that is too wide is scaled to the line; a narrow one would be enlarged
         lines = [
             "% needs \\usepackage{array,booktabs,graphicx}",
-            r"\begin{table}[htbp]",
-            r"\centering\small",
+            rf"\begin{{table{star}}}[{'tp' if two_columns else 'htbp'}]",
+            r"\centering\footnotesize" if two_columns else r"\centering\small",
             rf"\caption{{{tex(self.title)}}}\smallskip",
             rf"\label{{tab:{self.name.replace('_', '-')}}}",
             *([r"\resizebox{\textwidth}{!}{%"] if wide else []),
@@ -188,8 +211,8 @@ class Table:
             lines.append(" & ".join(self._tex(cell) for cell in row) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}" + ("%\n}" if wide else "")]
         text = tex(" ".join([*filter(None, [self.shared]), *self.notes, *note]))
-        lines.append(rf"\par\smallskip\begin{{minipage}}{{\textwidth}}\footnotesize {text}\end{{minipage}}")
-        return "\n".join([*lines, r"\end{table}"]) + "\n"
+        lines.append(rf"\par\smallskip\begin{{minipage}}{{{line}}}\footnotesize {text}\end{{minipage}}")
+        return "\n".join([*lines, rf"\end{{table{star}}}"]) + "\n"
 
     def _tex(self, cell: Cell) -> str:
         text = tex(cell.text)

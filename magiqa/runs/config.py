@@ -132,8 +132,7 @@ class Machine(Checked):
 class Statistics(Checked):
     """How agreement with the labels is measured."""
 
-    fit: Literal["best", "official"] = "best"
-    ci_fit: bool = False
+    fit: Literal["monotone", "logistic4", "official", "unconstrained"] = "monotone"
     resamples: Annotated[int, Least(100)] = 1000
     seed: Annotated[int, Least(0)] = 0
 

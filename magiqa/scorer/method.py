@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from magiqa.method.prompts import PromptSet
 from magiqa.runs import names
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, pixel_controls
-from magiqa.scores.score import Rows, score
+from magiqa.scores.score import Rows, score, score_views
 
 CUES = ("q", "q_sim", "q_mag", "w_sim")
 
@@ -147,14 +147,11 @@ class Method:
             reasons = {images[i].name: why for i, why in sorted(skipped.items())}
             if not kept:
                 return Scored(pd.DataFrame(columns=["image", *CUES]), pd.DataFrame(), [], reasons)
-            held = _Held(pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, self._text)
-            cues, by_view = score(
-                held,
-                self.job.method.prompts,
-                self.job.method.magnitude,
-                self.job.method.fusion,
-                self.job.method.pooling,
+            held = _Held(
+                pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, views.kinds, self._text
             )
+            method = replace(self.job.method, views=views)
+            cues, by_view = score(held, method), score_views(held, method)
         for i in kept:
             if keys[i] not in sizes:  # its features were cached
                 sizes[keys[i]] = cache.entries[keys[i]].controls[0], cache.entries[keys[i]].controls[1]
@@ -266,6 +263,7 @@ class _Held:
     table: pd.DataFrame
     images: list[str]
     cache: Rows
+    kinds: tuple[str, ...]
     text: Callable[[PromptSet], tuple[np.ndarray, float]]
 
 

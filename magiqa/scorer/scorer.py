@@ -159,7 +159,7 @@ class Scorer:
             (``resize``, ``views.small=upscale``, ``views=clip``): Pillow rounds resized files to 8 bits, tensors keep
             their fractions. No gradient flows.
         """
-        return self.cues(images)["q"].to_numpy()
+        return self.cues(images)["q"].to_numpy(copy=True)
 
     def cues(self, images: "Images") -> pd.DataFrame:
         """Cues of images.

@@ -1,4 +1,4 @@
-"""Resamples in, statistics in each of them and their intervals out. Pure.
+"""Resamples, and a statistic in each of them. Pure.
 
 Resamples are counts (how often each image was drawn), so that ranks are taken anew in each of them without sorting
 anything twice, and one set of resamples serves all statistics and scores.
@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, rankdata
-from scipy.stats import t as student
+from scipy.stats import rankdata
 
 from magiqa.errors import UserError
 from magiqa.stats.arrays import NAN, as_matrix, as_names, centered, is_constant, members, ratio
 from magiqa.stats.correlation import WITHIN, check_statistic
-
-MIN_DEFINED = 0.95  # share of resamples in which a statistic must be defined for it to have an interval
 
 _BLOCK = 1 << 18  # numbers in a working block: 2 MB
 
@@ -208,7 +205,8 @@ def bootstrap_many(
 
     Returns:
         (M, R), NaN where a resample leaves nothing that varies; srcc_within is over the groups in which it is
-        defined both on the whole and in the resample. Rows share resamples: their differences are paired.
+        defined both on the whole and in the resample, each with the weight images drawn / images: a group inside a
+        cluster that was drawn twice counts twice. Rows share resamples: their differences are paired.
     """
     check_statistic(statistic, groups)
     x, y = as_matrix(scores, labels)
@@ -224,39 +222,14 @@ def bootstrap_many(
         )
         if len(rows):
             drawn = counts.T[g].T  # stays a row an image in memory
-            empty = drawn.sum(axis=1) == 0
+            weight = drawn.sum(axis=1) / len(g)
             values = _bootstrap_srcc(x[np.ix_(rows, g)], y[g], drawn)
-            defined = np.isfinite(values) & ~empty
-            total[rows] += np.where(defined, values, 0.0)
-            used[rows] += defined
+            defined = np.isfinite(values) & (weight > 0)
+            total[rows] += np.where(defined, values * weight, 0.0)
+            used[rows] += defined * weight
     return np.divide(total, used, out=np.full_like(total, NAN), where=used > 0)
 
 
 def bootstrap_srcc_many(scores: Any, labels: Any, counts: np.ndarray, groups: Any = None) -> np.ndarray:
     """SRCC (its mean within groups, where given) of each row of scores (M, N) in each resample: (M, R)."""
     return bootstrap_many("srcc" if groups is None else WITHIN, scores, labels, counts, groups)
-
-
-def interval(values: np.ndarray, level: float = 0.95, clusters: int | None = None) -> tuple[float, float]:
-    """Percentile interval of resampled values (R,); NaN if they are defined in under 95 % of the resamples.
-
-    Args:
-        clusters: how many clusters were resampled, if clusters were. Few of them make the percentile interval too
-            short (it covered 90 % with 8 clusters where it should 95 %): it is widened to the percentiles that a t
-            interval of the mean would need, which covered 96 %. Without clusters the plain one holds.
-
-    Source: Hesterberg, The American Statistician 69(4), 2015, section 5.2 (the expanded percentile interval).
-    """
-    defined = values[np.isfinite(values)]
-    if len(defined) < max(1.0, MIN_DEFINED * len(values)) or (clusters is not None and clusters < 2):
-        return NAN, NAN
-    tail = (1.0 - level) / 2.0
-    if clusters is not None:
-        tail = float(norm.sf(student.isf(tail, clusters - 1) * np.sqrt(clusters / (clusters - 1))))
-    low, high = np.quantile(defined, [tail, 1.0 - tail])
-    return float(low), float(high)
-
-
-def count_clusters(clusters: Any) -> int | None:
-    """How many different clusters there are; None without any, for `interval`."""
-    return None if clusters is None else len(np.unique(np.asarray(clusters)))

@@ -56,7 +56,12 @@ def krcc(scores: Any, labels: Any) -> float:
 
 
 def srcc_within(scores: Any, labels: Any, groups: Any) -> float:
-    """The plain mean over groups of SRCC within a group, over the groups that `defined_groups` names."""
+    """The plain mean over groups of SRCC within a group, over the groups that `defined_groups` names.
+
+    Note:
+        Its expectation depends on the groups' size m: ((m - 2) rho + 3 tau) / (m + 1), for normal values of population
+        SRCC 0.58 that is 0.53 at m = 10 and 0.50 at m = 5. Sets whose groups differ in size cannot be compared by it.
+    """
     x, y = as_pair(scores, labels)
     values = [srcc(x[g], y[g]) for _, g in defined_groups(x, y, groups)]
     return float(np.mean(values)) if values else NAN

@@ -71,9 +71,11 @@ def too_heavy(values: np.ndarray, name: str) -> str:
         >>> too_heavy(x, "scores"), too_heavy(np.exp(3 * x), "scores")
         ('', 'scores too heavy-tailed for an interval of PLCC')
     """
+    if len(values) < MIN_UNITS:
+        return ""
     z = centered(values)
     n, square = len(z), float(np.mean(np.square(z)))
-    if n < 2 or square == 0:
+    if square == 0:
         return ""
     skewness, kurtosis = float(np.mean(z**3)) / square**1.5, float(np.mean(z**4)) / square**2
     heavy = abs(skewness) > max(1.5, 4 * np.sqrt(6 / n)) or kurtosis > max(5.0, 3 + 28 / np.sqrt(n))

@@ -50,7 +50,7 @@ def family(values: np.ndarray, draws: np.ndarray, units: int, level: float = 0.9
         >>> rng = np.random.default_rng(0)
         >>> draws = np.array([[0.5], [0.0]]) + rng.normal(0, 0.1, (2, 999))
         >>> found = family(np.array([0.5, 0.0]), draws, units=200)
-        >>> (found.p_adjusted < 0.05).tolist(), found.low_all[0] > 0
+        >>> (found.p_adjusted < 0.05).tolist(), bool(found.low_all[0] > 0)
         ([True, False], True)
     """
     values, draws = np.asarray(values, np.float64), np.asarray(draws, np.float64)
@@ -130,11 +130,14 @@ def best_set(values: np.ndarray, draws: np.ndarray, units: int) -> np.ndarray:
     active = list(np.flatnonzero(known))
     if units < MIN_UNITS or not active:
         return out
+    if len(active) == 1:
+        out[active] = 1.0
+        return out
     first, second = (k.tolist() for k in np.triu_indices(len(active), 1))
     pairs = [(active[i], active[j]) for i, j in zip(first, second, strict=True)]
     difference = np.array([values[a] - values[b] for a, b in pairs])
     deviation, spread, tested = _deviations(
-        difference, np.array([draws[a] - draws[b] for a, b in pairs]).reshape(len(pairs), -1), units
+        difference, np.array([draws[a] - draws[b] for a, b in pairs]), units
     )
     deviation = deviation.astype(np.float32)
     t = np.where(tested, _as_normal_t(difference, spread, units), 0.0)

@@ -1,19 +1,16 @@
 """Which differences are real? Paired tests of methods on the same images. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student
 
 from magiqa.errors import UserError
-from magiqa.stats.arrays import NAN
-from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
-from magiqa.stats.correlation import WITHIN, point_many, srcc
-
-_MOST_RESAMPLES = 1_000_000
+from magiqa.stats.bootstrap import bootstrap_many, resample_counts
+from magiqa.stats.correlation import WITHIN, point_many
+from magiqa.stats.intervals import count_units, too_few, too_heavy
+from magiqa.stats.multiple import family
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,8 @@ class Paired:
     """The difference a - b of two methods in a statistic on the same n images.
 
     Args:
-        p: two-sided; never under 2 / (resamples + 1).
+        p: two-sided; under 1 - level exactly where the interval leaves out 0; never under 1 / (resamples + 1).
+        withheld: why there is no interval and no p; empty where there are.
     """
 
     statistic: str
@@ -32,6 +30,7 @@ class Paired:
     ci_high: float
     p: float
     n: int
+    withheld: str = ""
 
 
 def paired(
@@ -46,7 +45,7 @@ def paired(
     seed: int = 0,
     level: float = 0.95,
 ) -> Paired:
-    """Compare two methods by the paired percentile bootstrap, ranked anew in each resample.
+    """Compare two methods by the paired bootstrap, ranked anew in each resample.
 
     Args:
         scores_a, scores_b, labels: (N,), higher = better. statistic: srcc, krcc, plcc or srcc_within.
@@ -54,7 +53,7 @@ def paired(
         groups: (N,) names, for srcc_within; without clusters images are resampled within their group.
 
     Returns:
-        diff > 0 where a agrees better. p < 1 - level exactly where the interval leaves out 0, up to one resample.
+        diff > 0 where a agrees better.
 
     Example:
         >>> y = np.arange(50.0)
@@ -69,12 +68,20 @@ def paired(
 
 @dataclass(frozen=True)
 class Pair:
-    """One row of a table of comparisons: two names, their test, and p by Holm's correction over the table."""
+    """One row of a table of comparisons: two names, their test, and what holds for the whole table at once.
+
+    Args:
+        p_adjusted, low, high: from the largest deviation of the whole table, see `family`. floor: the smallest
+            p_adjusted that these resamples could give.
+    """
 
     a: str
     b: str
     test: Paired
-    p_holm: float
+    p_adjusted: float
+    low: float
+    high: float
+    floor: float
 
 
 def compare(
@@ -89,7 +96,7 @@ def compare(
     seed: int = 0,
     level: float = 0.95,
 ) -> list[Pair]:
-    """Paired tests of every two methods, or of each against one, on shared resamples, with Holm's correction.
+    """Paired tests of every two methods, or of each against one, on shared resamples, one by one and all at once.
 
     Args:
         scores: name -> (N,). reference: compare with this one only. Others: as `paired`'s.
@@ -103,132 +110,87 @@ def compare(
     matrix = np.stack([np.asarray(scores[name], np.float64) for name in names])
     within = groups if statistic == WITHIN else None
     counts = resample_counts(len(y), clusters, within, resamples, seed)
-    point, draws = (
-        point_many(statistic, matrix, y, groups),
-        bootstrap_many(statistic, matrix, y, counts, groups),
+    point = point_many(statistic, matrix, y, groups)
+    draws = bootstrap_many(statistic, matrix, y, counts, groups)
+    pairs = [
+        (i, j)
+        for i in range(len(names))
+        for j in range(len(names))
+        if (reference is None and i < j) or (reference is not None and names[j] == reference and i != j)
+    ]
+    reasons = [why_no_test(statistic, matrix[[i, j]], y, clusters) for i, j in pairs]
+    values = np.array(
+        [np.nan if r else point[i] - point[j] for (i, j), r in zip(pairs, reasons, strict=True)]
     )
-    units = count_clusters(clusters)
-    tests = []
-    for i, a in enumerate(names):
-        for j, b in enumerate(names):
-            if (reference is None and i < j) or (reference is not None and b == reference and i != j):
-                difference = draws[i] - draws[j]
-                low, high = interval(difference, level, units)
-                diff = float(point[i] - point[j])
-                p = bootstrap_p(difference, units)
-                tests.append(
-                    (a, b, Paired(statistic, float(point[i]), float(point[j]), diff, low, high, p, len(y)))
-                )
-    return [Pair(*row, p) for row, p in zip(tests, holm([row[2].p for row in tests]).tolist(), strict=True)]
-
-
-def bootstrap_p(differences: np.ndarray, clusters: int | None = None) -> float:
-    """Two-sided p of resampled differences (R,): twice the share on the smaller side of 0, at most 1.
-
-    Args:
-        clusters: how many were resampled, if clusters were: p is then that of the widened `interval`. In simulations
-            at 5 % it called 2 % of equal methods different with 10 clusters and 4 % with 25, the plain one 6.5 and 7 %.
-
-    Returns:
-        At least 2 / (R + 1); NaN if under 95 % of the resamples are defined.
-    """
-    known = differences[np.isfinite(differences)]
-    if not np.isfinite(interval(differences, clusters=clusters)[0]):
-        return NAN
-    tail = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    return _widened(min(1.0, 2.0 * (tail + 1) / (len(known) + 1)), clusters)
-
-
-def _widened(p: float, clusters: int | None) -> float:
-    """The p of the widened interval, where clusters were resampled."""
-    if clusters is None or p == 1.0:
-        return p
-    return float(2.0 * student.sf(norm.isf(p / 2) * np.sqrt((clusters - 1) / clusters), clusters - 1))
-
-
-def resamples_for(p: float, clusters: int | None = None) -> int | None:
-    """The fewest resamples whose smallest possible `bootstrap_p` is under p; None above a million of them.
-
-    Example:
-        >>> resamples_for(0.05), resamples_for(0.05, clusters=25), resamples_for(0.0005, clusters=8)
-        (40, 56, None)
-    """
-    plain = p
-    if clusters is not None:
-        if clusters < 2:
-            return None
-        plain = 2.0 * norm.sf(student.isf(p / 2, clusters - 1) * np.sqrt(clusters / (clusters - 1)))
-    if plain <= 2.0 / (_MOST_RESAMPLES + 1):
-        return None
-    return int(np.floor(2.0 / plain + 1e-9))
-
-
-def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Holm's step-down correction of p values (K,): (K,) adjusted, >= p; NaN stays and does not count as a test.
-
-    Source: Holm, Scandinavian Journal of Statistics 6(2), 1979.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        array([0.03, 0.06, 0.06])
-    """
-    p = np.asarray(p_values, np.float64)
-    out = np.full(p.shape, NAN)
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1))
-    out[order] = np.minimum(stepped, 1.0)
+    drawn = np.array([draws[i] - draws[j] for i, j in pairs]).reshape(len(pairs), -1)
+    found = family(values, drawn, count_units(len(y), clusters), level)
+    out = []
+    for k, (i, j) in enumerate(pairs):
+        test = Paired(
+            statistic,
+            float(point[i]),
+            float(point[j]),
+            float(point[i] - point[j]),
+            float(found.low[k]),
+            float(found.high[k]),
+            float(found.p[k]),
+            len(y),
+            reasons[k] or ("" if np.isfinite(found.p[k]) else "never differ, or undefined in resamples"),
+        )
+        p, low, high = (float(v[k]) for v in (found.p_adjusted, found.low_all, found.high_all))
+        out.append(Pair(names[i], names[j], test, p, low, high, found.floor))
     return out
 
 
-def meng(scores_a: Any, scores_b: Any, labels: Any) -> tuple[float, float]:
-    """Meng, Rosenthal and Rubin's test on SRCC: z and two-sided p. For comparison only.
+def paired_row(pair: Pair) -> dict[str, Any]:
+    """A pair as a row of ``comparison.csv``."""
+    t = pair.test
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "statistic": t.statistic,
+        "value_a": t.a,
+        "value_b": t.b,
+        "diff": t.diff,
+        "diff_low": t.ci_low,
+        "diff_high": t.ci_high,
+        "p": t.p,
+        "p_adjusted": pair.p_adjusted,
+        "ci_simultaneous_low": pair.low,
+        "ci_simultaneous_high": pair.high,
+        "p_floor": pair.floor,
+        "n": t.n,
+        "withheld": t.withheld,
+    }
+
+
+def why_no_test(statistic: str, scores: np.ndarray, labels: np.ndarray, clusters: Any = None) -> str:
+    """Why methods (M, N) cannot be tested against each other; empty where they can."""
+    reason = too_few(len(labels), clusters)
+    if not reason and statistic == "plcc":
+        reason = next(
+            filter(
+                None, (too_heavy(v, w) for v, w in [*((s, "scores") for s in scores), (labels, "labels")])
+            ),
+            "",
+        )
+    return reason
+
+
+def bins(labels: Any, count: int = 3) -> list[tuple[float, float, np.ndarray]]:
+    """Bins of the labels (N,) of about equal size, from low to high: lowest and highest label, and the rows.
 
     Note:
-        Made for Pearson's correlation. On ranks it rejects 7 to 15 % of true nulls at 5 %: decide with `paired`.
-
-    Source: Meng, Rosenthal and Rubin, Psychological Bulletin 111(1), 1992.
+        SRCC within a bin falls because the range is cut: the values of two bins cannot be compared, only two methods
+        inside one bin. Equal labels stay in one bin.
     """
-    ra, rb, rx = srcc(scores_a, labels), srcc(scores_b, labels), srcc(scores_a, scores_b)
-    n, mean = len(np.asarray(labels)), (ra**2 + rb**2) / 2
-    if not np.isfinite([ra, rb, rx]).all() or n <= 3:
-        return NAN, NAN
-    if rx == 1 or max(abs(ra), abs(rb)) == 1:
-        return (0.0, 1.0) if ra == rb else (NAN, NAN)
-    f = min(1.0, (1 - rx) / (2 * (1 - mean)))
-    h = (1 - f * mean) / (1 - mean)
-    z = (np.arctanh(ra) - np.arctanh(rb)) * np.sqrt((n - 3) / (2 * (1 - rx) * h))
-    return float(z), float(2 * norm.sf(abs(z)))
-
-
-@dataclass(frozen=True)
-class Regime:
-    """Two methods within one bin of the labels, [low, high]."""
-
-    low: float
-    high: float
-    test: Paired
-
-
-def regimes(
-    scores_a: Any, scores_b: Any, labels: Any, *, bins: int = 3, clusters: Any = None, **options: Any
-) -> list[Regime]:
-    """Paired tests within bins of the labels of about equal size, from low to high.
-
-    Note:
-        SRCC within a bin falls because the range is cut: the values of two bins cannot be compared, only the two
-        methods inside one bin. Equal labels stay in one bin.
-    """
-    a, b, y = (np.asarray(v, np.float64) for v in (scores_a, scores_b, labels))
-    shared = None if clusters is None else np.asarray(clusters)
-    edges = np.quantile(y, np.linspace(0, 1, bins + 1)[1:-1])
+    y = np.asarray(labels, np.float64)
+    edges = np.quantile(y, np.linspace(0, 1, count + 1)[1:-1])
     which = np.searchsorted(edges, y, side="left")
     out = []
-    for k in range(bins):
+    for k in range(count):
         rows = np.flatnonzero(which == k)
         if len(rows) < 3:
-            raise UserError(f"bins={bins}: bin {k + 1} holds {len(rows)} images, need 3; use fewer bins")
-        inside = None if shared is None else shared[rows]
-        test = paired(a[rows], b[rows], y[rows], clusters=inside, **options)
-        out.append(Regime(float(y[rows].min()), float(y[rows].max()), test))
+            raise UserError(f"bins={count}: bin {k + 1} holds {len(rows)} images, need 3; use fewer bins")
+        out.append((float(y[rows].min()), float(y[rows].max()), rows))
     return out

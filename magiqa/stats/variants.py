@@ -1,15 +1,15 @@
 """Many variants against one of them: a row each. Pure."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from magiqa.cores import allowed_cores
-from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
-from magiqa.stats.correlation import point_many
-from magiqa.stats.paired import bootstrap_p, holm
+from magiqa.stats.bootstrap import bootstrap_many, resample_counts
+from magiqa.stats.correlation import WITHIN, point_many
+from magiqa.stats.intervals import count_units, interval, shifted, studentized_plcc, too_few, too_heavy
+from magiqa.stats.multiple import family
 
 
 def statistics(
@@ -26,41 +26,59 @@ def statistics(
 
     Args:
         matrix: (M, N) scores. y: (N,) labels. reference: the row that all others are compared with, on the same
-            resamples, ranked anew in each.
+            resamples, ranked anew in each; p_adjusted and the simultaneous interval are of all rows at once.
+
+    Returns:
+        n, each statistic with its interval, ``diff`` (SRCC) and ``diff_within`` with interval, p, p_adjusted and
+        simultaneous interval, ``p_floor`` (the smallest p possible), ``withheld`` (why a row has no interval).
     """
-    counts = resample_counts(len(y), clusters=clusters, resamples=resamples, seed=seed)
-    inside, units = counts, count_clusters(clusters)
-    if groups is not None and clusters is None:
-        inside = resample_counts(len(y), groups=groups, resamples=resamples, seed=seed)
-    chosen: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"srcc": (counts, None), "plcc": (counts, None)}
+    units, few = count_units(len(y), clusters), too_few(len(y), clusters)
+    counts = resample_counts(len(y), clusters, None, resamples, seed)
+    inside = (
+        counts
+        if groups is None or clusters is not None
+        else resample_counts(len(y), None, groups, resamples, seed)
+    )
+    chosen = ["srcc", *([WITHIN] if groups is not None else [])]
+    point = {s: point_many(s, matrix, y, groups) for s in (*chosen, "plcc")}
+
+    def drawn(s: str) -> np.ndarray:
+        with ThreadPoolExecutor(allowed_cores()) as executor:
+            of = (inside, groups) if s == WITHIN else (counts, None)
+            rows = executor.map(lambda x: bootstrap_many(s, x[None], y, *of), matrix)
+            return np.concatenate(list(rows))
+
+    draws = {s: drawn(s) for s in chosen}
+    reasons = [few] * len(matrix)
+    table = pd.DataFrame({"n": np.full(len(matrix), len(y))})
+
+    def add(name: str, values: np.ndarray, sides: list[tuple[float, float]]) -> None:
+        table[name] = values
+        table[f"{name}_low"], table[f"{name}_high"] = np.array(sides, float).reshape(-1, 2).T
+
+    add("srcc", point["srcc"], [interval(d, units) for d in draws["srcc"]])
     if groups is not None:
-        chosen["srcc_within"] = (inside, groups)
-    point = {s: point_many(s, matrix, y, g) for s, (_, g) in chosen.items()}
-    with ThreadPoolExecutor(allowed_cores()) as executor:
-        bands = {
-            s: np.concatenate(
-                list(executor.map(lambda x, s=s, c=c, g=g: bootstrap_many(s, x[None], y, c, g), matrix))
-            )
-            for s, (c, g) in chosen.items()
-        }
-    rows = []
-    for v in range(len(matrix)):
-        row: dict[str, Any] = {"n": len(y)}
-        for s in ("srcc", "srcc_within", "plcc"):
-            if s in chosen:
-                row[s] = point[s][v]
-                row[f"{s}_low"], row[f"{s}_high"] = interval(bands[s][v], clusters=units)
-        for s, name in (("srcc", "diff"), ("srcc_within", "diff_within")):
-            if s in chosen:
-                differences = bands[s][v] - bands[s][reference]
-                row[name] = point[s][v] - point[s][reference]
-                row[f"{name}_low"], row[f"{name}_high"] = interval(differences, clusters=units)
-                if s == "srcc":
-                    row["p"] = float("nan") if v == reference else bootstrap_p(differences, units)
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    tested = table["p"].notna()
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", np.nan)
-    if tested.any():
-        table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy())
+        pairs = zip(point[WITHIN], draws[WITHIN], strict=True)
+        add(WITHIN, point[WITHIN], [shifted(v, d, units) for v, d in pairs])
+    sides, heavy_labels = [], too_heavy(y, "labels")
+    for k, x in enumerate(matrix):
+        heavy = heavy_labels or too_heavy(x, "scores")
+        reasons[k] = reasons[k] or heavy
+        known = np.isfinite(point["plcc"][k])
+        sides.append(
+            (np.nan, np.nan) if reasons[k] or not known else studentized_plcc(x, y, counts, clusters)
+        )
+    add("plcc", point["plcc"], sides)
+    for s, name, p, all_at_once in (
+        ("srcc", "diff", "p", "ci_simultaneous"),
+        (WITHIN, "diff_within", "p_within", "within_simultaneous"),
+    ):
+        if s in chosen:
+            values = point[s] - point[s][reference]
+            found = family(values, draws[s] - draws[s][reference], units)
+            table[name], table[f"{name}_low"], table[f"{name}_high"] = values, found.low, found.high
+            table[p], table[f"{p}_adjusted"] = found.p, found.p_adjusted
+            table[f"{all_at_once}_low"], table[f"{all_at_once}_high"] = found.low_all, found.high_all
+            table["p_floor"] = found.floor
+    table["withheld"] = reasons
     return table

@@ -13,14 +13,15 @@ from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
 from magiqa.report.ablation_plots import ablation_figures
-from magiqa.report.table import Cell, Table, number
+from magiqa.report.table import Cell, Table, number, p_cell
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
 from magiqa.scores.grid import grid_srcc
-from magiqa.scores.many import score_all, scores, unique
-from magiqa.stats.bootstrap import bootstrap_srcc_many, count_clusters
-from magiqa.stats.paired import resamples_for
+from magiqa.scores.many import score_all
+from magiqa.scores.score import score_many, unique
+from magiqa.stats.bootstrap import bootstrap_srcc_many
+from magiqa.stats.intervals import count_units, too_few
 from magiqa.stats.selection import argmax, halves, optimism
 from magiqa.stats.variants import statistics
 from magiqa.studies.ablation import GROUPS, Ablation, Compose, Variant, expand, shown
@@ -82,20 +83,6 @@ def _ablate(
     else:
         features, found, split = _large(jobs, reference, ablation, job, clock, progress)
     chosen = optimism(split, reference)
-    tested = int(found["p"].notna().sum())
-    if tested:
-        clusters_of = count_clusters(_labels_of(features)[2])
-        needed = resamples_for(0.05 / tested, clusters_of)
-        if needed is None or job.statistics.resamples < needed:
-            remedy = (
-                f"with {clusters_of} clusters a million resamples would not change that; read the intervals"
-                if needed is None
-                else f"read the intervals, or use resamples={needed}"
-            )
-            clock.warnings.append(
-                f"{tested} differences tested on {job.statistics.resamples} resamples: p (Holm) of the smallest "
-                f"cannot fall under 0.05; {remedy}"
-            )
     keys = list(dict.fromkeys(k for v in variants for k in v.overrides))
     columns: dict[str, Any] = {"variant": [v.name for v in variants], "score": ablation.score}
     for key in keys:
@@ -110,9 +97,10 @@ def _ablate(
             backbone["label"] = "; ".join(dict.fromkeys(weights))
     backbone["name"] = ", ".join(dict.fromkeys(j.method.backbone.name for j in jobs))
     table = pd.concat([pd.DataFrame(columns), found], axis=1)
-    table["optimism"] = chosen["optimism"]
     numeric = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
     best = argmax(table["srcc"].to_numpy(), reference)
+    table["optimism"] = np.nan
+    table.loc[best, "optimism"] = chosen["optimism"]
     record = {
         "magiqa": __version__,
         "command": "ablate",
@@ -147,9 +135,11 @@ def _ablate(
 
 def _halves(y: np.ndarray, clusters: np.ndarray | None, seed: int, clock: Clock) -> np.ndarray:
     """Halves of the images for `optimism`; none, with a warning, where all images are of one cluster."""
-    if count_clusters(clusters) == 1:
+    if few := too_few(len(y), clusters):
+        clock.warnings.append(f"no intervals and no p: {few}")
+    if count_units(len(y), clusters) == 1:
         clock.warnings.append(
-            "all images are of one cluster, which cannot be halved: no optimism of the best, no intervals"
+            "all images are of one cluster, which cannot be halved: no optimism of the best"
         )
         return np.empty((0, len(y)), np.uint8)
     return halves(len(y), clusters=clusters, splits=SPLITS, seed=seed)
@@ -202,7 +192,7 @@ def _large(
     with clock.stage("statistics"):
         best = argmax(grid[:, 0], reference)
         rows = [reference, best] if best != reference else [reference]
-        matrix = scores(features, [jobs[i] for i in rows], ablation.score)
+        matrix = score_many(features, [jobs[i].method for i in rows], (ablation.score,))[ablation.score]
         some = statistics(
             matrix,
             y,
@@ -217,7 +207,9 @@ def _large(
             found[column] = some[column].reindex(found.index)
     found["diff"] = found["srcc"] - found["srcc"].iloc[reference]
     # the one p is of the best of thousands, picked on these images: no test
-    found[["p", "p_holm"]] = np.nan
+    tests = [c for c in found if str(c).startswith("p_") or c == "p" or "simultaneous" in str(c)]
+    found[tests] = np.nan
+    found["withheld"] = found["withheld"].fillna("intervals=false")
     return features, found, grid[:, 1:]
 
 
@@ -229,7 +221,7 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     head = [
         f"ablation {about['name']}: {about['variants']} variants of {about['score']}; {name}, n={data['n']}, label "
         f"{data['label']}; {bone['name']}{label}",
-        f"reference {about['reference']}; 95 % bootstrap intervals, paired differences"
+        f"reference {about['reference']}; 95 % bootstrap intervals, paired differences; p: all variants at once"
         + (f", resampled by {data['cluster']}" if data["cluster"] else ""),
         "",
     ]
@@ -247,19 +239,19 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     rows: list[list[Cell | str]] = []
     for i in keep:
         row = table.iloc[i]
-        mark = " *" if names[i] == about["best"] else ""
-        p = number(row["p_holm"], form=".3g")
+        mark = " (best)" if names[i] == about["best"] else ""
+        p = p_cell(row["p_adjusted"], row["p_floor"], " *" if row["p_adjusted"] < 0.05 else "")
         rows.append([names[i] + mark, *(cell(row, s) for s in shown), cell(row, "diff", "+"), p])
-    lines = [Table.plain(["", *shown, "difference", "p (Holm)"], rows).text()]
+    lines = [Table.plain(["", *shown, "difference", "p (adjusted)"], rows).text()]
     if len(keep) < len(table):
         lines.append(f"{len(keep)} of {len(table)} variants; ablation.csv holds all")
     split = about["split_half"]
     if split["optimism"] is not None:
         lines += [
             "",
-            f"* best, picked on these images: {about['best_gain']:+.4f} over the reference. Picked on one half it "
-            f"gains {split['gain_chosen']:+.4f} there and {split['gain_held_out']:+.4f} on the other half: optimism "
-            f"{split['optimism']:.4f} ({split['splits']} splits)",
+            f"best, picked on these images: {about['best_gain']:+.4f} over the reference. Picked on one half it "
+            f"gains {split['gain_chosen']:+.4f} there and {split['gain_held_out']:+.4f} on the other half "
+            f"({split['splits']} splits): optimism of the whole set {split['optimism']:.4f}",
         ]
     return "\n".join([*head, *lines, *(f"warning: {w}" for w in record["warnings"])])
 
@@ -277,23 +269,29 @@ def transfer(done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFram
     """Leave one data set out: the variant that is best on the others, and what it gains on the one left out.
 
     Args:
-        done: table and record of the same ablation on several data sets.
+        done: table and record of the same ablation on several data sets. Sets of different labels are never mixed: a
+            gain in SSIM says nothing of one in MOS. A set that is alone with its label has no row.
 
     Returns:
         A row a data set: the variant chosen on the others (by its mean gain over the reference), its gain here, the
-        gain of the variant that is best here, and the difference of the two: the optimism.
+        gain of the variant that is best here, and the shortfall between the two: of picking on the same images, and
+        of sets that differ in what is best.
     """
     names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]
     gains = pd.DataFrame(
         {n: t.set_index("variant")["diff"] for n, (t, _) in zip(names, done, strict=True)}
     ).dropna()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    labels = dict(zip(names, (r["dataset"]["label"] for _, r in done), strict=True))
     for name, (table, record) in zip(names, done, strict=True):
-        others = gains.drop(columns=name)
+        others = gains[[n for n in names if n != name and labels[n] == labels[name]]]
+        if others.empty:
+            continue
         chosen, own = others.mean(axis=1).idxmax(), gains[name].idxmax()
         rows.append(
             {
                 "dataset": name,
+                "label": labels[name],
                 "n": record["dataset"]["n"],
                 "weights": record["backbone"]["label"] or record["backbone"]["kind"],
                 "reference": record["ablation"]["reference"],
@@ -302,7 +300,7 @@ def transfer(done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFram
                 "gain_chosen": gains.loc[chosen, name],
                 "best_here": own,
                 "gain_best": gains.loc[own, name],
-                "optimism": gains.loc[own, name] - gains.loc[chosen, name],
+                "shortfall": gains.loc[own, name] - gains.loc[chosen, name],
             }
         )
     return pd.DataFrame(rows)

@@ -9,14 +9,14 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.errors import UserError
-from magiqa.report.table import Cell, Table, number
+from magiqa.report.table import Cell, Table, number, p_cell
 from magiqa.runs.external import external_scores
 from magiqa.runs.folder import ResultFolder, command_of
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import read_run
 from magiqa.stats.correlation import srcc
 from magiqa.stats.paired import compare as paired_tests
-from magiqa.stats.paired import meng
+from magiqa.stats.paired import paired_row
 
 COMPARED = ("q", "q_sim", "q_mag", *CONTROLS)
 
@@ -66,7 +66,7 @@ def compare(
         score: which score of the runs. out: a folder; default inside the first run's.
 
     Returns:
-        A row a pair and statistic, with Holm's correction over the pairs of each statistic; and the record. Written as
+        A row a pair and statistic, tested alone and with all pairs of its statistic at once; and the record. Written as
         ``comparison.csv`` and ``record.json``, or ``comparison.json`` in a folder that holds another command's record.
 
     Raises:
@@ -136,23 +136,7 @@ def _compare(
         for pair in paired_tests(
             methods, y, statistic=statistic, clusters=clusters, groups=groups, resamples=resamples, seed=seed
         ):
-            test = pair.test
-            rows.append(
-                {
-                    "a": pair.a,
-                    "b": pair.b,
-                    "statistic": statistic,
-                    "value_a": test.a,
-                    "value_b": test.b,
-                    "diff": test.diff,
-                    "diff_low": test.ci_low,
-                    "diff_high": test.ci_high,
-                    "p": test.p,
-                    "p_holm": pair.p_holm,
-                    "p_meng": meng(methods[pair.a], methods[pair.b], y)[1] if statistic == "srcc" else np.nan,
-                    "n": test.n,
-                }
-            )
+            rows.append(paired_row(pair))
     table = pd.DataFrame(rows)
     kept = {k: record["dataset"][k] for k in ("name", "variant", "n", "label", "cluster", "every")}
     found = {
@@ -162,6 +146,7 @@ def _compare(
         "dataset": kept,
         "backbone": {"name": record["backbone"]["name"], "label": record["backbone"]["label"]},
         "methods": about,
+        "score": score,
         "resamples": resamples,
         "seed": seed,
     }
@@ -175,7 +160,7 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         f"{' '.join(filter(None, (data['name'], data['variant'])))}, n={data['n']}, label {data['label']}; "
         f"paired bootstrap of {record['resamples']} resamples"
         + (f" by {data['cluster']}" if data["cluster"] else "")
-        + ", ranked anew in each; p by Holm over the pairs of a statistic",
+        + ", ranked anew in each; adjusted: all pairs of a statistic at once (single-step max-T)",
         *(f"{m['name']}: {m['note']}" for m in record["methods"] if m["note"]),
     ]
     for statistic, part in table.groupby("statistic", sort=False):
@@ -185,10 +170,10 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
                 number(r["value_a"], form="+.4f"),
                 number(r["value_b"], form="+.4f"),
                 number(r["diff"], r["diff_low"], r["diff_high"], form="+.4f", band="+.4f"),
-                number(r["p"], form=".3g"),
-                number(r["p_holm"], form=".3g", suffix=" *" if r["p_holm"] < 0.05 else ""),
+                p_cell(r["p"], r["p_floor"]),
+                p_cell(r["p_adjusted"], r["p_floor"], " *" if r["p_adjusted"] < 0.05 else ""),
             ]
             for r in part.to_dict("records")
         ]
-        lines += ["", Table.plain([str(statistic), "a", "b", "a - b", "p", "p (Holm)"], rows).text()]
+        lines += ["", Table.plain([str(statistic), "a", "b", "a - b", "p", "p (adjusted)"], rows).text()]
     return "\n".join(lines)

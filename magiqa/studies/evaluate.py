@@ -18,13 +18,14 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.record import Clock, versions
-from magiqa.scores.score import score
+from magiqa.scores.score import score, score_views
 from magiqa.stats.agreement import Agreement, agreement, by_group
-from magiqa.stats.bootstrap import count_clusters
+from magiqa.stats.logistic import WORDS
+from magiqa.stats.paired import compare, paired_row
 
 SCORES = (*CUES, *CONTROLS)
 
-FILES = ("scores.csv", "agreement.csv", "groups.csv", "views.csv")
+FILES = ("scores.csv", "agreement.csv", "groups.csv", "comparison.csv", "views.csv")
 
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
 
@@ -45,7 +46,9 @@ def agreement_tables(
     clusters = scores[labels.cluster].astype(str).to_numpy() if labels.cluster in scores else None
     options: dict[str, Any] = {
         "clusters": clusters,
+        "cluster_name": f"values of {labels.cluster}",
         "fit": job.statistics.fit,
+        "turned": not labels.higher_is_better,
         "resamples": job.statistics.resamples,
         "seed": job.statistics.seed,
     }
@@ -53,7 +56,7 @@ def agreement_tables(
     def of(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
         x = scores[name].to_numpy(float)
         within = [] if groups is None else by_group(x, y, groups, **options)
-        return agreement(x, y, groups=groups, ci_fit=job.statistics.ci_fit, **options), list(within)
+        return agreement(x, y, groups=groups, **options), list(within)
 
     rows, grouped, fits = [], [], {}
     with ThreadPoolExecutor(workers(job, "cpu")) as executor:
@@ -62,14 +65,51 @@ def agreement_tables(
         rows += [{"score": name, **row} for row in result.rows()]
         fits[name] = {"status": result.fit.status, "params": result.fit.params, "method": job.statistics.fit}
         if result.fit.status != "ok":
-            clock.warnings.append(f"{name}: logistic fit {result.fit.status}")
+            said = WORDS.get(result.fit.status, result.fit.status)
+            clock.warnings.append(f"{name}: logistic fit ({job.statistics.fit}) {said}")
         grouped += [{"score": name, **row} for row in within]
     table = pd.DataFrame(rows)
-    if table["ci_low"].isna().all():
-        units = len(y) if clusters is None else count_clusters(clusters)
-        what = "images" if clusters is None else f"values of {labels.cluster}"
-        clock.warnings.append(f"no intervals: too few {what} to resample ({units})")
+    for (statistic, reason), part in table[
+        table["statistic"].isin(["srcc", "krcc", "plcc", "srcc_within"])
+    ].groupby(["statistic", "withheld"], sort=False):
+        if reason:
+            clock.warnings.append(f"no interval of {statistic} for {', '.join(part['score'])}: {reason}")
     return table, (pd.DataFrame(grouped) if grouped else None), fits
+
+
+def comparison_table(job: RunConfig, labels: Labels, scores: pd.DataFrame) -> pd.DataFrame:
+    """``comparison.csv``: does fusing gain over similarity alone? q - q_sim, pooled and within groups."""
+    groups = scores["group"].astype(str).to_numpy() if "group" in scores else None
+    clusters = scores[labels.cluster].astype(str).to_numpy() if labels.cluster in scores else None
+    rows = []
+    for statistic in ("srcc", *(["srcc_within"] if groups is not None else [])):
+        (pair,) = compare(
+            {"q": scores["q"], "q_sim": scores["q_sim"]},
+            scores[labels.label],
+            reference="q_sim",
+            statistic=statistic,
+            clusters=clusters,
+            groups=groups,
+            resamples=job.statistics.resamples,
+            seed=job.statistics.seed,
+        )
+        rows.append(paired_row(pair))
+    return pd.DataFrame(rows)
+
+
+def paired_lines(comparison: pd.DataFrame) -> list[str]:
+    """The paired differences in words, for the printed table."""
+    lines = []
+    for r in comparison.to_dict("records"):
+        head = f"{r['a']} - {r['b']}, {r['statistic']}: {r['diff']:+.4f}"
+        if r["withheld"]:
+            lines.append(f"{head} (no interval: {r['withheld']})")
+        else:
+            sign = "<=" if r["p"] <= r["p_floor"] else "="
+            lines.append(
+                f"{head} [{r['diff_low']:+.4f}, {r['diff_high']:+.4f}], paired p {sign} {r['p']:.3g}"
+            )
+    return lines
 
 
 def evaluate(
@@ -95,12 +135,10 @@ def _evaluate(
     clock = Clock()
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
-        cues, views = score(
-            features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
-        )
-        scores = scores_table(features, cues)
+        scores = scores_table(features, score(features, job.method))
     with clock.stage("agreement"):
         table, groups, fits = agreement_tables(job, features.labels, scores, clock)
+        comparison = comparison_table(job, features.labels, scores)
     record = {
         "magiqa": __version__,
         "command": "evaluate",
@@ -115,13 +153,15 @@ def _evaluate(
     }
     results.csv("scores", scores)
     results.csv("agreement", table)
+    results.csv("comparison", comparison)
     if groups is not None:
         results.csv("groups", groups)
     if job.output.views_file:
+        views = score_views(features, job.method)
         results.csv("views", views_table(features, views, job.method.prompts))
     results.record(record | {"seconds": clock.seconds})
     if show:
-        show(render(table, record))
+        show("\n".join([render(table, record), *paired_lines(comparison)]))
     if job.output.figures:
         from magiqa.report.agreement_plots import run_figures
 

@@ -18,8 +18,9 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
 from magiqa.scores.score import score
-from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
+from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many, srcc
+from magiqa.stats.intervals import count_units, interval
 from magiqa.stats.logistic import fit_logistic
 
 # fields of readers that choose the label, not the images
@@ -206,9 +207,7 @@ def reconcile(
             for key, what in (("fingerprint", "labels"), ("images_sha256", "images")):
                 if end is job and features.record["dataset"][key] != record["dataset"][key]:
                     raise _another(job, record, what)
-        cues = score(
-            features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
-        )[0]
+        cues = score(features, job.method)
         found.append(
             (
                 features,
@@ -226,7 +225,7 @@ def reconcile(
         merged = pd.concat(tables)[cluster]
         clusters = merged[~merged.index.duplicated()].loc[union].astype(str).to_numpy()
     counts = resample_counts(len(union), clusters, None, resamples, seed)
-    units = count_clusters(clusters)
+    units = count_units(len(union), clusters)
     rows: list[dict[str, Any]] = []
     before: tuple[float, np.ndarray] | None = None
     for (factor, job), (features, x, y) in zip(steps, found, strict=True):
@@ -235,10 +234,10 @@ def reconcile(
         draws = bootstrap_many("srcc", x[None], y, counts.T[member].T)[0]
         status = ""
         if job.statistics.fit == "official":
-            fit = fit_logistic(x, y, "official")
+            fit = fit_logistic(x, y, "official", turned=not features.labels.higher_is_better)
             value, status = float("nan") if fit.params is None else srcc(fit.predict(x), y), fit.status
         row: dict[str, Any] = {"factor": factor, "from": "", "to": "", "n": len(x), "srcc": value}
-        band = interval(draws, clusters=units) if abs(value - raw) < 1e-9 else NO_INTERVAL
+        band = interval(draws, units) if abs(value - raw) < 1e-9 else NO_INTERVAL
         row["srcc_low"], row["srcc_high"] = band
         row |= {
             "change": float("nan"),
@@ -249,7 +248,7 @@ def reconcile(
         if before is not None:
             row["from"], row["to"] = _shown(steps[len(rows) - 1][1], factor), _shown(job, factor)
             row["change"] = value - before[0]
-            band = interval(draws - before[1], clusters=units) if factor != "fit" else NO_INTERVAL
+            band = interval(draws - before[1], units) if factor != "fit" else NO_INTERVAL
             row["change_low"], row["change_high"] = band
         rows.append(row)
         before = (value, draws)

@@ -1,16 +1,19 @@
 """Agreement against SciPy, the fit against SciPy's best of twenty starts, intervals against simulated truth."""
 
 import math
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from scipy import stats
-from scipy.optimize import curve_fit
+from scipy.optimize import curve_fit, differential_evolution
+from scipy.special import expit
 
 from magiqa.errors import UserError
-from magiqa.stats.agreement import FITTED, agreement, by_group
-from magiqa.stats.bootstrap import bootstrap_many, bootstrap_srcc_many, interval, resample_counts
+from magiqa.stats.agreement import FITTED, OUT_OF_FOLD, agreement, by_group
+from magiqa.stats.bootstrap import bootstrap_many, bootstrap_srcc_many, resample_counts
 from magiqa.stats.correlation import (
     defined_groups,
     krcc,
@@ -21,7 +24,8 @@ from magiqa.stats.correlation import (
     srcc_many,
     srcc_within,
 )
-from magiqa.stats.logistic import fit_logistic, logistic
+from magiqa.stats.intervals import interval
+from magiqa.stats.logistic import METHODS, fit_logistic, logistic, narrowest
 
 SCIPY = {"srcc": stats.spearmanr, "krcc": stats.kendalltau, "plcc": stats.pearsonr}
 OWN = {"srcc": srcc, "krcc": krcc, "plcc": plcc}
@@ -166,7 +170,9 @@ class TestGroups:
         rows = list(by_group(x, y, groups, resamples=100))
         assert list(dict.fromkeys(r["group"] for r in rows)) == ["a", "b", "small"]
         direct = agreement(x[28:48], y[28:48], resamples=100).rows()
-        assert [r for r in rows if r["group"] == "a"] == [{"group": "a", **r} for r in direct]
+        kept = ("statistic", "value", "ci_low", "ci_high", "n", "withheld")
+        alone = [{"group": "a"} | {k: r[k] for k in kept} for r in direct]
+        assert str([r for r in rows if r["group"] == "a"]) == str(alone)  # as text: NaN equals NaN
         assert all(math.isnan(r["value"]) and r["n"] == 2 for r in rows if r["group"] == "small")
 
     def test_leaving_a_group_out(self):
@@ -224,7 +230,7 @@ class TestAgreement:
     def test_rows_are_tidy_and_complete(self):
         x, y = sample("plain")
         rows = agreement(x, y, groups=np.tile(["a", "b"], 60), resamples=200).rows()
-        assert [r["statistic"] for r in rows] == ["srcc", "krcc", "plcc", *FITTED, "srcc_within"]
+        assert [r["statistic"] for r in rows] == ["srcc", "krcc", "plcc", *FITTED, OUT_OF_FOLD, "srcc_within"]
         assert all(r["n"] == 120 for r in rows)
         raw = {r["statistic"]: r for r in rows}
         for name in ("srcc", "krcc", "plcc", "srcc_within"):
@@ -239,18 +245,6 @@ class TestAgreement:
             assert down[name].ci_low == pytest.approx(-up[name].ci_high, abs=1e-9)
         assert down["srcc_logistic"].value == pytest.approx(up["srcc_logistic"].value, abs=0.02)
         assert down["srcc_logistic"].value > 0.3
-
-    def test_fitted_intervals_on_request(self):
-        x, y = sample("plain", n=60)
-        result = agreement(x, y, ci_fit=True, resamples=100)
-        for name in FITTED:
-            estimate = result[name]
-            assert estimate.ci_low <= estimate.value * 1.1 and estimate.ci_high >= estimate.value * 0.9
-            assert 0.05 < estimate.ci_high - estimate.ci_low < 0.6
-
-    def test_fitted_intervals_of_the_official_fit_are_refused(self):
-        with pytest.raises(UserError, match="ci_fit=true needs fit=best"):
-            agreement([1, 2, 3], [1, 2, 3], fit="official", ci_fit=True)
 
     def test_clusters_widen_the_interval_of_images_that_repeat_each_other(self):
         x, y = sample("plain", n=50)
@@ -268,23 +262,66 @@ class TestAgreement:
     @pytest.mark.parametrize("n", [0, 1, 2])
     def test_below_three_images_nothing_is_defined(self, n):
         result = agreement(np.arange(n), np.arange(n))
-        assert all(math.isnan(r["value"]) and r["n"] == n for r in result.rows())
+        assert all(math.isnan(r["value"]) and r["n"] == n and r["withheld"] for r in result.rows())
         assert result.fit.status == "too_few"
 
-    def test_perfect_agreement_has_a_point_as_interval(self):
+    def test_perfect_agreement_has_no_interval_and_says_why(self):
         y = np.arange(30.0)
-        srcc_ = agreement(y, y, resamples=100)["srcc"]
-        assert (srcc_.value, srcc_.ci_low, srcc_.ci_high) == (
-            pytest.approx(1),
-            pytest.approx(1),
-            pytest.approx(1),
+        found = agreement(y, y, resamples=100)["srcc"]
+        assert found.value == pytest.approx(1) and math.isnan(found.ci_low)
+        assert found.withheld == "all resamples alike, or undefined in some"
+
+    def test_fewer_than_five_clusters_have_no_interval_and_say_why(self):
+        x, y = sample("plain", n=60)
+        few, enough = (
+            agreement(x, y, clusters=np.arange(60) % k, cluster_name="references", resamples=100)
+            for k in (4, 5)
         )
+        for name in ("srcc", "krcc", "plcc"):
+            assert math.isnan(few[name].ci_low) and few[name].withheld == "4 references, fewer than 5"
+            assert np.isfinite(enough[name].ci_low) and not enough[name].withheld
+
+    def test_heavy_tails_have_no_interval_of_plcc_but_of_srcc(self):
+        x, y = sample("plain", n=500)
+        found = agreement(np.exp(2 * x), y, resamples=100)
+        assert found["plcc"].withheld == "scores too heavy-tailed for an interval of PLCC"
+        assert math.isnan(found["plcc"].ci_low) and np.isfinite(found["srcc"].ci_low)
+
+    def test_groups_left_out_and_resampled(self):
+        x, y = sample("plain", n=90)
+        groups = np.repeat(list("abcdef"), 15)
+        y[:15] = -5 * x[:15]
+        found = agreement(x, y, groups=groups, resamples=200)
+        for name, f in OWN.items():
+            without = [f(x[groups != g], y[groups != g]) for g in "abcdef"]
+            assert (found[name].loo_group_low, found[name].loo_group_high) == pytest.approx(
+                (min(without), max(without))
+            )
+        whole = resample_counts(90, groups, None, 200, 0)
+        assert (found["srcc"].ci_groups_low, found["srcc"].ci_groups_high) == pytest.approx(
+            interval(bootstrap_many("srcc", x[None], y, whole)[0], 6)
+        )
+        assert found["srcc"].ci_groups_high - found["srcc"].ci_groups_low > 1.2 * (
+            found["srcc"].ci_high - found["srcc"].ci_low
+        )
+
+
+def test_a_group_inside_a_cluster_drawn_twice_counts_twice():
+    x, y = sample("plain", n=40)
+    groups = np.repeat(list("abcd"), 10)
+    counts = resample_counts(40, groups, None, 50, 0)
+    inside = np.array([srcc(x[groups == g], y[groups == g]) for g in "abcd"])
+    times = counts[:, ::10]
+    np.testing.assert_allclose(
+        bootstrap_many("srcc_within", x[None], y, counts, groups)[0], times @ inside / times.sum(axis=1)
+    )
 
 
 def test_interval_is_undefined_where_too_many_resamples_are():
     values = np.r_[np.full(6, np.nan), np.linspace(0, 1, 94)]
-    assert math.isnan(interval(values)[0])
-    assert interval(values[2:]) == pytest.approx(np.quantile(values[6:], [0.025, 0.975]))
+    assert math.isnan(interval(values, 10**6)[0])
+    assert interval(values[2:], 10**6) == pytest.approx(np.quantile(values[6:], [0.025, 0.975]), abs=1e-5)
+    assert math.isnan(interval(values[6:], 4)[0]) and math.isnan(interval(np.ones(100), 50)[0])
 
 
 # --- the logistic fit ---
@@ -338,8 +375,7 @@ def best_of_random_starts(x: np.ndarray, y: np.ndarray, starts: int = 20) -> flo
 @pytest.mark.parametrize("shape", shapes(6, 0))
 def test_fit_is_no_worse_than_scipys_best_of_twenty_random_starts(shape, n):
     x, y = shapes(n, seed=n)[shape]
-    fit = fit_logistic(x, y)
-    assert fit.status == "ok"
+    fit = fit_logistic(x, y, "unconstrained")
     ours = float(np.sum((logistic(x, fit.params) - y) ** 2))
     assert fit.rmse == pytest.approx(math.sqrt(ours / n), abs=1e-12)
     assert ours <= best_of_random_starts(x, y) + 1e-9 * float(np.sum((y - y.mean()) ** 2))
@@ -348,34 +384,106 @@ def test_fit_is_no_worse_than_scipys_best_of_twenty_random_starts(shape, n):
 @pytest.mark.parametrize("shape", shapes(6, 0))
 def test_fit_is_least_squares_in_its_linear_part(shape):
     x, y = shapes(200, 7)[shape]
-    fit = fit_logistic(x, y)
+    fit = fit_logistic(x, y, "unconstrained")
     b2, b3 = fit.params[1:3]
     design = np.stack([logistic(x, (1, b2, b3, 0, 0)), x / np.abs(x).max(), np.ones(200)], axis=1)
     rest = y - fit.predict(x)
     assert np.abs(design.T @ rest).max() < 1e-5 * np.linalg.norm(y)
 
 
+@pytest.mark.parametrize("method", ["monotone", "logistic4", "unconstrained"])
 @pytest.mark.parametrize("factor, shift", [(1e-6, 0.0), (1e6, -3e6), (-40.0, 7.0)])
-def test_fit_follows_a_change_of_unit(factor, shift):
-    x, y = shapes(150, 3)["sigmoid"]
-    assert fit_logistic(factor * x + shift, y).rmse == pytest.approx(fit_logistic(x, y).rmse, rel=1e-7)
-    assert fit_logistic(x, 100 * y - 5).rmse == pytest.approx(100 * fit_logistic(x, y).rmse, rel=1e-7)
+def test_fit_follows_a_change_of_unit(factor, shift, method):
+    for shape in ("sigmoid", "saturating", "bytes"):
+        x, y = shapes(150, 3)[shape]
+        rmse = fit_logistic(x, y, method).rmse
+        assert fit_logistic(factor * x + shift * x.std(), y, method).rmse == pytest.approx(rmse, rel=1e-6)
+        assert fit_logistic(x, 100 * y - 5, method).rmse == pytest.approx(100 * rmse, rel=1e-6)
+
+
+def constrained(x: np.ndarray, y: np.ndarray, line: bool) -> float:
+    """The least sum of squares under the constraints, by a global optimizer over width and place of the transition."""
+
+    def squares(p: np.ndarray) -> float:
+        u = np.exp(p[0]) * (x - p[1])
+        bend = (
+            -expit(-u) if u.min() >= 0 else expit(u)
+        )  # beyond the scores its digits are in the small exponential
+        found = []
+        for columns in ([bend, x], [bend], [x]) if line else ([bend],):
+            design = np.stack(
+                [(c - c.mean()) / max(np.linalg.norm(c - c.mean()), 1e-300) for c in columns], axis=1
+            )
+            b = np.linalg.lstsq(design, y - y.mean(), rcond=None)[0]
+            if len(b) == 1 or b[0] * b[1] >= 0:
+                found.append(float(np.sum((y - y.mean() - design @ b) ** 2)))
+        return min(found)
+
+    bounds = [
+        (np.log(5e-3 / np.ptp(x)), -np.log(narrowest(x))),
+        (x.min() - 5 * x.std(), x.max() + 5 * x.std()),
+    ]
+    return float(differential_evolution(squares, bounds, seed=0, tol=1e-8, popsize=12).fun)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["monotone", "logistic4"])
+@pytest.mark.parametrize("n", [15, 250])
+@pytest.mark.parametrize("shape", shapes(6, 0))
+def test_constrained_fit_is_no_worse_than_a_global_optimizer_under_the_same_constraint(shape, n, method):
+    x, y = shapes(n, seed=n)[shape]
+    fit = fit_logistic(x, y, method)
+    b1, b2, _, b4, _ = fit.params
+    assert b1 * b4 >= 0 and (b1 == 0 or b2 <= 1.0001 / narrowest(x))
+    assert method == "monotone" or b4 == 0
+    ours, total = n * fit.rmse**2, float(np.sum((y - y.mean()) ** 2))
+    assert ours <= constrained(x, y, method == "monotone") + 1e-5 * total
+
+
+@pytest.mark.parametrize("shape", shapes(6, 0))
+def test_a_monotone_fit_is_monotone_and_takes_half_the_interquartile_range(shape):
+    x, y = shapes(120, 5)[shape]
+    fit = fit_logistic(x, y)
+    rises = np.diff(fit.predict(np.linspace(x.min() - 1, x.max() + 1, 999)))
+    assert (rises >= -1e-9).all() or (rises <= 1e-9).all()
+    assert fit.rmse >= fit_logistic(x, y, "unconstrained").rmse - 1e-9 * y.std()
+
+
+def test_steps_and_sawteeth_are_called_so():
+    x, y = shapes(200, 1)["step"]
+    assert fit_logistic(x, y, "unconstrained").status == "step"
+    assert fit_logistic(x, y).status == fit_logistic(x, y, "logistic4").status == "at_bound"
+    grid = np.linspace(-3, 3, 200)
+    wave = logistic(grid, (6.0, 2.0, 0.0, -1.0, 0.0))
+    assert fit_logistic(grid, wave, "unconstrained").status == "not_monotone"
+    x, y = shapes(200, 1)["sigmoid"]
+    assert fit_logistic(x, y).status == "ok"
+
+
+def test_an_unrelated_score_fits_well_in_sample_but_not_out_of_fold():
+    rng = np.random.default_rng(0)
+    found = [agreement(*rng.normal(size=(2, 50)), resamples=100) for _ in range(60)]
+    assert np.mean([f["plcc_logistic"].value for f in found]) > 0.15
+    assert abs(np.mean([f[OUT_OF_FOLD].value for f in found])) < 0.1
+    assert all(f["plcc_logistic"].withheld for f in found)
 
 
 def test_fit_recovers_the_curve_it_was_given():
     x = np.random.default_rng(0).normal(size=300)
     truth = (2.0, 3.0, 0.2, 0.5, 1.0)
     assert fit_logistic(x, logistic(x, truth)).params == pytest.approx(truth, rel=1e-3)
+    assert fit_logistic(x, logistic(x, truth), "unconstrained").params == pytest.approx(truth, rel=1e-3)
 
 
 def test_fit_does_not_overflow():
     with np.errstate(all="raise", under="ignore"):
         x = np.r_[np.linspace(0, 1, 30), 1e8]
-        assert fit_logistic(x, np.linspace(1, 5, 31)).status == "ok"
+        assert fit_logistic(x, np.linspace(1, 5, 31)).params is not None
+        assert fit_logistic(x, np.linspace(1, 5, 31), "unconstrained").params is not None
         assert logistic(np.array([-1e300, 1e300]), (1.0, 1e5, 0.0, 0.0, 0.0)) == pytest.approx([-0.5, 0.5])
 
 
-@pytest.mark.parametrize("method", ["best", "official"])
+@pytest.mark.parametrize("method", METHODS)
 def test_fit_says_why_there_is_none(method):
     few, flat = (
         fit_logistic([1, 2, 3, 4, 5], [1, 2, 3, 4, 6], method),
@@ -390,7 +498,9 @@ def test_fit_says_why_there_is_none(method):
 
 
 def test_unknown_fit_is_refused():
-    with pytest.raises(UserError, match="fit=fancy is not known: use best or official"):
+    with pytest.raises(
+        UserError, match="fit=fancy is not known: use monotone, logistic4, official, unconstrained"
+    ):
         fit_logistic(range(9), range(9), "fancy")
 
 
@@ -417,12 +527,31 @@ def test_official_fit_is_the_official_procedure_failure_included():
             for labels in (y, y - y.min(), 1 + 9 * (y - y.min()) / np.ptp(y)):  # lowest 0: b2 starts at 0
                 converged, params = official_procedure(labels, x)
                 fit = fit_logistic(x, labels, "official")
-                assert fit.status == ("ok" if converged else "start_values")
-                assert fit.params == tuple(params)
-                seen.add(fit.status)
+                assert (fit.status == "start_values") == (not converged)
+                assert fit.params == pytest.approx(tuple(params), rel=1e-9)
+                seen.add("start_values" if not converged else "ok")
         if seen == {"ok", "start_values"}:
             return
     raise AssertionError(f"only {seen} occurred")
+
+
+def test_official_fit_of_labels_turned_round_is_that_of_the_labels_as_published():
+    x, y = shapes(80, 2)["sigmoid"]
+    as_published = 9 - y
+    turned, direct = (
+        fit_logistic(x, -as_published, "official", turned=True),
+        fit_logistic(x, as_published, "official"),
+    )
+    np.testing.assert_allclose(turned.predict(x), -direct.predict(x))
+    assert turned.rmse == pytest.approx(direct.rmse)
+
+
+def test_a_fit_in_threads_leaves_the_hosts_warnings_and_errors_as_they_were():
+    before, errors = list(warnings.filters), np.geterr()
+    x, y = shapes(60, 0)["bytes"]
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(lambda k: fit_logistic(x, y - y.min() + k, "official"), range(16)))
+    assert warnings.filters == before and np.geterr() == errors
 
 
 def test_official_failure_gives_the_start_values_statistics_and_says_so():
@@ -460,7 +589,7 @@ def test_interval_coverage_of_independent_images():
         y = rho * x + math.sqrt(1 - rho**2) * rng.normal(size=n)
         counts = resample_counts(n, resamples=400, seed=trial)
         for name, value in truth.items():
-            low, high = interval(bootstrap_many(name, x[None], y, counts)[0])
+            low, high = interval(bootstrap_many(name, x[None], y, counts)[0], n)
             held[name] += low <= value <= high
     low, high = binomial_range(0.95, trials)
     for name, times in held.items():
@@ -485,9 +614,9 @@ def test_interval_coverage_of_few_clusters(clusters):
         x, y = clustered(clusters, each, rng)
         counts = resample_counts(len(x), np.repeat(np.arange(clusters), each), resamples=400, seed=trial)
         draws = bootstrap_srcc_many(x[None], y, counts)[0]
-        low, high = interval(draws, clusters=clusters)
+        low, high = interval(draws, clusters)
         held += low <= truth <= high
-        low, high = interval(draws)
+        low, high = np.quantile(draws, [0.025, 0.975])
         plain += low <= truth <= high
     low, high = binomial_range(0.95, trials)
     assert low - 0.015 <= held / trials <= high

@@ -8,12 +8,13 @@ import pytest
 from scipy import stats
 
 from magiqa.errors import UserError
-from magiqa.stats.bootstrap import bootstrap_many, interval, resample_counts
+from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.content import group_distance
 from magiqa.stats.correlation import partial_srcc, plcc, srcc
-from magiqa.stats.paired import bootstrap_p, compare, holm, meng, paired, regimes, resamples_for
+from magiqa.stats.intervals import interval
+from magiqa.stats.paired import bins, compare, paired
 from magiqa.stats.raters import krasula, noise_ceiling
-from magiqa.stats.selection import crossval_linear, halves
+from magiqa.stats.selection import crossval_linear, excess, halves
 
 
 def methods(
@@ -40,24 +41,33 @@ class TestPaired:
             assert (ab.ci_low, ab.ci_high) == (pytest.approx(-ba.ci_high), pytest.approx(-ba.ci_low))
             assert (ab.p, ab.n) == (ba.p, 150)
 
-    def test_interval_is_the_percentile_interval_of_differences_ranked_anew(self):
+    def test_interval_and_p_are_the_resampled_deviations_in_their_own_spread(self):
         a, b, y, _ = methods(np.random.default_rng(0), 60)
         a, y = a.round(0), y.round(0)
         differences = []
-        for c in resample_counts(60, resamples=200, seed=9):
+        for c in resample_counts(60, resamples=199, seed=9):
             drawn = np.repeat(np.arange(60), c)
             differences.append(
                 stats.spearmanr(a[drawn], y[drawn]).statistic - stats.spearmanr(b[drawn], y[drawn]).statistic
             )
-        result = paired(a, b, y, resamples=200, seed=9)
+        result = paired(a, b, y, resamples=199, seed=9)
+        spread = np.std(differences, ddof=1)
+        off = np.abs(differences - np.mean(differences)) / spread
+        tail = stats.norm.sf(
+            np.sort(off)[-9]
+        )  # 9 of 199 may reach it: (1 + 9) / 200 is not under 0.05, (1 + 8) / 200 is
+        half = stats.t.isf(tail, 59) * math.sqrt(60 / 59) * spread
         assert (result.ci_low, result.ci_high) == pytest.approx(
-            np.quantile(differences, [0.025, 0.975]), abs=1e-9
+            (result.diff - half, result.diff + half), abs=1e-9
         )
+        t = stats.norm.isf(stats.t.sf(abs(result.diff) / spread * math.sqrt(59 / 60), 59))
+        assert result.p == pytest.approx((1 + (off >= t).sum()) / 200)
 
     def test_a_method_does_not_differ_from_itself(self):
         a, _, y, _ = methods(np.random.default_rng(0), 50)
         result = paired(a, np.exp(a), y, resamples=200)
-        assert (result.diff, result.p) == (pytest.approx(0, abs=1e-12), 1.0)
+        assert result.diff == pytest.approx(0, abs=1e-12)
+        assert math.isnan(result.p) and result.withheld == "never differ, or undefined in resamples"
 
     def test_p_agrees_with_the_interval(self):
         rng = np.random.default_rng(2)
@@ -65,14 +75,17 @@ class TestPaired:
             a, b, y, clusters = methods(rng, 60, each=3, worse=0.5 * (trial % 3))
             for names in (None, clusters):
                 result = paired(a, b, y, clusters=names, resamples=999, seed=trial)
-                if abs(result.p - 0.05) > 0.004:
-                    assert (result.p < 0.05) == (result.ci_low > 0 or result.ci_high < 0)
+                assert (result.p < 0.05) == (result.ci_low > 0 or result.ci_high < 0)
 
     def test_p_has_a_floor(self):
         y = np.arange(60.0)
-        assert paired(y, -y, y, resamples=199).p == pytest.approx(2 / 200)
-        assert bootstrap_p(np.linspace(-1, 3, 1000)) == pytest.approx(0.5, abs=0.01)
-        assert math.isnan(bootstrap_p(np.full(100, np.nan)))
+        assert paired(y, -y, y, resamples=199).p == pytest.approx(1 / 200)
+
+    def test_four_clusters_have_no_p_and_say_why(self):
+        a, b, y, _ = methods(np.random.default_rng(0), 60, worse=2.0)
+        few, enough = (paired(a, b, y, clusters=np.arange(60) % k, resamples=99) for k in (4, 5))
+        assert math.isnan(few.p) and few.withheld == "4 clusters, fewer than 5"
+        assert np.isfinite(enough.p) and not enough.withheld
 
     def test_pairing_shortens_the_interval(self):
         a, b, y, _ = methods(np.random.default_rng(3), 400)
@@ -81,7 +94,7 @@ class TestPaired:
             bootstrap_many("srcc", s[None], y, resample_counts(400, resamples=500, seed=k))[0]
             for k, s in enumerate((a, b))
         ]
-        low, high = interval(alone[0] - alone[1])
+        low, high = interval(alone[0] - alone[1], 400)
         assert result.ci_high - result.ci_low < 0.6 * (high - low)
 
     def test_within_groups_needs_them(self):
@@ -139,7 +152,7 @@ class TestCompare:
         rows = compare({"a": a, "b": b, "noise": -y}, y, resamples=300, seed=2)
         assert [(r.a, r.b) for r in rows] == [("a", "b"), ("a", "noise"), ("b", "noise")]
         assert rows[0].test == paired(a, b, y, resamples=300, seed=2)
-        np.testing.assert_allclose([r.p_holm for r in rows], holm([r.test.p for r in rows]))
+        assert all(r.p_adjusted >= r.test.p for r in rows)
 
     def test_against_a_reference(self):
         a, b, y, _ = methods(np.random.default_rng(0), 100)
@@ -153,45 +166,13 @@ class TestCompare:
             compare({"a": [1, 2, 3], "b": [1, 2]}, [1, 2, 3])
 
 
-def test_holm_is_the_step_down_procedure():
-    p = np.array([0.04, 0.001, np.nan, 0.03, 0.2, 0.02])
-    adjusted = holm(p)
-    # by its definition: walk up the sorted p until one fails
-    for alpha in (0.01, 0.05, 0.06, 0.1, 0.3):
-        rejected, known = set(), [i for i in np.argsort(p) if np.isfinite(p[i])]
-        for step, i in enumerate(known):
-            if p[i] > alpha / (len(known) - step):
-                break
-            rejected.add(i)
-        assert {i for i in known if adjusted[i] <= alpha + 1e-12} == rejected
-    assert math.isnan(adjusted[2])
-    assert holm([]).shape == (0,)
-
-
-def test_meng_is_the_published_formula():
-    # z for r = 0.63 and 0.42, predictors' correlation 0.34, n = 203 (rank correlations stand in for Pearson's)
-    a, b, y, _ = methods(np.random.default_rng(1), 203, worse=1.0)
-    ra, rb, rx = srcc(a, y), srcc(b, y), srcc(a, b)
-    mean = (ra**2 + rb**2) / 2
-    f = min((1 - rx) / (2 * (1 - mean)), 1)
-    expected = (math.atanh(ra) - math.atanh(rb)) * math.sqrt(
-        200 * (1 - mean) / (2 * (1 - rx) * (1 - f * mean))
-    )
-    z, p = meng(a, b, y)
-    assert (z, p) == (pytest.approx(expected), pytest.approx(2 * stats.norm.sf(abs(expected))))
-    assert meng(a, a, y) == (0.0, 1.0)
-
-
-def test_regimes_are_paired_tests_inside_bins():
-    a, b, y, _ = methods(np.random.default_rng(0), 300, worse=1.0)
-    y = y.round(1)
-    rows = regimes(a, b, y, bins=3, resamples=200)
-    assert sum(r.test.n for r in rows) == 300
-    assert all(first.high < second.low for first, second in pairwise(rows))
-    inside = (y >= rows[1].low) & (y <= rows[1].high)
-    assert rows[1].test == paired(a[inside], b[inside], y[inside], resamples=200)
+def test_bins_hold_every_image_once_and_equal_labels_together():
+    y = np.random.default_rng(0).normal(size=300).round(1)
+    found = bins(y, 3)
+    assert sorted(np.concatenate([rows for *_, rows in found])) == list(range(300))
+    assert all(first[1] < second[0] for first, second in pairwise(found))
     with pytest.raises(UserError, match="bins=200: bin"):
-        regimes(a, b, y, bins=200)
+        bins(y, 200)
 
 
 class TestRaters:
@@ -210,7 +191,6 @@ class TestRaters:
         ceiling = noise_ceiling(mos, std, 20)
         assert ceiling.srcc == pytest.approx(srcc(truth, mos), abs=0.01)
         assert ceiling.panel == pytest.approx(srcc(mos, other), abs=0.02)
-        assert ceiling.low < ceiling.srcc < ceiling.high
         assert ceiling.reliability == pytest.approx(plcc(truth, mos) ** 2, abs=0.02)
         assert noise_ceiling(mos, std, 20) == ceiling
 
@@ -232,8 +212,12 @@ class TestRaters:
             krasula(mos, mos, std, 0)
 
     def test_krasula_by_hand(self):
-        # error 0.5 each: told apart beyond 1.96 sqrt(0.5) = 1.386, which leaves (0, 2), (0, 3), (1, 3)
+        # error 0.5 each: told apart beyond 1.645 sqrt(0.5) = 1.163, which leaves (0, 2), (0, 3), (1, 3)
         result = krasula([1.0, 0.0, 1.0, 3.0], [0.0, 1.0, 2.0, 3.0], [0.5] * 4, 1, resamples=50)
+        narrow, wide = (
+            krasula([1.0, 0.0, 1.0, 3.0], [0.0, 1.3, 2.0, 3.0], [0.5] * 4, 1, level=v) for v in (0.90, 0.95)
+        )
+        assert (narrow.told_apart, wide.told_apart) == (4 / 6, 3 / 6)  # 1.3 lies between 1.163 and 1.386
         apart = {(0, 2): 0.0, (0, 3): 2.0, (1, 3): 3.0}
         others = [1.0, 1.0, 2.0]
         assert result.told_apart == pytest.approx(3 / 6)
@@ -316,14 +300,39 @@ def test_group_distance_is_scipys_over_all_pairs():
     assert group_distance(values, groups).distance == pytest.approx(np.mean(pairs) / values.std())
 
 
-@pytest.mark.parametrize("clusters", [None, 12, 30, 300])
-@pytest.mark.parametrize("p", [0.05, 0.005])
-def test_the_resamples_that_a_p_needs_are_those_that_reach_it(clusters, p):
-    needed = resamples_for(p, clusters)
-    assert needed is not None
-    # all resamples on one side of 0: the smallest p there is
-    assert bootstrap_p(np.ones(needed), clusters) < p
-    assert bootstrap_p(np.ones(needed - 1), clusters) >= p
+def test_chance_of_a_crossed_design_is_shuffled_within_it():
+    rng = np.random.default_rng(2)
+    prompts, generators = np.repeat(np.arange(60), 8), np.tile(np.arange(8), 60)
+    values = 3.0 * generators + rng.normal(size=480)  # prompts alike, generators not
+    free = group_distance(values, prompts, permutations=99)
+    held = group_distance(values, prompts, within=generators, permutations=99)
+    assert free.distance < 0.8 * free.chance  # why chance within the design is needed
+    assert held.distance == free.distance == pytest.approx(held.chance, rel=0.1) and held.p > 0.01
+    shifted = values + 2.0 * rng.normal(size=60)[prompts]
+    assert group_distance(shifted, prompts, within=generators, permutations=99).p == pytest.approx(0.01)
+
+
+class TestExcess:
+    def test_it_is_signed_and_seeds_are_part_of_its_variance(self):
+        rng = np.random.default_rng(0)
+        draws, nulls = -0.2 + 0.01 * rng.normal(size=500), np.array([0.1, -0.1, 0.06])
+        null_draws = nulls[:, None] + 0.01 * rng.normal(size=(3, 500))
+        found = excess(-0.2, draws, nulls, null_draws, 300)
+        assert found.value == pytest.approx(-0.22)
+        alone = np.ptp(np.quantile(draws - null_draws.mean(axis=0), [0.025, 0.975]))
+        assert found.high - found.low > 5 * alone
+        one = excess(-0.2, draws, nulls[:1], null_draws[:1], 300)
+        assert math.isnan(one.low) and one.withheld == "one seed: nothing says how seeds differ"
+
+    def test_it_covers_the_mean_over_all_seeds(self):
+        rng, held, trials = np.random.default_rng(1), 0, 400
+        for _ in range(trials):
+            error = 0.03 * rng.normal(size=4)  # of the images, each score its own
+            nulls = 0.08 * rng.normal(size=3) + error[1:]
+            draws = 0.03 * rng.normal(size=(4, 300))
+            found = excess(0.3 + error[0], draws[0], nulls, draws[1:], 200)
+            held += found.low <= 0.3 <= found.high
+        assert held / trials > 0.92
 
 
 class TestGrid:
@@ -342,8 +351,16 @@ class TestCrossval:
         y = 2 * cues[:, 0] - 0.1 * cues[:, 1] + 0.1 * rng.normal(size=400)
         result = crossval_linear(cues, y)
         assert result.weights == pytest.approx([2, -1], abs=0.1)
-        assert srcc(result.predictions, y) == pytest.approx(result.srcc, abs=0.01)
+        assert srcc(result.scores, y) == pytest.approx(result.srcc, abs=0.01)
         assert result.srcc > 0.98
+
+    def test_useless_cues_are_not_ranked_backwards(self):
+        rng = np.random.default_rng(3)
+        clusters, found = np.repeat(np.arange(16), 8), []
+        for _ in range(40):
+            y = rng.normal(size=16)[clusters] + rng.normal(size=128)
+            found.append(srcc(crossval_linear(rng.normal(size=(128, 2)), y, clusters=clusters).scores, y))
+        assert abs(np.mean(found)) < 0.08  # with the folds' own constants -0.37
 
     def test_noise_predicts_nothing(self):
         rng = np.random.default_rng(0)
@@ -360,7 +377,9 @@ class TestCrossval:
         clusters = np.repeat(np.arange(20), 10)
         names, y = np.eye(20)[clusters], rng.normal(size=20)[clusters]
         assert crossval_linear(names, y + 0.01 * rng.normal(size=200)).srcc > 0.9
-        assert abs(crossval_linear(names, y, clusters=clusters).predictions - y).mean() > 0.5
+        cues, moved = rng.normal(size=(200, 2)), y + 100.0 * (clusters == 7)
+        before, after = (crossval_linear(cues, v, clusters=clusters).scores for v in (y, moved))
+        assert (before == after)[clusters == 7].all() and (before != after).any()
         with pytest.raises(
             UserError, match="folds=30 must lie between 2 and the number of images or clusters, 20"
         ):

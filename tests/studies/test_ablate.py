@@ -16,11 +16,12 @@ from magiqa.features.source import prepare
 from magiqa.method.cues import BoxCox, Plain
 from magiqa.method.fusion import Adaptive, Fixed, Product
 from magiqa.method.many import box_cox_means
+from magiqa.method.pooling import pool
 from magiqa.package import conf_dir
 from magiqa.runs.record import Clock
 from magiqa.scores.grid import grid_srcc
-from magiqa.scores.many import scores, sources
-from magiqa.scores.score import score
+from magiqa.scores.many import sources
+from magiqa.scores.score import score, score_many, score_views
 from magiqa.stats.bootstrap import bootstrap_srcc_many
 from magiqa.stats.correlation import point_many
 from magiqa.stats.selection import halves, optimism
@@ -105,8 +106,16 @@ def test_a_lambda_grid_equals_single_runs(folder, tmp_path):
     assert record["ablation"]["reference"] == "lam=0.5"
     assert table.loc[75, "diff"] == 0
     assert np.isnan(table.loc[75, "p"])
-    assert (table["p_holm"].dropna() >= table["p"].dropna()).all()
+    assert (table["p_adjusted"].dropna() >= table["p"].dropna()).all()
     assert (table["optimism"] == record["ablation"]["split_half"]["optimism"]).all()
+
+
+def by_view(features, method):
+    """Scores of each image from a table of its views, pooled one image at a time."""
+    views = score_views(features, method)
+    return views.groupby("position")[["q_sim", "q_mag", "q"]].agg(
+        lambda v: pool(v.to_numpy(), method.pooling)
+    )
 
 
 def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
@@ -126,12 +135,10 @@ def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
         )
     ]
     for wanted in ("q", "q_sim", "q_mag"):
-        matrix = scores(features, jobs, wanted)
+        matrix = score_many(features, [job.method for job in jobs], (wanted,))[wanted]
         for job, row in zip(jobs, matrix, strict=True):
-            single, _ = score(
-                features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
-            )
-            np.testing.assert_allclose(row, single[wanted], rtol=1e-12)
+            np.testing.assert_allclose(row, by_view(features, job.method)[wanted], rtol=1e-12)
+            np.testing.assert_allclose(row, score(features, job.method)[wanted], rtol=1e-12)
 
 
 @pytest.mark.parametrize("kinds", [["windows"], ["global"], ["global", "windows"]])
@@ -140,8 +147,8 @@ def test_a_view_mask_equals_an_encode_of_those_views(folder, features, kinds, tm
     part = base.having(views=replace(base.method.views, kinds=tuple(kinds)))
     assert len(sources([part, base])) == 1
     own = prepare(part, Clock(), progress=False)
-    single, _ = score(own, part.method.prompts, part.method.magnitude, part.method.fusion)
-    np.testing.assert_allclose(scores(features, [part])[0], single["q"], rtol=1e-6)
+    masked = score_many(features, [part.method])["q"][0]
+    np.testing.assert_allclose(masked, by_view(own, part.method)["q"], rtol=1e-6)
 
 
 def test_what_needs_features_of_its_own(folder):
@@ -180,7 +187,7 @@ def test_a_large_grid_equals_single_scores(folder, features):
     subsets = np.concatenate([np.ones((1, tiny.N), np.int16), halves(tiny.N, splits=2)])
     grid = grid_srcc(features, jobs, y, subsets)
     for job, row in zip(jobs, grid, strict=True):
-        q = score(features, job.method.prompts, job.method.magnitude, job.method.fusion)[0]["q"].to_numpy()
+        q = by_view(features, job.method)["q"].to_numpy()
         expected = [spearmanr(q[s], y[s])[0] for s in subsets.astype(bool)]
         np.testing.assert_allclose(row, expected, atol=1e-12)
 
@@ -243,7 +250,7 @@ def test_typed_keys_go_on_to_the_options_that_share_them(folder):
     assert definitions["magnitude=boxcox"].method.magnitude == BoxCox(0.3)
     assert definitions["magnitude=boxcox_raw"].method.magnitude == BoxCox(0.3, standardize=False)
     assert definitions["magnitude=l2"].method.magnitude == Plain("l2")
-    views = jobs("ablation=views")["windows"].views
+    views = jobs("ablation=views")["windows"].method.views
     assert (views.kinds, views.window, views.stride) == (("windows",), 64, 32)
 
 
@@ -274,26 +281,31 @@ def test_one_cluster_leaves_out_the_optimism_and_keeps_the_rest(folder, tmp_path
     assert "all images are of one cluster, which cannot be halved" in render(table, record)
 
 
-@pytest.mark.parametrize(
-    ("scenes", "remedy"),
-    [
-        (None, "read the intervals, or use resamples=4000"),
-        (12, "use resamples="),
-        (4, "with 4 clusters a million resamples would not change that; read the intervals"),
-    ],
-)
-def test_a_p_that_cannot_be_small_comes_with_a_remedy_that_works(folder, tmp_path, scenes, remedy):
-    job = tiny.job(folder, f"out={tmp_path}", "ablation=lambda")
-    if scenes:
-        job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")
-        labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
-        labels["scene"] = [f"s{i % scenes}" for i in range(len(labels))]
-        labels.to_csv(folder / "set" / f"scenes{scenes}.csv", index=False)
-        data = replace(job.source.dataset, annotation=f"scenes{scenes}.csv", reference_column="scene")
-        job = job.having(dataset=data, resamples=100)
-    _, record = command.ablate(job, progress=False)
-    found = [w for w in record["warnings"] if "differences tested on" in w]
-    assert len(found) == 1 and remedy in found[0]
+@pytest.mark.parametrize("scenes", [4, 12])
+def test_too_few_clusters_have_no_p_and_a_word(folder, tmp_path, scenes):
+    job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")
+    labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
+    labels["scene"] = [f"s{i % scenes}" for i in range(len(labels))]
+    labels.to_csv(folder / "set" / f"scenes{scenes}.csv", index=False)
+    data = replace(job.source.dataset, annotation=f"scenes{scenes}.csv", reference_column="scene")
+    table, record = command.ablate(job.having(dataset=data, resamples=100), progress=False)
+    assert table["p_adjusted"].isna().all() == (scenes == 4)
+    assert ("no intervals and no p: 4 clusters, fewer than 5" in record["warnings"]) == (scenes == 4)
+
+
+def test_stars_stand_exactly_where_the_simultaneous_interval_leaves_out_0():
+    rng = np.random.default_rng(2)
+    y = rng.normal(size=300)
+    noise = rng.normal(size=300)
+    matrix = np.stack([y + (1 + lam) * noise + 0.2 * rng.normal(size=300) for lam in np.linspace(0, 1, 30)])
+    table = statistics(matrix, y, 0, resamples=200).drop(index=0)
+    apart = (table["ci_simultaneous_low"] > 0) | (table["ci_simultaneous_high"] < 0)
+    assert ((table["p_adjusted"] < 0.05) == apart).all() and apart.any() and not apart.all()
+    assert (table["p_adjusted"] >= table["p"]).all()
+    held = (table["ci_simultaneous_low"] <= table["diff_low"]) & (
+        table["diff_high"] <= table["ci_simultaneous_high"]
+    )
+    assert held.all()
 
 
 def test_optimism_of_noise_is_what_was_gained():
@@ -305,7 +317,7 @@ def test_optimism_of_noise_is_what_was_gained():
     # all gain over the reference on the half where the best was picked is luck: none of it is left on the other
     assert found["gain_chosen"] > 0.15
     assert abs(found["gain_held_out"]) < 0.05
-    assert found["optimism"] == pytest.approx(found["gain_chosen"] - found["gain_held_out"])
+    assert found["optimism"] == pytest.approx((found["gain_chosen"] - found["gain_held_out"]) / 2**0.5)
 
 
 def test_optimism_of_a_true_winner_is_small():
@@ -329,21 +341,20 @@ def test_paired_differences_find_a_difference_that_intervals_hide():
 
 
 def test_leave_one_data_set_out():
-    def one(name, gains):
+    def one(name, gains, label="mos"):
         table = pd.DataFrame({"variant": ["a", "b", "c"], "diff": gains, "srcc": [0.5 + g for g in gains]})
         record = {
-            "dataset": {"name": name, "variant": "", "n": 9},
+            "dataset": {"name": name, "variant": "", "n": 9, "label": label},
             "backbone": {"label": None, "kind": "given"},
             "ablation": {"reference": "a"},
         }
         return table, record
 
-    found = transfer([one("x", [0, 0.1, 0.0]), one("y", [0, 0.0, 0.2]), one("z", [0, -0.1, 0.1])]).set_index(
-        "dataset"
-    )
+    sets = [one("x", [0, 0.1, 0.0]), one("y", [0, 0.0, 0.2]), one("z", [0, -0.1, 0.1])]
+    found = transfer([*sets, one("degraded", [0, 9.0, 0.0], "ssim")]).set_index("dataset")  # SSIM is no MOS
     assert found["chosen_on_others"].to_dict() == {"x": "c", "y": "c", "z": "c"}
-    assert found.loc["x", "optimism"] == pytest.approx(0.1)
-    assert found.loc["y", "optimism"] == pytest.approx(0.0)
+    assert found.loc["x", "shortfall"] == pytest.approx(0.1)
+    assert found.loc["y", "shortfall"] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_runs_and_any_csv_are_tested_on_the_same_images(runs, tmp_path):
     direct = paired(a["q"], other, a["mos"], resamples=300)
     assert (row["diff"], row["diff_low"], row["p"]) == (direct.diff, direct.ci_low, direct.p)
     assert row["a"] == "a q (untrained, seed 0)"
-    assert (table["p_holm"] >= table["p"]).all()
+    assert (table["p_adjusted"] >= table["p"]).all()
     assert json.loads((tmp_path / "out" / "record.json").read_text())["command"] == "compare"
     assert "p by Holm over the pairs of a statistic" in render(table, record)
 

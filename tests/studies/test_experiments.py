@@ -202,7 +202,7 @@ def test_bias_is_between_contents_where_images_share_them(folder, tmp_path):
         (lambda: Raters(ratings="many"), r"^experiment.ratings=many must be a finite number from 1 or null$"),
         (lambda: Bias(lams=["a"]), r"^experiment.lams\[0\]=a must be a finite number$"),
         (lambda: Bias(lams=[]), r"^experiment.lams=\[\] must hold one value or more, each once$"),
-        (lambda: Bias(permutations=0), r"^experiment.permutations=0 must be a whole number from 1$"),
+        (lambda: Bias(permutations=0), r"^experiment.permutations=0 must be a whole number from 19$"),
         (
             lambda: Magnitude(seeds=[1, 1]),
             r"^experiment.seeds=\[1, 1\] must hold one value or more, each once$",

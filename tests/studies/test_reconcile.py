@@ -136,8 +136,8 @@ def test_a_walk_between_official_fits_has_intervals_and_says_how_the_fits_went(f
     assert table["factor"].tolist() == ["start", "fusion", "pooling"]
     assert table.loc[1:, ["change_low", "change_high"]].notna().all(axis=None)
     raw, _ = reconcile(
-        first.having(fit="best"),
-        first.having(fusion=Fixed(1.0), pooling="median", fit="best"),
+        first.having(fit="monotone"),
+        first.having(fusion=Fixed(1.0), pooling="median", fit="monotone"),
         progress=False,
     )
     assert table["change_low"].equals(raw["change_low"])

@@ -16,9 +16,8 @@ from magiqa.studies.experiments.study import (
     Lacking,
     Study,
     Tables,
-    difference_row,
     draw_dots,
-    with_holm,
+    tested,
 )
 
 
@@ -63,10 +62,11 @@ class Align(Checked, key="experiment"):
             for c in y:
                 row[c] = point[c][i]
                 row[f"{c}_low"], row[f"{c}_high"] = study.band(draws[c][i])
-            a, b = "mos_quality", "mos_align"
-            rows.append(row | difference_row(study, point[a][i] - point[b][i], draws[a][i] - draws[b][i]))
+            rows.append(row)
+        a, b = "mos_quality", "mos_align"
+        table = tested(rows, point[a] - point[b], draws[a] - draws[b], study.units)
         with_each_other = point_many("srcc", y["mos_quality"][None], y["mos_align"])[0]
-        return {"align": with_holm(rows)}, [
+        return {"align": table}, [
             f"SRCC of the two labels with each other {with_each_other:+.4f}; diff: quality less align"
         ]
 

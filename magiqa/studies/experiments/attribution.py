@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from magiqa.checked import Checked
-from magiqa.studies.experiments.study import Study, Tables, difference_row, draw_dots, with_holm
+from magiqa.studies.experiments.study import Study, Tables, draw_dots, tested
 
 
 @dataclass(frozen=True)
@@ -39,40 +38,37 @@ class Attribution(Checked, key="experiment"):
             c = tuple(full[i] if i in on else base[i] for i in range(3))
             return cells.index((c[0], c[1], c[2]))
 
-        steps = []
+        steps: list[dict[str, str]] = []
+        ends = []
         for factor in range(3):
             others = [i for i in range(3) if i != factor]
             for on in product((False, True), repeat=2):
                 before = frozenset(o for o, used in zip(others, on, strict=True) if used)
-                a, b = at(before | {factor}), at(before)
-                steps.append(
-                    {
-                        "factor": names[factor],
-                        "added_to": " + ".join(names[o] for o in sorted(before))
-                        or "CLIP-IQA (one pair, whole image)",
-                    }
-                    | difference_row(study, point[a] - point[b], draws[a] - draws[b])
-                )
-        shares = []
+                added_to = " + ".join(names[o] for o in sorted(before)) or "CLIP-IQA (one pair, whole image)"
+                steps.append({"factor": names[factor], "added_to": added_to})
+                ends.append((at(before | {factor}), at(before)))
+        after, before_ = np.array(ends).T
+        stepped = tested(steps, point[after] - point[before_], draws[after] - draws[before_], study.units)
+        shares, values, drawn = [], [], []
         for factor in range(3):
             gains = []
             for order in permutations(range(3)):
                 before = frozenset(order[: order.index(factor)])
                 gains.append((at(before | {factor}), at(before)))
-            value = float(np.mean([point[a] - point[b] for a, b in gains]))
-            drawn = np.mean([draws[a] - draws[b] for a, b in gains], axis=0)
-            shares.append({"factor": names[factor]} | difference_row(study, value, drawn, test=False))
+            shares.append({"factor": names[factor]})
+            values.append(float(np.mean([point[a] - point[b] for a, b in gains])))
+            drawn.append(np.mean([draws[a] - draws[b] for a, b in gains], axis=0))
         whole = (at(frozenset({0, 1, 2})), at(frozenset()))
-        total = difference_row(
-            study, point[whole[0]] - point[whole[1]], draws[whole[0]] - draws[whole[1]], test=False
-        )
-        shares.append({"factor": "all three"} | total)
+        shares.append({"factor": "all three"})
+        values.append(float(point[whole[0]] - point[whole[1]]))
+        drawn.append(draws[whole[0]] - draws[whole[1]])
+        shared = tested(shares, values, drawn, study.units)[["factor", "diff", "diff_low", "diff_high"]]
         notes = [
             "steps: gain of a factor in SRCC, whatever else is on; shares: its mean over the six orders of adding them "
             "(Shapley), which sum to the whole gain",
             "factors are MA-CLIP's and CLIP-IQA's own, whatever views, fusion or pooling the command names",
         ]
-        return {"cells": table, "steps": with_holm(steps), "shares": pd.DataFrame(shares)}, notes
+        return {"cells": table, "steps": stepped, "shares": shared}, notes
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """The steps, by factor."""

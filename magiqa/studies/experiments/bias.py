@@ -14,26 +14,32 @@ from magiqa.method.cues import BoxCox
 from magiqa.scores.many import score_all
 from magiqa.stats.content import group_distance
 from magiqa.stats.correlation import point_many
-from magiqa.studies.experiments.study import Study, Tables, check_distinct, draw_dots
+from magiqa.studies.experiments.study import Lacking, Study, Tables, check_distinct, draw_dots
 
 BIAS = {
-    "reference": ("reference images", "Dependence on content"),
-    "prompt": ("prompts", "Dependence on content"),
-    "group": ("groups (generators or distortion types)", "Dependence on the group"),
+    "reference": ("reference images", "Distance between contents"),
+    "prompt": ("prompts", "Distance between contents"),
+    "group": ("groups (generators or distortion types)", "Distance between groups"),
 }
 
 
 @dataclass(frozen=True)
 class Bias(Checked, key="experiment"):
-    """Semantic bias: how far apart the magnitudes of images of different content lie, before and after Box-Cox.
+    """How far apart the magnitudes of images of different content lie, before and after Box-Cox.
 
     Content is what images share: their reference or prompt; where no such thing is shared, the generator or
-    distortion type.
+    distortion type. A distance is no proof of semantics: contents differ in quality too, and a label that holds raters'
+    noise does not take all of it out.
+
+    Args:
+        permutations: of the groups' names, within each generator or distortion type where those cross content.
+            smallest: groups of fewer images are left out.
     """
 
     name: str = "bias"
     lams: tuple[float, ...] = (1.0, 0.5, 0.0, -1.0)
-    permutations: Annotated[int, Least(1)] = 20
+    permutations: Annotated[int, Least(19)] = 99
+    smallest: Annotated[int, Least(2)] = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,34 +47,65 @@ class Bias(Checked, key="experiment"):
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``bias``: mean Wasserstein distance between groups, in standard deviations, as is and given the label."""
-        y = study.y
         by, groups = study.content()
+        _, at, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        kept = sizes[at] >= self.smallest
+        if len(set(groups[kept])) < 2:
+            raise Lacking(
+                f"dataset {study.features.labels.name}: fewer than two of its {BIAS[by][0]} have {self.smallest} "
+                "images; set experiment.smallest lower"
+            )
+        crossed = study.groups if by != "group" else None
+        left_out = int(len(set(groups)) - len(set(groups[kept])))
+        groups, y = groups[kept], study.y[kept]
+        within = None if crossed is None else crossed[kept]
+        options: dict[str, Any] = {
+            "within": within,
+            "permutations": self.permutations,
+            "seed": study.job.statistics.seed,
+        }
         jobs, names = [], []
         for standardize, lam in product((True, False), self.lams):
             jobs.append(study.job.having(magnitude=BoxCox(float(lam), standardize)))
             what = "before Box-Cox" if lam == 1 else f"lambda {lam:g}"
             names.append((what, "standardized |f|" if standardize else "raw |f|"))
-        matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1]
+        matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1][:, kept]
         ranks = rankdata(y) - (len(y) + 1) / 2
         rows = []
         for (what, kind), x in zip([*names, ("label", "the label itself")], [*matrix, y], strict=True):
-            found = group_distance(x, groups, permutations=self.permutations, seed=study.job.statistics.seed)
-            row = {"by": by, "cue": what, "of": kind, "distance": found.distance, "chance": found.chance}
+            found = group_distance(x, groups, **options)
+            row = {
+                "by": by,
+                "cue": what,
+                "of": kind,
+                "distance": found.distance,
+                "chance": found.chance,
+                "p": found.p,
+            }
             if what != "label":
                 # groups differ in quality too: what is left when the label's rank is regressed out
                 own = rankdata(x) - (len(x) + 1) / 2
                 rest = own - ranks * (own @ ranks) / (ranks @ ranks)
-                left = group_distance(
-                    rest, groups, permutations=self.permutations, seed=study.job.statistics.seed
-                )
-                row |= {"distance_given_label": left.distance, "chance_given_label": left.chance}
+                left = group_distance(rest, groups, **options)
+                row |= {
+                    "distance_given_label": left.distance,
+                    "chance_given_label": left.chance,
+                    "p_given_label": left.p,
+                }
                 row["srcc"] = point_many("srcc", x[None], y)[0]
-            rows.append(row)
+            rows.append(
+                row | {"groups": len(set(groups)), "smallest": int(sizes[sizes >= self.smallest].min())}
+            )
         return {"bias": pd.DataFrame(rows)}, [
             f"between {len(set(groups))} {BIAS[by][0]}"
             + ("; no content is shared by images of this set" if by == "group" else ""),
-            "lambda 1 is the plain mean; distances in standard deviations of all values; chance: groups shuffled",
-            "groups differ in the label too (its own row): distance_given_label is of what the label does not explain",
+            "lambda 1 is the plain mean; distances in standard deviations of all values; chance: groups shuffled"
+            + ("" if within is None else " within each generator or distortion type"),
+            f"p: share of {self.permutations} shuffles that lie as far apart; no smaller than "
+            f"{1 / (self.permutations + 1):.3g}"
+            + (f"; {left_out} groups of fewer than {self.smallest} images left out" if left_out else ""),
+            "groups differ in the label too (its own row): distance_given_label is of what the label does not explain, "
+            "quality's own noise included: no proof of semantics",
         ]
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
@@ -80,6 +117,7 @@ class Bias(Checked, key="experiment"):
                 ("distance", "distance"),
                 ("given the label", "distance_given_label"),
                 ("by chance", "chance"),
+                ("by chance, given the label", "chance_given_label"),
             )
         ]
         frame = pd.concat(parts, ignore_index=True).dropna(subset=["value"])

@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked
-from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
-from magiqa.stats.correlation import point_many
-from magiqa.stats.paired import bootstrap_p
-from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots, with_holm
+from magiqa.stats.intervals import interval
+from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots, tested_apart
 
 
 @dataclass(frozen=True)
@@ -24,33 +22,31 @@ class Breakdown(Checked, key="experiment"):
         """``group`` (and ``level``): SRCC of each cue, and the paired difference of q and q_sim."""
         study.need("group")
         cues = study.cues()
-        matrix, y, clusters = cues[list(CUES)].to_numpy().T, study.y, study.clusters
+        matrix = cues[list(CUES)].to_numpy().T
         out: Tables = {}
         for by in ("group", "level"):
             names = study.column(by)
             if names is None:
                 continue
-            rows = []
+            rows, values, drawn, units = [], [], [], []
             for name in sorted(set(names), key=lambda v: (len(v), v) if by == "level" else (0, v)):
                 at = np.flatnonzero(names == name)
                 row: dict[str, Any] = {by: name, "n": len(at)}
-                if len(at) >= 3:
-                    inside = None if clusters is None else clusters[at]
-                    units = count_clusters(inside)
-                    counts = resample_counts(
-                        len(at), inside, None, study.job.statistics.resamples, study.job.statistics.seed
-                    )
-                    point = point_many("srcc", matrix[:, at], y[at])
-                    draws = bootstrap_many("srcc", matrix[:, at], y[at], counts)
-                    for k, cue in enumerate(CUES):
-                        row[cue] = point[k]
-                        row[f"{cue}_low"], row[f"{cue}_high"] = interval(draws[k], clusters=units)
-                    row["diff"] = point[2] - point[0]
-                    row["diff_low"], row["diff_high"] = interval(draws[2] - draws[0], clusters=units)
-                    row["p"] = bootstrap_p(draws[2] - draws[0], units)
+                point, draws, count = study.inside(matrix, at)
+                for k, cue in enumerate(CUES):
+                    row[cue] = point[k]
+                    row[f"{cue}_low"], row[f"{cue}_high"] = interval(draws[k], count)
+                values.append(point[2] - point[0])
+                drawn.append(draws[2] - draws[0])
+                units.append(count)
                 rows.append(row)
-            out[by] = with_holm(rows) if any("p" in r for r in rows) else pd.DataFrame(rows)
-        return out, ["SRCC inside each group; diff: q less q_sim; a group under 3 images has empty values"]
+            out[by] = tested_apart(rows, values, drawn, units)
+        return out, [
+            "SRCC inside each group; diff: q less q_sim; a group under 3 images has empty values, one of fewer than 5 "
+            "images or clusters no interval",
+            "SRCC inside a group falls with the range of its labels: compare cues inside one group, never groups with "
+            "each other",
+        ]
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """SRCC by group, a series a cue."""

@@ -12,12 +12,12 @@ from magiqa.checked import Checked, Least
 from magiqa.scores.many import score_all
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.correlation import partial_srcc
+from magiqa.stats.selection import excess
 from magiqa.studies.ablation import override
 from magiqa.studies.experiments.study import (
     Study,
     Tables,
     check_distinct,
-    difference_row,
     draw_dots,
 )
 
@@ -83,16 +83,19 @@ class Magnitude(Checked, key="experiment"):
                 resampled = np.array([partial_srcc(matrix[i][r], study.y[r], given[r]) for r in again])
                 row["partial_low"], row["partial_high"] = study.band(resampled)
             if network == first:
-                # the network's own agreement in excess of its untrained twins', whatever the sign
                 null = [index[(definition, n)] for n in networks if n != first]
-                excess = abs(point[i]) - np.mean(np.abs(point[null]))
-                row |= difference_row(
-                    study, excess, np.abs(draws[i]) - np.abs(draws[null]).mean(axis=0), test=False
-                )
+                found = excess(point[i], draws[i], point[null], draws[null], study.units)
+                row |= {
+                    "diff": found.value,
+                    "diff_low": found.low,
+                    "diff_high": found.high,
+                    "withheld": found.withheld,
+                }
             out.append(row)
         return {"magnitude": pd.DataFrame(out)}, [
             "partial: SRCC with Laplacian variance, file bytes and pixels (where they vary) partialled out",
-            "diff: |SRCC| less the mean |SRCC| of the untrained networks, same resamples",
+            f"diff: SRCC less the mean SRCC of {len(self.seeds)} untrained networks, signed; its interval holds for "
+            "other seeds too",
         ]
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from magiqa.checked import Checked, Least
-from magiqa.stats.paired import regimes
-from magiqa.studies.experiments.study import Study, Tables, with_holm
+from magiqa.stats.paired import bins
+from magiqa.studies.experiments.study import CUES, Study, Tables, tested_apart
 
 
 @dataclass(frozen=True)
@@ -19,42 +19,38 @@ class Regimes(Checked, key="experiment"):
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``regimes``: a row a pair of cues and bin."""
         cues = study.cues()
-        rows = []
+        matrix = cues[list(CUES)].to_numpy().T
+        parts = [
+            (low, high, *study.inside(matrix, rows), len(rows))
+            for low, high, rows in bins(study.y, self.bins)
+        ]
+        rows, values, drawn, units = [], [], [], []
         for a, b in (("q_sim", "q_mag"), ("q", "q_sim"), ("q", "q_mag")):
-            found = regimes(
-                cues[a],
-                cues[b],
-                study.y,
-                bins=self.bins,
-                clusters=study.clusters,
-                resamples=study.job.statistics.resamples,
-                seed=study.job.statistics.seed,
-            )
-            for k, regime in enumerate(found):
-                t = regime.test
+            i, j = CUES.index(a), CUES.index(b)
+            for k, (low, high, point, draws, count, n) in enumerate(parts):
                 rows.append(
                     {
                         "a": a,
                         "b": b,
                         "bin": k + 1,
-                        "label_from": regime.low,
-                        "label_to": regime.high,
-                        "n": t.n,
-                        "srcc_a": t.a,
-                        "srcc_b": t.b,
-                        "diff": t.diff,
-                        "diff_low": t.ci_low,
-                        "diff_high": t.ci_high,
-                        "p": t.p,
+                        "label_from": low,
+                        "label_to": high,
+                        "n": n,
+                        "srcc_a": point[i],
+                        "srcc_b": point[j],
                     }
                 )
-        return {"regimes": with_holm(rows)}, [
+                values.append(point[i] - point[j])
+                drawn.append(draws[i] - draws[j])
+                units.append(count)
+        return {"regimes": tested_apart(rows, values, drawn, units)}, [
             "SRCC falls inside a bin because the range is cut: compare cues inside one bin, never bins with each other"
         ]
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """Differences by bin."""
-        from magiqa.report.plots import caption, dots
+        from magiqa.report.captions import caption
+        from magiqa.report.plots import dots
 
         table = tables["regimes"]
         frame = table.rename(columns={"diff": "value", "diff_low": "low", "diff_high": "high"})

@@ -19,9 +19,10 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.record import Clock
 from magiqa.scores.many import score_all
 from magiqa.scores.score import score
-from magiqa.stats.bootstrap import bootstrap_many, count_clusters, interval, resample_counts
+from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many
-from magiqa.stats.paired import bootstrap_p, holm
+from magiqa.stats.intervals import count_units, interval
+from magiqa.stats.multiple import Family, family
 from magiqa.stats.variants import statistics
 from magiqa.studies.ablation import Compose, override
 
@@ -153,10 +154,7 @@ class Study:
 
     def cues(self) -> pd.DataFrame:
         """q_sim, q_mag, q and w_sim of each image."""
-        job = self.job
-        return score(
-            self.features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
-        )[0]
+        return score(self.features, self.job.method)
 
     def scores(self, rows: Sequence[tuple[Mapping[str, Any], str]]) -> np.ndarray:
         """Scores (M, N) of rows of (overrides, score)."""
@@ -187,22 +185,68 @@ class Study:
         )
         return point_many("srcc", matrix, self.y), bootstrap_many("srcc", matrix, self.y, counts)
 
+    def inside(self, matrix: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """SRCC (M,) on some of the images, its resamples (M, R), and how many units were resampled; NaN under three."""
+        if len(rows) < 3:
+            return (
+                np.full(len(matrix), np.nan),
+                np.full((len(matrix), self.job.statistics.resamples), np.nan),
+                len(rows),
+            )
+        y, clusters = self.y[rows], None if self.clusters is None else self.clusters[rows]
+        counts = resample_counts(
+            len(rows), clusters, None, self.job.statistics.resamples, self.job.statistics.seed
+        )
+        part = matrix[:, rows]
+        return (
+            point_many("srcc", part, y),
+            bootstrap_many("srcc", part, y, counts),
+            count_units(len(y), clusters),
+        )
+
     def band(self, values: np.ndarray) -> tuple[float, float]:
         """Interval of resampled values."""
-        return interval(values, clusters=count_clusters(self.clusters))
+        return interval(values, self.units)
+
+    @property
+    def units(self) -> int:
+        """How many images or clusters are resampled."""
+        return count_units(len(self.y), self.clusters)
 
 
-def difference_row(study: Study, value: float, draws: np.ndarray, test: bool = True) -> dict[str, float]:
-    """A difference with its interval, and p where it is tested."""
-    low, high = study.band(draws)
-    out = {"diff": value, "diff_low": low, "diff_high": high}
-    return out | ({"p": bootstrap_p(draws, count_clusters(study.clusters))} if test else {})
+def tested(
+    rows: Sequence[Mapping[str, Any]], values: Sequence[float], draws: Sequence[np.ndarray], units: int
+) -> pd.DataFrame:
+    """Rows with their differences: interval and p of each alone, and of all of them at once."""
+    table = pd.DataFrame(list(rows))
+    found = family(np.array(values, float), np.array(draws), units)
+    table["diff"], table["diff_low"], table["diff_high"], table["p"] = values, found.low, found.high, found.p
+    return with_family(table, found)
 
 
-def with_holm(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows with p as a table with Holm's correction."""
-    table = pd.DataFrame(rows)
-    table["p_holm"] = holm(table["p"].to_numpy(float))
+def tested_apart(
+    rows: Sequence[Mapping[str, Any]],
+    values: Sequence[float],
+    draws: Sequence[np.ndarray],
+    units: Sequence[int],
+) -> pd.DataFrame:
+    """As `tested`, of rows on other images each: all at once with the fewest units of any row that can be tested."""
+    table = pd.DataFrame(list(rows))
+    gaps, spread = np.array(values, float), np.array(draws)
+    alone = [family(gaps[[k]], spread[[k]], n) for k, n in enumerate(units)]
+    table["diff"] = gaps
+    for column, side in (("diff_low", "low"), ("diff_high", "high"), ("p", "p")):
+        table[column] = [float(getattr(f, side)[0]) for f in alone]
+    usable = table["p"].notna().to_numpy()
+    least = min((n for n, u in zip(units, usable, strict=True) if u), default=0)
+    return with_family(table, family(np.where(usable, gaps, np.nan), spread, least))
+
+
+def with_family(table: pd.DataFrame, found: Family) -> pd.DataFrame:
+    """The columns that hold for all rows at once."""
+    table["p_adjusted"] = found.p_adjusted
+    table["ci_simultaneous_low"], table["ci_simultaneous_high"] = found.low_all, found.high_all
+    table["p_floor"] = found.floor
     return table
 
 
@@ -210,7 +254,8 @@ def draw_dots(
     folder: Path, name: str, frame: pd.DataFrame, xlabel: str, title: str, record: dict[str, Any]
 ) -> None:
     """A figure of columns name, value, low, high and series."""
-    from magiqa.report.plots import caption, dots
+    from magiqa.report.captions import caption
+    from magiqa.report.plots import dots
 
     dots(folder / name, frame, xlabel=xlabel, title=title, note=caption(record))
 
