@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run setup test test-fast lint results clean
+.PHONY: run setup test test-fast lint gpu-check results clean
 
 run: setup
 	$(BIN)/magiqa evaluate
@@ -24,18 +24,24 @@ test: setup lint
 test-fast: setup
 	$(BIN)/pytest -n auto --dist loadgroup -m 'not slow'
 
+# on a machine with a GPU, ten minutes: a JSON file and a table for LOG.md
+DEVICE ?= auto
+gpu-check: setup
+	$(BIN)/python scripts/gpu_check.py --device $(DEVICE)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What is committed under results/demo, byte for byte: make results AGIQA3K=DIR. The batch size is given, since another
+# What is committed under results/demo and results/probe, byte for byte: make results AGIQA3K=DIR. The batch size is given, since another
 # one rounds a feature differently (1e-7)
 RUNS ?= results/runs/demo
 results: setup
 	$(if $(AGIQA3K),,$(error say where the data set lies: make results AGIQA3K=DIR))
 	$(BIN)/python scripts/evaluate_demo.py --agiqa3k $(AGIQA3K) --runs $(RUNS) engine=torch batch_size=5 cache_engine=same
 	rm -rf results/demo/report
+	$(BIN)/magiqa probe engine=torch batch_size=5 cache_engine=same out=results/probe/demo
 	$(BIN)/python scripts/reproduce.py --sets sample,agiqa3k --root agiqa3k=$(AGIQA3K) --without ablation-grid,ablation-stride,ablation-positional_embedding \
 	  --out $(RUNS) --report results/demo/report --no-thumbnails backbone=demo engine=torch batch_size=5 cache_engine=same
 

@@ -5,16 +5,21 @@ import os
 from pathlib import Path
 
 
-def allowed_cores() -> int:
-    """Cores this process may use: its affinity, OMP_NUM_THREADS, SLURM's share, a container's quota. Needs no torch."""
+def usable_cores() -> int:
+    """Cores that the system gives this process: its affinity, SLURM's share, a container's quota."""
     allowed = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     slurm = "SLURM_CPUS_PER_TASK" if "SLURM_CPUS_PER_TASK" in os.environ else "SLURM_CPUS_ON_NODE"
-    for name in ("OMP_NUM_THREADS", slurm):
-        if (limit := os.environ.get(name, "")).isdigit():
-            allowed.append(int(limit))
+    if (share := os.environ.get(slurm, "")).isdigit():
+        allowed.append(int(share))
     quota = Path("/sys/fs/cgroup/cpu.max")
     if quota.is_file():
         limit, _, period = quota.read_text().strip().partition(" ")
         if limit.isdigit() and period.isdigit():
             allowed.append(math.ceil(int(limit) / int(period)))
     return max(1, min(allowed))
+
+
+def allowed_cores() -> int:
+    """Cores to compute with: those usable, and no more than OMP_NUM_THREADS."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(usable_cores(), int(limit))) if limit.isdigit() else usable_cores()

@@ -1,4 +1,6 @@
-"""The one exception for what a user can get wrong."""
+"""The one exception for what a user can get wrong, and text from files as it may be shown."""
+
+import re
 
 
 class UserError(ValueError):
@@ -25,3 +27,26 @@ def one_line(error: BaseException) -> str:
     mistake = users_mistake(error)
     text = " ".join(str(mistake or error).split())
     return text if mistake is not None or text else type(error).__name__
+
+
+# what moves a terminal's cursor, changes its title or the direction of text, or cannot be encoded
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
+)
+
+
+def printable(text: str, kept: str = "") -> str:
+    r"""Text for a terminal: what is no visible character, tab or line end is written as an escape.
+
+    Args:
+        kept: characters that stay all the same.
+
+    Example:
+        >>> print(printable("name\x1b[2J.png"))
+        name\x1b[2J.png
+    """
+
+    def escaped(match: re.Match[str]) -> str:
+        return match[0] if match[0] in kept else match[0].encode("unicode_escape").decode()
+
+    return _UNPRINTABLE.sub(escaped, text)

@@ -8,7 +8,8 @@ batches, each batch size; (c) a faithful one-image-at-a-time reference: stock op
 every image (as MA-CLIP's official code does) or once; (d) decoding and cutting views alone; (e) a sweep of lambda, base
 difference and alpha over cached features, and with ``--memory`` encoding and sweeping a set of that many views with a
 stub backbone, each with its peak memory: what the process allocates on top of what it held before, mapped file pages
-not counted.
+not counted; (f) with ``--score``, that many files through `Scorer` in one call, beside stock open_clip and
+torchmetrics' ``clip_image_quality_assessment`` one image at a time, with the same weights and prompts.
 """
 
 import argparse
@@ -263,6 +264,94 @@ def large(views: int) -> list[dict[str, Any]]:
     return out
 
 
+class Judged:
+    """open_clip's model as torchmetrics' CLIP-IQA wants one, and its processor: in place of a download by piq."""
+
+    def __init__(self, model: Any, spec: Backbone) -> None:
+        self.model = model
+        self.tokens = open_clip.get_tokenizer(spec.located)
+        self.tokenizer = SimpleNamespace(model_max_length=model.context_length)
+
+    def to(self, device: Any) -> "Judged":
+        """The CPU is where all of this runs."""
+        return self
+
+    def encode_image(self, images: torch.Tensor, pos_embedding: bool) -> torch.Tensor:
+        """Without its positional embedding, as torchmetrics asks."""
+        features: torch.Tensor = self.model.visual(images)
+        return features
+
+    def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Of all prompts."""
+        features: torch.Tensor = self.model.encode_text(tokens)
+        return features
+
+    def __call__(self, text: list[str]) -> dict[str, list[list[int]]]:
+        """Tokens of each text, without the padding."""
+        return {"input_ids": [[t for t in row if t] for row in self.tokens(text).tolist()]}
+
+
+def scoring(
+    paths: list[str], count: int, reference: Reference, spec: Backbone, raw: Callable[[], int], rounds: int
+) -> dict[str, Any]:
+    """Images a second of `Scorer` on ``count`` files in one call, and of others one image at a time."""
+    import torchmetrics.functional.multimodal.clip_iqa as theirs
+
+    from magiqa import Scorer
+
+    judged = Judged(reference.model, spec)
+    theirs._get_clip_iqa_model_and_processor = lambda name: (judged, judged)  # no network
+    scorer = Scorer(spec)
+    many = [paths[i % len(paths)] for i in range(count)]
+    views = {p: len(scorer.views(p)) for p in paths}  # the engine is built before the clock runs
+    whole = Scorer(spec, views="whole", fusion="similarity")
+
+    def torchmetrics_score(path: str) -> dict[str, torch.Tensor]:
+        with Image.open(path) as image:
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float()
+        with torch.inference_mode():
+            found: dict[str, torch.Tensor] = theirs.clip_image_quality_assessment(
+                pixels, data_range=255.0, prompts=tuple(PAIRS)
+            )
+            return found
+
+    def each(score: Callable[[str], object]) -> Callable[[], int]:
+        def run() -> int:
+            before = torch.get_num_threads()
+            torch.set_num_threads(threads())
+            for path in paths:
+                score(path)
+            torch.set_num_threads(before)
+            return len(paths)
+
+        return run
+
+    rates = alternate(
+        {
+            "Scorer": lambda: len(scorer(many)),
+            "open_clip, one image at a time": each(lambda p: reference(p, False)),
+            "torchmetrics CLIP-IQA, whole image, one at a time": each(torchmetrics_score),
+            "Scorer, whole image": lambda: len(whole(paths)),
+            "raw engine, views": raw,
+        },
+        rounds,
+    )
+    theirs_q = [float(torch.stack(list(torchmetrics_score(p).values())).mean()) for p in paths[:3]]
+    per_image = sum(views[p] for p in many) / count
+    encoder = [s * per_image / r for s, r in zip(rates["Scorer"], rates["raw engine, views"], strict=True)]
+    return {
+        "files": count,
+        "views_per_image": per_image,
+        "images_per_second": {n: statistics.median(r) for n, r in rates.items() if n != "raw engine, views"},
+        "x_open_clip": ratio(rates, "Scorer", "open_clip, one image at a time"),
+        "x_torchmetrics_whole": ratio(
+            rates, "Scorer, whole image", "torchmetrics CLIP-IQA, whole image, one at a time"
+        ),
+        "x_raw_engine": statistics.median(encoder),
+        "whole_image_difference": float(np.abs(whole(paths[:3]) - theirs_q).max()),
+    }
+
+
 def machine() -> str:
     """The CPU's name."""
     info = Path("/proc/cpuinfo")
@@ -289,6 +378,9 @@ def main() -> None:
     parser.add_argument("--sweep", action="store_true", help="also (e), over 2,982 images of 10 views")
     parser.add_argument(
         "--memory", type=int, default=0, metavar="VIEWS", help="also a set of that many views"
+    )
+    parser.add_argument(
+        "--score", type=int, default=0, metavar="FILES", help="also (f), so many files in one call"
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -419,6 +511,10 @@ def main() -> None:
             for h, c in zip(head, cells, strict=True)
         ]
         print("  ".join(t.ljust(28 if i == 0 else 16) for i, t in enumerate(text)).rstrip())
+    if options.score:
+        fastest = max((n for n in contenders if n.endswith("fp32 raw")), key=lambda n: max(rates[n]))
+        report["score"] = scoring(paths, options.score, reference, spec, contenders[fastest], options.rounds)
+        print("score:", json.dumps(report["score"], indent=1))
     if options.sweep:
         report["sweep"] = sweep(2982, 1024)
         print("sweep:", report["sweep"])

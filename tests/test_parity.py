@@ -3,6 +3,7 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ ENGINES = pytest.mark.parametrize(
     "engine",
     [
         "torch",
+        "torch, views on the device",
         pytest.param(
             "openvino",
             marks=pytest.mark.skipif(
@@ -55,21 +57,25 @@ def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Pat
         weights = load_weights(spec)
         model = build_model(spec, weights)
         text, scale = encode_text(model, spec, MACLIP)
-        engine = build(model.visual, resolve(name, "fp32", "cpu"), batch_size=5, view_size=(224, 224))
+        engine_name, _, on_device = name.partition(", ")
+        resolved = resolve(engine_name, "fp32", "cpu")
+        where: Literal["host", "device"] = "device" if on_device else "host"
+        engine = build(model.visual, resolved, batch_size=5, view_size=(224, 224), views=where)
+        assert (engine.way is not None) == bool(on_device) and engine.warning is None
         for preset, (views, resize) in PRESETS.items():
             cases = [c for c in golden["cases"] if (c["backbone"], c["preset"]) == (backbone_name, preset)]
             paths = [str(find(c["image"])) for c in cases]
             images = [content_sha256(Path(p).read_bytes()) for p in paths]
             key = feature_key(spec, weights, views, resize, "fp32")
-            cache = FeatureCache(cache_dir, key, Maker(name, "cpu"), cache_engine="same")
+            cache = FeatureCache(cache_dir, key, Maker(engine_name, "cpu"), cache_engine="same")
             wanted = list(zip(paths, images, strict=True))
             options = {"views": views, "resize": resize, "mean": weights.mean, "std": weights.std}
             fill_cache(cache, wanted, lambda engine=engine: engine, progress=False, **options)
             for owner, features in cache.blocks(images, views=1):
                 case = cases[owner[0]]
-                where = f"{backbone_name} {preset} {case['image']}"
-                assert len(features) == case["n_crops"], where
-                close = {"rtol": 0, "atol": TOLERANCE, "err_msg": where}
+                case_name = f"{backbone_name} {preset} {case['image']}"
+                assert len(features) == case["n_crops"], case_name
+                close = {"rtol": 0, "atol": TOLERANCE, "err_msg": case_name}
                 norms = np.linalg.norm(features.astype(np.float64), axis=1)
                 np.testing.assert_allclose(norms / case["feature_norm"], 1, **close)
                 np.testing.assert_allclose(features[-1, :8], case["feature_head_global"], **close)

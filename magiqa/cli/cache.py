@@ -3,8 +3,9 @@
 magiqa cache [verify | prune=KEY|corrupt|all] [cache_dir=DIR]
 
 Lists a line a key: images, views, size, what shaped the features, and how many each engine and device made; keys of
-another version of the code are never read and can go. verify checks every shard's checksum; prune removes
-a key's features (by its name, or a beginning of it), every corrupt shard, or all.
+another version of the code are never read and can go. verify checks every shard's checksum, types and shapes, those of
+text embeddings too; prune removes a key's features (by its name, or a beginning of it), every corrupt shard, or all.
+Links to other folders are left alone.
 
   magiqa cache prune=corrupt
 """
@@ -18,8 +19,7 @@ from magiqa.errors import UserError
 
 def run(given: Given) -> int:
     """List, verify or prune."""
-    from magiqa.features.shard import verify_shard
-    from magiqa.features.upkeep import describe, hashes, listing, prune
+    from magiqa.features.upkeep import corrupt_shards, describe, hashes, listing, prune
     from magiqa.runs.config import default_cache_dir
 
     words, keys = given.words, given.keys(("prune", "cache_dir"))
@@ -39,14 +39,9 @@ def run(given: Given) -> int:
             f"{row['name']}  {row['images']:>6} images  {row['views']:>8} views  {row['bytes'] / 1e6:>8.1f} MB  {what}"
         )
         bad += [f"{s}: not readable" for s in row["unreadable"]]
-        if words:
-            for shard in sorted((root / "features" / row["name"]).glob("*.safetensors")):
-                if shard not in row["unreadable"]:
-                    try:
-                        verify_shard(shard)
-                    except UserError as error:
-                        bad.append(str(error))
     print(hashes(root))
+    if words:
+        bad = [str(error) for _, error in corrupt_shards(root)]
     print(f"{root}" + (": every shard matches its checksum" if words and not bad else ""))
     for line in bad:
         print(line, file=sys.stderr)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from magiqa.cli.given import Given
+from magiqa.cli.sweep import ready
 from magiqa.config.compose import Configs
 from magiqa.config.sweep import sweep_jobs
 from magiqa.errors import UserError
@@ -47,8 +48,8 @@ def _launched(given: Given, every: list[list[str]], jobs: list[RunConfig]) -> in
         raise UserError("part= and launcher= both share out the images: drop one of them")
     if any(job.source.bundle for job in jobs):
         raise UserError("launcher=: a bundle holds its features already; drop bundle= or launcher=")
-    for job in jobs:  # a root or an annotation that is wrong is told here, not in each task
-        job.source.dataset.load()
+    for job in jobs:
+        ready(job)
     n = launcher.jobs
     shares = [[[*overrides, f"part={i}/{n}"] for overrides in every] for i in range(1, n + 1)]
     launched = launch(launcher, partial(encode, given.config_dir), shares, jobs[0].machine.cache_dir)

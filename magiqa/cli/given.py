@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from magiqa.config.compose import Configs
 from magiqa.config.paths import LITERAL
 from magiqa.errors import UserError
+
+Word = TypeVar("Word", bound=str)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,29 @@ class Given:
         if value not in ("true", "false"):
             raise UserError(f"{self.command}: {key}={value} must be true or false")
         return value == "true"
+
+    def one_of(self, keys: dict[str, str], key: str, allowed: Sequence[Word], default: Word) -> Word:
+        """One of a few words among keys.
+
+        Raises:
+            UserError: another word.
+        """
+        value = keys.get(key, default)
+        for word in allowed:
+            if value == word:
+                return word
+        raise UserError(f"{self.command}: {key}={value} is not known: use {', '.join(allowed)}")
+
+    def several(self, keys: dict[str, str], key: str) -> tuple[str, ...]:
+        """Words with commas between them, with or without brackets around them; () without the key."""
+        parts = keys.get(key, "").strip("[]").split(",")
+        return tuple(part.strip() for part in parts if part.strip())
+
+    def folders_and_csvs(self) -> tuple[list[Path], list[Path]]:
+        """The words: folders of results, and CSVs of other programs' scores."""
+        paths = [Path(word).expanduser() for word in self.words]
+        csvs = [path for path in paths if path.suffix == ".csv" and not path.is_dir()]
+        return [path for path in paths if path not in csvs], csvs
 
 
 Command = Callable[[Given], int]

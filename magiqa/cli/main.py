@@ -3,13 +3,14 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Any
 
 from magiqa.cli.given import Given
 from magiqa.config.compose import is_users
 from magiqa.config.trust import GROUPS, OTHERS
-from magiqa.errors import UserError, one_line
+from magiqa.errors import UserError, one_line, printable
 from magiqa.package import conf_dir
 from magiqa.stop import Terminated, listening
 
@@ -17,11 +18,13 @@ COMMANDS = (
     "evaluate",
     "encode",
     "score",
+    "probe",
     "ablate",
     "experiment",
     "compare",
     "reconcile",
     "report",
+    "paper",
     "pack",
     "verify",
     "check",
@@ -106,8 +109,22 @@ _FLAGS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for what a user can mend, 130 at Ctrl-C, 143 at SIGTERM."""
-    with listening():
+    with listening(), redirect_stdout(_Plain(sys.stdout)), redirect_stderr(_Plain(sys.stderr, "\r")):
         return _main(argv)
+
+
+class _Plain:
+    """A stream that shows text of strangers' files as text: it moves no cursor and hides nothing."""
+
+    def __init__(self, stream: Any, kept: str = "") -> None:
+        self._stream, self._kept = stream, kept  # of progress bars: they go back to the line's beginning
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text, self._kept))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -138,7 +155,8 @@ def _main(argv: Sequence[str] | None) -> int:
         )
         return 143 if isinstance(stopped, Terminated) else 130
     except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1" or not is_users(error):
+        # an OSError is the disk's or the machine's: it has no place in the code to look for
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" or not (is_users(error) or isinstance(error, OSError)):
             raise
         print(f"magiqa: {one_line(error)}", file=sys.stderr)
         return 2

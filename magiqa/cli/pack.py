@@ -2,8 +2,9 @@
 
 magiqa pack RUN [out=FILE] [dataset.root=DIR] [cache_dir=DIR] [backbone.checkpoint=FILE] [trust=CLASS]
 
-The root, cache and checkpoint are those that RUN's record names, unless typed. A bundle holds the features of one
-backbone and one set of views: evaluate, ablate, experiment and report rerun from it all that needs no others.
+The root, cache and checkpoint are those that RUN's record names, unless typed; they are printed first, and such a cache
+is only read. A bundle holds the features of one backbone and one set of views: evaluate, ablate, experiment and report
+rerun from it all that needs no others.
 
   magiqa pack results/runs/mine out=mine.safetensors
 """
@@ -11,6 +12,7 @@ backbone and one set of views: evaluate, ablate, experiment and report rerun fro
 from pathlib import Path
 
 from magiqa.cli.given import Given
+from magiqa.cli.recorded import as_recorded
 from magiqa.cli.sweep import out_of
 from magiqa.errors import UserError
 
@@ -28,6 +30,7 @@ def run(given: Given) -> int:
     job = job_of(folder, [o for o in given.overrides if not o.startswith("out=")]).having(out=str(folder))
     options = sorted(f.stem for f in (conf_dir() / "prompts").glob("*.yaml"))
     sets = [given.configs.job([f"prompts={option}"]).method.prompts for option in options]
-    path = pack(folder, job, sets, out_of(given))
+    with as_recorded([(folder, job)], given.overrides):
+        path = pack(folder, job, sets, out_of(given))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; no images, no weights")
     return 0

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from magiqa.cli.given import Given
+from magiqa.cli.recorded import as_recorded
 from magiqa.cli.sweep import out_of
 from magiqa.errors import UserError
 
@@ -28,11 +29,12 @@ def run(given: Given) -> int:
     from magiqa.studies.reconcile import reconcile, render, write
 
     words, overrides = given.words, [o for o in given.overrides if not o.startswith("out=")]
-    row, records = None, []
+    row, records, recorded = None, [], []
     if len(words) == 2:
         folders = [Path(w).expanduser() for w in words]
         records = [read_record(folder) for folder in folders]
         first, last = (job_of(folder, overrides) for folder in folders)
+        recorded = list(zip(folders, (first, last), strict=True))
         default = folders[0] / "reconcile"
     elif len(words) == 1:
         row = published_row(words[0])
@@ -46,7 +48,7 @@ def run(given: Given) -> int:
             "reconcile: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
         )
     folder, clock = out_of(given) or default, Clock()
-    with ResultFolder(folder, "reconcile", ["reconcile.csv"]) as results:
+    with as_recorded(recorded, overrides), ResultFolder(folder, "reconcile", ["reconcile.csv"]) as results:
         table, features = reconcile(
             first,
             last,

@@ -1,9 +1,11 @@
 """Tables, figures and one HTML page of runs, ablations and experiments.
 
-magiqa report DIR... out=DIR [thumbnails=false] [bundle=FILE [KEY=VALUE]]
+magiqa report DIR... [METRIC.csv...] out=DIR [statistics=srcc,plcc_logistic] [style.width=column|page]
+              [thumbnails=false] [bundle=FILE [KEY=VALUE]]
 
-DIR is a folder that evaluate, ablate or experiment wrote, or a folder of such. bundle=FILE evaluates a bundle first.
-Writes report.html (self-contained), tables/ (CSV, Markdown, LaTeX) and figures/.
+DIR is a folder that evaluate, ablate, experiment or compare wrote, or a folder of such; METRIC.csv holds image,score of
+another program (higher = better), a row of the methods table. bundle=FILE evaluates a bundle first. statistics= are the
+columns of the methods table. Writes report.html (self-contained), tables/ (CSV, Markdown, LaTeX) and figures/.
 
   magiqa report results/runs/sweep out=report
 """
@@ -11,21 +13,25 @@ Writes report.html (self-contained), tables/ (CSV, Markdown, LaTeX) and figures/
 from pathlib import Path
 
 from magiqa.cli.given import Given
+from magiqa.cli.paper import WIDTHS
 from magiqa.errors import UserError
+
+KEYS = ("out", "thumbnails", "statistics", "style.width")
 
 
 def run(given: Given) -> int:
     """Write a report; all that was typed is checked before anything is evaluated."""
-    own = [o for o in given.overrides if o.startswith(("out=", "thumbnails="))]
-    keys = Given(given.command, tuple(own)).keys(("out", "thumbnails"))
+    own = [o for o in given.overrides if o.partition("=")[0] in KEYS]
+    keys = Given(given.command, tuple(own)).keys(KEYS)
     bundles = [o for o in given.overrides if o.startswith("bundle=")]
     rest = [o for o in given.overrides if o not in own and o not in bundles]
     thumbnails = given.truth(keys, "thumbnails", True)
     if rest and not bundles:
-        raise UserError(f"report: {rest[0]} is not understood; it takes out=, thumbnails= and bundle=")
+        raise UserError(f"report: {rest[0]} is not understood; it takes {', '.join(KEYS)} and bundle")
     if not keys.get("out"):
         raise UserError("report: out is not set: add out=DIR")
-    folders = [Path(w).expanduser() for w in given.words]
+    folders, metrics = given.folders_and_csvs()
+    width = given.one_of(keys, "style.width", WIDTHS, WIDTHS[1])
     if not folders and not bundles:
         raise UserError("report: give folders written by magiqa evaluate or magiqa ablate, or bundle=FILE")
     from magiqa.report.report import report
@@ -36,6 +42,7 @@ def run(given: Given) -> int:
 
         folders.append(out / "runs" / f"bundle-{i}")
         evaluate(given.configs.job([*rest, bundle, f"out={folders[-1]}"]))
-    written = report(folders, out, thumbnails=thumbnails)
+    statistics = given.several(keys, "statistics")
+    written = report(folders, out, thumbnails=thumbnails, statistics=statistics, metrics=metrics, width=width)
     print(f"{out}/: report.html, tables/, figures/ ({len(written)} files)")
     return 0

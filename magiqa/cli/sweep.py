@@ -4,14 +4,17 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from magiqa.backbones.spec import Backbone
 from magiqa.cli.given import Given
 from magiqa.config.paths import split_literal
 from magiqa.config.sweep import sweep_jobs
 from magiqa.errors import UserError, one_line
 from magiqa.runs.config import RunConfig
+from magiqa.runs.launcher import Launcher
 
 Failures = list[dict[str, str]]
 
@@ -31,8 +34,9 @@ def each_job(
     done: list[Any] = []
     failures: Failures = []
     every = sweep_jobs(given.typed)
-    if len(every) and given.configs.job(every[0]).launcher.cluster:
-        return _launched(given, every, final, run, tell)
+    launcher = given.configs.job([o for o in given.typed if o.startswith("launcher")]).launcher
+    if launcher.cluster:
+        return _launched(given, launcher, every, final, run, tell)
     for i, overrides in enumerate(every):
         print(f"[{i + 1}/{len(every)}] {' '.join(overrides)}", flush=True)
         try:
@@ -46,6 +50,7 @@ def each_job(
 
 def _launched(
     given: Given,
+    launcher: Launcher,
     every: list[list[str]],
     final: Callable[[list[str]], list[str]],
     run: Callable[[list[str]], Any],
@@ -60,14 +65,14 @@ def _launched(
     jobs: list[RunConfig] = []
     for i, overrides in enumerate(every):
         try:
-            finals[i] = final(overrides)
-            jobs.append(given.configs.job(finals[i]))
-            groups[i] = _features_of(jobs[-1])
+            typed = final(overrides)
+            jobs.append(given.configs.job(typed))
+            ready(jobs[-1])
+            finals[i], groups[i] = typed, _features_of(jobs[-1])
         except Exception as error:
             outcomes[i] = Outcome(error=one_line(error))
     if not finals:
         raise UserError(f"no job can run: {next(iter(outcomes.values())).error}")
-    launcher = jobs[0].launcher
     items = list(finals)
     dealt = deal(items, [groups[i] for i in items], launcher.jobs)
     launched = launch(
@@ -101,6 +106,24 @@ def _features_of(job: RunConfig) -> str:
 def _failed(failures: Failures, overrides: list[str], error: str) -> None:
     failures.append({"job": " ".join(overrides), "error": error})
     print(f"magiqa: {error}", file=sys.stderr, flush=True)
+
+
+def ready(job: RunConfig) -> None:
+    """Read the labels and fetch the weights here: what is wrong is told once, and nodes may be without a network.
+
+    Raises:
+        UserError: a root, an annotation or weights that cannot be had.
+    """
+    if not job.source.bundle:
+        job.source.dataset.load()
+        _fetch(job.method.backbone)
+
+
+@cache
+def _fetch(backbone: Backbone) -> None:
+    from magiqa.backbones.weights import load_weights
+
+    load_weights(backbone)
 
 
 def not_alone(job: RunConfig, command: str) -> None:

@@ -189,7 +189,7 @@ class Configs:
         named = re.search(r"Could not override '([\w.]+)'", str(error))
         if named is None:
             return ""
-        cfg, _ = self._load([o for o in overrides if o.split("=")[0] in GROUPS])
+        cfg, _ = self._load([o for o in overrides if o.split("=")[0] in (*GROUPS, *OTHERS)])
         keys = [key for key, _ in _leaves(OmegaConf.to_container(cfg), "")]
         near = difflib.get_close_matches(named[1], keys, n=1)
         return f"; did you mean {near[0]}?" if near else ""

@@ -187,12 +187,11 @@ def launch(
     folder = Path(cache_dir).expanduser().absolute() / "launches" / name
     tasks = [Task(run, share, folder / f"task-{i}") for i, share in enumerate(shares)]
     try:
-        folder.mkdir(parents=True)
         executor = submitit.AutoExecutor(
             folder, cluster=launcher.cluster, **launcher.parameters(made_with=True)
         )
         executor.update_parameters(**launcher.parameters())
-        with _own_cores(launcher, len(tasks)):
+        with _of_this_machine(launcher, len(tasks)):
             jobs = executor.submit_array(tasks)
     except (NameError, TypeError, ValueError, AssertionError) as error:  # of submitit, on parameters
         raise UserError(f"launcher={launcher.cluster}: {one_line(error)}") from None
@@ -208,13 +207,17 @@ def launch(
 
 
 @contextmanager
-def _own_cores(launcher: Launcher, tasks: int) -> Iterator[None]:
-    """Processes of one machine share its cores evenly; a cluster gives each task its own."""
-    if launcher.cluster != "local" or "OMP_NUM_THREADS" in os.environ:
+def _of_this_machine(launcher: Launcher, tasks: int) -> Iterator[None]:
+    """Local processes share the cores evenly, and leave Ctrl-C to their watcher; a cluster sees to both."""
+    if launcher.cluster != "local":
         yield
         return
-    os.environ["OMP_NUM_THREADS"] = str(launcher.cpus_per_task or max(1, allowed_cores() // tasks))
+    given = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = given or str(launcher.cpus_per_task or max(1, allowed_cores() // tasks))
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes inherit it
     try:
         yield
     finally:
-        del os.environ["OMP_NUM_THREADS"]
+        signal.signal(signal.SIGINT, interrupt)
+        if given is None:
+            del os.environ["OMP_NUM_THREADS"]

@@ -26,8 +26,9 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
     record = read_record(folder)
     rest, literal = split_literal(overrides)
     where = f"{folder}/record.json"
-    check_config(record.get("config"), record.get("choices"), where, top_keys(), trusted_classes(rest))
-    cfg: Any = OmegaConf.create(record["config"])
+    config = {k: v for k, v in record["config"].items() if k != "launcher"}  # its setup lines are a shell's
+    check_config(config, record["choices"], where, top_keys(), trusted_classes(rest))
+    cfg: Any = OmegaConf.create(config)
     changed = dict(record["changed"])
     for key, value in [*map(override_value, rest), *literal.items()]:
         parent, _, leaf = key.rpartition(".")

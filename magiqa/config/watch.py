@@ -12,6 +12,7 @@ from magiqa.features.progress import Standing, standing
 
 GONE_SECONDS = 15.0  # a task out of the queue has this long for its result to appear: shared disks lag
 QUEUE_SECONDS = 5.0  # between two looks at the queue
+STOP_SECONDS = 60.0  # processes of this machine have this long to save what they encoded
 QUIET_SECONDS = 30.0  # between two lines where there is no terminal
 
 
@@ -62,7 +63,9 @@ def progress_line(
         "done": len(found) - failed,
         "failed": failed,
     }
-    parts = [f"{total.views} views", f"{total.done} of {total.images} {unit}", f"{rate:.1f} views/s"]
+    parts = [f"{total.views} views", f"{total.done} of {total.images} {unit}"]
+    if rate:
+        parts.append(f"{rate:.1f} views/s")
     if left is not None:
         parts.append(f"about {_clock(left)} to go")
     return ", ".join(parts) + "; tasks: " + ", ".join(f"{n} {what}" for what, n in counts.items() if n)
@@ -106,10 +109,13 @@ class _Queue:
         return bool(self.jobs[task].done())
 
     def stopped(self) -> None:
-        """They are stopped with their watcher."""
-        for job in self.jobs:
-            if not job.done():
-                job.cancel(check=False)
+        """They end with their watcher, after they have saved what they encoded."""
+        running = [job for job in self.jobs if not job.done()]
+        for job in running:
+            job._process.terminate()  # which tells the task's process; cancel() would kill it a second later
+        until = time.monotonic() + STOP_SECONDS
+        while any(not job.done() for job in running) and time.monotonic() < until:
+            time.sleep(0.1)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from magiqa.engines.engine import Engine, checked_error, plain_forward, probe_views
+from magiqa.engines.memory import batch_too_large, out_of_memory
 from magiqa.engines.openvino import openvino_maker
 from magiqa.engines.pytorch import torch_maker
 from magiqa.engines.resolve import Resolved, streams, threads
@@ -21,6 +22,8 @@ from magiqa.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+SAME_VIEWS = 1e-6  # of a normalized pixel
 
 CANDIDATES = {"cpu": (10, 5, 20), "cuda": (32, 64, 128, 256), "mps": (8, 16, 32, 64)}
 
@@ -31,11 +34,14 @@ def build(
     *,
     batch_size: int | Literal["auto"],
     view_size: tuple[int, int],
+    views: Literal["auto", "host", "device"] = "auto",
 ) -> Engine:
     """Make, time and check an engine for an image tower, which stays as it was.
 
     Args:
         visual: float32, on the CPU, in evaluation mode. batch_size: views a micro-batch, or ``auto``: measured.
+        views: where they are made of pixels. ``auto``: on a GPU, which pixels reach faster than views; on a CPU beside
+            the engine, by NumPy.
 
     Raises:
         UserError: the engine cannot run this tower, or its features differ from plain float32 torch by more than
@@ -48,8 +54,11 @@ def build(
     if getattr(visual, "output_tokens", False):  # CoCa's towers return all tokens too
         visual = copy.copy(visual)
         visual.output_tokens = False  # type: ignore[assignment]
-    views = probe_views(3, view_size)
-    reference = plain_forward(visual)(views)
+    on_device = views == "device" or (views == "auto" and resolved.device != "cpu")
+    if on_device and resolved.engine == "openvino":
+        raise UserError("engine=openvino takes views as they are; use engine=torch")
+    probe = probe_views(3, view_size)
+    reference = plain_forward(visual)(probe)
     cores = torch.get_num_threads()
     try:
         if resolved.device == "cpu":  # of each caller: new threads take it over
@@ -57,12 +66,27 @@ def build(
         if resolved.engine == "openvino":
             make = openvino_maker(visual, resolved, view_size)
         else:
-            make = torch_maker(visual, resolved, view_size)
-        engine = _fastest(make, resolved) if batch_size == "auto" else make(batch_size)
-        features = engine(views)
+            make = torch_maker(visual, resolved, view_size, on_device=on_device)
+        if batch_size != "auto":
+            engine = make(batch_size)
+        elif (
+            resolved.engine == "compile"
+        ):  # a compilation takes longer than the search: one, of the size found without
+            engine = make(_fastest(torch_maker(visual, resolved, view_size, plain=True), resolved).batch_size)
+        else:
+            engine = _fastest(make, resolved)
+        features = engine(probe)
+        if engine.way is not None and (difference := engine.way.difference()) > SAME_VIEWS:
+            engine.way = None
+            engine.warning = (
+                f"device={resolved.device}: views made there differ by {difference:.1e} from those made on the CPU, "
+                "which are used instead (slower)"
+            )
     except UserError:
         raise
     except Exception as error:
+        if out_of_memory(error):
+            raise batch_too_large(resolved, batch_size if batch_size != "auto" else 1) from error
         if resolved.engine == "torch":
             raise
         reason = str(error).strip().split("\n")[0]
@@ -81,26 +105,40 @@ def _fastest(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
     """The engine with the most views a second over the candidate sizes, each timed for about a second.
 
     A larger batch need not be faster on a CPU: the activations leave the cache. No further candidate is begun after
-    fifteen seconds, which a large tower's compilation takes.
+    fifteen seconds.
+
+    Raises:
+        UserError: no candidate fits into memory.
     """
     begin = time.perf_counter()
-    best, highest = None, 0.0
-    failure: RuntimeError | None = None
-    for size in CANDIDATES[resolved.device.split(":")[0]]:
-        if best is not None and (failure or time.perf_counter() - begin > 15):
+    best, highest, full = None, 0.0, False
+    sizes = CANDIDATES[resolved.device.partition(":")[0]]
+    for size in sizes:
+        if best is not None and (full or time.perf_counter() - begin > 15):
             break
         try:
             engine = make(size)
             rate = size / _seconds(engine, 0.7)
-        except RuntimeError as error:  # out of memory: what is larger would be too
-            failure = error
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            full = True  # what is larger would not fit either
             continue
+        finally:
+            _give_back(resolved.device)
         if rate > highest:
             best, highest = engine, rate
-    if best is None and failure is not None:
-        raise failure
-    assert best is not None
+    if best is None:
+        raise batch_too_large(resolved, min(sizes))
     return best
+
+
+def _give_back(device: str) -> None:
+    """What a candidate's batches took of a GPU's memory, which torch would keep for batches of that size."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def _seconds(engine: Engine, budget: float) -> float:

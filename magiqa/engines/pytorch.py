@@ -1,12 +1,14 @@
 """The engines ``torch`` and ``compile``."""
 
-import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from magiqa.engines.device import OnDevice
 from magiqa.engines.engine import Engine
 from magiqa.engines.resolve import Resolved, streams, threads
 from magiqa.engines.towers import optimize
@@ -16,51 +18,110 @@ if TYPE_CHECKING:
 
 
 def torch_maker(
-    visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int]
+    visual: "torch.nn.Module",
+    resolved: Resolved,
+    view_size: tuple[int, int],
+    *,
+    plain: bool = False,
+    on_device: bool = False,
 ) -> Callable[[int], Engine]:
-    """An engine of torch for each batch size; the tower is prepared and moved once."""
+    """An engine of torch for each batch size; the tower is prepared and moved once.
+
+    Args:
+        plain: not compiled, whatever the engine. on_device: views are made where the tower is.
+    """
     import torch
 
     device = torch.device(resolved.device)
-    cores = threads() // streams(resolved.device)
     if device.type == "cuda":  # TF32 keeps 10 bits of the mantissa: float32 must mean float32
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
     tower: Any = optimize(visual).to(device).to(memory_format=torch.channels_last)
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[resolved.precision]
-    if dtype is not None:  # autocast would convert these anew in every forward
-        for module in tower.modules():
-            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-                module.to(dtype)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)  # the tower is complete before other streams read it
+    if dtype is not None:
+        convert(tower, dtype)
+    borrowed = _turns(device, streams(resolved.device), threads() // streams(resolved.device))
 
-    own = threading.local()
-
-    def stream() -> Any:
-        """Of this thread, so that one copies while another computes."""
-        if device.type != "cuda":
-            return nullcontext()
-        if not hasattr(own, "stream"):
-            own.stream = torch.cuda.Stream(device)
-        return torch.cuda.stream(own.stream)
+    def forward(tower: Any, views: torch.Tensor) -> np.ndarray:
+        with _autocast(device.type, dtype):
+            return tower(views.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
 
     def run(tower: Any, views: np.ndarray) -> np.ndarray:
-        if device.type == "cpu" and torch.get_num_threads() != cores:  # of this thread
-            torch.set_num_threads(cores)
-        autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
-        with torch.inference_mode(), autocast, stream():
-            batch = torch.from_numpy(views).to(device).contiguous(memory_format=torch.channels_last)
-            return tower(batch).float().cpu().numpy()
+        with borrowed(), torch.inference_mode():
+            return forward(tower, torch.from_numpy(views).to(device))
 
     batch: Any = tower
-    if resolved.engine == "compile":
+    if resolved.engine == "compile" and not plain:
         # Frozen weights are constants, laid out once for the convolutions that read them. Whole images stay with
         # the tower as it is: each of their sizes would cost a compilation of its own.
         batch = torch.compile(tower, dynamic=False, options={"freezing": True})
 
     def make(size: int) -> Engine:
         callers = streams(resolved.device)
-        return Engine(resolved, lambda v: run(batch, v), lambda v: run(tower, v), size, view_size, callers)
+        engine = Engine(resolved, lambda v: run(batch, v), lambda v: run(tower, v), size, view_size, callers)
+        if on_device:
+            many, one = partial(forward, batch), partial(forward, tower)
+            engine.way = OnDevice(device, size, view_size[0], borrowed, many, one)
+        return engine
 
     return make
+
+
+def convert(tower: "torch.nn.Module", dtype: "torch.dtype") -> None:
+    """Give a tower's products their weights in half precision: autocast would convert them anew in every forward."""
+    import torch
+
+    for module in tower.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.to(dtype)
+        elif isinstance(module, torch.nn.MultiheadAttention):
+            _convert(module, ("in_proj_weight", "in_proj_bias"), dtype)
+        elif type(module).__name__ == "FirstQueryPool":
+            _convert(module, ("key", "value"), dtype)
+        elif type(module).__name__ == "VisionTransformer":
+            _convert(module, ("class_embedding", "positional_embedding", "proj"), dtype)
+
+
+def _convert(module: "torch.nn.Module", names: tuple[str, ...], dtype: "torch.dtype") -> None:
+    for name in names:
+        tensor = getattr(module, name, None)
+        if tensor is not None:
+            tensor.data = tensor.data.to(dtype)
+
+
+def _autocast(device: str, dtype: "torch.dtype | None") -> Any:
+    """Half precision's arithmetic; nothing at all for float32, which torch 2.4's autocast refuses on MPS."""
+    import torch
+
+    return nullcontext() if dtype is None else torch.autocast(device, dtype=dtype)
+
+
+def _turns(device: "torch.device", callers: int, cores: int) -> Callable[[], Any]:
+    """A context for each call: one of ``callers`` CUDA streams, so that one copies while another computes.
+
+    The streams are made once, whatever threads come and go: each has a pool of memory of its own. On a CPU the context
+    gives the calling thread its ``cores``.
+    """
+    import torch
+
+    free: SimpleQueue[Any] = SimpleQueue()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # the tower is complete before other streams read it
+        for _ in range(callers):
+            free.put(torch.cuda.Stream(device))
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        if device.type == "cpu" and torch.get_num_threads() != cores:  # of this thread
+            torch.set_num_threads(cores)
+        if device.type != "cuda":
+            yield
+            return
+        stream = free.get()
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            free.put(stream)
+
+    return turn

@@ -1,19 +1,25 @@
 """What ``auto`` becomes on this machine: engine, precision, device, threads."""
 
 import importlib.util
+import sys
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from magiqa.cores import allowed_cores
+from magiqa.cores import allowed_cores, usable_cores
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 ENGINES = ("torch", "compile", "openvino")
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+
+GPU_FILES = (
+    "/dev/nvidiactl",
+    "/dev/kfd",
+    "/dev/dxg",
+    "/dev/nvhost-gpu",
+    "/dev/nvmap",
+)  # NVIDIA, AMD, WSL, Jetson
 
 MOST_STREAMS = 8  # on a CPU: a stream holds activations of its own, and all share the last cache
 
@@ -51,13 +57,15 @@ def resolve(engine: str, precision: str, device: str, *, absent: bool = False) -
     if kind not in ("auto", "cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
         raise UserError(f"device={device} is not known: use auto, cpu, cuda, cuda:N or mps")
     if kind == "auto" or (kind != "cpu" and not absent):
+        if kind == "auto" and not _gpu_files():
+            return resolve(engine, precision, "cpu", absent=absent)
         import torch
 
-        cuda, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
+        # a GPU may be counted (by the driver's library) and yet be of no use (to a torch that is newer than the driver)
+        cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        mps = torch.backends.mps.is_available()
         if kind == "cuda" and int(index or 0) >= cuda:
-            raise UserError(
-                f"device={device}: torch sees {cuda} CUDA devices; use another device, or a CUDA build of torch"
-            )
+            raise UserError(f"device={device}: {_unseen(cuda)}")
         if kind == "mps" and not mps:
             raise UserError("device=mps: torch sees no Apple GPU; use device=cpu")
         if kind == "auto":
@@ -75,6 +83,29 @@ def resolve(engine: str, precision: str, device: str, *, absent: bool = False) -
     if precision == "fp16" and kind == "cpu":
         raise UserError("precision=fp16 needs device=cuda or mps; on the CPU use fp32 or bf16")
     return Resolved(engine, precision, device)
+
+
+def _gpu_files() -> bool:
+    """Whether a GPU may be here: where Linux shows no file of one, torch (seconds to import) need not be asked."""
+    return not sys.platform.startswith("linux") or any(Path(f).exists() for f in GPU_FILES)
+
+
+def _unseen(usable: int) -> str:
+    """Why a CUDA device cannot be used, and what to do."""
+    import torch
+
+    counted = torch.cuda.device_count()
+    if usable or not counted:
+        return f"torch sees {usable} CUDA devices; use another device, or a CUDA build of torch"
+    return (
+        f"{counted} CUDA devices are there, but torch (built for CUDA {torch.version.cuda}) cannot use them: update "
+        "the NVIDIA driver, install a torch built for an older CUDA, or use device=cpu"
+    )
+
+
+def decoders(device: str) -> int:
+    """Threads that decode beside a device: a GPU's leave the cores free, whatever OMP_NUM_THREADS says of torch's."""
+    return allowed_cores() if device == "cpu" else usable_cores()
 
 
 def streams(device: str) -> int:

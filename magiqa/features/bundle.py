@@ -22,6 +22,7 @@ from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.features.key import key_hash
 from magiqa.features.shard import read_shard, verify_shard
+from magiqa.runs.schema import check_bundle
 
 FORMAT = 1
 
@@ -102,13 +103,15 @@ def read_meta(path: str | Path) -> dict[str, Any]:
         raise UserError(f"bundle={path}: no such file; give one that magiqa pack wrote")
     try:
         meta = json.loads(read_shard(file)[1]["magiqa"])
-    except (UserError, KeyError, ValueError):
+        if not isinstance(meta, dict):
+            raise ValueError
+    except (UserError, KeyError, ValueError, RecursionError):
         raise UserError(
             f"bundle={path}: no bundle, or cut short; fetch it again or run magiqa pack anew"
         ) from None
     if meta.get("format") != FORMAT:
-        raise UserError(f"bundle={path}: format {meta.get('format')} is not known here; update magiqa")
-    return dict(meta)
+        raise UserError(f"bundle={path}: format {meta.get('format')!r:.60} is not known here; update magiqa")
+    return check_bundle(meta, f"bundle={path}")
 
 
 def verify_bundle(path: str | Path) -> None:
@@ -132,5 +135,5 @@ class BundleCache(FeatureCache):
     def __init__(self, path: Path, key: dict[str, Any]) -> None:
         self.key, self.name, self.folder = key, key_hash(key), path.parent
         self.only, self.entries = None, {}
-        self._verified, self._indexed = set(), set()
+        self._verified, self._indexed, self.width = set(), set(), None
         self._index(path)

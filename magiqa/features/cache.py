@@ -25,7 +25,15 @@ import numpy as np
 
 from magiqa.errors import UserError
 from magiqa.features.key import SHARING, Maker, key_hash, own_key, shared
-from magiqa.features.shard import corrupt, read_shard, serialized, verify_shard, write_atomically
+from magiqa.features.shard import (
+    corrupt,
+    read_features,
+    read_shard,
+    read_text_shard,
+    serialized,
+    verify_features,
+    write_atomically,
+)
 from magiqa.images.controls import CONTROLS
 
 
@@ -68,6 +76,7 @@ class FeatureCache:
         self.entries: dict[str, Entry] = {}
         self._verified: set[Path] = set()
         self._indexed: set[Path] = set()
+        self.width: int | None = None
         self.refresh()
 
     def refresh(self) -> None:
@@ -78,23 +87,23 @@ class FeatureCache:
                     self._index(shard)
 
     def _index(self, shard: Path) -> None:
-        tensors, metadata = read_shard(shard)
+        held = read_features(shard, len(CONTROLS))
+        images, counts, controls, made = held.images, held.counts, held.controls, held.maker
         try:
-            images = json.loads(metadata["images"])
-            made = json.loads(metadata.get("maker", "null"))
             maker = Maker(made["engine"], made["device"]) if made else None
-            counts, controls = np.array(tensors["counts"]), np.array(tensors["controls"])
-            if len(images) != len(counts) or counts.sum() != len(tensors["features"]):
-                raise ValueError("its counts do not match its features")
-        except (KeyError, ValueError, TypeError) as error:
+            hash(maker)
+        except (KeyError, TypeError) as error:
             raise corrupt(shard, error) from None
+        if self.width not in (None, held.features.shape[1]):
+            raise corrupt(shard, f"features of {held.features.shape[1]} numbers beside those of {self.width}")
+        self.width = held.features.shape[1]
         self._indexed.add(shard)
         if self.only not in (None, maker):
             return
         starts = np.cumsum(counts) - counts
         for image, start, count, control in zip(images, starts, counts, controls, strict=True):
-            held = self.entries.get(image)
-            if held is None or self._rank(shard) < self._rank(held.shard):
+            there = self.entries.get(image)
+            if there is None or self._rank(shard) < self._rank(there.shard):
                 self.entries[image] = Entry(shard, int(start), int(count), control, maker)
 
     def _rank(self, shard: Path) -> tuple[bool, str]:
@@ -158,7 +167,7 @@ class FeatureCache:
     def blocks(self, images: Sequence[str], views: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Features of images in blocks of about that many views, straight from the mapped shards.
 
-        Each shard's checksum is verified before its first use.
+        Each shard's checksum is verified, and its features are finite, before its first use.
 
         Args:
             images: sha256 of each, all cached; any order, repeats allowed.
@@ -175,7 +184,7 @@ class FeatureCache:
             at.setdefault(self.entries[image].shard, []).append(position)
         for shard, positions in at.items():
             if shard not in self._verified:
-                verify_shard(shard)
+                verify_features(shard, len(CONTROLS))
                 self._verified.add(shard)
             features = read_shard(shard)[0]["features"]
             positions.sort(key=lambda p: self.entries[images[p]].start)
@@ -204,13 +213,16 @@ def text_path(root: str | Path, key: dict[str, Any]) -> Path:
 
 
 def read_text(root: str | Path, key: dict[str, Any]) -> tuple[np.ndarray, float] | None:
-    """Cached embeddings (P, 2, D) and logit scale, or None."""
+    """Cached embeddings (P, 2, D) and logit scale, or None.
+
+    Raises:
+        CorruptShard: they are not those of the key's prompt pairs and architecture, or not as written.
+    """
     path = text_path(root, key)
     if not path.is_file():
         return None
-    verify_shard(path)
-    tensors, _ = read_shard(path)
-    return np.array(tensors["text"]), float(tensors["logit_scale"][0])
+    pairs, architecture = key.get("pairs"), key.get("architecture", {})
+    return read_text_shard(path, None if pairs is None else len(pairs), architecture.get("embed_dim"))
 
 
 def write_text(root: str | Path, key: dict[str, Any], text: np.ndarray, logit_scale: float) -> None:

@@ -32,6 +32,11 @@ class Features:
     text: Callable[[PromptSet], tuple[np.ndarray, float]]
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the views that an image's rows are of, in their order."""
+        return tuple(self.record["views"]["kinds"])
+
+    @property
     def controls(self) -> pd.DataFrame:
         """Width, height, bytes and Laplacian variance a row."""
         values = np.stack([self.cache.entries[i].controls for i in self.images])

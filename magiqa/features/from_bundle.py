@@ -9,7 +9,7 @@ from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
 from magiqa.features.bundle import BundleCache, read_meta, table_of, verify_bundle
 from magiqa.features.features import Features
-from magiqa.features.shard import read_shard
+from magiqa.features.shard import text_of
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import RunConfig
 from magiqa.runs.portable import portable
@@ -26,7 +26,11 @@ def from_bundle(job: RunConfig) -> Features:
     meta = read_meta(path)
     verify_bundle(job.source.bundle)
     cache = BundleCache(path, meta["key"])
-    tensors = read_shard(path)[0]
+    unheld = next((image for image in meta["images"] if image not in cache), None)
+    if unheld is not None:
+        raise UserError(
+            f"bundle={job.source.bundle}: holds no features of its image {unheld[:64]!r}; pack it anew"
+        )
     views = {**asdict(job.method.views), "kinds": list(job.method.views.kinds)}
     held = {k: v for k, v in meta["record"]["views"].items() if k != "count"}
     config = meta["config"]
@@ -51,8 +55,7 @@ def from_bundle(job: RunConfig) -> Features:
                 )
     table = table_of(meta["table"])
     labels = Labels(**{**meta["labels"], "notes": tuple(meta["labels"]["notes"])}, table=table)
-    text = np.array(tensors["text"])
-    scale = float(tensors["logit_scale"][0])
+    text, scale = text_of(path, len(meta["pairs"]), cache.width)
     known = {tuple(pair): i for i, pair in enumerate(meta["pairs"])}
 
     def embeddings(prompts: PromptSet) -> tuple[np.ndarray, float]:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Protocol
 
@@ -18,11 +17,12 @@ import numpy as np
 from tqdm import tqdm
 
 from magiqa.errors import UnreadableImage, UserError
+from magiqa.features.batches import Batches, Encoder, OpenImage, Way, way_of
 from magiqa.features.hashing import content_sha256
 from magiqa.features.progress import Reporter
 from magiqa.images.controls import controls
 from magiqa.images.decode import LIMITS, Limits, open_image, read_image
-from magiqa.images.views import Pixels, Resize, Views, cut
+from magiqa.images.views import Pixels, Resize, Views
 from magiqa.stop import unbroken
 
 SHARD_BYTES = 64 << 20
@@ -31,20 +31,6 @@ SHARD_BYTES = 64 << 20
 SHARD_SECONDS = (5.0, 60.0)
 
 PREFETCHED_VIEWS = 64  # of one image, cut in a worker; a larger image's others are cut as they are needed
-
-
-class Encoder(Protocol):
-    """What the pipeline asks of an engine: (B, 3, H, W) float32 -> (B, D) float32, B up to ``batch_size``.
-
-    ``streams`` threads call it at the same time.
-    """
-
-    batch_size: int
-    streams: int
-
-    def __call__(self, views: np.ndarray) -> np.ndarray:
-        """Encode."""
-        ...
 
 
 class Store(Protocol):
@@ -77,19 +63,8 @@ def load_file(path: str, sha256: str, limits: Limits = LIMITS) -> tuple[Pixels, 
     return image, controls(image, len(data))
 
 
-@dataclass
-class _Image:
-    """An image on its way: its features arrive view by view."""
-
-    path: str
-    sha256: str
-    controls: np.ndarray
-    features: dict[int, np.ndarray] = field(default_factory=dict)
-    cut: int = 0  # views handed to the batches so far
-    complete: bool = False  # all of its views are cut
-
-
 def _load(
+    way: Way,
     load: Load,
     item: Any,
     sha256: str,
@@ -98,100 +73,13 @@ def _load(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     limits: Limits,
-) -> tuple[_Image, Iterator[np.ndarray]]:
+) -> tuple[OpenImage, Iterator[Sequence[Any]]]:
     pixels, known = load(item, sha256)
-    blocks = cut(pixels, views, resize, name=str(item), mean=mean, std=std, limits=limits)
-    ready: list[np.ndarray] = []
+    blocks = way.cut(pixels, views, resize, name=str(item), mean=mean, std=std, limits=limits)
+    ready: list[Sequence[Any]] = []
     while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
         ready.append(block)
-    return _Image(str(item), sha256, known), chain(ready, blocks)
-
-
-class _Batches:
-    """Packs views of all images into micro-batches, and has the engine's threads fill in their images' features.
-
-    At most two batches a stream, or one whole image a stream, are on their way, so that memory is bounded.
-    """
-
-    def __init__(self, engine: Encoder, size: int) -> None:
-        self.engine = engine
-        self.shape = (engine.batch_size, 3, size, size)
-        self.pool = ThreadPoolExecutor(engine.streams, thread_name_prefix="encode")
-        self.flying: deque[Future[np.ndarray | None]] = deque()
-        self.free: list[np.ndarray] = []  # buffers to be used again
-        self.buffer: np.ndarray | None = None
-        self.owners: list[tuple[_Image, int]] = []
-
-    def add(self, image: _Image, block: np.ndarray) -> None:
-        """Take views (k, 3, H, W) of one image; those of another size than a window (whole images) run alone."""
-        for view in block:
-            owner = (image, image.cut)
-            image.cut += 1
-            if view.shape != self.shape[1:]:
-                self._submit(1, self._whole, owner, view)
-                continue
-            if self.buffer is None:
-                self.buffer = self.free.pop() if self.free else np.empty(self.shape, np.float32)
-            self.buffer[len(self.owners)] = view
-            self.owners.append(owner)
-            if len(self.owners) == len(self.buffer):
-                self.run()
-
-    def run(self) -> None:
-        """Hand over the batch as it is, full or not."""
-        if self.owners:
-            self._submit(2, self._batch, self.owners, self.buffer)
-            self.owners, self.buffer = [], None
-
-    def wait(self) -> None:
-        """Until all that was handed over is encoded.
-
-        Raises:
-            The first error of an engine's thread, here and in ``add`` and ``run``.
-        """
-        while self.flying:
-            self._settle()
-
-    def close(self) -> None:
-        """Finish what was begun, whatever came of it, and end the threads."""
-        self.pool.shutdown(cancel_futures=True)
-
-    def _submit(self, each: int, work: Callable[..., np.ndarray | None], *args: Any) -> None:
-        while len(self.flying) >= each * self.engine.streams:
-            self._settle()
-        self.flying.append(self.pool.submit(work, *args))
-
-    def _settle(self) -> None:
-        buffer = self.flying.popleft().result()
-        if buffer is not None:
-            self.free.append(buffer)
-
-    def _batch(self, owners: list[tuple[_Image, int]], buffer: np.ndarray) -> np.ndarray:
-        features = self._encode(buffer[: len(owners)])
-        for (image, index), feature in zip(owners, features, strict=True):
-            image.features[index] = feature
-        return buffer
-
-    def _whole(self, owner: tuple[_Image, int], view: np.ndarray) -> None:
-        image, index = owner
-        try:
-            image.features[index] = self._encode(np.ascontiguousarray(view[None]))[0]
-        except RuntimeError as error:  # smaller than the tower's stride, or than its positional embedding
-            reason = str(error).strip().split("\n")[-1].strip()  # OpenVINO names its source files first
-            raise UserError(
-                f"{image.path}: the backbone cannot encode it whole at {view.shape[2]}x{view.shape[1]} "
-                f"({reason}); it may be too small, or of another size than a positional embedding that is not dropped: "
-                "use windows or global views"
-            ) from None
-
-    def _encode(self, views: np.ndarray) -> np.ndarray:
-        features = self.engine(views)
-        if not np.isfinite(features).all():
-            raise UserError(
-                "backbone: a feature is NaN or infinite; with precision=fp16 use bf16 or fp32, otherwise check "
-                "the weights"
-            )
-        return features
+    return OpenImage(str(item), sha256, known), chain(ready, blocks)
 
 
 class _Shards:
@@ -201,12 +89,12 @@ class _Shards:
         self.cache = cache
         self.pool = ThreadPoolExecutor(1)
         self.writing: Future[None] | None = None
-        self.images: list[_Image] = []
+        self.images: list[OpenImage] = []
         self.bytes = 0
         self.since = time.monotonic()
         self.wait, self.longest = SHARD_SECONDS
 
-    def add(self, image: _Image) -> None:
+    def add(self, image: OpenImage) -> None:
         """Take a finished image; start a shard when enough has gathered."""
         self.images.append(image)
         self.bytes += sum(f.nbytes for f in image.features.values())
@@ -223,7 +111,7 @@ class _Shards:
             self.wait = min(2 * self.wait, self.longest)
             self.writing = self.pool.submit(self._write, images)
 
-    def _write(self, images: list[_Image]) -> None:
+    def _write(self, images: list[OpenImage]) -> None:
         self.cache.write(
             [i.sha256 for i in images],
             [np.stack([i.features[v] for v in range(i.cut)]) for i in images],
@@ -283,8 +171,9 @@ def fill_cache(
         return 0, {}
     cache.prepare()
     engine = build_engine()
-    batches, shards = _Batches(engine, views.window), _Shards(cache)
-    open_images: deque[_Image] = deque()
+    way = way_of(engine, views.window)
+    batches, shards = Batches(engine, way, views.window), _Shards(cache)
+    open_images: deque[OpenImage] = deque()
     skipped: dict[str, str] = {}
     encoded, there = 0, images - len(todo)
 
@@ -301,12 +190,14 @@ def fill_cache(
                 f"{encoded / max(bar.format_dict['elapsed'], 1e-9):.1f} views/s", refresh=False
             )
 
-    queue: deque[tuple[str, Future[tuple[_Image, Iterator[np.ndarray]]]]] = deque()
+    queue: deque[tuple[str, Future[tuple[OpenImage, Iterator[Sequence[Any]]]]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     bar = tqdm(total=len(todo), desc="encode", unit="image", disable=not progress, smoothing=0.05)
     with ExitStack() as closing:
         # The last first, and each even if the one before it is interrupted: nothing that is encoded gets lost.
         closing.callback(bar.close)
+        if report:
+            closing.callback(report.write)
         closing.callback(shards.close)
         closing.callback(finished)
         closing.callback(batches.close)
@@ -315,9 +206,11 @@ def fill_cache(
 
         def feed() -> None:
             for sha, path in islice(pending, max(0, workers + 2 - len(queue))):
-                queue.append((sha, pool.submit(_load, load, path, sha, views, resize, mean, std, limits)))
+                queue.append(
+                    (sha, pool.submit(_load, way, load, path, sha, views, resize, mean, std, limits))
+                )
 
-        def take(sha: str, future: Future[tuple[_Image, Iterator[np.ndarray]]]) -> None:
+        def take(sha: str, future: Future[tuple[OpenImage, Iterator[Sequence[Any]]]]) -> None:
             try:
                 image, blocks = future.result()
             except UserError as error:

@@ -9,6 +9,7 @@ import numpy as np
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import Weights
+from magiqa.errors import UserError
 from magiqa.features.cache import read_text, write_text
 from magiqa.features.key import FEATURE_VERSION
 from magiqa.method.prompts import PromptSet
@@ -23,8 +24,13 @@ def text_embeddings(
     weights: Weights,
     model: "Callable[[], torch.nn.Module]",
     prompts: PromptSet,
+    warn: Callable[[str], object] | None = None,
 ) -> tuple[np.ndarray, float]:
-    """Embeddings (P, 2, D) of a prompt set and the logit scale, cached; the model is made only to encode them."""
+    """Embeddings (P, 2, D) of a prompt set and the logit scale, cached; the model is made only to encode them.
+
+    Args:
+        warn: told why they cannot be stored, where the cache can only be read; None: that is an error.
+    """
     key = {
         "version": FEATURE_VERSION,
         "weights_sha256": weights.sha256,
@@ -35,5 +41,10 @@ def text_embeddings(
     cached = read_text(cache_dir, key)
     if cached is None:
         cached = encode_text(model(), backbone, prompts.pairs)
-        write_text(cache_dir, key, *cached)
+        try:
+            write_text(cache_dir, key, *cached)
+        except UserError as error:
+            if warn is None:
+                raise
+            warn(f"the prompts' embeddings are not stored: {error}")
     return cached

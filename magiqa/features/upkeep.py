@@ -9,7 +9,8 @@ from typing import Any
 
 from magiqa.errors import UserError
 from magiqa.features.key import FEATURE_VERSION
-from magiqa.features.shard import CorruptShard, read_shard, verify_shard
+from magiqa.features.shard import CorruptShard, read_features, read_text_shard, verify_features
+from magiqa.images.controls import CONTROLS
 
 LEFTOVER_SECONDS = 3600.0
 
@@ -57,7 +58,7 @@ def hashes(root: str | Path) -> str:
 
 def listing(root: str | Path) -> Iterable[dict[str, Any]]:
     """A row for each key in the cache: folder, key, shards, images, makers, views, bytes, corrupt shards."""
-    for folder in sorted(f for f in (Path(root).expanduser() / "features").glob("*") if f.is_dir()):
+    for folder in _folders(Path(root).expanduser() / "features"):
         shards = sorted(folder.glob("*.safetensors"))
         row: dict[str, Any] = {
             "name": folder.name,
@@ -65,22 +66,46 @@ def listing(root: str | Path) -> Iterable[dict[str, Any]]:
             "shards": len(shards),
             "images": 0,
             "views": 0,
-            "bytes": sum(s.stat().st_size for s in shards),
+            "bytes": sum(s.lstat().st_size for s in shards),
             "unreadable": [],
             "leftovers": _removable(folder, ".*.tmp"),
             "makers": Counter(),
         }
         for shard in shards:
             try:
-                tensors, metadata = read_shard(shard)
-                images = len(json.loads(metadata["images"]))
-                made = json.loads(metadata.get("maker", "null"))
+                held = read_features(shard, len(CONTROLS))
+                images, made = len(held.images), held.maker
+                maker = f"{made['engine']} {made['device']}" if made else "unknown"
                 row["images"] += images
-                row["makers"][f"{made['engine']} {made['device']}" if made else "unknown"] += images
-                row["views"] += len(tensors["features"])
-            except (UserError, KeyError, ValueError, TypeError):
+                row["makers"][maker] += images
+                row["views"] += len(held.features)
+            except (UserError, KeyError, TypeError):
                 row["unreadable"].append(shard)
         yield row
+
+
+def _folders(parent: Path) -> list[Path]:
+    """The folders in a folder; links to others are nobody's to list or to empty."""
+    return sorted(f for f in parent.glob("*") if f.is_dir() and not f.is_symlink())
+
+
+def corrupt_shards(root: str | Path) -> list[tuple[Path, UserError]]:
+    """Every shard of features or of text that is not as it was written, or not of the shapes and types it must be."""
+    base = Path(root).expanduser()
+    bad: list[tuple[Path, UserError]] = []
+    features = [s for folder in _folders(base / "features") for s in sorted(folder.glob("*.safetensors"))]
+    for shard in [*features, *sorted((base / "text").glob("*.safetensors"))]:
+        try:
+            if shard.parent.name == "text":
+                read_text_shard(shard)
+            else:
+                verify_features(shard, len(CONTROLS))
+        except CorruptShard as error:
+            bad.append((shard, error))
+        except UserError as error:
+            if shard.is_symlink() and not shard.exists():  # a link to nothing, which no run can read either
+                bad.append((shard, error))
+    return bad
 
 
 def prune(root: str | Path, what: str) -> tuple[int, int]:
@@ -98,19 +123,15 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
     rows = list(listing(base))
     doomed: list[Path] = [f for row in rows for f in row["leftovers"]]
     doomed += _removable(base / "text", ".*.tmp")
-    indexes = [f for f in (base / "hashes").glob("*") if f.is_dir()]
+    indexes = _folders(base / "hashes")
     doomed += [f for folder in indexes for f in _removable(folder, ".*.tmp")]
     if what == "all":
         doomed += [f for folder in indexes for f in _removable(folder)]
         doomed += [f for row in rows for f in _removable(base / "features" / row["name"])]
         doomed += _removable(base / "text") + _removable(base / "batch_sizes")
+        doomed += [f for f in _removable(base / "launches", "**/*") if f.is_file()]
     elif what == "corrupt":
-        shards = [s for row in rows for s in (base / "features" / row["name"]).glob("*.safetensors")]
-        for shard in [*shards, *(base / "text").glob("*.safetensors")]:
-            try:
-                verify_shard(shard)
-            except CorruptShard:
-                doomed.append(shard)
+        doomed += [shard for shard, _ in corrupt_shards(base)]
     else:
         names = [row["name"] for row in rows if what and row["name"].startswith(what)]
         if len(names) != 1:
@@ -119,7 +140,7 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
             )
         doomed += _removable(base / "features" / names[0])
     doomed = list(dict.fromkeys(doomed))
-    size = sum(f.stat().st_size for f in doomed)
+    size = sum(f.lstat().st_size for f in doomed)
     for file in doomed:
         file.unlink()
     for folder in {f.parent for f in doomed}:

@@ -126,21 +126,22 @@ def normalize(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarr
     return out
 
 
+def taps(side: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a bilinear resize of ``side`` pixels to ``size`` reads: (size,) the lower, the upper, the upper's weight."""
+    scale = float(np.float32(side) / np.float32(size))  # float32, then one rounding: torch's multiply-add
+    at = np.maximum((np.arange(size) + 0.5) * scale - 0.5, 0).astype(np.float32)
+    low = at.astype(np.int64)
+    return low, np.minimum(low + 1, side - 1), (at - low).astype(np.float32)
+
+
 def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """The normalized image (H, W, 3) resized to (1, 3, size, size): bilinear, corners not aligned, no antialias.
 
     Only the rows and columns that the interpolation reads are normalized, so that a large photo costs no more
     than a small one. Equal to ``torch.nn.functional.interpolate`` of the whole normalized image, to rounding.
     """
-
-    def taps(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        scale = float(np.float32(side) / np.float32(size))  # float32, then one rounding: torch's multiply-add
-        at = np.maximum((np.arange(size) + 0.5) * scale - 0.5, 0).astype(np.float32)
-        low = at.astype(np.int64)
-        return low, np.minimum(low + 1, side - 1), (at - low).astype(np.float32)
-
-    top, bottom, wy = taps(pixels.shape[0])
-    left, right, wx = taps(pixels.shape[1])
+    top, bottom, wy = taps(pixels.shape[0], size)
+    left, right, wx = taps(pixels.shape[1], size)
     wy = wy[:, None]
     lines = [pixels.take(y, axis=0) for y in (top, bottom)]
     rows = [normalize(line.take(x, axis=1), mean, std) for line in lines for x in (left, right)]
@@ -164,26 +165,34 @@ def _resized(pixels: np.ndarray, resize: Resize, name: str, limits: Limits) -> n
     return np.clip(np.stack(planes, axis=-1), 0.0, 1.0)
 
 
-def cut(
+@dataclass(frozen=True)
+class Sheet:
+    """Pixels that some views of an image are cut from.
+
+    Args:
+        pixels: (H, W, 3), uint8 or float32 in [0, 1].
+        kind: ``windows`` at ``corners`` (x, y), row-major; ``global``, all squashed to a window's size; or ``whole``,
+            as they are.
+    """
+
+    pixels: np.ndarray
+    kind: Literal["windows", "global", "whole"]
+    corners: tuple[tuple[int, int], ...] = ((0, 0),)
+
+
+def sheets(
     image: Pixels,
     views: Views,
     resize: Resize | None = None,
     *,
     name: str = "image",
-    mean: tuple[float, ...] = CLIP_MEAN,
-    std: tuple[float, ...] = CLIP_STD,
     limits: Limits = LIMITS,
-) -> Iterator[np.ndarray]:
-    """Cut an image into its views, in blocks of one shape each, in the order of ``views.kinds``.
-
-    A generator, so that the windows of a very large photo never lie in memory together.
+) -> Iterator[Sheet]:
+    """What the views of an image are cut from, in the order of ``views.kinds``: all that precedes normalization.
 
     Args:
         image: as decoded, or pixels (H, W, 3), uint8 or float32 in [0, 1]. resize: the data set's own, first.
-        name: for messages. mean, std: the backbone's. limits: of the pixels that are resized to, or seen whole.
-
-    Yields:
-        float32 (k, 3, H, W), normalized; windows one at a time, ``BLOCK`` of a row in memory.
+        name: for messages. limits: of the pixels that are resized to, or seen whole.
 
     Raises:
         UserError: a side is under the window size and ``views.small`` is ``error``.
@@ -203,13 +212,50 @@ def cut(
         height, width = pixels.shape[:2]
     if "whole" in views.kinds:
         limits.check((width, height), name, "whole")
-    mean_, std_ = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-    size = views.window
     for kind in views.kinds:
         if kind == "windows":
-            boxes = views.boxes(width, height)
-            for y in dict.fromkeys(y for _, y in boxes):
-                row = [x for x, top in boxes if top == y]
+            yield Sheet(pixels, kind, tuple(views.boxes(width, height)))
+        elif kind == "center_crop":
+            small = _resized(pixels, Resize("short_side", views.window), name, limits)
+            yield Sheet(small, "windows", (_center(small.shape[1], small.shape[0], views.window),))
+        else:
+            yield Sheet(pixels, kind)
+
+
+def cut(
+    image: Pixels,
+    views: Views,
+    resize: Resize | None = None,
+    *,
+    name: str = "image",
+    mean: tuple[float, ...] = CLIP_MEAN,
+    std: tuple[float, ...] = CLIP_STD,
+    limits: Limits = LIMITS,
+) -> Iterator[np.ndarray]:
+    """Cut an image into its views, in blocks of one shape each, in the order of ``views.kinds``.
+
+    A generator, so that the windows of a very large photo never lie in memory together.
+
+    Args:
+        image, resize, name, limits: see `sheets`. mean, std: the backbone's.
+
+    Yields:
+        float32 (k, 3, H, W), normalized; windows one at a time, ``BLOCK`` of a row in memory.
+
+    Raises:
+        UserError, UnreadableImage: see `sheets`.
+    """
+    mean_, std_ = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    size = views.window
+    for sheet in sheets(image, views, resize, name=name, limits=limits):
+        pixels = sheet.pixels
+        if sheet.kind == "global":
+            yield global_view(pixels, size, mean_, std_)
+        elif sheet.kind == "whole":
+            yield normalize(pixels[None], mean_, std_)
+        else:
+            for y in dict.fromkeys(y for _, y in sheet.corners):
+                row = [x for x, top in sheet.corners if top == y]
                 for at in range(
                     0, len(row), BLOCK
                 ):  # windows of a row overlap: their pixels are normalized once
@@ -217,14 +263,6 @@ def cut(
                     band = normalize(pixels[y : y + size, first : last + size], mean_, std_)
                     for x in row[at : at + BLOCK]:
                         yield band[None, :, :, x - first : x - first + size]
-        elif kind == "global":
-            yield global_view(pixels, size, mean_, std_)
-        elif kind == "whole":
-            yield normalize(pixels[None], mean_, std_)
-        else:
-            small = _resized(pixels, Resize("short_side", size), name, limits)
-            x, y = _center(small.shape[1], small.shape[0], size)
-            yield normalize(small[None, y : y + size, x : x + size], mean_, std_)
 
 
 def _center(width: int, height: int, size: int) -> tuple[int, int]:

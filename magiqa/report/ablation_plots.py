@@ -1,67 +1,80 @@
-"""The figures of an ablation."""
+"""The figures of an ablation: what is tested, the paired difference, is drawn under (or beside) the marginal SRCC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from magiqa.report.agreement_plots import _RESULTS
-from magiqa.report.plots import caption, dots, line_band
+from magiqa.report.captions import caption
+from magiqa.report.display import label_name, parameter, set_name
+from magiqa.report.heatmap import heat_map
+from magiqa.report.plots import differences, dots, line_band
+from magiqa.report.style import Width
+
+# Columns of an ablation table that hold results; any other column is a parameter.
+_RESULTS = (
+    *("srcc", "plcc", "krcc", "rmse", "diff", "p", "ci", "within", "n", "variant", "score", "optimism"),
+    *("withheld", "seconds", "weights"),
+)
+
+_SERIES = (("srcc", "pooled"), ("srcc_within", "mean within groups"))
 
 
-def ablation_figure(stem: Path, table: pd.DataFrame, record: Mapping[str, Any]) -> list[Path]:
+def ablation_figure(
+    stem: Path, table: pd.DataFrame, record: Mapping[str, Any], *, width: Width = "page"
+) -> list[Path]:
     """An ablation's SRCC: a line with its band where one number varies over five values or more, else dots.
 
     Args:
         stem: the files' path without suffix.
         table: a row a variant: `variant, srcc, srcc_low, srcc_high`, parameters as columns.
         record: the ablation's record: `dataset`, `backbone`, and `ablation` = `{name, reference, parameter}`.
+        width: printed width.
     """
     about = record.get("ablation") or {}
     about = about if isinstance(about, Mapping) else {"name": str(about)}
     reference = about.get("reference")
-    label = record.get("dataset", {}).get("label", "mos")
-    title = f"Ablation: {about.get('name', 'variants')}"
-    statistics = [
-        (s, n) for s, n in (("srcc", "pooled"), ("srcc_within", "mean within groups")) if s in table
-    ]
-    note = caption(record)
+    names = table["variant"].astype(str)
     parts = []
-    for statistic, series in statistics:
-        part = pd.DataFrame(
-            {"name": table["variant"].astype(str), "value": table[statistic], "series": series}
-        )
-        for side in ("low", "high"):
-            key = f"{statistic}_{side}"
-            part[side] = table.get(key, np.nan)
-        parts.append(part)
-    rows = pd.concat([part for part in parts if part["value"].notna().any()], ignore_index=True)
-    parameter = about.get("parameter") or _grid_parameter(table)
-    if parameter is None:
-        reference = None if reference is None else str(reference)
+    for statistic, series in _SERIES:
+        if statistic in table and table[statistic].notna().any():
+            part = pd.DataFrame({"name": names, "value": table[statistic], "series": series})
+            for side in ("low", "high"):
+                part[side] = table.get(f"{statistic}_{side}", np.nan)
+            parts.append(part)
+    rows = pd.concat(parts, ignore_index=True)
+    below, words = differences(table, names)
+    varied = about.get("parameter") or _grid_parameter(table)
+    xlabel = f"SRCC with {label_name(str(record.get('dataset', {}).get('label', 'mos')))}, 95 % interval"
+    shared: dict[str, Any] = {"title": f"Ablation: {about.get('name', 'variants')}", "note": caption(record)}
+    if varied is None:
         return dots(
             stem,
             rows,
-            xlabel=f"SRCC with {label}, 95 % interval",
-            title=title,
-            note=note,
-            reference=reference,
+            xlabel=xlabel,
+            reference=None if reference is None else str(reference),
+            zero=None,
+            beside=below,
+            beside_label=words,
+            width=width,
+            **shared,
         )
-    grid = dict(zip(table["variant"].astype(str), table[parameter].astype(float), strict=True))
-    rows["x"] = rows["name"].map(grid)
-    mark = grid.get(str(reference)) if reference is not None else None
-    name = f"reference: {parameter} = {mark:g}" if mark is not None else ""
+    place = dict(zip(names, table[varied].astype(float), strict=True))
+    rows["x"] = rows["name"].map(place)
+    mark = place.get(str(reference)) if reference is not None else None
     return line_band(
         stem,
         rows,
-        xlabel=parameter,
-        ylabel=f"SRCC with {label}, 95 % interval",
-        title=title,
-        note=note,
+        xlabel=parameter(varied),
+        ylabel=xlabel,
         mark=mark,
-        mark_name=name,
+        mark_name=f"reference: {parameter(varied)} = {mark:g}" if mark is not None else "",
+        below=None if below is None else below.assign(x=below["name"].map(place)),
+        below_label=words,
+        width=width,
+        **shared,
     )
 
 
@@ -78,35 +91,77 @@ def _grid_parameter(table: pd.DataFrame) -> str | None:
     return varying[0] if pd.api.types.is_numeric_dtype(table[varying[0]]) else None
 
 
-def ablation_figures(
-    folder: Path, table: pd.DataFrame, record: dict[str, Any], keys: list[str], reference: int
-) -> None:
-    """Into a folder: a line or dots; of a product of number axes, a line an axis through reference and best."""
-    from magiqa.report.plots import caption, line_band
+def curves_of_sets(
+    stem: Path, tables: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]], *, width: Width = "column"
+) -> list[Path]:
+    """One parameter's curve on several data sets in one panel, the paired differences in the panel below.
 
-    stem = folder / "ablation"
+    Args:
+        stem: the files' path without suffix.
+        tables: an ablation's table and record on each set, all of the same numeric parameter.
+        width: printed width.
+    """
+    varied = str(tables[0][1]["ablation"]["parameter"])
+    above, below, words = [], [], ""
+    for table, record in tables:
+        data = record["dataset"]
+        series = f"{set_name(data)}, n = {data['n']:,}"
+        one = pd.DataFrame({"x": table[varied].astype(float), "value": table["srcc"], "series": series})
+        above.append(one.assign(low=table.get("srcc_low"), high=table.get("srcc_high")))
+        found, words = differences(table, table["variant"].astype(str))
+        if found is not None:
+            below.append(found.assign(x=table[varied].astype(float), series=series))
+    about = tables[0][1]["ablation"]
+    marks = {float(t.loc[t["variant"].astype(str) == about["reference"], varied].iloc[0]) for t, _ in tables}
+    labels = sorted({str(r["backbone"]["label"]) for _, r in tables if r.get("backbone", {}).get("label")})
+    return line_band(
+        stem,
+        pd.concat(above, ignore_index=True),
+        xlabel=parameter(varied),
+        ylabel="SRCC, 95 % interval",
+        note="; ".join(labels),
+        mark=marks.pop() if len(marks) == 1 else None,
+        below=pd.concat(below, ignore_index=True) if below else None,
+        below_label=words,
+        width=width,
+    )
+
+
+def ablation_figures(
+    folder: Path,
+    table: pd.DataFrame,
+    record: dict[str, Any],
+    keys: list[str],
+    reference: int,
+    *,
+    width: Width = "page",
+) -> list[Path]:
+    """A line or dots; of a product of number axes a heat map a pair of axes, the others at the reference.
+
+    Args:
+        folder: the figures' folder. keys: what varies. reference: the row that all others are compared with.
+    """
     axes = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
     if len(axes) < 2:
-        ablation_figure(stem, table, record)
-        return
-    for axis in axes:
-        at = table.iloc[reference]
-        others = [k for k in keys if k != axis]
-        through = table[(table[others] == at[others]).all(axis=1)]
-        best = table.groupby(axis, as_index=False)["srcc"].max()
-        parts = [
-            through.assign(series="others at the reference"),
-            best.assign(series="best of all others (optimistic)"),
-        ]
-        frame = pd.concat([p[[axis, "srcc", "series"]] for p in parts]).rename(
-            columns={axis: "x", "srcc": "value"}
-        )
-        line_band(
-            stem.with_name(f"ablation_{axis.replace('.', '_')}"),
-            frame.assign(low=np.nan, high=np.nan),
-            xlabel=axis,
-            ylabel=f"SRCC with {record['dataset']['label']}",
-            title=f"Ablation: {record['ablation']['name']}",
-            note=caption(record),
-            mark=float(at[axis]),
-        )
+        return ablation_figure(folder / "ablation", table, record, width=width)
+    written = []
+    at = table.iloc[reference]
+    for i, across in enumerate(axes):
+        for down in axes[i + 1 :]:
+            others = [k for k in keys if k not in (across, down)]
+            part = table[(table[others] == at[others]).all(axis=1)] if others else table
+            grid = part.pivot_table(index=down, columns=across, values="srcc").sort_index(ascending=False)
+            fixed = ", ".join(f"{parameter(k)} = {at[k]:g}" for k in others)
+            names = "_".join(k.rpartition(".")[2] for k in (across, down))
+            written += heat_map(
+                folder / f"ablation_{names}",
+                grid,
+                xlabel=parameter(across),
+                ylabel=parameter(down),
+                zlabel=f"SRCC with {label_name(record['dataset']['label'])}",
+                reference=(at[down], at[across]),
+                best=True,
+                note="; ".join(filter(None, (caption(record), fixed))),
+                width=width,
+            )
+    return written

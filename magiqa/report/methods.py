@@ -19,7 +19,7 @@ from magiqa.runs.read import Run, long_table
 from magiqa.stats.agreement import agreement
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many
-from magiqa.stats.intervals import too_heavy
+from magiqa.stats.intervals import count_units
 from magiqa.stats.multiple import best_set
 
 UNTESTED = "‡"
@@ -30,19 +30,18 @@ RESAMPLES = 2000  # of the test for the best
 
 
 def agreement_table(
-    runs: Sequence[Run], statistics: Sequence[str] = (), metrics: Sequence[Path] = (), seed: int = 0
+    runs: Sequence[Run], statistics: Sequence[str] = (), others: Sequence[Run] = (), seed: int = 0
 ) -> Table:
     """Methods by data sets: best bold, second underlined, those that may be the best marked.
 
     Args:
         statistics: the columns of each set; by default SRCC, raw PLCC, and SRCC within groups where there are any.
-        metrics: CSVs of image,score of other programs: a row each, on every set whose images they score.
+        others: other programs' scores, from `external_runs`: a row each.
         seed: of the resamples of the test.
 
     Raises:
-        UserError: a statistic that no run has; a CSV that scores no set here.
+        UserError: a statistic that no run has.
     """
-    others = external_runs(runs, metrics)
     rows = with_external(long_table(runs), others)
     chosen = _chosen(rows, statistics)
     shown = rows[rows["statistic"].isin(chosen)].assign(control=rows["score"].isin(list(CONTROLS)))
@@ -147,7 +146,7 @@ def _averages(
             sets = [name for name, s in columns if s == one]
             values = []
             for line in lines.itertuples(index=False):
-                found = [by.get((name, line.method, line.backbone, one)) for name in sets]
+                found: list[Any] = [by.get((name, line.method, line.backbone, one)) for name in sets]
                 whole = len(found) > 1 and all(f is not None and np.isfinite(f.value) for f in found)
                 weights = [f.n for f in found] if whole and weighted else None
                 values.append(
@@ -172,11 +171,10 @@ def _notes(
         kinds += "(fitted): after a logistic curve fitted on these images. "
     if "srcc_within" in chosen:
         kinds += "SRCC in groups: mean over the groups of the set. "
-    bands = (
-        "95 % bootstrap intervals in brackets." if sets == 1 else "95 % intervals: left out here, in the CSV."
-    )
     competing = "; controls do not compete." if controls else "."
-    notes = [f"Signed. {kinds}{bands} Bold: best of the column, underlined: second{competing}"]
+    notes = [
+        f"Signed. {kinds}Intervals: 95 %, bootstrap. Bold: best of the column, underlined: second{competing}"
+    ]
     if sets > 1:
         notes.append("Averages are of methods that are on all sets, and are not tested.")
     if found["in_best_set"].eq(True).any():
@@ -203,7 +201,7 @@ def external_runs(runs: Sequence[Run], metrics: Sequence[Path]) -> list[Run]:
     bases: dict[str, Run] = {}
     for run in runs:
         bases.setdefault(str(run.record["dataset"].get("fingerprint") or dataset(run.record)), run)
-    out = []
+    out: list[Run] = []
     for file in metrics:
         problems, before = [], len(out)
         for base in bases.values():
@@ -278,15 +276,13 @@ def _p_best(best: Run, one: str, scores: Sequence[np.ndarray | None], seed: int)
     """P of the hypothesis that a method is among the best (M,), NaN where it is not tested."""
     out = np.full(len(scores), np.nan)
     at = [k for k, values in enumerate(scores) if values is not None and np.isfinite(values).all()]
-    y = best.scores[best.label].to_numpy(float)
-    if one == "plcc":  # no resampling of it holds where tails are heavy
-        at = [k for k in at if not too_heavy(np.asarray(scores[k]), "scores") and not too_heavy(y, "labels")]
     if one not in TESTABLE or len(at) < 2:
         return out
+    y = best.scores[best.label].to_numpy(float)
     cluster = best.record["dataset"].get("cluster")
     clusters = best.scores[cluster].astype(str).to_numpy() if cluster in best.scores else None
     groups = best.scores["group"].astype(str).to_numpy() if one == "srcc_within" else None
-    units = len(y) if clusters is None else len(set(clusters))
+    units = count_units(len(y), clusters)
     counts = resample_counts(len(y), clusters, groups if clusters is None else None, RESAMPLES, seed)
     matrix = np.stack([scores[k] for k in at])  # type: ignore[misc]
     out[at] = best_set(

@@ -13,7 +13,7 @@ from typing import Any
 
 from magiqa import __version__
 from magiqa.report.gallery import Shown
-from magiqa.report.plots import COLORS
+from magiqa.report.style import COLORS
 from magiqa.report.table import MOST_ROWS, Table
 
 MOST_SHOWN_ROWS = 2_000
@@ -28,6 +28,7 @@ class Picture:
     file: Path
     alt: str
     caption: str = ""
+    wide: bool = False
 
     @property
     def uri(self) -> str:

@@ -1,93 +1,48 @@
-"""All figures: scatter plots, dots with intervals, lines with bands. The only module that knows matplotlib.
+"""Dots with intervals and lines with bands, each with the paired difference beside or below it.
 
 Every function takes a `stem` (a path without suffix), writes `stem.png` and `stem.pdf` and returns both paths.
-The same input gives the same bytes: no dates, no user style, no random order. Text is never read as mathematics,
-so names may hold `$`.
 """
 
 import textwrap
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from magiqa.runs.names import other_than_published
-
-# Petroff's ten colors (arXiv:2107.02270): told apart with each common color vision deficiency.
-COLORS = (
-    "#3f90da",
-    "#ffa90e",
-    "#bd1f01",
-    "#94a4a2",
-    "#832db6",
-    "#a96b59",
-    "#e76300",
-    "#b9ac70",
-    "#717581",
-    "#92dadd",
+from magiqa.report.style import (
+    DASHES,
+    INK,
+    MARKERS,
+    NAMES,
+    SERIES,
+    Width,
+    add_note,
+    make,
+    save,
+    shorten,
+    styled,
 )
-
-GRAY = "#8a9199"
-
-NAMES = {"q_sim": "similarity cue q_sim", "q_mag": "magnitude cue q_mag", "q": "fused score q"}
 
 MOST_ROWS = 60
 
-STYLE = {
-    "text.parse_math": False,
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#6b7280",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e5e7eb",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "figure.dpi": 100,
-    "savefig.dpi": 160,
-    "pdf.fonttype": 42,
-    "pdf.compression": 6,
-}
-
-SERIES = ("#3f90da", "#e76300", "#1d1d1f", "#832db6", "#94a4a2", "#bd1f01")
-
-SCORES = ("q_sim", "q_mag", "q")
+SIMULTANEOUS = ("ci_simultaneous_low", "ci_simultaneous_high")
 
 
-def caption(record: Mapping[str, Any]) -> str:
-    """What a reader of any number of this run must know: data set, n, subset, direction, the backbone and its label.
+def differences(table: pd.DataFrame, names: pd.Series) -> tuple[pd.DataFrame | None, str]:
+    """The paired differences of a table of variants, and what their bands are; None where there are none.
 
-    Example:
-        >>> caption({"dataset": {"name": "agiqa3k", "n": 299, "every": 10, "label": "mos"},
-        ...          "backbone": {"name": "demo", "label": "untrained, seed 0"}})
-        'agiqa3k · n = 299 · one row in 10 · backbone demo (untrained, seed 0)'
+    The simultaneous band, whose p is printed, where the table holds it.
     """
-    data = record.get("dataset", {})
-    backbone = record.get("backbone", {})
-    parts = [":".join(str(data[key]) for key in ("name", "variant") if data.get(key))]
-    if data.get("n") is not None:
-        parts.append(f"n = {data['n']:,}")
-    if int(data.get("every") or 1) > 1:
-        parts.append(f"one row in {data['every']}")
-    parts += other_than_published(data.get("notes") or ())
-    if data.get("skipped"):
-        parts.append(f"{len(data['skipped'])} images skipped")
-    if data.get("label") == "ssim":
-        parts.append("label ssim: no human opinion")
-    if data.get("higher_is_better") is False:
-        parts.append(f"{data.get('label', 'label')} negated: higher = better")
-    if backbone.get("name") or backbone.get("label"):
-        mark = f" ({backbone['label']})" if backbone.get("label") else ""
-        parts.append(f"backbone {backbone.get('name', '')}{mark}")
-    return " · ".join(part for part in parts if part)
+    if "diff" not in table or not table["diff"].notna().any():
+        return None, ""
+    low, high = SIMULTANEOUS if set(SIMULTANEOUS) <= set(table) else ("diff_low", "diff_high")
+    words = "simultaneous 95 % band" if low == SIMULTANEOUS[0] else "95 % interval"
+    frame = pd.DataFrame(
+        {"name": names, "value": table["diff"], "low": table.get(low), "high": table.get(high)}
+    )
+    return frame, f"difference to the reference, {words}"
 
 
 def dots(
@@ -97,11 +52,14 @@ def dots(
     xlabel: str,
     title: str = "",
     note: str = "",
-    zero: bool = True,
+    zero: float | None = 0.0,
     reference: str | None = None,
     bold: Sequence[str] = (),
+    beside: pd.DataFrame | None = None,
+    beside_label: str = "",
+    width: Width = "page",
 ) -> list[Path]:
-    """Dots with intervals, a line a name, a color a series.
+    """Dots with intervals, a line a name, a color and marker a series.
 
     Args:
         stem: the files' path without suffix.
@@ -109,47 +67,78 @@ def dots(
         xlabel: what the numbers are.
         title: over the axes.
         note: the line over the figure.
-        zero: draw a line at zero.
+        zero: where to draw the line of no effect; None: nowhere.
         reference: the name to mark as the reference.
         bold: names to set in bold.
+        beside: `name, value, low, high` of a second panel: the paired differences, which decide.
+        beside_label: what these are.
+        width: printed width.
     """
     names = list(dict.fromkeys(rows["name"].astype(str)))
     left_out = max(0, len(names) - MOST_ROWS)
     names = names[:MOST_ROWS]
     series = list(dict.fromkeys(rows["series"].astype(str))) if "series" in rows else [""]
     with styled():
-        height = 1.3 + len(names) * (0.2 + 0.09 * len(series))
-        figure = Figure(figsize=(6.8, max(2.2, height)), layout="constrained")
-        ax = figure.subplots()
+        labels = [_label(name, width) for name in names]
+        tall = max((label.count("\n") for label in labels), default=0)
+        step = max(0.15 + 0.05 * len(series), 0.12 * (tall + 1) + 0.03)
+        figure = make(width, max(1.5, 0.95 + len(names) * step + 0.16 * (len(series) > 1)))
+        panels = figure.subplots(1, 1 if beside is None else 2, sharey=True, squeeze=False)[0]
+        ax = panels[0]
         place = {name: -k for k, name in enumerate(names)}
         for k, one in enumerate(series):
             part = rows[rows["series"].astype(str) == one] if "series" in rows else rows
-            part = part[part["name"].astype(str).isin(names)]
-            shift = (k - (len(series) - 1) / 2) * 0.56 / max(len(series), 1)
-            y = np.array([place[str(name)] - shift for name in part["name"]], float)
-            x, low, high = (part[key].to_numpy(float) for key in ("value", "low", "high"))
-            color = SERIES[k % len(SERIES)]
-            ax.hlines(y, low, high, color=color, linewidth=1.4, alpha=0.75)
-            ax.plot(x, y, "o", color=color, markersize=4.2, label=NAMES.get(one, one) if one else None)
-        if zero:
-            ax.axvline(0, color="#6b7280", linewidth=0.9)
-        ax.set_yticks([place[name] for name in names], [shorten(name, 64) for name in names])
+            shift = (k - (len(series) - 1) / 2) * 0.6 / max(len(series), 1)
+            _intervals(ax, part, place, shift, k, NAMES.get(one, one) if one else None)
+        if beside is not None:
+            _intervals(panels[1], beside, place, 0.0, 2, None)
+            panels[1].axvline(0, color="#6b7280", linewidth=0.8)
+            panels[1].set_xlabel(_wrapped(beside_label, 30 if width == "page" else 17), fontsize=7)
+        if zero is not None:
+            ax.axvline(zero, color="#6b7280", linewidth=0.8)
+        ax.set_yticks([place[name] for name in names], labels)
         for tick, name in zip(ax.get_yticklabels(), names, strict=True):
             if name in bold or name == reference:
                 tick.set_fontweight("bold")
-        if reference in place:
-            ax.axhspan(place[reference] - 0.5, place[reference] + 0.5, color="#f3f4f6", zorder=0)
+        for panel in panels:
+            if reference in place:
+                at = place[str(reference)]
+                panel.axhspan(at - 0.5, at + 0.5, color="#f3f4f6", zorder=0)
+            panel.grid(axis="y", visible=False)
+            panel.tick_params(axis="y", length=0)
         ax.set_ylim(-len(names) + 0.4, 0.6)
-        ax.grid(axis="y", visible=False)
-        ax.tick_params(axis="y", length=0)
-        ax.set_xlabel(xlabel)
+        narrow = beside is not None
+        most = (17 if width == "column" else 30) if narrow else (34 if width == "column" else 80)
+        ax.set_xlabel(_wrapped(xlabel, most), fontsize=7 if narrow else None)
         ax.set_title(title, loc="left")
         if len(series) > 1:
-            figure.legend(loc="outside lower center", ncols=min(4, len(series)))
+            figure.legend(loc="outside lower center", ncols=min(4 if width == "page" else 2, len(series)))
         if left_out:
             note = f"{note} · the first {MOST_ROWS} of {MOST_ROWS + left_out} rows"
         add_note(figure, note)
         return save(figure, stem)
+
+
+def _intervals(
+    ax: Any, part: pd.DataFrame, place: dict[str, int], shift: float, k: int, label: str | None
+) -> None:
+    """Dots and their intervals, at the places of their names."""
+    part = part[part["name"].astype(str).isin(place)]
+    y = np.array([place[str(name)] - shift for name in part["name"]], float)
+    x, low, high = (part[key].to_numpy(float) for key in ("value", "low", "high"))
+    color = SERIES[k % len(SERIES)]
+    ax.hlines(y, low, high, color=color, linewidth=1.1, alpha=0.8)
+    ax.plot(x, y, linestyle="", marker=MARKERS[k % len(MARKERS)], color=color, label=label)
+
+
+def _label(name: str, width: Width) -> str:
+    if width == "page":
+        return shorten(name, 64)
+    return "\n".join(textwrap.wrap(shorten(name, 52), 26))
+
+
+def _wrapped(text: str, most: int) -> str:
+    return "\n".join(textwrap.wrap(text, most))
 
 
 def line_band(
@@ -162,8 +151,11 @@ def line_band(
     note: str = "",
     mark: float | None = None,
     mark_name: str = "reference",
+    below: pd.DataFrame | None = None,
+    below_label: str = "",
+    width: Width = "page",
 ) -> list[Path]:
-    """Lines with interval bands over a number, a color a series.
+    """Lines with interval bands over a number, a color and dash a series.
 
     Args:
         stem: the files' path without suffix.
@@ -174,73 +166,50 @@ def line_band(
         note: the line over the figure.
         mark: an x to mark with a line.
         mark_name: how the marked line is called in the legend.
+        below: `x, value, low, high`, optionally `series`, of a second panel: the paired differences, which decide.
+        below_label: what these are.
+        width: printed width.
     """
-    series = list(dict.fromkeys(frame["series"].astype(str))) if "series" in frame else [""]
     with styled():
-        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-        ax = figure.subplots()
-        for k, one in enumerate(series):
-            part = frame[frame["series"].astype(str) == one] if "series" in frame else frame
-            part = part.sort_values("x", kind="stable")
-            x, value, low, high = (part[key].to_numpy(float) for key in ("x", "value", "low", "high"))
-            color = SERIES[k % len(SERIES)]
-            ax.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
-            dense = len(x) > 25
-            ax.plot(
-                x,
-                value,
-                "-" if dense else "o-",
-                color=color,
-                linewidth=1.7,
-                markersize=3.6,
-                label=one or None,
-            )
+        figure = make(width, 2.3 if below is None else 3.4)
+        ratios = [1] if below is None else [3, 2]
+        panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+        count = _lines(panels[0], frame)
+        if below is not None:
+            _lines(panels[1], below, labeled=False)
+            panels[1].axhline(0, color="#6b7280", linewidth=0.8)
+            panels[1].set_ylabel(_wrapped(below_label, 20), fontsize=7)
         if mark is not None:
-            ax.axvline(mark, color="#374151", linewidth=1, linestyle=(0, (4, 3)), label=mark_name)
-        ax.set_xlabel(xlabel)
-        ax.set_ylabel(ylabel)
-        ax.set_title(title, loc="left")
-        if len(series) > 1 or mark is not None:
-            handles, labels = ax.get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+            for k, panel in enumerate(panels):
+                name = mark_name if k == 0 else None
+                panel.axvline(mark, color="#374151", linewidth=0.9, linestyle=(0, (4, 3)), label=name)
+        panels[-1].set_xlabel(xlabel)
+        panels[0].set_ylabel(_wrapped(ylabel, 22), fontsize=7 if below is not None else None)
+        panels[0].set_title(title, loc="left")
+        if count > 1 or mark is not None:
+            handles, labels = panels[0].get_legend_handles_labels()
+            columns = min(4 if width == "page" else 2, len(labels))
+            figure.legend(handles, labels, loc="outside lower center", ncols=columns)
         add_note(figure, note)
         return save(figure, stem)
 
 
-def label_name(label: str) -> str:
-    """The axis title of a label."""
-    return {"mos": "MOS (mos)", "ssim": "SSIM to the pristine photo (ssim)"}.get(label, label)
-
-
-def shorten(name: str, most: int = 42) -> str:
-    """A name on one line, at most `most` characters."""
-    line = " ".join(str(name).split())
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def add_note(figure: Figure, note: str) -> None:
-    """The line over a figure."""
-    if note:
-        lines = textwrap.wrap(note, int(figure.get_figwidth() * 15))
-        figure.suptitle("\n".join(lines), fontsize=8, color="#4b5563", x=0.01, ha="left")
-
-
-def styled() -> Any:
-    """A context with the module's own style, whatever the user's matplotlibrc says."""
-    from matplotlib import style
-
-    return style.context(["default", STYLE])
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write PNG and PDF without dates or versions."""
-    stem = Path(stem)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    png, pdf = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from font"
-        )  # a name in a script DejaVu lacks
-        figure.savefig(png, metadata={"Software": None})
-        figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    return [png, pdf]
+def _lines(ax: Any, frame: pd.DataFrame, labeled: bool = True) -> int:
+    """A line with its band for each series; how many there are."""
+    series = list(dict.fromkeys(frame["series"].astype(str))) if "series" in frame else [""]
+    for k, one in enumerate(series):
+        part = frame[frame["series"].astype(str) == one] if "series" in frame else frame
+        part = part.sort_values("x", kind="stable")
+        x, value, low, high = (part[key].to_numpy(float) for key in ("x", "value", "low", "high"))
+        color = SERIES[k % len(SERIES)] if labeled or len(series) > 1 else INK
+        ax.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
+        marker = "" if len(x) > 25 else MARKERS[k % len(MARKERS)]
+        ax.plot(
+            x,
+            value,
+            linestyle=DASHES[k % len(DASHES)],
+            marker=marker,
+            color=color,
+            label=(one or None) if labeled else None,
+        )
+    return len(series)

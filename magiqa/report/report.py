@@ -1,36 +1,63 @@
 """A report of runs and ablations: tables, figures, and the page that holds them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.report.ablation_plots import ablation_figure
-from magiqa.report.agreement_plots import run_figures
 from magiqa.report.beside import published_table
+from magiqa.report.captions import caption, describe
+from magiqa.report.display import backbone_name, set_facts, set_name
+from magiqa.report.drawn import (
+    Drawn,
+    drawn_ablation,
+    drawn_comparison,
+    drawn_curves,
+    drawn_methods,
+    drawn_run,
+    with_captions,
+)
 from magiqa.report.gallery import gallery
-from magiqa.report.methods import agreement_table
+from magiqa.report.methods import agreement_table, external_runs, with_external
 from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section, folded
 from magiqa.report.pictures import Pictures, group_names
-from magiqa.report.plots import NAMES, caption, dots
+from magiqa.report.significance import significance_table
+from magiqa.report.style import NAMES, Width
 from magiqa.report.table import Table
 from magiqa.report.tables import frame_table, groups_table
 from magiqa.report.typeset import write_tables
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.listed import files_of, read_listed
-from magiqa.runs.names import CUES, backbone, dataset, slug
+from magiqa.runs.names import CUES, slug
 from magiqa.runs.read import Run, Sheet, long_table, read
 
 
-def report(folders: Sequence[Path], out: Path, *, thumbnails: bool = True) -> list[Path]:
-    """Write tables (CSV, Markdown, LaTeX), figures (PNG, PDF) and `report.html` for run and ablation folders.
+@dataclass(frozen=True)
+class Options:
+    """What a reader asked for.
 
     Args:
-        folders: written by `magiqa evaluate` or `magiqa ablate`, or folders that hold such.
-        out: where to write; made if missing.
         thumbnails: put small copies of the images into the page; False where these may not be published.
+        statistics: columns of the methods table; () the field's. metrics: CSVs of other programs' scores, a row each.
+        width: printed width of the figures of runs and ablations.
+    """
+
+    thumbnails: bool = True
+    statistics: Sequence[str] = ()
+    metrics: Sequence[Path] = ()
+    width: Width = "page"
+
+
+def report(folders: Sequence[Path], out: Path, **options: Any) -> list[Path]:
+    """Write tables (CSV, Markdown, LaTeX), figures (PNG, PDF) with captions, and `report.html`.
+
+    Args:
+        folders: written by `magiqa evaluate`, `ablate`, `experiment` or `compare`, or folders that hold such.
+        out: where to write; made if missing.
+        options: as `Options`'.
 
     Returns:
         The files written.
@@ -38,24 +65,24 @@ def report(folders: Sequence[Path], out: Path, *, thumbnails: bool = True) -> li
     Raises:
         UserError: nothing to report in a folder, a file that cannot be read, or `out` cannot be written.
     """
-    out = Path(out).expanduser()
+    out, asked = Path(out).expanduser(), Options(**options)
     runs, sheets = read([Path(folder).expanduser() for folder in folders])
     with ResultFolder(out, "report", ["report.html", "tables.tex"], record="report.json") as results:
-        _report(runs, sheets, results, thumbnails)
+        _report(runs, sheets, results, asked)
         listed = results.record({"magiqa": __version__, "command": "report"})["files"]
     return [out / name for name in listed]
 
 
-def _report(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder, thumbnails: bool) -> None:
+def _report(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder, asked: Options) -> None:
     folders_read = len(runs) + len({sheet.file.parent for sheet in sheets})
     page = Page(folders_read, _labels(runs, sheets))
     tables: list[Table] = []
     if runs:
-        tables += _agreement(runs, page, results)
-        pictures = Pictures(runs, thumbnails)
+        tables += _agreement(runs, page, results, asked)
+        pictures = Pictures(runs, asked.thumbnails)
         blocks = []
         for k, run in enumerate(runs):
-            run_figures(results.figure_path(run.name), run.scores, run.agreement, run.groups, run.record)
+            with_captions(drawn_run(run, results.figure_path(run.name), asked.width))
             groups = groups_table(run)
             tables += [groups] if groups else []
             blocks.append(_run(k, run, groups, pictures))
@@ -64,13 +91,32 @@ def _report(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder,
     by_folder: dict[Path, list[Sheet]] = {}
     for sheet in sheets:
         by_folder.setdefault(sheet.file.parent, []).append(sheet)
-    for anchor, title, ablation in (("ablations", "Ablations", True), ("more", "More results", False)):
-        found = [_result(some, results) for some in by_folder.values() if some[0].ablation == ablation]
+    for anchor, title in _SECTIONS.items():
+        found = [
+            _result(some, results, asked.width) for some in by_folder.values() if _section(some) == anchor
+        ]
         tables += [table for made, _ in found for table in made]
-        if found:
-            page.sections.append(Section(anchor, title, [block for _, block in found]))
+        blocks = [block for _, block in found]
+        if anchor == "ablations" and (curves := drawn_curves(sheets, results.figure_path())):
+            with_captions(curves)
+            blocks.insert(0, Block(title="One parameter on several data sets", figures=_pictures(curves)))
+        if blocks:
+            page.sections.append(Section(anchor, title, blocks))
     write_tables(tables, results)
     results.text("report.html", page.html())
+
+
+_SECTIONS = {"comparisons": "Comparisons", "ablations": "Ablations", "more": "More results"}
+
+
+def _section(sheets: Sequence[Sheet]) -> str:
+    if sheets[0].ablation:
+        return "ablations"
+    return "comparisons" if sheets[0].record.get("command") == "compare" else "more"
+
+
+def _pictures(drawn: Sequence[Drawn]) -> list[Picture]:
+    return [Picture(d.png, f"{d.png.stem}; the tables hold its numbers", d.caption, d.wide) for d in drawn]
 
 
 def _labels(runs: Sequence[Run], sheets: Sequence[Sheet]) -> list[str]:
@@ -80,27 +126,14 @@ def _labels(runs: Sequence[Run], sheets: Sequence[Sheet]) -> list[str]:
     return sorted({str(r["backbone"]["label"]) for r in records if r.get("backbone", {}).get("label")})
 
 
-def _agreement(runs: Sequence[Run], page: Page, results: ResultFolder) -> list[Table]:
-    """The main table, all statistics, a figure a data set; published values beside measured ones."""
-    main = agreement_table(runs)
-    rows = long_table(runs)
-    plots = []
-    for k, (one, part) in enumerate(rows[rows["statistic"] == "srcc"].groupby("dataset", sort=False)):
-        part = part.sort_values("value", ascending=False, kind="stable")
-        several = len(set(part["backbone"]) - {""}) > 1
-        names = part["method"] + part["backbone"].map(lambda b, on=several: f" · {b}" if b and on else "")
-        frame = pd.DataFrame(
-            {"name": names, "value": part["value"], "low": part["ci_low"], "high": part["ci_high"]}
-        )
-        labels = sorted({b for b in part["backbone"] if b})
-        files = dots(
-            results.figure_path(f"methods_{k + 1}_{slug(str(one))}"),
-            frame,
-            xlabel=f"SRCC with {part['label'].iloc[0]}, 95 % interval",
-            title="Agreement by method",
-            note=" · ".join([str(one), *labels]),
-        )
-        plots.append(Picture(files[0], f"SRCC by method on {one}; the same numbers are in the table above"))
+def _agreement(runs: Sequence[Run], page: Page, results: ResultFolder, asked: Options) -> list[Table]:
+    """The main table, all statistics, figures of all methods; published values beside measured ones."""
+    others = external_runs(runs, asked.metrics)
+    main = agreement_table(runs, asked.statistics, others)
+    rows = with_external(long_table(runs), others)
+    drawn = drawn_methods(runs, others, rows, results.figure_path())
+    with_captions(drawn)
+    plots = _pictures(drawn)
     every = Fold("All statistics", frame_table("statistics", "All statistics", rows))
     block = Block(tables=[main], figures=plots, folds=[every])
     page.sections.append(Section("agreement", "Agreement", [block]))
@@ -125,8 +158,8 @@ def _run(k: int, run: Run, groups: Table | None, pictures: Pictures) -> Block:
         anchor=f"run-{k}",
         run=k,
         facts=[
-            ("data set", dataset(record)),
-            ("backbone", backbone(record)),
+            ("data set", f"{set_name(record['dataset'])}, {set_facts(record['dataset'])}"),
+            ("backbone", backbone_name(record.get("backbone", {}))),
             ("weights", str(record.get("backbone", {}).get("weights_sha256", ""))[:16]),
             *(
                 (group, record.get("choices", {}).get(group))
@@ -159,7 +192,7 @@ def _panel(run: Run, score: str) -> Panel:
     return Panel(score, NAMES[score], parts, alt)
 
 
-def _result(sheets: Sequence[Sheet], results: ResultFolder) -> tuple[list[Table], Block]:
+def _result(sheets: Sequence[Sheet], results: ResultFolder, width: Width) -> tuple[list[Table], Block]:
     """A folder of an ablation or another result: its figures, tables, notes and record."""
     first = sheets[0]
     record = first.record
@@ -181,23 +214,24 @@ def _result(sheets: Sequence[Sheet], results: ResultFolder) -> tuple[list[Table]
             f"on one half of them gains {split['optimism']:.4f} less on the other ({split.get('splits')} splits)."
         )
     tables[-1].notes.extend(notes)
-    drawn = [name for name in files_of(record) if name.startswith("figures/")]
-    # an ablation over several numbers: a figure each
-    several = [name for name in drawn if name.startswith("figures/ablation_")]
-    if first.ablation and not several and {"variant", "srcc"} <= set(first.table):
-        files = ablation_figure(results.figure_path(tables[0].name), first.table, record)
+    if first.ablation and {"variant", "srcc"} <= set(first.table):
+        drawn = drawn_ablation(first, results.figure_path(), tables[0].name, width)
+    elif record.get("command") == "compare":
+        drawn = drawn_comparison(first, results.figure_path(), first.result)
+        tables.insert(0, significance_table(f"{first.result}-matrix", first.table, record))
     else:
-        files = _copied(first.file.parent, record, drawn, results.figure_path(first.result))
-    plots = [
-        Picture(f, f"{title}: {f.stem}; the tables hold its numbers") for f in files if f.suffix == ".png"
-    ]
+        names = [name for name in files_of(record) if name.startswith("figures/")]
+        files = _copied(first.file.parent, record, names, results.figure_path(first.result))
+        words = describe(record)
+        drawn = [Drawn(f, f"{title}: {f.stem}. {words}") for f in files if f.suffix == ".png"]
+    with_captions(drawn)
     shown, folds, left_out = folded(tables)
     block = Block(
         title=title,
         anchor=f"result-{slug(first.result)}",
         note=" ".join([words, *left_out]),
         tables=shown,
-        figures=plots,
+        figures=_pictures(drawn),
         folds=folds,
         record=record,
     )

@@ -16,7 +16,11 @@ NONE = "–"
 
 MOST_ROWS = 40  # of a table in Markdown and LaTeX
 
-LINE, TEXT_WIDTH = 4.4, 16.5  # cm in LaTeX: of a column of long text, of the page
+LINE, TEXT_WIDTH, COLUMN_WIDTH = (
+    4.4,
+    16.5,
+    8.3,
+)  # cm in LaTeX: of long text, of the page, of one of two columns
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,12 @@ class Table:
                 out.append((group, k, 1))
         return out
 
+    @property
+    def left_out(self) -> list[str]:
+        """The note of a rendering that leaves the intervals out."""
+        some = any(cell.detail for row in self.rows for cell in row)
+        return [] if self.details or not some else ["95 % intervals: left out here, in the CSV."]
+
     def thin(self) -> tuple[list[list[Cell]], list[str]]:
         """At most `MOST_ROWS` rows, evenly spread, marked ones kept; and the note that says so."""
         total = len(self.rows)
@@ -161,7 +171,7 @@ class Table:
         align = ["---", *["---:" if self.numeric(k) else "---" for k in range(1, len(head))]]
         lines.append("|" + "|".join(align) + "|")
         lines += ["| " + " | ".join(self._md(cell) for cell in row) + " |" for row in rows]
-        lines += ["", *(f"{md(text)}  " for text in [*self.notes, *note])]
+        lines += ["", *(f"{md(text)}  " for text in [*self.notes, *self.left_out, *note])]
         return "\n".join(lines).rstrip() + "\n"
 
     def _md(self, cell: Cell) -> str:
@@ -169,17 +179,24 @@ class Table:
         text = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
         return f"{text} {md(cell.detail)}" if cell.detail and self.details else text
 
-    def latex(self) -> str:
-        """The table in LaTeX: needs array, booktabs and graphicx."""
+    def latex(self, *, two_columns: bool = False) -> str:
+        """The table in LaTeX: needs array, booktabs and graphicx.
+
+        Args:
+            two_columns: for a two-column page, where a table takes one column if it fits, else both.
+        """
         rows, note = self.thin()
         widths = [self._width(rows, k) for k in range(len(self.columns))]
         groups = self.spans()
-        wide = sum(widths) + 0.4 * len(widths) > TEXT_WIDTH
+        needed = sum(widths) + 0.4 * len(widths)
+        star = "*" if two_columns and needed > COLUMN_WIDTH else ""
+        line = r"\columnwidth" if two_columns and not star else r"\textwidth"
+        wide = needed > TEXT_WIDTH
         # a table that is too wide is scaled to the line; a narrow one would be enlarged
         lines = [
             "% needs \\usepackage{array,booktabs,graphicx}",
-            r"\begin{table}[htbp]",
-            r"\centering\small",
+            rf"\begin{{table{star}}}[{'tp' if two_columns else 'htbp'}]",
+            r"\centering\footnotesize" if two_columns else r"\centering\small",
             rf"\caption{{{tex(self.title)}}}\smallskip",
             rf"\label{{tab:{self.name.replace('_', '-')}}}",
             *([r"\resizebox{\textwidth}{!}{%"] if wide else []),
@@ -199,9 +216,9 @@ class Table:
                 lines.append(r"\midrule")
             lines.append(" & ".join(self._tex(cell) for cell in row) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}" + ("%\n}" if wide else "")]
-        text = tex(" ".join([*filter(None, [self.shared]), *self.notes, *note]))
-        lines.append(rf"\par\smallskip\begin{{minipage}}{{\textwidth}}\footnotesize {text}\end{{minipage}}")
-        return "\n".join([*lines, r"\end{table}"]) + "\n"
+        text = tex(" ".join([*filter(None, [self.shared]), *self.notes, *self.left_out, *note]))
+        lines.append(rf"\par\smallskip\begin{{minipage}}{{{line}}}\footnotesize {text}\end{{minipage}}")
+        return "\n".join([*lines, rf"\end{{table{star}}}"]) + "\n"
 
     def _tex(self, cell: Cell) -> str:
         text = tex(cell.text)

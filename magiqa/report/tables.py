@@ -6,8 +6,11 @@ The same folders give the same bytes: nothing of this machine or of the day goes
 import numpy as np
 import pandas as pd
 
+from magiqa.report.captions import caption
+from magiqa.report.display import column as display_column
+from magiqa.report.display import set_name
 from magiqa.report.table import NONE, Cell, Table, interval, number
-from magiqa.runs.names import CUES, backbone, dataset
+from magiqa.runs.names import CUES
 from magiqa.runs.read import Run
 
 
@@ -28,8 +31,11 @@ def groups_table(run: Run) -> Table | None:
             )
         cells.append(row)
     columns = [("", "group"), ("", "n"), *(("SRCC", score) for score in CUES)]
-    title = f"SRCC by group: {dataset(run.record)}, {backbone(run.record)}"
-    return Table(f"groups_{run.name}", title, columns, cells, run.groups, ["95 % bootstrap intervals."])
+    title = f"SRCC by group: {set_name(run.record['dataset'])}"
+    words = caption(run.record) + "."
+    return Table(
+        f"groups_{run.name}", title, columns, cells, run.groups, ["95 % bootstrap intervals."], shared=words
+    )
 
 
 def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | None = None) -> Table:
@@ -75,7 +81,7 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
             line.append(Cell(text or NONE, sort, ranks.get(i, "") if column == "srcc" else "", detail))
         columns.append(line)
     cells = [list(row) for row in zip(*columns, strict=True)]
-    return Table(name, title, [("", column) for column in shown], cells, frame, notes)
+    return Table(name, title, [("", display_column(column)) for column in shown], cells, frame, notes)
 
 
 def _is_number(value: object) -> bool:

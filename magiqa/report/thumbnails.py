@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from magiqa.images.decode import identify, read_image
@@ -102,13 +101,16 @@ def locate(
 
     Args:
         root: the data set's folder.
-        images: names relative to the root, or to some folder in it.
-        sizes: recorded file sizes in bytes, None where unknown; they tell copies of one name apart.
+        images: names relative to the root, or to some folder in it; those that lead out of it find nothing.
+        sizes: recorded file sizes in bytes: what is of another is another file. None where unknown: no file fits.
         search: look into the folders of the root too.
     """
     if not root:
         return [None] * len(images)
-    found = [_fits(Path(root) / image, size) for image, size in zip(images, sizes, strict=True)]
+    found = [
+        _fits(Path(root) / image, size) if _inside(root, image) else None
+        for image, size in zip(images, sizes, strict=True)
+    ]
     if not search or all(found):
         return found
     wanted = {Path(image).name for image, path in zip(images, found, strict=True) if path is None}
@@ -123,9 +125,15 @@ def locate(
     return found
 
 
+def _inside(root: str, image: str) -> bool:
+    """Whether a name, which may be a stranger's, stays below the root: what lies elsewhere is not for the page."""
+    top = os.path.abspath(root)
+    return os.path.abspath(os.path.join(top, image)).startswith(os.path.join(top, ""))
+
+
 def _fits(path: Path, size: float | None) -> Path | None:
     try:
         actual = path.stat().st_size if path.is_file() else None
     except (OSError, ValueError):  # a name that no file can have
         return None
-    return path if actual is not None and (size is None or pd.isna(size) or actual == int(size)) else None
+    return path if actual is not None and size is not None and np.isfinite(size) and actual == size else None

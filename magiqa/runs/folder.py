@@ -13,15 +13,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from magiqa import __version__
 from magiqa.errors import UserError
+from magiqa.runs.listed import is_below
 from magiqa.stop import unbroken
 
 LOCK, MARK, STAGE = ".lock", ".writing.json", ".writing-"
 
-RECORDS = ("record.json", "sweep.json", "comparison.json", "report.json")
+RECORDS = ("record.json", "sweep.json", "comparison.json", "report.json", "paper.json")
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 # an error of the disk that names no file, as Pillow and matplotlib pass it on, is of what is being written
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
@@ -56,6 +60,7 @@ class ResultFolder:
         self.path, self.command, self.name = Path(path), command, record
         self._announced = {*files, record}
         self._rows: dict[str, int] = {}
+        self._warnings: list[str] = []
         self._files: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
@@ -101,6 +106,12 @@ class ResultFolder:
         with self._said():
             table.to_csv(self.new(f"{name}.csv"), index=False, lineterminator="\n", float_format=float_format)
         self._rows[f"{name}.csv"] = len(table)
+        formulas = _formulas(table)
+        if formulas:
+            self._warnings.append(
+                f"{name}.csv: {len(formulas)} cells, such as {formulas[0]!r}, are what a spreadsheet would run as "
+                "formulas; import these columns as text"
+            )
 
     def text(self, name: str, text: str) -> None:
         """A file of text, UTF-8."""
@@ -120,7 +131,8 @@ class ResultFolder:
     def record(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Move what was written into its place, with the record, which lists all of it as ``files``.
 
-        The first time it also removes what the command's earlier record lists: no two runs mix.
+        The first time it also removes what the command's earlier record lists: no two runs mix. What a reader of the
+        tables must know of them is added to the record's list of warnings, the caller's own.
 
         Returns:
             The record as written.
@@ -134,7 +146,13 @@ class ResultFolder:
             )
             self._check(staged)
             new = {name: self._described(name) for name in staged}
-            found = {**record, "files": dict(sorted((self._files | new).items()))}
+            said = record.get("warnings", [])
+            said += [one for one in self._warnings if one not in said]
+            found = {
+                **record,
+                **({"warnings": said} if said else {}),
+                "files": dict(sorted((self._files | new).items())),
+            }
             self.new(self.name).write_text(
                 json.dumps(found, indent=1, default=str, allow_nan=False) + "\n", encoding="utf-8"
             )
@@ -212,6 +230,23 @@ class ResultFolder:
             raise self._unwritable(error) from error
 
 
+def _formulas(table: pd.DataFrame) -> list[str]:
+    """The texts of a table that a spreadsheet would take for formulas; they stay as they are: a CSV is exact."""
+    out: list[str] = []
+    for column in table.columns:
+        texts = table[column].dropna().unique() if table[column].dtype.kind not in "fiub" else []
+        cells = [column, *texts] if isinstance(column, str) else texts
+        out += [c for c in cells if isinstance(c, str) and c[:1] in _FORMULA and not _is_number(c)]
+    return out
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
 def command_of(folder: Path) -> str | None:
     """The command whose record a folder holds, with the ablation or experiment it ran; None without a record."""
     record = _found(folder / "record.json") or _found(folder / "sweep.json")
@@ -232,10 +267,7 @@ def _found(file: Path) -> dict[str, Any]:
 def _names(record: Mapping[str, Any]) -> list[str]:
     """The files that a record lists: names below its folder, nothing else."""
     files = record.get("files")
-    listed = [n for n in files if isinstance(n, str)] if isinstance(files, dict | list) else []
-    return [
-        n for n in listed if n and "\0" not in n and not Path(n).is_absolute() and ".." not in Path(n).parts
-    ]
+    return [name for name in files if is_below(name)] if isinstance(files, dict | list) else []
 
 
 def _listed(folder: Path, record: str) -> list[str]:

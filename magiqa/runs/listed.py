@@ -8,12 +8,21 @@ from typing import Any
 from magiqa.errors import UserError
 
 
+def is_below(name: object) -> bool:
+    """Whether a name that a record lists is one of a file below its folder."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
 def files_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What a record says of each file that it lists: its sha256, and a table's rows."""
     files = record.get("files")
     if not isinstance(files, Mapping):
         return {}
-    return {str(name): dict(about) for name, about in files.items() if isinstance(about, Mapping)}
+    return {
+        name: dict(about) for name, about in files.items() if is_below(name) and isinstance(about, Mapping)
+    }
 
 
 def read_listed(folder: Path, record: Mapping[str, Any], name: str) -> bytes:

@@ -15,6 +15,7 @@ from magiqa.errors import UserError
 from magiqa.runs.listed import files_of, read_listed
 from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method, slug
 from magiqa.runs.portable import portable
+from magiqa.runs.schema import check_portable, load_record
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
     sheets: list[Sheet] = []
     taken: set[str] = set()
     for folder in found:
-        record = _json(folder / "record.json")
+        record = load_record(folder / "record.json")
         name = slug(_shown(record) or folder.name)
         name = next(n for n in (name, *(f"{name}-{k}" for k in range(2, 10_000))) if n not in taken)
         taken.add(name)
@@ -94,7 +95,7 @@ def _shown(record: Mapping[str, Any]) -> str:
 
 def _order(folder: Path) -> tuple[str, str, Path]:
     """Sorts results by what they are, then by where they lie."""
-    record = _json(folder / "record.json")
+    record = load_record(folder / "record.json")
     config = record.get("config")
     return (
         _shown(record),
@@ -104,12 +105,7 @@ def _order(folder: Path) -> tuple[str, str, Path]:
 
 
 def _run(name: str, folder: Path, record: dict[str, Any]) -> Run:
-    data = record.get("dataset", {})
-    for key in ("name", "label", "n"):
-        if key not in data:
-            raise UserError(
-                f"{folder}/record.json: dataset.{key} is missing; run magiqa evaluate again with out={folder}"
-            )
+    data = record["dataset"]
     scores, agreement = (_csv(folder, record, f"{name}.csv") for name in ("scores", "agreement"))
     for table, file, columns in (
         (scores, "scores.csv", ("image", data["label"], *CUES)),
@@ -120,20 +116,9 @@ def _run(name: str, folder: Path, record: dict[str, Any]) -> Run:
             raise UserError(
                 f"{folder}/{file}: the column {missing[0]} is missing; run magiqa evaluate again with out={folder}"
             )
+    _check_numbers(scores, folder / "scores.csv", (data["label"], *CUES), finite=True)
     groups = _csv(folder, record, "groups.csv") if "groups.csv" in files_of(record) else None
     return Run(name, folder, record, scores, agreement, groups)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: not readable as JSON ({error}); run the command that wrote it again"
-        ) from None
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: holds no record; run the command that wrote it again")
-    return record
 
 
 def _csv(folder: Path, record: Mapping[str, Any], name: str) -> pd.DataFrame:
@@ -141,8 +126,12 @@ def _csv(folder: Path, record: Mapping[str, Any], name: str) -> pd.DataFrame:
     text = {"image": str, "group": str, "reference": str, "prompt": str, "split": str, "variant": str}
     data = io.BytesIO(read_listed(folder, record, name))
     try:
-        return pd.read_csv(data, dtype=text, keep_default_na=False, na_values=_NUMERIC_NA)
-    except ValueError as error:
+        table = pd.read_csv(data, dtype=text, keep_default_na=False, na_values=_NUMERIC_NA)
+        _check_numbers(table, folder / name)
+        return table
+    except UserError:
+        raise
+    except (ValueError, RecursionError, OverflowError) as error:
         raise UserError(
             f"{folder / name}: not readable as CSV ({' '.join(str(error).split())}); run the command that wrote it "
             "again"
@@ -173,11 +162,18 @@ def long_table(runs: Sequence[Run]) -> pd.DataFrame:
         table.insert(4, "run", run.name)
         parts.append(table)
     rows = pd.concat(parts, ignore_index=True)
-    keys = ["dataset", "method", "backbone", "score", "statistic"]
-    # sums in another order change the sixteenth digit
-    rows = rows[~rows.assign(value=rows["value"].round(9)).duplicated([*keys, "value"])]
+    # a score of a run is left out where another run has shown all its values (to the digits that a sum's order leaves)
+    keys = ["dataset", "method", "backbone", "score"]
+    seen: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for (run, *key), part in rows.groupby(["run", *keys], sort=False):
+        values = tuple(zip(part["statistic"], part["value"].round(9).map(repr), strict=True))
+        shown = seen.setdefault(tuple(key), {})
+        if values in shown.values():
+            rows = rows.drop(part.index)
+        else:
+            shown[run] = values
     # what still collides differs in something that no name shows: the run's name tells
-    twice = rows.duplicated(keys, keep=False)
+    twice = rows.groupby(keys)["run"].transform("nunique") > 1
     rows.loc[twice, "method"] = rows["method"] + " [" + rows["run"] + "]"
     return rows.reset_index(drop=True)
 
@@ -186,21 +182,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     """A run's ``record.json``.
 
     Raises:
-        UserError: the folder is none that ``magiqa evaluate`` wrote, or the record lacks its images' checksum.
+        UserError: the folder is none that ``magiqa evaluate`` wrote, or the record lacks what a rerun needs.
     """
-    try:
-        record = json.loads((folder / "record.json").read_text())
-        if record["command"] != "evaluate":
-            raise ValueError
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{folder}: no run's folder; give one that holds the record.json of magiqa evaluate"
-        ) from None
-    if "images_sha256" not in record["dataset"]:
-        raise UserError(
-            f"{folder}: its record is of an older magiqa, which said less; run magiqa evaluate anew"
-        )
-    return dict(record)
+    file = folder / "record.json"
+    record = load_record(file) if file.exists() else {}
+    if record.get("command") != "evaluate":
+        raise UserError(f"{folder}: no run's folder; give one that holds the record.json of magiqa evaluate")
+    check_portable(record, str(file))
+    return record
 
 
 def read_run(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -209,15 +198,44 @@ def read_run(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     Raises:
         UserError: the folder is none that ``magiqa evaluate`` wrote.
     """
-    try:
-        record = json.loads((folder / "record.json").read_text())
-        scores = _csv(folder, record, "scores.csv")
-        scores[["image", record["dataset"]["label"], *CUES, *CONTROLS]]
-        return scores, record
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError):
+    file = folder / "record.json"
+    record = load_record(file) if file.exists() else {}
+    if record.get("command") != "evaluate":
         raise UserError(
             f"{folder}: no run's folder; give one that holds the record.json and scores.csv of magiqa evaluate, or a "
             "CSV of image,score"
-        ) from None
+        )
+    run = _run(folder.name, folder, record)
+    missing = [c for c in CONTROLS if c not in run.scores]
+    if missing:
+        raise UserError(f"{folder}/scores.csv: the column {missing[0]} is missing; run magiqa evaluate again")
+    return run.scores, record
+
+
+_NUMBERS = re.compile(
+    r"(srcc|krcc|plcc|plcc_logistic|diff|value|optimism|change|q|q_sim|q_mag)(_within)?(_low|_high)?|w_sim|n|ci_low|"
+    r"ci_high|p|p_holm|p_meng|level|mos_std|width|height|bytes|laplacian"
+)
+
+
+def _check_numbers(
+    table: pd.DataFrame, file: Path, columns: Sequence[str] | None = None, finite: bool = False
+) -> None:
+    """Columns of numbers hold numbers; by their names where none are given.
+
+    Raises:
+        UserError: names the file, the column and the first cell that is none.
+    """
+    for column in [c for c in table if _NUMBERS.fullmatch(str(c))] if columns is None else columns:
+        values = table[column]
+        plain = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        truths = values.map(lambda value: isinstance(value, bool))  # which pandas would take for 1
+        numbers = values if plain else pd.to_numeric(values.astype(object).mask(truths, "-"), errors="coerce")
+        bad = (
+            ~np.isfinite(numbers.to_numpy(float)) if finite else (numbers.isna() & values.notna()).to_numpy()
+        )
+        if bad.any():
+            raise UserError(
+                f"{file}: column {column} holds {str(values[bad].iloc[0])[:60]!r}, no {'finite ' if finite else ''}"
+                "number; run the command that wrote it again"
+            )

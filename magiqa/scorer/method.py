@@ -3,22 +3,22 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
 from magiqa.features.memory import MemoryCache
+from magiqa.images.decode import open_image, read_image
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
 from magiqa.runs import names
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, pixel_controls
-from magiqa.scores.score import Rows, score
+from magiqa.scores.score import Rows, score, score_views
 
 CUES = ("q", "q_sim", "q_mag", "w_sim")
 
@@ -98,7 +98,7 @@ class Method:
         from magiqa.engines.host import borrowed
         from magiqa.features.pipeline import fill_cache, load_file
 
-        in_memory = isinstance(cache, MemoryCache)
+        in_memory, limits = isinstance(cache, MemoryCache), self.job.source.limits
         skipped: dict[int, str] = {}
 
         def key_of(i: int) -> str:
@@ -116,7 +116,9 @@ class Method:
 
         def load(item: Item, key: str) -> tuple[Pixels, np.ndarray]:
             if item.path is not None and not in_memory:
-                pixels, known = load_file(item.path, key)
+                pixels, known = load_file(item.path, key, limits)
+            elif item.path is not None:
+                pixels, known = open_image(read_image(item.path), item.name, limits), np.zeros(4)
             else:
                 pixels = item.pixels()
                 known = np.zeros(4) if in_memory else pixel_controls(pixels)
@@ -138,6 +140,7 @@ class Method:
                     on_error="skip" if skip else "raise",
                     skippable=UserError,
                     load=load,
+                    limits=limits,
                     progress=progress,
                 )
             except UserError as error:
@@ -148,14 +151,11 @@ class Method:
             reasons = {images[i].name: why for i, why in sorted(skipped.items())}
             if not kept:
                 return Scored(pd.DataFrame(columns=["image", *CUES]), pd.DataFrame(), [], reasons)
-            held = _Held(pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, self._text)
-            cues, by_view = score(
-                held,
-                self.job.method.prompts,
-                self.job.method.magnitude,
-                self.job.method.fusion,
-                self.job.method.pooling,
+            held = _Held(
+                pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, views.kinds, self._text
             )
+            method = replace(self.job.method, views=views)
+            cues, by_view = score(held, method), score_views(held, method)
         for i in kept:
             if keys[i] not in sizes:  # its features were cached
                 sizes[keys[i]] = cache.entries[keys[i]].controls[0], cache.entries[keys[i]].controls[1]
@@ -185,7 +185,12 @@ class Method:
         )
 
     def _workers(self) -> int:
-        return self.job.machine.workers if isinstance(self.job.machine.workers, int) else allowed_cores()
+        from magiqa.engines.resolve import decoders, resolve
+
+        machine = self.job.machine
+        if isinstance(machine.workers, int):
+            return machine.workers
+        return decoders(resolve(machine.engine, machine.precision, machine.device, absent=True).device)
 
     def _weigh(self) -> Any:
         from magiqa.backbones.weights import load_weights
@@ -262,6 +267,7 @@ class _Held:
     table: pd.DataFrame
     images: list[str]
     cache: Rows
+    kinds: tuple[str, ...]
     text: Callable[[PromptSet], tuple[np.ndarray, float]]
 
 

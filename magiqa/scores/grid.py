@@ -10,7 +10,7 @@ from magiqa.method.cues import similarity
 from magiqa.method.many import fuse_many, magnitudes
 from magiqa.method.pooling import pooled
 from magiqa.runs.config import RunConfig
-from magiqa.scores.many import in_threads, unique
+from magiqa.scores.score import in_threads, unique
 from magiqa.stats.subsets import SubsetSrcc
 
 
@@ -31,7 +31,7 @@ def view_cues(
         mag[:, at] = magnitudes(rows, cues)
 
     in_threads(work, features.cache.blocks(features.images))
-    kinds, wanted = tuple(features.record["views"]["kinds"]), jobs[0].method.views.kinds
+    kinds, wanted = tuple(features.kinds), jobs[0].method.views.kinds
     if set(wanted) != set(kinds):
         mask = np.concatenate([view_mask(kinds, wanted, int(c)) for c in counts])
         counts = np.add.reduceat(mask, starts, dtype=np.int64)

@@ -1,16 +1,23 @@
-"""Features and a method in, scores of each image out."""
+"""Features and methods in, scores of each image out: the one scoring path."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
+from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
+from magiqa.images.views import view_mask
 from magiqa.method.cues import similarity
-from magiqa.method.pooling import pool
+from magiqa.method.many import magnitudes
+from magiqa.method.pooling import pooled
 from magiqa.method.prompts import PromptSet
-from magiqa.runs.config import Fusion, Magnitude
+from magiqa.runs.config import Method
+
+CUES = ("q_sim", "q_mag", "q", "w_sim")
 
 
 class Rows(Protocol):
@@ -39,44 +46,119 @@ class Scorable(Protocol):
         """Holds every image."""
         ...
 
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The kinds of the views that an image's rows are of, in their order."""
+        ...
+
     def text(self, prompts: PromptSet, /) -> tuple[np.ndarray, float]:
         """Embeddings (P, 2, D) and the logit scale."""
         ...
 
 
-def score_views(
-    features: Scorable, prompts: PromptSet, magnitude: Magnitude
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Cues of every view, in blocks: owner (M,), similarity of each pair (M, P), magnitude (M,)."""
-    text, scale = features.text(prompts)
-    for owner, rows in features.cache.blocks(features.images):
-        yield owner, similarity(rows, text, scale), magnitude(rows)
+def score_many(
+    features: Scorable, methods: Sequence[Method], cues: Sequence[str] = ("q",)
+) -> dict[str, np.ndarray]:
+    """Scores of each image by many methods that use these features, in one pass over them.
 
+    Similarities are taken once a prompt set, log1p once for all lambdas; whole images at a time, so that no data set
+    ever lies in memory.
 
-def score(
-    features: Scorable, prompts: PromptSet, magnitude: Magnitude, fusion: Fusion, pooling: str = "mean"
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores of each image, and of each view.
+    Args:
+        methods: of one backbone; each may use some of the views that there are.
+        cues: of ``q``, ``q_sim``, ``q_mag`` (higher = better) and ``w_sim`` (the similarity's weight, NaN where a
+            fusion has none).
 
     Returns:
-        (N rows: q_sim, q_mag, q, w_sim, pooled over the image's views, in the order of the table), and
-        (a row a view: position, view, q_sim, q_mag, q, w_sim, pair_0, pair_1, ...).
+        By cue (M, N): a row a method, in the order of ``features.table``.
+
+    Raises:
+        UserError: a score is NaN or infinite; names the image and the method.
     """
-    blocks = []
-    for owner, pairs, mag in score_views(features, prompts, magnitude):
-        sim = pairs.mean(axis=1)
-        q, w = fusion(sim, mag)
-        if not np.isfinite(q).all():
-            image = features.table["image"].iloc[owner[np.flatnonzero(~np.isfinite(q))[0]]]
+    prompts, p_of = unique([m.prompts for m in methods])
+    magnitudes_, c_of = unique([m.magnitude for m in methods])
+    similar, large = set(cues) != {"q_mag"}, set(cues) != {"q_sim"}
+    texts = [features.text(p) for p in prompts] if similar else []
+    kinds = tuple(features.kinds)
+    masks, m_of = unique([tuple(k for k in kinds if k in m.views.kinds) for m in methods])
+    out = {cue: np.full((len(methods), len(features.images)), np.nan) for cue in cues}
+
+    def work(owner: np.ndarray, rows: np.ndarray) -> None:
+        sims = [similarity(rows, text, scale).mean(axis=1) for text, scale in texts]
+        mags = magnitudes(rows, magnitudes_) if large else np.empty((len(magnitudes_), 0))
+        starts = np.flatnonzero(np.diff(owner, prepend=-1))
+        counts = np.diff(np.append(starts, len(owner)))
+        kept = []
+        for wanted in masks:
+            mask = np.concatenate([view_mask(kinds, wanted, int(c)) for c in counts])
+            per_image = np.add.reduceat(mask, starts, dtype=np.int64)
+            kept.append((mask, np.cumsum(per_image) - per_image))
+        for v, method in enumerate(methods):
+            values: dict[str, np.ndarray] = {}
+            if similar:
+                values["q_sim"] = sims[p_of[v]]
+            if large:
+                values["q_mag"] = mags[c_of[v]]
+            if "q" in cues or "w_sim" in cues:
+                values["q"], values["w_sim"] = method.fusion(values["q_sim"], values["q_mag"])
+            mask, first = kept[m_of[v]]
+            for cue in cues:
+                out[cue][v, owner[starts]] = pooled(values[cue][mask], first, method.pooling)
+
+    in_threads(work, features.cache.blocks(features.images))
+    for cue in (c for c in cues if c != "w_sim"):
+        bad = np.argwhere(~np.isfinite(out[cue]))
+        if len(bad):
+            v, i = bad[0]
             raise UserError(
-                f"{image}: its score is NaN or infinite; choose a magnitude.lam or fusion.alpha nearer to 0"
+                f"{features.table['image'].iloc[i]}: its {cue} is NaN or infinite with {methods[v].magnitude} and "
+                f"{methods[v].fusion}; choose a magnitude.lam or fusion.alpha nearer to 0"
             )
+    return out
+
+
+def score(features: Scorable, method: Method) -> pd.DataFrame:
+    """Scores of each image by one method: q_sim, q_mag, q, w_sim, a row an image in the order of the table."""
+    return pd.DataFrame({cue: values[0] for cue, values in score_many(features, [method], CUES).items()})
+
+
+def score_views(features: Scorable, method: Method) -> pd.DataFrame:
+    """Scores of each view by one method: position (of the image), view, q_sim, q_mag, q, w_sim, pair_0, pair_1, ..."""
+    text, scale = features.text(method.prompts)
+    blocks = []
+    for owner, rows in features.cache.blocks(features.images):
+        pairs, mag = similarity(rows, text, scale), method.magnitude(rows)
+        sim = pairs.mean(axis=1)
+        q, w = method.fusion(sim, mag)
         block = pd.DataFrame({"position": owner, "q_sim": sim, "q_mag": mag, "q": q, "w_sim": w})
         blocks.append(pd.concat([block, pd.DataFrame(pairs).add_prefix("pair_")], axis=1))
     views = pd.concat(blocks, ignore_index=True).sort_values("position", kind="stable", ignore_index=True)
     views.insert(1, "view", views.groupby("position").cumcount())
-    cues = views.groupby("position")[["q_sim", "q_mag", "q", "w_sim"]]
-    if pooling == "mean":
-        return cues.mean().reset_index(drop=True), views
-    pooled = cues.agg(lambda v: pool(v.to_numpy(), pooling))
-    return pooled.reset_index(drop=True), views
+    return views
+
+
+def unique(items: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    """Distinct config objects, and which of them each item is."""
+    at: dict[str, int] = {}
+    found: list[Any] = []
+    index = []
+    for item in items:
+        key = repr(item)
+        if key not in at:
+            at[key] = len(found)
+            found.append(item)
+        index.append(at[key])
+    return found, index
+
+
+def in_threads(work: Callable[..., None], items: Iterator[tuple[Any, ...]]) -> None:
+    """Run work on items as they come, never more of them in memory than twice the cores."""
+    pending: deque[Future[None]] = deque()
+    cores = allowed_cores()
+    with ThreadPoolExecutor(cores) as executor:
+        for item in items:
+            pending.append(executor.submit(work, *item))
+            if len(pending) >= cores + 1:
+                pending.popleft().result()
+        while pending:
+            pending.popleft().result()

@@ -18,7 +18,8 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.record import Clock, versions
 from magiqa.scores.grid import grid_srcc
-from magiqa.scores.many import score_all, scores, unique
+from magiqa.scores.many import score_all
+from magiqa.scores.score import score_many, unique
 from magiqa.stats.bootstrap import bootstrap_srcc_many
 from magiqa.stats.intervals import count_units, too_few
 from magiqa.stats.selection import argmax, halves, optimism
@@ -191,7 +192,7 @@ def _large(
     with clock.stage("statistics"):
         best = argmax(grid[:, 0], reference)
         rows = [reference, best] if best != reference else [reference]
-        matrix = scores(features, [jobs[i] for i in rows], ablation.score)
+        matrix = score_many(features, [jobs[i].method for i in rows], (ablation.score,))[ablation.score]
         some = statistics(
             matrix,
             y,

@@ -146,6 +146,7 @@ def _compare(
         "dataset": kept,
         "backbone": {"name": record["backbone"]["name"], "label": record["backbone"]["label"]},
         "methods": about,
+        "score": score,
         "resamples": resamples,
         "seed": seed,
     }

@@ -18,7 +18,7 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.record import Clock, versions
-from magiqa.scores.score import score
+from magiqa.scores.score import score, score_views
 from magiqa.stats.agreement import Agreement, agreement, by_group
 from magiqa.stats.logistic import WORDS
 from magiqa.stats.paired import compare, paired_row
@@ -64,7 +64,7 @@ def agreement_tables(
         return agreement(x, y, groups=groups, **options), list(within)
 
     rows, grouped, fits = [], [], {}
-    with ThreadPoolExecutor(workers(job)) as executor:
+    with ThreadPoolExecutor(workers(job, "cpu")) as executor:
         found = list(executor.map(of, SCORES))
     for name, (result, within) in zip(SCORES, found, strict=True):
         rows += [{"score": name, **row} for row in result.rows()]
@@ -140,10 +140,23 @@ def _evaluate(
     clock = Clock()
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
-        cues, views = score(
-            features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
-        )
-        scores = scores_table(features, cues)
+        scores = scores_table(features, score(features, job.method))
+    return write_run(job, features, scores, results, clock, show)
+
+
+def write_run(
+    job: RunConfig,
+    features: Features,
+    scores: pd.DataFrame,
+    results: ResultFolder,
+    clock: Clock,
+    show: Callable[[str], object] | None = None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Measure scores' agreement, and write a run's tables, record and figures.
+
+    Args:
+        scores: as `scores_table` makes them. Others: as `evaluate`'s.
+    """
     with clock.stage("agreement"):
         table, groups, fits = agreement_tables(job, features.labels, scores, clock)
         comparison = comparison_table(job, features.labels, scores)
@@ -166,6 +179,7 @@ def _evaluate(
     if groups is not None:
         results.csv("groups", groups)
     if job.output.views_file:
+        views = score_views(features, job.method)
         results.csv("views", views_table(features, views, job.method.prompts))
     results.record(record | {"seconds": clock.seconds})
     if show:

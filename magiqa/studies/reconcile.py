@@ -207,9 +207,7 @@ def reconcile(
             for key, what in (("fingerprint", "labels"), ("images_sha256", "images")):
                 if end is job and features.record["dataset"][key] != record["dataset"][key]:
                     raise _another(job, record, what)
-        cues = score(
-            features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
-        )[0]
+        cues = score(features, job.method)
         found.append(
             (
                 features,

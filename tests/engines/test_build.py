@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from towers import SIZE, error, pictures, plain, tower
 
 from magiqa.engines import build as building
-from magiqa.engines import pytorch
+from magiqa.engines import openvino, pytorch
 from magiqa.engines import resolve as resolving
 from magiqa.engines.build import CANDIDATES, _fastest, build
 from magiqa.engines.engine import probe_views
@@ -21,7 +22,6 @@ from magiqa.engines.resolve import Resolved, resolve, streams, threads
 from magiqa.engines.towers import optimize
 from magiqa.errors import UserError
 
-SIZE = (64, 64)
 OPENVINO = pytest.param(
     "openvino",
     marks=pytest.mark.skipif(
@@ -29,56 +29,6 @@ OPENVINO = pytest.param(
     ),
 )
 ENGINES = ["torch", OPENVINO, pytest.param("compile", marks=pytest.mark.slow)]
-
-
-def tower(kind: str) -> torch.nn.Module:
-    """A small image tower with batch norms that do something and no positional embedding."""
-    import open_clip
-
-    vision = {
-        "resnet": {"layers": [1, 2, 1, 1], "width": 16, "image_size": 64},
-        "vit": {"layers": 3, "width": 64, "head_width": 16, "patch_size": 16, "image_size": 64},
-    }[kind]
-    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
-    torch.manual_seed(0)
-    visual = open_clip.model.CLIP(48, vision, text, quick_gelu=True).visual.eval()
-    norms = [m for m in visual.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    for m in norms:
-        torch.nn.init.uniform_(m.weight, 0.5, 1.5)
-        torch.nn.init.normal_(m.bias, std=0.3)
-        m.momentum = None
-    with (
-        torch.no_grad()
-    ):  # batch norms that fit their input, or all views would look the same to the layers above
-        visual.train()(torch.from_numpy(pictures(32)))
-    visual.eval()
-    for m in norms:
-        m.running_mean += 0.1 * torch.randn_like(m.running_mean)
-    owner = visual.attnpool if kind == "resnet" else visual
-    width = owner.positional_embedding.shape[1]
-    owner.positional_embedding = torch.nn.Parameter(torch.zeros(1, width), requires_grad=False)
-    visual.requires_grad_(True)
-    features = plain(visual, probe_views(2, SIZE))
-    assert (
-        error(features[:1], features[1:]) > 0.05
-    )  # a tower that tells views apart, or no test here could fail
-    return visual
-
-
-def pictures(n: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndarray:
-    """Views that differ as photos do: coarse colors under some noise."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.normal(size=(n, 3, size[0] // 16, size[1] // 16)).repeat(16, 2).repeat(16, 3)
-    return (coarse + 0.3 * rng.normal(size=(n, 3, *size))).astype(np.float32)
-
-
-def plain(visual: torch.nn.Module, views: np.ndarray) -> np.ndarray:
-    with torch.no_grad():
-        return visual(torch.from_numpy(np.ascontiguousarray(views))).numpy()
-
-
-def error(features: np.ndarray, reference: np.ndarray) -> float:
-    return float((np.linalg.norm(features - reference, axis=1) / np.linalg.norm(reference, axis=1)).max())
 
 
 @pytest.fixture(scope="module")
@@ -222,9 +172,10 @@ def test_a_wrong_engine_is_refused_with_its_error_and_a_remedy(monkeypatch, name
         wrong.conv1.weight.mul_(1.001)
         return wrong
 
-    monkeypatch.setattr(pytorch, "optimize", slightly_wrong)
+    for module in (pytorch, openvino):
+        monkeypatch.setattr(module, "optimize", slightly_wrong)
     with pytest.raises(
-        UserError, match=rf"engine={name} precision=fp32: features differ .* by \d\.\de-0\d, over "
+        UserError, match=rf"engine={name} precision=fp32 device=cpu: features differ .* by \d\.\de-0\d, over "
     ):
         build(tower("resnet"), Resolved(name, "fp32", "cpu"), batch_size=2, view_size=SIZE)
 
@@ -274,7 +225,10 @@ def test_a_batch_size_that_needs_too_much_memory_ends_the_search(monkeypatch):
     monkeypatch.setitem(CANDIDATES, "cpu", (20, 5))
     assert _fastest(Fitting, Resolved("torch", "fp32", "cpu")).batch_size == 5
     monkeypatch.setitem(CANDIDATES, "cpu", (20, 40))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(
+        UserError,
+        match=r"^device=cpu: out of memory with batch_size=20; .* use batch_size=10, a smaller views.window$",
+    ):
         _fastest(Fitting, Resolved("torch", "fp32", "cpu"))
 
 
@@ -347,10 +301,12 @@ def test_auto_resolves_to_what_is_there(monkeypatch):
     assert resolve("auto", "fp32", "cpu") == Resolved("openvino", "fp32", "cpu")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert resolve("auto", "bf16", "cpu") == Resolved("torch", "bf16", "cpu")
+    monkeypatch.setattr(resolving, "_gpu_files", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve("auto", "fp16", "auto") == Resolved("torch", "fp16", "cuda")
     assert resolve("compile", "fp32", "cuda:1") == Resolved("compile", "fp32", "cuda:1")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert resolve("auto", "fp32", "auto") == Resolved("torch", "fp32", "mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -383,6 +339,7 @@ def test_auto_resolves_to_what_is_there(monkeypatch):
 def test_what_cannot_be_is_an_error_that_names_the_key(monkeypatch, arguments, installed, message):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UserError, match="^" + re.escape(message)):
         resolve(*arguments)
@@ -415,6 +372,10 @@ def test_a_machine_that_cannot_compile_is_an_error_with_a_remedy(monkeypatch):
 
 
 def test_resolving_for_the_cpu_needs_no_torch():
-    code = "import sys, magiqa.engines.resolve as e; e.resolve('auto', 'fp32', 'cpu'); print('torch' in sys.modules)"
+    """Nor for ``auto`` where the system shows no file of a GPU."""
+    code = (
+        "import sys, magiqa.engines.resolve as e; e.GPU_FILES = (); sys.platform = 'linux'; "
+        "print(e.resolve('auto', 'fp32', 'cpu') == e.resolve('auto', 'fp32', 'auto'), 'torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.split() == ["True", "False"]

@@ -7,15 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from towers import SIZE, error, plain, tower
 
+from magiqa.engines.build import build
+from magiqa.engines.resolve import Resolved
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features import pipeline
+from magiqa.features import batches, pipeline
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import HashIndex, content_sha256, hash_files
+from magiqa.features.memory import MemoryCache
 from magiqa.features.pipeline import fill_cache
 from magiqa.images.controls import controls
 from magiqa.images.decode import open_image
-from magiqa.images.views import CLIP_MEAN, CLIP_STD, Resize, Views, cut
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, KINDS, Resize, Views, cut
 
 VIEWS = Views(window=32, stride=16)
 KEY = {"version": "test"}
@@ -174,7 +178,7 @@ def test_an_image_of_more_views_than_are_cut_ahead(tmp_path):
 def test_views_in_memory_do_not_grow_with_the_image(tmp_path, monkeypatch):
     """Whatever batch the engine works on, only a few more have been cut than it has encoded."""
     handed = 0
-    plain = pipeline.cut
+    plain = batches.cut
 
     def counting(*args, **options):
         nonlocal handed
@@ -182,7 +186,7 @@ def test_views_in_memory_do_not_grow_with_the_image(tmp_path, monkeypatch):
             handed += len(block)
             yield block
 
-    monkeypatch.setattr(pipeline, "cut", counting)
+    monkeypatch.setattr(batches, "cut", counting)
     path = write_photo(tmp_path / "huge.png", 3000, 300, seed=1)
     seen = []
 
@@ -284,13 +288,13 @@ def test_a_run_stopped_by_hand_goes_on_where_it_was(tmp_path, photos):
 
 def test_a_second_interrupt_while_the_run_ends_loses_nothing_either(tmp_path, photos, monkeypatch):
 
-    close = pipeline._Batches.close
+    close = pipeline.Batches.close
 
-    def interrupted(batches):
-        close(batches)
+    def interrupted(queue):
+        close(queue)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline._Batches, "close", interrupted)
+    monkeypatch.setattr(pipeline.Batches, "close", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path / "c", photos, Fake(4, fail_after=4))  # 16 views
     kept = int((np.cumsum([len(by_hand(p)) for p in photos]) <= 16).sum())
@@ -344,7 +348,6 @@ def test_one_shard_that_cannot_be_written_takes_no_other_with_it(tmp_path, photo
 
 
 def test_whole_images_on_their_way_are_no_more_than_the_streams(tmp_path, photos):
-    from magiqa.features.pipeline import _Batches, _Image
 
     begun, go = threading.Semaphore(0), threading.Event()
 
@@ -356,18 +359,19 @@ def test_whole_images_on_their_way_are_no_more_than_the_streams(tmp_path, photos
             go.wait(20)
             return super().__call__(views)
 
-    batches = _Batches(Slow(), 32)
-    image = _Image("a", "a", np.zeros(4))
+    engine = Slow()
+    queue = batches.Batches(engine, batches.way_of(engine, 32), 32)
+    image = batches.OpenImage("a", "a", np.zeros(4))
     whole = np.zeros((1, 3, 40, 40), np.float32)
-    adding = threading.Thread(target=lambda: [batches.add(image, whole) for _ in range(3)])
+    adding = threading.Thread(target=lambda: [queue.add(image, whole) for _ in range(3)])
     adding.start()
     assert begun.acquire(timeout=20) and begun.acquire(timeout=20)
     adding.join(0.1)
     assert adding.is_alive() and image.cut == 3  # the third waits for one of them to end
     go.set()
     adding.join()
-    batches.wait()
-    batches.close()
+    queue.wait()
+    queue.close()
     assert sorted(image.features) == [0, 1, 2]
 
 
@@ -430,6 +434,82 @@ def test_a_whole_image_that_the_backbone_cannot_take_is_named(tmp_path):
         "it may be too small, or of another size than a positional embedding that is not dropped: use windows or "
         "global views"
     )
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("CUDA out of memory. Tried 9 GiB"), MemoryError()])
+def test_out_of_memory_says_what_to_change(tmp_path, photos, failure):
+    class Full(Fake):
+        def __call__(self, views):
+            raise failure
+
+    with pytest.raises(
+        UserError, match=r"^out of memory with batches of 8 views; .* use batch_size=4, or device=cpu$"
+    ):
+        fill(tmp_path / "c", photos, Full(8))
+    path = write_photo(tmp_path / "large.png", 90, 70, seed=0)
+    message = rf"^{path}: out of memory with the whole image of 90x70; use device=cpu, a smaller dataset.resize, or win"
+    with pytest.raises(UserError, match=message):
+        fill(tmp_path / "d", [path], Full(8), views=Views(kinds=("whole",), window=32))
+
+
+@pytest.fixture(scope="module")
+def on_device():
+    """A small tower that makes its own views of pixels."""
+    visual = tower("resnet")
+    return visual, build(
+        visual, Resolved("torch", "fp32", "cpu"), batch_size=4, view_size=SIZE, views="device"
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_engine_that_makes_its_views_gives_the_features_of_ready_made_ones(
+    tmp_path, photos, on_device, workers
+):
+    visual, engine = on_device
+    views = Views(kinds=KINDS, window=64, stride=32, small="upscale")
+    cache, (n, _) = fill(tmp_path / "c", photos, engine, views=views, workers=workers)
+    got = read(cache, photos)
+    for path, rows in zip(photos, got, strict=True):
+        image = open_image(Path(path).read_bytes(), path)
+        made = [plain(visual, block) for block in cut(image, views)]
+        assert error(rows, np.concatenate(made)) < 5e-6
+    assert n == sum(len(rows) for rows in got)
+    cache, _ = fill(tmp_path / "d", photos[::-1], engine, views=views)  # other neighbors in the batches
+    for rows, again in zip(got, read(cache, photos), strict=True):
+        np.testing.assert_array_equal(rows, again)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from Linux's /proc")
+def test_a_hundred_megapixels_take_the_memory_of_their_pixels_and_a_batch(tmp_path, on_device):
+    """5,929 windows, 291 MB as float32 at a window of 64; the pixels are 300 MB, held twice: decoded, and as sent."""
+
+    def own() -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(x for x in lines if x.startswith("RssAnon")).split()[1]) / 1024
+
+    _, engine = on_device
+    highest, over = 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not over.wait(0.01):
+            highest = max(highest, own())
+
+    def load(item, key):
+        return np.full((10_000, 10_000, 3), 7, np.uint8), np.zeros(4)
+
+    start = own()
+    watching = threading.Thread(target=watch)
+    watching.start()
+    options = {"mean": CLIP_MEAN, "std": CLIP_STD, "progress": False, "load": load}
+    n, _ = fill_cache(
+        MemoryCache(), [("a", "a")], lambda: engine, views=Views(window=64, stride=128), **options
+    )
+    over.set()
+    watching.join()
+    assert n == 78 * 78 + 1
+    assert highest - start < 2 * 300 / 1.048576 + 120
 
 
 def test_no_thread_outlives_the_run(tmp_path, photos):

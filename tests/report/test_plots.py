@@ -12,10 +12,12 @@ import pytest
 from matplotlib.figure import Figure
 from runs import DEMO, write_ablation, write_run
 
-from magiqa.report import ablation_plots, agreement_plots, plots
+from magiqa.report import forest, heatmap, plots, scatter
 from magiqa.report.ablation_plots import ablation_figure
 from magiqa.report.agreement_plots import run_figures
-from magiqa.report.plots import caption, dots, label_name
+from magiqa.report.captions import caption
+from magiqa.report.display import label_name
+from magiqa.report.plots import dots
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         kept.append(figure)
         return [stem]
 
-    for module in (plots, agreement_plots, ablation_plots):
+    for module in (plots, scatter, heatmap, forest):
         monkeypatch.setattr(module, "save", keep, raising=False)
     return kept
 
@@ -67,14 +69,16 @@ def texts(figure: Figure) -> str:
 @pytest.mark.slow
 def test_a_run_has_scatter_and_group_figures_as_png_and_pdf(tmp_path, run):
     files = run_figures(tmp_path / "out", *run)
-    assert [f.name for f in files] == ["scatter.png", "scatter.pdf", "srcc_by_group.png", "srcc_by_group.pdf"]
+    assert [f.name for f in files] == [
+        f"{name}.{suffix}" for name in ("scatter", "magnitude", "srcc_by_group") for suffix in ("png", "pdf")
+    ]
     assert files[0].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert files[1].read_bytes()[:5] == b"%PDF-"
 
 
 def test_without_groups_there_is_one_figure_and_no_color(tmp_path, drawn):
     run_figures(tmp_path / "out", *load(write_run(tmp_path / "run", groups=0)))
-    assert len(drawn) == 1 and not drawn[0].legends
+    assert len(drawn) == 2 and not drawn[0].legends
     colors = drawn[0].axes[0].collections[0].get_facecolor()
     assert len(np.unique(colors, axis=0)) == 1
 
@@ -86,9 +90,9 @@ def test_the_scatter_says_score_agreement_interval_data_set_and_weights(tmp_path
     row = agreement.set_index(["score", "statistic"]).loc[("q", "srcc")]
     text = texts(drawn[0])
     assert f"SRCC {row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]" in text
-    for part in ("agiqa3k", "n = 60", "one row in 10", DEMO["label"], "gen_0 <&$>", "q_sim", "q_mag", "MOS"):
+    for part in ("AGIQA-3K", "n = 60", "one row in 10", DEMO["label"], "gen_0 <&$>", "q_sim", "q_mag", "MOS"):
         assert part in text
-    assert DEMO["label"] in texts(drawn[1])
+    assert all(DEMO["label"] in texts(figure).replace("\n", " ") for figure in drawn)
 
 
 def test_points_lie_where_score_and_label_say_in_their_groups_color(tmp_path, drawn, run):
@@ -146,7 +150,7 @@ def test_labels_that_are_no_opinion_are_named_for_what_they_are():
         "dataset": {"name": "csiq", "n": 866, "label": "mos", "higher_is_better": False},
         "backbone": {},
     }
-    assert "mos negated: higher = better" in caption(turned)
+    assert "MOS negated, so that higher = better" in caption(turned)
 
 
 def test_names_may_hold_anything_and_are_drawn_as_they_are(tmp_path):
@@ -165,7 +169,7 @@ def test_a_grid_is_a_line_with_its_band_and_the_reference_marked(tmp_path, drawn
     assert band[:, 1].min() == table["srcc_low"].min() and band[:, 1].max() == table["srcc_high"].max()
     assert {0.5} == set(ax.lines[-1].get_xdata())
     text = texts(drawn[0])
-    assert "reference: lam = 0.5" in text and "mean within groups" in text and DEMO["label"] in text
+    assert "reference: λ = 0.5" in text and "mean within groups" in text and DEMO["label"] in text
 
 
 def test_named_variants_are_dots_with_intervals_in_the_tables_order(tmp_path, drawn):
@@ -208,6 +212,6 @@ def test_the_same_numbers_give_the_same_bytes_whatever_the_users_style(tmp_path,
     for name, cwd in (("a", tmp_path), ("b", written)):
         subprocess.run([sys.executable, "-c", code, str(written), str(tmp_path / name)], cwd=cwd, check=True)
     names = sorted(f.name for f in (tmp_path / "a").iterdir())
-    assert len(names) == 4
+    assert len(names) == 6
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name

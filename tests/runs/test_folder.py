@@ -248,3 +248,17 @@ def test_a_table_that_no_record_lists_or_that_is_gone_is_refused(tmp_path):
     os.mkfifo(tmp_path / "scores.csv")  # never opened: that would wait for ever
     with pytest.raises(UserError, match="no such file, and the record lists it"):
         read_listed(tmp_path, record, "scores.csv")
+
+
+def test_a_cell_that_a_spreadsheet_would_run_stays_and_is_warned_of(tmp_path):
+    names = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "-0.5", "a.png", "\t=1", ""]
+    warnings: list[str] = []
+    with ResultFolder(tmp_path, "evaluate") as results:
+        results.csv("scores", pd.DataFrame({"image": names, "q": range(8)}))
+        results.csv("plain", pd.DataFrame({"image": ["a=b", "1-2"], "q": [-0.5, 1]}))
+        record = results.record({"magiqa": "0", "command": "evaluate", "warnings": warnings})
+    assert pd.read_csv(tmp_path / "scores.csv", keep_default_na=False, dtype=str)["image"].tolist() == names
+    assert warnings == record["warnings"] and len(warnings) == 1
+    assert warnings[0].startswith(
+        "scores.csv: 5 cells, such as \"=cmd|' /C calc'!A0\", are what a spreadsheet would"
+    )

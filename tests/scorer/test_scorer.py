@@ -66,7 +66,7 @@ def as_tensor(path: str) -> torch.Tensor:
 
 def test_an_image_scores_the_same_whatever_it_comes_as(scorer, paths):
     expected = scorer(paths[:3])
-    assert expected.shape == (3,) and expected.dtype == np.float64
+    assert expected.shape == (3,) and expected.dtype == np.float64 and expected.flags.writeable
     for given in (
         [Path(p) for p in paths[:3]],
         [Image.open(p) for p in paths[:3]],

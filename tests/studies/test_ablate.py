@@ -16,11 +16,12 @@ from magiqa.features.source import prepare
 from magiqa.method.cues import BoxCox, Plain
 from magiqa.method.fusion import Adaptive, Fixed, Product
 from magiqa.method.many import box_cox_means
+from magiqa.method.pooling import pool
 from magiqa.package import conf_dir
 from magiqa.runs.record import Clock
 from magiqa.scores.grid import grid_srcc
-from magiqa.scores.many import scores, sources
-from magiqa.scores.score import score
+from magiqa.scores.many import sources
+from magiqa.scores.score import score, score_many, score_views
 from magiqa.stats.bootstrap import bootstrap_srcc_many
 from magiqa.stats.correlation import point_many
 from magiqa.stats.selection import halves, optimism
@@ -109,6 +110,14 @@ def test_a_lambda_grid_equals_single_runs(folder, tmp_path):
     assert (table["optimism"] == record["ablation"]["split_half"]["optimism"]).all()
 
 
+def by_view(features, method):
+    """Scores of each image from a table of its views, pooled one image at a time."""
+    views = score_views(features, method)
+    return views.groupby("position")[["q_sim", "q_mag", "q"]].agg(
+        lambda v: pool(v.to_numpy(), method.pooling)
+    )
+
+
 def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
     base = tiny.job(folder)
     jobs = [
@@ -126,12 +135,10 @@ def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
         )
     ]
     for wanted in ("q", "q_sim", "q_mag"):
-        matrix = scores(features, jobs, wanted)
+        matrix = score_many(features, [job.method for job in jobs], (wanted,))[wanted]
         for job, row in zip(jobs, matrix, strict=True):
-            single, _ = score(
-                features, job.method.prompts, job.method.magnitude, job.method.fusion, job.method.pooling
-            )
-            np.testing.assert_allclose(row, single[wanted], rtol=1e-12)
+            np.testing.assert_allclose(row, by_view(features, job.method)[wanted], rtol=1e-12)
+            np.testing.assert_allclose(row, score(features, job.method)[wanted], rtol=1e-12)
 
 
 @pytest.mark.parametrize("kinds", [["windows"], ["global"], ["global", "windows"]])
@@ -140,8 +147,8 @@ def test_a_view_mask_equals_an_encode_of_those_views(folder, features, kinds, tm
     part = base.having(views=replace(base.method.views, kinds=tuple(kinds)))
     assert len(sources([part, base])) == 1
     own = prepare(part, Clock(), progress=False)
-    single, _ = score(own, part.method.prompts, part.method.magnitude, part.method.fusion)
-    np.testing.assert_allclose(scores(features, [part])[0], single["q"], rtol=1e-6)
+    masked = score_many(features, [part.method])["q"][0]
+    np.testing.assert_allclose(masked, by_view(own, part.method)["q"], rtol=1e-6)
 
 
 def test_what_needs_features_of_its_own(folder):
@@ -180,7 +187,7 @@ def test_a_large_grid_equals_single_scores(folder, features):
     subsets = np.concatenate([np.ones((1, tiny.N), np.int16), halves(tiny.N, splits=2)])
     grid = grid_srcc(features, jobs, y, subsets)
     for job, row in zip(jobs, grid, strict=True):
-        q = score(features, job.method.prompts, job.method.magnitude, job.method.fusion)[0]["q"].to_numpy()
+        q = by_view(features, job.method)["q"].to_numpy()
         expected = [spearmanr(q[s], y[s])[0] for s in subsets.astype(bool)]
         np.testing.assert_allclose(row, expected, atol=1e-12)
 
@@ -243,7 +250,7 @@ def test_typed_keys_go_on_to_the_options_that_share_them(folder):
     assert definitions["magnitude=boxcox"].method.magnitude == BoxCox(0.3)
     assert definitions["magnitude=boxcox_raw"].method.magnitude == BoxCox(0.3, standardize=False)
     assert definitions["magnitude=l2"].method.magnitude == Plain("l2")
-    views = jobs("ablation=views")["windows"].views
+    views = jobs("ablation=views")["windows"].method.views
     assert (views.kinds, views.window, views.stride) == (("windows",), 64, 32)
 
 

@@ -49,7 +49,8 @@ class Regimes(Checked, key="experiment"):
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """Differences by bin."""
-        from magiqa.report.plots import caption, dots
+        from magiqa.report.captions import caption
+        from magiqa.report.plots import dots
 
         table = tables["regimes"]
         frame = table.rename(columns={"diff": "value", "diff_low": "low", "diff_high": "high"})

@@ -49,7 +49,8 @@ class Weights(Checked, key="experiment"):
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """w_sim over the label."""
-        from magiqa.report.plots import caption, line_band
+        from magiqa.report.captions import caption
+        from magiqa.report.plots import line_band
 
         t = tables["weights"]
         parts = [

@@ -1,0 +1,195 @@
+"""Pixels go up, views are made there: an image's 8-bit pixels are sent once, and its views cut from them on the device.
+
+A 1024x768 photo is 2.4 MB of pixels and 21.7 MB of windows. The arithmetic is that of `magiqa.images.views`, one
+operation after another in float32, so that views are equal to rounding; the same code runs on a CPU.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from magiqa.images.decode import LIMITS, Limits
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, Pixels, Resize, Views, cut, sheets, taps
+
+if TYPE_CHECKING:
+    import torch
+
+PINNED_BYTES = 64 << 20  # larger images are sent from ordinary memory: pinned buffers are never given back
+
+
+class Sent:
+    """An image's pixels, on the host until a first batch needs them, then on the device until the last one is done."""
+
+    def __init__(self, pixels: np.ndarray, device: "torch.device") -> None:
+        import torch
+
+        self.shape, self.device = pixels.shape, device
+        dtype = torch.uint8 if pixels.dtype == np.uint8 else torch.float32
+        pinned = device.type == "cuda" and pixels.nbytes <= PINNED_BYTES
+        self._here: torch.Tensor | None = torch.empty(pixels.shape, dtype=dtype, pin_memory=pinned)
+        self._here.numpy()[...] = pixels
+        self._there: torch.Tensor | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> "torch.Tensor":
+        """The pixels (H, W, 3) on the device."""
+        with self._lock:
+            if self._there is None:
+                assert self._here is not None
+                self._there, self._here = send(self._here, self.device), None
+            return self._there
+
+
+def send(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """A tensor on the device, complete when this returns: any stream may read it then."""
+    import torch
+
+    there = tensor.to(device, non_blocking=device.type == "cuda")
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    return there
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A view to be made: of which pixels, how, where, in what normalization, of what shape (3, H, W)."""
+
+    pixels: Sent
+    kind: str
+    corner: tuple[int, int]
+    scale: tuple[tuple[float, ...], tuple[float, ...]]
+    shape: tuple[int, int, int]
+
+
+class OnDevice:
+    """Makes views on a device and hands them to a tower there.
+
+    Nothing a call reads may be freed before it ends, and all that it began has ended when it returns: its features are
+    copied to the host. Callers hold the pieces until then.
+
+    Args:
+        size: of windows. turn: a context for each call: its stream.
+        many: (``batch_size``, 3, size, size) -> features. one: (1, 3, H, W) of any size -> features.
+    """
+
+    def __init__(
+        self,
+        device: "torch.device",
+        batch_size: int,
+        size: int,
+        turn: Callable[[], Any],
+        many: Callable[["torch.Tensor"], np.ndarray],
+        one: Callable[["torch.Tensor"], np.ndarray],
+    ) -> None:
+        self.device, self.batch_size, self.size = device, batch_size, size
+        self._turn, self._many, self._one = turn, many, one
+        self._taps = lru_cache(maxsize=256)(self._make_taps)
+        self._constants = lru_cache(maxsize=8)(self._make_constants)
+
+    def cut(
+        self,
+        image: Pixels,
+        views: Views,
+        resize: Resize | None = None,
+        *,
+        name: str = "image",
+        mean: tuple[float, ...] = CLIP_MEAN,
+        std: tuple[float, ...] = CLIP_STD,
+        limits: Limits = LIMITS,
+    ) -> Iterator[list[Piece]]:
+        """The views of `magiqa.images.views.cut`, in its order, as pieces: a list for each kind."""
+        sent: Sent | None = None
+        held: np.ndarray | None = None
+        scale, window = (tuple(mean), tuple(std)), (3, self.size, self.size)
+        for sheet in sheets(image, views, resize, name=name, limits=limits):
+            if sent is None or sheet.pixels is not held:
+                sent, held = Sent(sheet.pixels, self.device), sheet.pixels
+            height, width = sheet.pixels.shape[:2]
+            if sheet.kind == "whole" and (3, height, width) != window:
+                yield [Piece(sent, "whole", (0, 0), scale, (3, height, width))]
+            else:  # an image of a window's size is a window
+                kind = "global" if sheet.kind == "global" else "windows"
+                yield [Piece(sent, kind, corner, scale, window) for corner in sheet.corners]
+
+    def encode(self, pieces: Sequence[Piece]) -> np.ndarray:
+        """Pieces of a window's size, up to ``batch_size``, or one whole image -> features (B, D) float32."""
+        import torch
+
+        with self._turn(), torch.inference_mode():
+            if pieces[0].kind == "whole":
+                return self._one(self._normalized(pieces[0].pixels()[None], pieces[0]).permute(0, 3, 1, 2))
+            return self._many(self.batch(pieces).permute(0, 3, 1, 2))[: len(pieces)]
+
+    def batch(self, pieces: Sequence[Piece]) -> "torch.Tensor":
+        """Normalized views (``batch_size``, size, size, 3), zeros after the last piece. Channels lie last, as sent."""
+        import torch
+
+        out = torch.empty((self.batch_size, self.size, self.size, 3), device=self.device)
+        out[len(pieces) :] = 0
+        at = 0
+        for (_, kind), run in groupby(pieces, key=lambda p: (id(p.pixels), p.kind)):
+            part = list(run)
+            make = self._squashed if kind == "global" else self._windows
+            out[at : at + len(part)] = make(part)
+            at += len(part)
+        return out
+
+    def difference(self) -> float:
+        """The largest difference of views made here from those of `magiqa.images.views.cut`, over some pictures."""
+        import torch
+
+        rng = np.random.default_rng(0)
+        worst = 0.0
+        for height, width in ((self.size + 37, self.size * 2 + 5), (self.size, self.size)):
+            pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            views = Views(window=self.size, stride=max(1, self.size // 2))
+            expected = np.concatenate(list(cut(pixels, views)))
+            pieces = [piece for block in self.cut(pixels, views) for piece in block]
+            for i in range(0, len(pieces), self.batch_size):
+                part = pieces[i : i + self.batch_size]
+                with self._turn(), torch.inference_mode():
+                    made = self.batch(part)[: len(part)].permute(0, 3, 1, 2).cpu().numpy()
+                worst = max(worst, float(np.abs(made - expected[i : i + len(part)]).max()))
+        return worst
+
+    def _windows(self, pieces: Sequence[Piece]) -> "torch.Tensor":
+        import torch
+
+        pixels, s = pieces[0].pixels(), self.size
+        corners = (piece.corner for piece in pieces)
+        return self._normalized(torch.stack([pixels[y : y + s, x : x + s] for x, y in corners]), pieces[0])
+
+    def _squashed(self, pieces: Sequence[Piece]) -> "torch.Tensor":
+        pixels = pieces[0].pixels()
+        top, bottom, wy = self._taps(pixels.shape[0])
+        left, right, wx = self._taps(pixels.shape[1])
+        lines = [pixels.index_select(0, y) for y in (top, bottom)]
+        rows = [self._normalized(line.index_select(1, x), pieces[0]) for line in lines for x in (left, right)]
+        wx, wy = wx[:, None], wy[:, None, None]
+        upper = (1 - wx) * rows[0] + wx * rows[1]
+        lower = (1 - wx) * rows[2] + wx * rows[3]
+        return ((1 - wy) * upper + wy * lower)[None]
+
+    def _normalized(self, pixels: "torch.Tensor", piece: Piece) -> "torch.Tensor":
+        """Pixels (..., 3) as float32, divided by tensors: a division by a number may become a multiplication."""
+        import torch
+
+        full, mean, std = self._constants(piece.scale)
+        if pixels.dtype == torch.uint8:
+            return pixels.float().div_(full).sub_(mean).div_(std)
+        return (pixels - mean).div_(std)
+
+    def _make_constants(self, scale: tuple[tuple[float, ...], tuple[float, ...]]) -> "list[torch.Tensor]":
+        import torch
+
+        return [send(torch.tensor(v, dtype=torch.float32), self.device) for v in ((255.0,) * 3, *scale)]
+
+    def _make_taps(self, side: int) -> "list[torch.Tensor]":
+        import torch
+
+        return [send(torch.from_numpy(v), self.device) for v in taps(side, self.size)]

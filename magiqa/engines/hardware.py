@@ -1,0 +1,40 @@
+"""What a GPU run depends on that a CPU run does not, for the record."""
+
+from pathlib import Path
+from typing import Any
+
+DRIVER = Path("/proc/driver/nvidia/version")  # Linux; elsewhere the driver's version stays unknown
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """The GPU's name and what stands between it and torch; nothing for a CPU.
+
+    Returns:
+        For CUDA: gpu, memory_gb, compute_capability, driver (None where the system does not tell), cuda, cudnn.
+        For MPS: gpu. What torch was built without is None.
+    """
+    if device == "cpu":
+        return {}
+    import platform
+
+    import torch
+
+    if device == "mps":
+        return {"gpu": f"{platform.processor() or platform.machine()} (MPS), macOS {platform.mac_ver()[0]}"}
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "gpu": properties.name,
+        "memory_gb": round(properties.total_memory / 2**30, 1),
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "driver": driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
+
+
+def driver() -> str | None:
+    """The NVIDIA driver's version, read from where its kernel module tells it."""
+    if not DRIVER.is_file():
+        return None
+    words = DRIVER.read_text().partition("\n")[0].split()
+    return next((word for word in words if word[0].isdigit() and "." in word), None)

@@ -1,0 +1,179 @@
+"""Figures with their captions: what a report and a paper are made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from magiqa.report.ablation_plots import ablation_figure, ablation_figures, curves_of_sets
+from magiqa.report.agreement_plots import grid_figure, run_figures
+from magiqa.report.captions import describe, method_words, resampling, unit
+from magiqa.report.display import SCORES, backbone_name, methods, parameter, set_facts, set_name
+from magiqa.report.escape import md, tex
+from magiqa.report.forest import forest
+from magiqa.report.heatmap import heat_map
+from magiqa.report.significance import significance_figure
+from magiqa.report.style import Width
+from magiqa.runs.names import CONTROLS
+from magiqa.runs.read import Run, Sheet
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure's files and its caption; wide ones take both columns."""
+
+    png: Path
+    caption: str
+    wide: bool = False
+
+    def write_captions(self) -> list[Path]:
+        """The caption beside the figure, in Markdown and LaTeX."""
+        files = [self.png.with_suffix(".md"), self.png.with_suffix(".tex")]
+        files[0].write_text(md(self.caption) + "\n", encoding="utf-8")
+        files[1].write_text(tex(self.caption) + "\n", encoding="utf-8")
+        return files
+
+    @property
+    def files(self) -> list[Path]:
+        """The PNG and the PDF."""
+        return [self.png, self.png.with_suffix(".pdf")]
+
+
+def drawn_run(run: Run, folder: Path, width: Width = "page") -> list[Drawn]:
+    """A run's scatter plots, magnitude and groups."""
+    words = describe(run.record)
+    captions = {
+        "scatter": "Scores against the label, a point an image. Curve: the fitted logistic function. Each title gives "
+        "SRCC and raw PLCC with their intervals.",
+        "magnitude": "The magnitude cue against the label: points are images; the line is the label's mean in bins of "
+        "the cue of about equal size.",
+        "srcc_by_group": "SRCC of each cue and the fused score inside each group, above these of all images pooled "
+        "and in the mean over groups.",
+    }
+    files = run_figures(folder, run.scores, run.agreement, run.groups, run.record, width=width)
+    return [
+        Drawn(f, f"{captions[f.stem]} {words}", f.stem != "magnitude" and width == "page")
+        for f in files
+        if f.suffix == ".png"
+    ]
+
+
+def drawn_methods(
+    runs: Sequence[Run], others: Sequence[Run], rows: pd.DataFrame, folder: Path
+) -> list[Drawn]:
+    """All methods on all sets; scores against labels, sets by cues; backbones by sets."""
+    rows = rows[rows["statistic"] == "srcc"]
+    records = {run.name: run.record for run in (*runs, *others)}
+    external = {run.name for run in others}
+    own = [r for r in rows.to_dict("records") if r["run"] not in external]
+    names, above = methods([(r["run"], records[r["run"]], r["score"]) for r in own])
+    bones = {r["backbone"] for r in own if r["backbone"]}
+    shown = [n if len(bones) < 2 or not r["backbone"] else f"{n}, {backbone_name(records[r['run']]['backbone'])}"
+             for n, r in zip(names, own, strict=True)]  # fmt: skip
+    frame = pd.DataFrame([*own, *(r for r in rows.to_dict("records") if r["run"] in external)])
+    frame["name"] = [*shown, *frame["method"].iloc[len(shown) :]]
+    # what these names do not tell apart, their runs' names do
+    twice = frame.duplicated(["dataset", "name"], keep=False)
+    frame.loc[twice, "name"] = frame["name"] + " [" + frame["run"] + "]"
+    frame["set"] = [f"{set_name(d)}, n = {d['n']:,}" for d in (records[r]["dataset"] for r in frame["run"])]
+    frame = frame.rename(columns={"ci_low": "low", "ci_high": "high"})
+    controls = [n for n, s in zip(frame["name"], frame["score"], strict=True) if s in CONTROLS]
+    labels = sorted(
+        {str(r["backbone"]["label"]) for r in records.values() if r.get("backbone", {}).get("label")}
+    )
+    note = f"weights: {'; '.join(labels)}" if labels else ""
+    files = forest(folder / "methods", frame, xlabel="SRCC, 95 % interval", controls=controls, note=note)
+    sets = {f"{set_name(r['dataset'])}: {set_facts(r['dataset'])}": r for r in records.values()}
+    words = "; ".join(sets)
+    bone = "; ".join(sorted({backbone_name(r["backbone"]) for r in records.values() if r.get("backbone")}))
+    bands = " ".join(dict.fromkeys(f"{set_name(r['dataset'])}: {resampling(r)}" for r in sets.values()))
+    about = f"{words}. Backbone {bone}. {above}".strip()
+    out = [Drawn(files[0], "SRCC of every method on every data set, from the best in the mean down. Hollow: controls, "
+                 f"which know nothing of quality. Dashed: the set's best value. {about} {bands}", True)]  # fmt: skip
+    firsts: dict[str, Run] = {}
+    for run in runs:
+        firsts.setdefault(set_name(run.record["dataset"]), run)
+    alike = len({str(r.record.get("choices", {}) | {"dataset": ""}) for r in firsts.values()}) == 1
+    if len(firsts) > 1 and alike:
+        some = list(firsts.values())
+        files = grid_figure(folder / "scatter", [(r.scores, r.agreement, r.record) for r in some], note=note)
+        out.append(Drawn(files[0], "Scores against labels on each data set, a point an image. Curves: fitted logistic "
+                         f"functions. {words}. Backbone {bone}. {method_words(some[0].record)}.", True))  # fmt: skip
+    if len(bones) > 1:
+        top = frame[(frame["score"] == "q") & (frame["backbone"] != "")]
+        top = top.assign(bone=[backbone_name(records[r]["backbone"]) for r in top["run"]])
+        grid = top.pivot_table(index="bone", columns="set", values="value", aggfunc="max")
+        files = heat_map(folder / "backbones", grid, zlabel="SRCC of the fused score", note=note)
+        out.append(Drawn(files[0], f"SRCC of the fused score by backbone and data set. {about}"))
+    return out
+
+
+def drawn_ablation(sheet: Sheet, folder: Path, name: str, width: Width = "page") -> list[Drawn]:
+    """An ablation's curve or dots with the paired differences, or the heat maps of a grid."""
+    about, table = sheet.record["ablation"], sheet.table
+    groups = ("backbone", "prompts", "views", "magnitude", "fusion")
+    there = [str(c) for c in table if "." in str(c) or c in groups]
+    keys = [c for c in there if len(set(table[c].astype(str))) > 1]
+    numeric = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
+    words = describe(sheet.record, varied=keys)
+    if len(numeric) > 1:
+        at = table["variant"].astype(str).tolist().index(str(about["reference"]))
+        files = ablation_figures(folder / name, table, sheet.record, keys, at, width="column")
+        what = (
+            f"SRCC over pairs of parameters, any other at the reference ({about['reference']}). Square: the "
+        )
+        what += "reference; star: the best, picked on these images, which is optimistic."
+        return [Drawn(f, f"{what} {words}") for f in files if f.suffix == ".png"]
+    files = ablation_figure(folder / name, table, sheet.record, width=width)
+    together = "ci_simultaneous_low" in table
+    band = (
+        "its band holds for all variants at once, as the printed p"
+        if together
+        else "its interval is of one pair"
+    )
+    score = SCORES.get(str(about.get("score", "q")), "score")
+    what = f"Ablation {about['name']} of the {score}: SRCC of each variant, and its paired difference to the "
+    what += f"reference ({about['reference']}) on the same resamples: {band}."
+    if keys:
+        what += f" Varied: {', '.join(map(parameter, keys))}."
+    return [Drawn(files[0], f"{what} {words}", width == "page")]
+
+
+def drawn_curves(sheets: Sequence[Sheet], folder: Path) -> list[Drawn]:
+    """One figure an ablation of one number that ran on several sets."""
+    by: dict[str, list[Sheet]] = {}
+    for sheet in sheets:
+        about = sheet.record.get("ablation") or {}
+        if sheet.ablation and isinstance(about, Mapping) and about.get("parameter") in sheet.table:
+            by.setdefault(str(about["name"]), []).append(sheet)
+    out = []
+    for name, some in by.items():
+        sets = {str(s.record["dataset"]): s for s in some}
+        if len(sets) > 1:
+            pairs: list[tuple[pd.DataFrame, Mapping[str, Any]]] = [(s.table, s.record) for s in sets.values()]
+            files = curves_of_sets(folder / f"{name}_of_sets", pairs)
+            key = str(some[0].record["ablation"]["parameter"])
+            words = "; ".join(
+                f"{set_name(r['dataset'])}: {set_facts(r['dataset'])}, resampled by {unit(r)}"
+                for _, r in pairs
+            )
+            out.append(Drawn(files[0], f"SRCC over {parameter(key)} on each data set; below, the paired difference to "
+                             "the reference. "
+                             f"{words}. {method_words(some[0].record, varied=[key])}."))  # fmt: skip
+    return out
+
+
+def drawn_comparison(sheet: Sheet, folder: Path, name: str) -> list[Drawn]:
+    """The significance matrix of each statistic that was compared."""
+    files = significance_figure(folder / name, sheet.table, sheet.record)
+    words = describe(sheet.record)
+    return [Drawn(files[0], "Paired differences in SRCC between methods, row less column, with their 95 % intervals. "
+            "*: p < 0.05, "
+                  f"adjusted for all pairs. {words}", True)]  # fmt: skip
+
+
+def with_captions(drawn: Sequence[Drawn]) -> list[Path]:
+    """All files of figures, their captions written beside them."""
+    return [file for one in drawn for file in (*one.files, *one.write_captions())]

@@ -1,0 +1,114 @@
+"""The methods paragraph of a paper, in sentences that the records hold; nothing that they do not."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from magiqa.report.captions import method_words, unit
+from magiqa.report.display import backbone_name, label_name, set_facts, set_name
+
+Record = Mapping[str, Any]
+
+
+def methods_paragraph(records: Sequence[Record], *, tested: bool) -> str:
+    """Data, weights, computation, statistics and versions of runs.
+
+    Args:
+        records: of runs. tested: whether a table marks the set of methods that may be the best.
+    """
+    sentences = [*_data(records), *_weights(records), *_options(records), *_computation(records)]
+    sentences += [*_statistics(records, tested), *_versions(records)]
+    return " ".join(sentences)
+
+
+def _each(values: Sequence[str]) -> str:
+    """Distinct values in words."""
+    some = list(dict.fromkeys(v for v in values if v))
+    return some[0] if len(some) == 1 else ", ".join(some[:-1]) + " and " + some[-1] if some else ""
+
+
+def _data(records: Sequence[Record]) -> list[str]:
+    out = []
+    sets = {str(r["dataset"].get("fingerprint") or r["dataset"]): r for r in records}
+    about = [f"{set_name(r['dataset'])} ({set_facts(r['dataset'])})" for r in sets.values()]
+    out.append(f"Methods were evaluated on {_each(about)}.")
+    for r in sets.values():
+        data = r["dataset"]
+        if data.get("resize"):
+            out.append(f"Images of {set_name(data)} were resized ({data['resize']}).")
+        out += [f"{set_name(data)}: {note}." for note in data.get("notes") or []]
+    labels = _each([label_name(str(r["dataset"].get("label"))) for r in sets.values()])
+    out.append(f"The label is {labels}, higher is better in all that follows.")
+    return out
+
+
+def _weights(records: Sequence[Record]) -> list[str]:
+    bones = {str(r["backbone"].get("weights_sha256")): r["backbone"] for r in records if r.get("backbone")}
+    about = [f"{backbone_name(b)}, sha256 {sha[:12]}" for sha, b in bones.items() if sha != "None"]
+    out = [f"Weights: {_each(about)}."] if about else []
+    if any(b.get("label") for b in bones.values()):
+        out.append("Weights named otherwise than by a published tag are not published ones, and no number of theirs "
+                   "stands for such.")  # fmt: skip
+    positional = {str(b.get("positional_embedding")) for b in bones.values() if b.get("positional_embedding")}
+    return out + ([f"Positional embedding: {_each(sorted(positional))}."] if positional else [])
+
+
+def _options(records: Sequence[Record]) -> list[str]:
+    words = dict.fromkeys(method_words(r) for r in records)
+    several = len(words) > 1
+    return [f"{f'Setting {k + 1}: ' if several else ''}{w}." for k, w in enumerate(words) if w]
+
+
+def _computation(records: Sequence[Record]) -> list[str]:
+    engines = [r.get("engine") or {} for r in records]
+    words = [
+        f"{e['engine']} in {e['precision']} on {e['device']}"
+        for e in engines
+        if {"engine", "precision", "device"} <= set(e)
+    ]
+    return [f"Features were computed by {_each(words)}."] if words else []
+
+
+def _statistics(records: Sequence[Record], tested: bool) -> list[str]:
+    out = ["SRCC and raw PLCC are signed and of the scores as they are."]
+    fits = {str(f.get("method")) for r in records for f in (r.get("fits") or {}).values() if f}
+    if fits:
+        words = _each(sorted(fits))
+        out.append(
+            f"Statistics called fitted follow a logistic function fitted on the same images ({words})."
+        )
+    times = {int(r["config"]["resamples"]) for r in records if r.get("config", {}).get("resamples")}
+    seeds = {int(r["config"]["seed"]) for r in records if r.get("config", {}).get("seed") is not None}
+    units = _each([f"{unit(r)} ({set_name(r['dataset'])})" for r in records])
+    if times:
+        seed = f", seed {_each([str(one) for one in sorted(seeds)])}" if seeds else ""
+        many = _each([f"{one:,}" for one in sorted(times)])
+        out.append(f"Intervals are of the bootstrap, 95 %, {many} resamples of {units}{seed}.")
+    if tested:
+        out.append(
+            "Marked methods form the 95 % model confidence set of the best (Hansen, Lunde and Nason, 2011), "
+            "from paired resamples of the same images."
+        )
+    return out
+
+
+def _versions(records: Sequence[Record]) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for name, version in (record.get("versions") or {}).items():
+            if str(version) not in found.setdefault(str(name), []):
+                found[str(name)].append(str(version))
+    words = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items())
+    return [f"Versions: {words}."] if words else []
+
+
+def run_times(records: Sequence[Record]) -> list[tuple[str, str, int, float]]:
+    """(backbone, engine, views, milliseconds a view) of runs that encoded something themselves."""
+    out = []
+    for record in records:
+        views = int((record.get("cache") or {}).get("views_encoded") or 0)
+        seconds = (record.get("seconds") or {}).get("encode")
+        engine = record.get("engine") or {}
+        if views and seconds:
+            words = " ".join(str(engine.get(k)) for k in ("engine", "precision", "device") if engine.get(k))
+            out.append((backbone_name(record["backbone"]), words, views, 1000 * float(seconds) / views))
+    return out

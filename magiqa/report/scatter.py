@@ -1,0 +1,182 @@
+"""Scores against labels: a grid of panels, and the magnitude cue with its binned mean."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from magiqa.report.captions import axis
+from magiqa.report.display import label_name
+from magiqa.report.style import COLORS, GRAY, INK, NAMES, SERIES, Width, add_note, make, save, shorten, styled
+from magiqa.stats.bootstrap import resample_counts
+from magiqa.stats.intervals import count_units, interval
+from magiqa.stats.logistic import logistic
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of panels: one data set.
+
+    Args:
+        frame: holds the columns shown, the label and optionally `group`. label: the column on y.
+        titles, curves, remarks: by column; a curve is five logistic parameters, or None.
+    """
+
+    frame: pd.DataFrame
+    label: str
+    titles: Mapping[str, str] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+
+
+def scatter(
+    stem: Path, rows: Sequence[Row], columns: Sequence[str], *, note: str = "", width: Width = "page"
+) -> list[Path]:
+    """Panels of rows by columns, colored by group where one row has 2 to 10 of them."""
+    one = len(rows) == 1
+    across = 2 if width == "column" and one else len(columns)
+    down = -(-len(columns) // across) if one else len(rows)
+    names = sorted(rows[0].frame["group"].astype(str).unique()) if one and "group" in rows[0].frame else []
+    color_of = dict(zip(names, COLORS, strict=False)) if 2 <= len(names) <= len(COLORS) else {}
+    with styled():
+        side = 1.85 if width == "column" else 2.15
+        figure = make(
+            width,
+            down * (side if one else 1.65)
+            + 0.55
+            + 0.13 * (-(-len(color_of) // (5 if width == "page" else 2))),
+        )
+        grid = figure.subplots(down, across, sharey="row" if not one else True, squeeze=False)
+        for i, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                ax = grid[j // across][j % across] if one else grid[i][j]
+                _panel(ax, row, column, color_of)
+                if (j % across if one else j) == 0:
+                    ax.set_ylabel(
+                        f"{row.name}\n{_short(row.label)}" if row.name else _wrapped(axis(row.label), width)
+                    )
+                if one or i == len(rows) - 1:
+                    ax.set_xlabel(column if one else NAMES.get(column, column))
+        for j in range(len(columns), down * across if one else 0):
+            grid[j // across][j % across].set_axis_off()
+        if color_of:
+            marks = [Line2D([], [], linestyle="", marker="o", color=c) for c in color_of.values()]
+            labels = [shorten(name, 24) for name in color_of]
+            figure.legend(
+                marks, labels, loc="outside lower center", ncols=min(5 if width == "page" else 2, len(labels))
+            )
+        elif len(names) > len(COLORS):
+            words = f"{len(names)} groups, not colored"
+            note = f"{note} · {words}" if note else words
+        add_note(figure, note)
+        return save(figure, stem)
+
+
+def _wrapped(text: str, width: Width) -> str:
+    return "\n".join(textwrap.wrap(text, 26 if width == "column" else 40))
+
+
+def _short(label: str) -> str:
+    """A label's sign, for narrow axes."""
+    return label_name(label).partition(" to ")[0]
+
+
+def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str]) -> None:
+    """Points, the fitted curve and what stands over them."""
+    frame = row.frame
+    order = np.random.default_rng(0).permutation(len(frame))  # fixed; so that no group hides the others
+    x, y = frame[column].to_numpy(float)[order], frame[row.label].to_numpy(float)[order]
+    colors = frame["group"].astype(str).map(color_of).to_numpy()[order] if color_of else GRAY
+    size = float(np.clip(2500 / max(len(frame), 1), 1.2, 10))
+    ax.scatter(x, y, s=size, c=colors, alpha=0.6 if color_of else 0.45, linewidths=0, rasterized=True)
+    params = row.curves.get(column)
+    if params is not None:
+        grid = np.linspace(np.nanmin(x), np.nanmax(x), 200)
+        ax.plot(grid, logistic(grid, params), color=INK, linewidth=1.3)
+    if column in row.remarks:
+        text = "\n".join(textwrap.wrap(row.remarks[column], 36))
+        box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}  # read over the dots
+        ax.text(
+            0.02,
+            0.98,
+            text,
+            transform=ax.transAxes,
+            va="top",
+            fontsize=6,
+            color="#6b7280",
+            bbox=box,
+            zorder=5,
+        )
+    ax.set_title(row.titles.get(column, NAMES.get(column, column)), loc="left", fontsize=7)
+
+
+def agreement_line(agreement: pd.DataFrame, score: str, *, intervals: bool = True) -> str:
+    """'SRCC 0.41 [0.38, 0.44]', a line a statistic, from the tidy table."""
+    parts = []
+    for statistic in ("srcc", "plcc"):
+        rows = agreement[(agreement["score"] == score) & (agreement["statistic"] == statistic)]
+        value = float(rows["value"].iloc[0]) if len(rows) else np.nan
+        if not np.isfinite(value):
+            parts.append(f"{statistic.upper()} n/a")
+            continue
+        low, high = float(rows["ci_low"].iloc[0]), float(rows["ci_high"].iloc[0])
+        known = intervals and np.isfinite(low) and np.isfinite(high)
+        parts.append(f"{statistic.upper()} {value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if known else ""))
+    return "\n".join(parts) if intervals else ", ".join(parts)
+
+
+def binned(
+    x: np.ndarray, y: np.ndarray, clusters: np.ndarray | None, *, bins: int = 10, resamples: int = 1000
+) -> pd.DataFrame:
+    """Mean of y in bins of x of about equal size, with 95 % intervals over resampled clusters (or images).
+
+    Returns:
+        `x` (the bin's mean), `value, low, high, n`, a row a bin; equal x stay in one bin.
+    """
+    which = np.searchsorted(np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1]), x)
+    counts = resample_counts(len(y), clusters, None, resamples, 0).astype(float)
+    units = count_units(len(y), clusters)
+    rows = []
+    for k in sorted(set(which)):
+        at = which == k
+        with np.errstate(invalid="ignore"):
+            drawn = counts[:, at] @ y[at] / counts[:, at].sum(axis=1)
+        low, high = interval(drawn, units)
+        rows.append({"x": x[at].mean(), "value": y[at].mean(), "low": low, "high": high, "n": int(at.sum())})
+    return pd.DataFrame(rows)
+
+
+def magnitude_figure(
+    stem: Path,
+    scores: pd.DataFrame,
+    record: Mapping[str, Any],
+    *,
+    note: str = "",
+    width: Width = "column",
+) -> list[Path]:
+    """The magnitude cue against the label, with the label's mean in ten bins of the cue and its clustered interval."""
+    label, cluster = str(record["dataset"]["label"]), record["dataset"].get("cluster")
+    clusters = scores[cluster].astype(str).to_numpy() if cluster in scores else None
+    x, y = scores["q_mag"].to_numpy(float), scores[label].to_numpy(float)
+    table = binned(x, y, clusters)
+    with styled():
+        figure = make(width, 2.3)
+        ax = figure.subplots()
+        size = float(np.clip(2500 / max(len(x), 1), 1.2, 10))
+        ax.scatter(x, y, s=size, c=GRAY, alpha=0.35, linewidths=0, rasterized=True)
+        off = table[["low", "high"]].sub(table["value"], axis=0).abs().to_numpy().T
+        ax.errorbar(
+            table["x"], table["value"], yerr=off, color=SERIES[1], marker="o", linewidth=1.2, elinewidth=1.0,
+            capsize=2, label=f"mean of {len(table)} bins, 95 % interval",
+        )  # fmt: skip
+        ax.set_xlabel(NAMES["q_mag"])
+        ax.set_ylabel(_wrapped(axis(label), width))
+        ax.legend(loc="best")
+        add_note(figure, note)
+        return save(figure, stem)

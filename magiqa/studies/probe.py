@@ -1,0 +1,295 @@
+"""Which distortions does a cue see? Photos are distorted by degrees, and each cue is asked how it falls.
+
+Needs no opinion of anybody's: the order of the levels is known. Within an image nothing else changes, so that a cue
+cannot gain by knowing what it shows.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from magiqa import __version__
+from magiqa.cores import allowed_cores
+from magiqa.errors import UserError
+from magiqa.features.hashing import content_sha256
+from magiqa.images.controls import laplacian_variance
+from magiqa.images.decode import open_image, read_image
+from magiqa.images.distortions import LEVELS, MORE, SEEN, UNSEEN, distort
+from magiqa.report.table import Cell, Table, number
+from magiqa.runs.folder import ResultFolder
+from magiqa.runs.names import CONTROLS
+from magiqa.runs.record import Clock, versions
+from magiqa.scorer.inputs import Item
+from magiqa.scorer.scorer import Scorer
+from magiqa.stats.correlation import srcc
+from magiqa.stats.intervals import interval
+
+TYPES = SEEN + UNSEEN + MORE
+
+SHOWN = ("q_sim", "q_mag", "q", *CONTROLS)
+
+GAP = "q_mag - q_sim"
+
+FILES = ("probe.csv", "curves.csv", "levels.csv", "scores.csv")
+
+VERSION = 1  # of what level, type and file make of an image: raise it when a distortion changes
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An undistorted image: its name in tables, its file."""
+
+    name: str
+    path: str
+
+    def item(self, kind: str, level: int) -> Item:
+        """It, distorted: decoded, distorted and hashed only when that is asked for."""
+
+        def key() -> str:
+            what = f"magiqa probe {VERSION} {content_sha256(read_image(self.path))} {kind} {level}"
+            return hashlib.sha256(what.encode()).hexdigest()
+
+        return Item(f"{self.name} {kind} {level}", lambda: self.pixels(kind, level), key)
+
+    def pixels(self, kind: str, level: int) -> np.ndarray:
+        """uint8 (H, W, 3); level 0 is the photo. What is random is drawn alike at all levels of a type."""
+        rgb = _decoded(self.path, self.name)
+        seed = int.from_bytes(hashlib.sha256(f"{self.name} {kind}".encode()).digest()[:4], "big")
+        return distort(rgb, kind, level, seed) if level else rgb
+
+
+@lru_cache(maxsize=8)
+def _decoded(path: str, name: str) -> np.ndarray:
+    return np.asarray(open_image(read_image(path), name).convert("RGB"))
+
+
+def sample_photos(root: str | Path) -> list[Photo]:
+    """The sample set's sixteen photos, undistorted."""
+    from magiqa.datasets.sample import Sample
+
+    table = Sample(str(root)).load().table
+    first = table[table["level"] == 0].drop_duplicates("reference")
+    return [Photo(str(r), str(p)) for r, p in zip(first["reference"], first["path"], strict=True)]
+
+
+def measure(
+    scorer: Scorer, photos: Sequence[Photo], types: Sequence[str], *, progress: bool = True
+) -> pd.DataFrame:
+    """Every photo at every level of every type, scored.
+
+    Returns:
+        A row each: image, type, level, psnr and ssim to the photo (independent yardsticks of the level's strength),
+        q, q_sim, q_mag, w_sim, each prompt pair's own score, laplacian, bytes (as PNG).
+    """
+    rows = [(p, kind, level) for p in photos for kind in types for level in (0, *LEVELS)]
+    # level 0 is the same photo in every type: scored once
+    distinct = {(p.name, kind if level else "", level): p.item(kind, level) for p, kind, level in rows}
+    keys = list(distinct)
+    found = scorer.score(list(distinct.values()), progress=progress).cues
+    by_key = {key: i for i, key in enumerate(keys)}
+    with ThreadPoolExecutor(allowed_cores()) as pool:
+        measured = list(
+            tqdm(
+                pool.map(lambda r: _yardsticks(*r), rows),
+                total=len(rows),
+                desc="yardsticks",
+                unit="image",
+                disable=not progress,
+            )
+        )
+    out = pd.DataFrame([(p.name, kind, level) for p, kind, level in rows], columns=["image", "type", "level"])
+    taken = [by_key[(p.name, kind if level else "", level)] for p, kind, level in rows]
+    cues = found.drop(columns="image").iloc[taken].reset_index(drop=True)
+    sticks = pd.DataFrame(measured)
+    return pd.concat([out, sticks[["psnr", "ssim"]], cues, sticks[["laplacian", "bytes"]]], axis=1)
+
+
+def _yardsticks(photo: Photo, kind: str, level: int) -> dict[str, float]:
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    before, after = photo.pixels(kind, 0), photo.pixels(kind, level)
+    same = np.array_equal(before, after)
+    buffer = io.BytesIO()
+    Image.fromarray(after).save(buffer, "PNG", compress_level=1)
+    return {
+        "psnr": np.inf if same else float(peak_signal_noise_ratio(before, after)),
+        "ssim": 1.0 if same else float(structural_similarity(before, after, channel_axis=2)),
+        "laplacian": laplacian_variance(Image.fromarray(after)),
+        "bytes": float(buffer.tell()),
+    }
+
+
+def unchanged(scores: pd.DataFrame) -> pd.DataFrame:
+    """Images that a type does not change at some level (a gray photo has no color to lose): image, type."""
+    same = scores[(scores["level"] > 0) & np.isinf(scores["psnr"])]
+    return same[["image", "type"]].drop_duplicates(ignore_index=True)
+
+
+def within(scores: pd.DataFrame) -> pd.DataFrame:
+    """SRCC of each score and the level within each image: image, type, score, srcc; -1 falls at every level.
+
+    0 where a score is the same at all levels: it sees nothing. Images that a type does not change are left out.
+    """
+    names = [c for c in scores if c not in ("image", "type", "level", "psnr", "ssim", "w_sim")]
+    left_out = set(map(tuple, unchanged(scores).to_numpy()))
+    rows = []
+    for (image, kind), part in scores.groupby(["image", "type"], sort=False):
+        if (image, kind) in left_out:
+            continue
+        for name in names:
+            value = srcc(part[name], part["level"])
+            rows.append((image, kind, name, 0.0 if np.isnan(value) else value))
+    return pd.DataFrame(rows, columns=["image", "type", "score", "srcc"])
+
+
+def summary(within: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """``probe.csv``: the median over images of SRCC within an image, by type and score, with its interval.
+
+    Returns:
+        type, score, srcc, ci_low, ci_high (95 %, images resampled), falls (share of images in which the score falls at
+        every level), n. The score ``q_mag - q_sim`` is the difference of the two within an image: negative where the
+        magnitude follows the level and the similarity does not.
+    """
+    wide = within.set_index(["type", "image", "score"])["srcc"].unstack()  # noqa: PD010 (nothing to aggregate)
+    wide[GAP] = wide["q_mag"] - wide["q_sim"]
+    order = [*dict.fromkeys(within["score"]), GAP]
+    rows = []
+    for kind in dict.fromkeys(within["type"]):
+        part = wide.loc[kind]
+        draw = np.random.default_rng(seed).integers(len(part), size=(resamples, len(part)))
+        for name in order:
+            values = part[name].to_numpy()
+            low, high = interval(np.median(values[draw], axis=1), len(values))
+            falls = float(np.mean(values <= -1 + 1e-12)) if name != GAP else np.nan
+            rows.append((kind, name, float(np.median(values)), low, high, falls, len(values)))
+    return pd.DataFrame(rows, columns=["type", "score", "srcc", "ci_low", "ci_high", "falls", "n"])
+
+
+def curves(scores: pd.DataFrame) -> pd.DataFrame:
+    """``curves.csv``: how far each score moves, in standard deviations of the undistorted images' scores.
+
+    Returns:
+        type, level, score, median and quartiles over images of (score - its value at level 0) / deviation.
+    """
+    names = [c for c in scores if c not in ("image", "type", "level", "psnr", "ssim", "w_sim")]
+    start = scores[scores["level"] == 0].drop_duplicates("image").set_index("image")[names]
+    deviation = start.std(ddof=1).replace(0, np.nan)
+    moved = (scores[names] - start.loc[scores["image"]].reset_index(drop=True)) / deviation
+    long = pd.concat([scores[["type", "level"]], moved], axis=1).melt(["type", "level"], var_name="score")
+    grouped = long.groupby(["type", "level", "score"], sort=False)["value"]
+    table = pd.DataFrame({n: grouped.quantile(p) for n, p in (("q25", 0.25), ("median", 0.5), ("q75", 0.75))})
+    return table.reset_index()
+
+
+def levels(scores: pd.DataFrame) -> pd.DataFrame:
+    """``levels.csv``: the strength of each level by yardsticks of its own: median PSNR (dB) and SSIM to the photo."""
+    table = scores[scores["level"] > 0].groupby(["type", "level"], sort=False)[["psnr", "ssim"]]
+    return table.median().reset_index()
+
+
+def probe(
+    scorer: Scorer,
+    photos: Sequence[Photo],
+    folder: Path,
+    *,
+    types: Sequence[str] = TYPES,
+    resamples: int = 2000,
+    seed: int = 0,
+    figures: bool = True,
+    progress: bool = True,
+    show: Callable[[str], object] | None = None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Distort, score, and write the folder.
+
+    Returns:
+        ``probe.csv`` and the record.
+
+    Raises:
+        UserError: a type that does not exist, under three photos or two of one name.
+    """
+    if unknown := [t for t in types if t not in TYPES]:
+        raise UserError(f"types: {unknown[0]!r} is not known: use {', '.join(TYPES)}")
+    names = [p.name for p in photos]
+    if len(photos) < 3:
+        raise UserError(f"probe: {len(photos)} images are too few, a median needs at least 3")
+    if len(set(names)) < len(names):
+        raise UserError("probe: two images have one name; give each file once")
+    clock = Clock()
+    with ResultFolder(folder, "probe", FILES) as results:
+        with clock.stage("score"):
+            scores = measure(scorer, photos, types, progress=progress)
+        with clock.stage("statistics"):
+            table = summary(within(scores), resamples, seed)
+            curve, level = curves(scores), levels(scores)
+        same = unchanged(scores)
+        record = {
+            "magiqa": __version__,
+            "command": "probe",
+            **scorer.record(),
+            "images": names,
+            "types": list(types),
+            "levels": list(LEVELS),
+            "unchanged": same.to_dict("records"),
+            "resamples": resamples,
+            "seed": seed,
+            "versions": versions(),
+            "warnings": [*scorer.warnings, *_said(same, len(photos))],
+        }
+        results.csv("probe", table)
+        results.csv("curves", curve)
+        results.csv("levels", level)
+        results.csv("scores", scores)
+        results.record(record | {"seconds": clock.seconds})
+        if show:
+            show(render(table, record))
+        if figures:
+            from magiqa.report.probe_plots import probe_figures
+
+            with clock.stage("figures"):
+                probe_figures(results.figure_path(), table, curve, record)
+            results.record(record | {"seconds": clock.seconds})
+    return table, record
+
+
+def _said(same: pd.DataFrame, total: int) -> list[str]:
+    return [
+        f"{kind}: does not change {len(part)} of {total} images at every level, left out: {', '.join(part['image'])}"
+        for kind, part in same.groupby("type", sort=False)
+    ]
+
+
+def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
+    """What the console shows."""
+    bone = record["backbone"]
+    label = f" ({bone['label']})" if bone["label"] else ""
+    names = [*(n for n in SHOWN if n in set(table["score"])), GAP]
+    by = table.set_index(["type", "score"])
+    rows: list[list[Cell | str]] = []
+    for kind in record["types"]:
+        if kind not in by.index:
+            continue
+        found = [by.loc[(kind, n)] for n in names]
+        mark = "*" if bone["kind"] == "demo" and kind in SEEN else ""
+        numbers = [number(c["srcc"], c["ci_low"], c["ci_high"], form="+.2f", band="+.2f") for c in found]
+        rows.append([f"{kind}{mark}", *numbers, str(int(found[0]["n"]))])
+    head = [n + (" (control)" if n in CONTROLS else "") for n in names]
+    lines = [
+        f"probe: {len(record['images'])} images, {len(record['levels'])} levels; {record['method']}; "
+        f"{bone['name']}{label}",
+        "SRCC of score and level within an image, -1 = falls at every level; median over images [95 % interval]",
+        "",
+        Table.plain(["", *head, "n"], rows).text(),
+    ]
+    if bone["kind"] == "demo":
+        lines.append("* distortions that the demo backbone was trained on")
+    return "\n".join([*lines, *(f"warning: {w}" for w in record["warnings"])])

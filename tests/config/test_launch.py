@@ -1,0 +1,336 @@
+"""Work in tasks: the same bytes as in one process, whatever is killed or preempted, and what came of it is told."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from magiqa.cli.main import main
+from magiqa.config import launch as launching
+from magiqa.config import watch as watching
+from magiqa.config.launch import Launched, Outcome, Task, deal, launch
+from magiqa.config.watch import progress_line, watch
+from magiqa.errors import UserError
+from magiqa.features.cache import FeatureCache
+from magiqa.features.progress import Reporter, standing
+from magiqa.runs.launcher import Launcher
+
+pytest.importorskip("submitit")
+LOCAL = Launcher("local", jobs=2, timeout_min=60)
+
+
+def features(root: Path) -> dict[str, bytes]:
+    """Every image's features, as bytes."""
+    (folder,) = (root / "features").iterdir()
+    cache = FeatureCache(root, json.loads((folder / "key.json").read_text()))
+    images = sorted(cache.entries)
+    return {images[owner[0]]: rows.tobytes() for owner, rows in cache.blocks(images, views=1)}
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """Tasks import this magiqa, wherever it lies."""
+    here = str(Path(launching.__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
+
+
+@pytest.mark.slow
+def test_two_processes_fill_the_cache_with_the_same_bytes_as_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = tiny.make(tmp_path)
+    assert main(["encode", *tiny.overrides(folder, f"cache_dir={tmp_path}/one")]) == 0
+    alone = capsys.readouterr().out
+    typed = tiny.overrides(folder, f"cache_dir={tmp_path}/two", "launcher=local", "launcher.jobs=2")
+    assert main(["encode", *typed]) == 0
+    out, err = capsys.readouterr()
+    assert features(tmp_path / "one") == features(tmp_path / "two")
+    assert len(list((tmp_path / "two" / "features").glob("*/*.safetensors"))) == 2
+    assert out.splitlines()[1].partition(";")[0] == alone.partition(";")[0]
+    assert err.splitlines()[-1].endswith(f"{tiny.N} of {tiny.N} images; tasks: 2 done")
+    assert main(["encode", *typed]) == 0
+    assert "0 of them new" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_sweep_in_tasks_writes_what_it_writes_here(tmp_path, capsys):
+    folder = tiny.make(tmp_path)
+    sweep = tiny.overrides(folder, "fusion=adaptive,fixed", "views.stride=32,64")
+    assert main(["evaluate", "-m", *sweep, f"out={tmp_path}/here"]) == 0
+    assert main(["evaluate", "-m", *sweep, f"out={tmp_path}/tasks", "launcher=local"]) == 0
+    assert "4 jobs in 2 tasks" in capsys.readouterr().out
+    runs = sorted(p.name for p in (tmp_path / "here").iterdir() if p.is_dir())
+    assert len(runs) == 4 and runs == sorted(p.name for p in (tmp_path / "tasks").iterdir() if p.is_dir())
+    for name in ["agreement.csv", "table.md", *(f"{run}/scores.csv" for run in runs)]:
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "tasks" / name).read_bytes()
+    record = json.loads((tmp_path / "tasks" / runs[0] / "record.json").read_text())
+    assert record["config"]["launcher"]["cluster"] == "local" and record["config"]["launcher"]["jobs"] == 2
+
+
+@pytest.mark.slow
+def test_ablations_and_experiments_in_tasks_print_what_they_found(tmp_path, capsys):
+    folder = tiny.make(tmp_path)
+    typed = tiny.overrides(folder, "launcher=local", f"out={tmp_path}/out")
+    assert main(["ablate", "-m", "ablation=pooling,fusion", *typed]) == 0
+    assert "ablation pooling: 3 variants" in (out := capsys.readouterr().out) and "ablation fusion" in out
+    assert main(["experiment", "-m", "experiment=bias,linear", *typed]) == 0
+    assert out.count("[1/2]") == 1 and "[2/2]" in capsys.readouterr().out
+    assert len(list((tmp_path / "out").glob("*/record.json"))) == 4
+
+
+@pytest.mark.slow
+def test_an_unreadable_image_fails_its_task_and_no_other(tmp_path, capsys):
+    folder = tiny.make(tmp_path)
+    (folder / "set" / "02.png").write_bytes(b"no image")
+    assert main(["encode", *tiny.overrides(folder, "launcher=local", "launcher.jobs=2")]) == 2
+    err = capsys.readouterr().err
+    assert "02.png: " in err and "1 of 2 tasks failed" in err and "_log.err" in err
+    assert "tasks: 1 done, 1 failed" in err and "Traceback" not in err
+    assert len(features(tmp_path / "cache")) >= tiny.N // 2
+    assert main(["encode", *tiny.overrides(folder, "launcher=local", "on_error=skip")]) == 0
+    assert len(features(tmp_path / "cache")) == tiny.N - 1
+
+
+def test_names_and_cache_do_not_depend_on_where_work_runs(tmp_path):
+    folder = tiny.make(tmp_path)
+    here, there = tiny.job(folder), tiny.job(folder, "launcher=slurm", "launcher.slurm_partition=gpu")
+    assert (
+        here.name == there.name and there.launcher.slurm_partition == "gpu" and there.changed == here.changed
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "message"),
+    [
+        ("evaluate", ["launcher=local"], "add -m, or fill the cache first with magiqa encode"),
+        ("encode", ["launcher=local", "part=1/2"], "part= and launcher= both share out the images"),
+        ("encode", ["launcher=local", "launcher.wait=false"], "launcher.wait=false is for launcher=slurm"),
+        ("encode", ["launcher=local", "launcher.jobs=0"], "launcher.jobs=0 must be a whole number from 1"),
+        ("encode", ["launcher=local", "launcher.cluster=pbs"], "launcher.cluster=pbs is not known"),
+        ("encode", ["launcher=local", "dataset.root=/none"], "/none"),
+        ("encode", ["launcher=slurm", "launcher.slurm_partitoin=x"], "slurm_partition"),
+    ],
+)
+def test_what_cannot_be_launched_is_said_before_anything_is(tmp_path, capsys, command, typed, message):
+    assert main([command, *tiny.overrides(tiny.make(tmp_path), *typed)]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "cache" / "launches").exists()
+
+
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="SLURM is installed here")
+def test_without_slurm_it_says_so(tmp_path, capsys):
+    assert main(["encode", *tiny.overrides(tiny.make(tmp_path), "launcher=slurm")]) == 2
+    assert 'Could not detect "srun"' in (err := capsys.readouterr().err) and "use launcher=local" in err
+
+
+def worker_of(launched: Launched, task: int) -> int:
+    """The process that does a task's work: the child of submitit's controller."""
+    controller = launched.jobs[task].job_id
+    for _ in range(600):
+        children = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
+        if children and (launched.folder / f"begun-{task}").exists():
+            return int(children[0])
+        time.sleep(0.1)
+    raise AssertionError("the task did not begin")
+
+
+def shares(folder: Path, n: int) -> list[list[tuple[str, int]]]:
+    return [[(str(folder), i)] for i in range(n)]
+
+
+def make_work():
+    """Work that waits on its first attempt and says what it did; nested, so that it travels by value."""
+
+    def work(item):
+        import time
+        from pathlib import Path
+
+        folder = max(Path(item[0]).glob("launches/*"))
+        begun = folder / f"begun-{item[1]}"
+        if begun.exists():
+            return "second attempt"
+        begun.touch()
+        try:
+            time.sleep(120)
+        finally:
+            (folder / f"saved-{item[1]}").touch()
+
+    return work
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds a task's process by /proc")
+@pytest.mark.slow
+def test_killed_preempted_and_terminated_tasks(tmp_path, capsys):
+    launched = launch(LOCAL, make_work(), shares(tmp_path, 3), tmp_path)
+    found: list[list[Outcome]] = []
+    watcher = threading.Thread(target=lambda: found.extend(watch(launched)))
+    watcher.start()
+    for task, signum in enumerate((signal.SIGKILL, signal.SIGUSR2, signal.SIGTERM)):
+        os.kill(worker_of(launched, task), signum)
+    watcher.join(120)
+    killed, preempted, terminated = (outcomes[0] for outcomes in found)
+    assert killed.error is not None and "ended without a result" in killed.error
+    assert not (launched.folder / "saved-0").exists()
+    assert preempted == Outcome("second attempt") and (launched.folder / "saved-1").exists()
+    assert "what was encoded is saved" in launched.jobs[1].paths.stderr.read_text()
+    assert "Requeued job" in launched.jobs[1].paths.stdout.read_text()
+    assert terminated.error is not None and "told to make room; what was encoded is saved" in terminated.error
+    assert (launched.folder / "saved-2").exists()
+    assert f"task 0 ({launched.jobs[0].job_id}): ended without a result" in capsys.readouterr().err
+
+
+def test_an_item_that_fails_is_told_and_the_next_one_runs(tmp_path, capsys):
+    def work(item):
+        if item == 1:
+            raise UserError("one is no item")
+        if item == 2:
+            raise ZeroDivisionError
+        return item
+
+    outcomes = Task(work, [0, 1, 2, 3], tmp_path)()
+    assert outcomes == [
+        Outcome(0),
+        Outcome(error="one is no item"),
+        Outcome(error="ZeroDivisionError"),
+        Outcome(3),
+    ]
+    err = capsys.readouterr().err
+    assert "magiqa: one is no item" in err and err.count("Traceback") == 1
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL or callable(signal.getsignal(signal.SIGTERM))
+
+
+@pytest.mark.parametrize(
+    ("groups", "tasks", "shares"),
+    [
+        ("abcd", 2, ["ac", "bd"]),
+        ("aaab", 2, ["aaa", "b"]),
+        ("aaaa", 8, ["aaaa"]),
+        ("ab", 8, ["a", "b"]),
+        ("abab", 3, ["aa", "bb"]),
+    ],
+)
+def test_what_shares_features_stays_together(groups, tasks, shares):
+    dealt = deal(list(enumerate(groups)), groups, tasks)
+    assert ["".join(g for _, g in share) for share in dealt] == shares
+    assert sorted(i for share in dealt for i, _ in share) == list(range(len(groups)))
+
+
+def test_attempts_of_a_task_add_up(tmp_path):
+    first = Reporter(tmp_path)
+    first.begin(10, 2)
+    first.encoded(5, 10, 30)
+    first.write()
+    second = Reporter(tmp_path)
+    second.begin(10, 5)
+    second.encoded(9, 10, 40)
+    second.write()
+    found = standing(tmp_path)
+    assert (found.done, found.images, found.views) == (9, 10, 70)
+    second.begin(4, 0)  # the next set of a sweep
+    assert (standing(tmp_path).done, standing(tmp_path).images, standing(tmp_path).views) == (9, 14, 70)
+    (tmp_path / "0.json").write_text("{")
+    assert standing(tmp_path).views == 70 and standing(tmp_path / "none").images == 0
+
+
+class Job:
+    def __init__(self, job_id: str, folder: Path):
+        from submitit.core.utils import JobPaths
+
+        self.job_id, self.paths = job_id, JobPaths(folder, job_id)
+
+
+class SlurmJob(Job):
+    pass
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    """A cluster's queue: what is written to a file is what ``squeue`` says."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    said = tmp_path / "said"
+    said.write_text("7_0 RUNNING\n7_1 PENDING\n")
+    (folder / "squeue").write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n[ -f {said} ] || exit 1\ncat {said}\n'
+    )
+    (folder / "squeue").chmod(0o755 | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(watching, "QUEUE_SECONDS", 0.0)
+    monkeypatch.setattr(watching, "GONE_SECONDS", 0.2)
+    launched = Launched(tmp_path, [SlurmJob("7_0", tmp_path), SlurmJob("7_1", tmp_path)], [["a"], ["b", "c"]])
+    return launched, said
+
+
+def finish(launched: Launched, task: int, outcomes: list[Outcome]) -> None:
+    import cloudpickle
+
+    launched.jobs[task].paths.result_pickle.write_bytes(cloudpickle.dumps(("success", outcomes)))
+
+
+def test_a_task_that_left_the_queue_without_a_result_is_lost_and_told(queue, capsys):
+    launched, said = queue
+    launched.jobs[1].paths.stderr.write_text("fine\nslurmstepd: error: Exceeded memory limit\n\n")
+    finish(launched, 0, [Outcome("done")])
+    said.write_text("")
+    assert watch(launched) == [[Outcome("done")], [Outcome(error=e) for e in [watching_error()] * 2]]
+    err = capsys.readouterr().err
+    assert f"task 1 (7_1): {watching_error()}" in err and err.count("task 1 (7_1)") == 1
+    assert (launched.folder / "asked").read_text().split()[-1] == "7"
+
+
+def watching_error() -> str:
+    return "ended without a result; its log's last line: slurmstepd: error: Exceeded memory limit"
+
+
+def test_a_requeued_task_and_a_busy_controller_are_waited_for(queue):
+    launched, said = queue
+    finish(launched, 0, [Outcome("a")])
+
+    def later() -> None:
+        time.sleep(0.4)
+        said.unlink()  # squeue fails: the controller is busy
+        time.sleep(0.6)
+        said.write_text("7_1 PENDING\n")
+        time.sleep(0.4)
+        finish(launched, 1, [Outcome("b"), Outcome("c")])
+
+    threading.Thread(target=later).start()
+    assert watch(launched) == [[Outcome("a")], [Outcome("b"), Outcome("c")]]
+
+
+def test_the_line_tells_views_rate_time_to_go_and_tasks(queue):
+    launched, _ = queue
+    for task, (done, images, views) in enumerate([(30, 40, 900), (0, 0, 0)]):
+        reporter = Reporter(launched.standing_folder(task))
+        reporter.begun = time.monotonic() - 90
+        reporter._set(images, done, views)
+        if images:
+            reporter.write()
+    line = progress_line(launched, {}, {0: "running", 1: "pending"}, "images")
+    assert line == "900 views, 30 of 40 images, 10.0 views/s, about 0:30 to go; tasks: 1 running, 1 waiting"
+    line = progress_line(launched, {0: [Outcome(1)], 1: [Outcome(error="x")]}, {}, "images")
+    assert line.endswith("tasks: 1 done, 1 failed")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    any(shutil.which(p) is None for p in ("slurmctld", "slurmd", "munged", "mungekey")) or os.geteuid() != 0,
+    reason="SLURM is not installed, or there is no root to start it",
+)
+def test_a_real_slurm(tmp_path):
+    script = Path(__file__).parents[2] / "scripts" / "slurm_demo.sh"
+    done = subprocess.run(
+        [script, tmp_path / "demo", "48"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHON": sys.executable},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the same bytes: True" in done.stdout

@@ -1,0 +1,180 @@
+"""Views made on a device from its own copy of the pixels: those of NumPy, to the bit where torch rounds alike."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from towers import SIZE, error, plain, tower
+
+from magiqa.engines import build as building
+from magiqa.engines import device as device_
+from magiqa.engines.build import build
+from magiqa.engines.device import OnDevice, Sent
+from magiqa.engines.resolve import Resolved
+from magiqa.errors import UserError
+from magiqa.images.views import KINDS, Resize, Views, cut
+
+CPU = Resolved("torch", "fp32", "cpu")
+HERE = Resolved("torch", "fp32", os.environ.get("MAGIQA_TEST_DEVICE", "cpu"))  # scripts/gpu_check.py sets it
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """An engine whose views are made where its tower is."""
+    return build(tower("resnet"), HERE, batch_size=4, view_size=SIZE, views="device")
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    noisy = (127 + 80 * np.sin(x / 17 + seed) * np.cos(y / 23))[..., None] + rng.integers(
+        -40, 40, (height, width, 3)
+    )
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+def made(way: OnDevice, *args, **options) -> list[np.ndarray]:
+    """All views as arrays (3, H, W), made in batches."""
+    out = []
+    for block in way.cut(*args, **options):
+        if block[0].kind == "whole":
+            (piece,) = block
+            out.append(way._normalized(piece.pixels()[None], piece).permute(0, 3, 1, 2).cpu().numpy()[0])
+            continue
+        for i in range(0, len(block), way.batch_size):
+            part = block[i : i + way.batch_size]
+            out += list(way.batch(part).permute(0, 3, 1, 2).cpu().numpy()[: len(part)])
+    return out
+
+
+@pytest.mark.parametrize("floats", [False, True])
+@pytest.mark.parametrize("resize", [None, Resize("squash", 96), Resize("short_side", 80, "bilinear")])
+@pytest.mark.parametrize("size", [(64, 64), (65, 200), (512, 333), (227, 64), (50, 90)])
+@pytest.mark.parametrize("cover", [False, True])
+def test_views_are_those_of_numpy(engine, size, resize, cover, floats):
+    views = Views(kinds=KINDS, window=64, stride=48, cover=cover, small="upscale")
+    image = photo(*size)
+    pixels = np.asarray(image).astype(np.float32) / np.float32(255) if floats else image
+    expected = [view for block in cut(pixels, views, resize) for view in block]
+    found = made(engine.way, pixels, views, resize)
+    assert [v.shape for v in found] == [v.shape for v in expected]
+    for got, view in zip(found, expected, strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, view, rtol=0, atol=1e-6)
+    exact = resize is None and min(size) >= 64 and HERE.device == "cpu"
+    windows = range(len(views.boxes(*image.size))) if exact else ()
+    for i in windows:  # one operation after another, as NumPy: the same bits
+        np.testing.assert_array_equal(found[i], expected[i])
+
+
+def test_errors_are_those_of_numpy(engine):
+    with pytest.raises(
+        UserError, match=r"^a.png: 50x90 has a side under the window size 64; use views.small=upscale"
+    ):
+        next(engine.way.cut(photo(50, 90), Views(window=64), name="a.png"))
+
+
+def test_features_are_those_of_the_views_whatever_else_is_in_the_batch(engine):
+    views = Views(window=64, stride=32)
+    photos = [photo(*size, seed) for seed, size in enumerate([(96, 64), (64, 64), (130, 100)])]
+    pieces = [piece for image in photos for block in engine.way.cut(image, views) for piece in block]
+    alone = np.concatenate([engine.way.encode([piece]) for piece in pieces])
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        order = rng.permutation(len(pieces))
+        for i in range(0, len(order), 4):
+            part = order[i : i + 4]
+            np.testing.assert_array_equal(engine.way.encode([pieces[j] for j in part]), alone[part])
+    arrays = [view for image in photos for block in cut(image, views) for view in block]
+    assert error(alone, engine(np.stack(arrays))) < engine.tolerance / 2
+    assert error(alone, plain(tower("resnet"), np.stack(arrays))) < engine.tolerance
+
+
+def test_whole_images_of_any_size_run_alone(engine):
+    for size in ((64, 64), (96, 70), (33, 129)):
+        ((piece,),) = engine.way.cut(photo(*size), Views(kinds=("whole",), window=64))
+        (view,) = cut(photo(*size), Views(kinds=("whole",), window=64))
+        assert piece.shape == view.shape[1:]
+        assert error(engine.way.encode([piece]), engine(view)) < engine.tolerance
+
+
+def test_pixels_are_sent_once_whoever_asks_first_and_leave_the_host(monkeypatch):
+    calls, asked = [], threading.Barrier(4)
+
+    def send(tensor, device):
+        calls.append(tensor)
+        return tensor.clone()
+
+    monkeypatch.setattr(device_, "send", send)
+    pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    pixels.flags.writeable = False  # as Pillow's are
+    sent = Sent(pixels, torch.device("cpu"))
+    found = []
+
+    def ask():
+        asked.wait(10)
+        found.append(sent())
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1 and len(found) == 4 and all(t is found[0] for t in found)
+    assert sent._here is None and np.array_equal(found[0].numpy(), pixels)
+
+
+def test_all_kinds_of_an_image_share_its_pixels_and_a_large_one_is_not_pinned(engine, monkeypatch):
+    pieces = [p for block in engine.way.cut(photo(100, 80), Views(kinds=KINDS, window=64)) for p in block]
+    kinds = [p.kind for p in pieces]
+    assert kinds == ["windows", "global", "whole", "windows"]
+    assert len({id(p.pixels) for p in pieces[:3]}) == 1 and pieces[3].pixels is not pieces[0].pixels
+    asked = []
+    plain_empty = torch.empty
+
+    def empty(*args, pin_memory=False, **options):
+        asked.append(pin_memory)
+        return plain_empty(*args, **options)
+
+    monkeypatch.setattr(torch, "empty", empty)
+    monkeypatch.setattr(device_, "PINNED_BYTES", 300)
+    for side, name, pinned in (
+        (10, "cuda", True),
+        (11, "cuda", False),
+        (10, "cpu", False),
+        (10, "mps", False),
+    ):
+        Sent(np.zeros((side, 10, 3), np.uint8), torch.device(name))
+        assert asked.pop() is pinned
+
+
+def test_a_device_that_makes_other_views_gets_them_from_the_cpu_and_says_so(monkeypatch):
+    plain_taps = device_.taps
+    monkeypatch.setattr(
+        device_, "taps", lambda side, size: (*plain_taps(side, size)[:2], np.zeros(size, np.float32))
+    )
+    engine = build(tower("vit"), CPU, batch_size=2, view_size=SIZE, views="device")
+    assert engine.way is None
+    assert (
+        engine.warning.startswith("device=cpu: views made there differ by ") and "(slower)" in engine.warning
+    )
+
+
+def test_where_views_are_made(monkeypatch):
+    assert build(tower("vit"), CPU, batch_size=2, view_size=SIZE).way is None
+    with pytest.raises(UserError, match="engine=openvino takes views as they are; use engine=torch"):
+        build(tower("vit"), Resolved("openvino", "fp32", "cpu"), batch_size=2, view_size=SIZE, views="device")
+    asked = []
+
+    def maker(visual, resolved, view_size, *, on_device):
+        asked.append(on_device)
+        raise UserError("far enough")
+
+    monkeypatch.setattr(building, "torch_maker", maker)
+    for device in ("cpu", "cuda", "cuda:1", "mps"):
+        with pytest.raises(UserError, match="far enough"):
+            build(tower("vit"), Resolved("torch", "fp32", device), batch_size=2, view_size=SIZE)
+    assert asked == [False, True, True, True]

@@ -1,0 +1,183 @@
+"""`magiqa probe`: what falls with a level, against values by hand and an independent yardstick of its strength."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from PIL import Image
+
+from magiqa.cli.main import main
+from magiqa.errors import UserError
+from magiqa.images.distortions import LEVELS, SEEN, distort
+from magiqa.scorer.scorer import Scorer
+from magiqa.studies.probe import (
+    TYPES,
+    Photo,
+    curves,
+    measure,
+    probe,
+    sample_photos,
+    summary,
+    unchanged,
+    within,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tiny.make(tmp_path_factory.mktemp("tiny"))
+    rng = np.random.default_rng(1)
+    for i in range(4):
+        y, x = np.mgrid[:80, :96]
+        base = 128 + 60 * np.sin(x / (5 + i))[..., None] * np.cos(y / 7)[..., None] * [1, 0.5, -1]
+        pixels = np.clip(base + rng.normal(0, 5, (80, 96, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"photo{i}.png")
+    Image.open(folder / "photo3.png").convert("L").save(folder / "photo3.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(folder) -> list[Photo]:
+    return [Photo(f"photo{i}", str(folder / f"photo{i}.png")) for i in range(4)]
+
+
+def scorer(folder: Path, *more: str, **options) -> Scorer:
+    keys = ("backbone", "views", "engine", "batch_size", "workers")
+    return Scorer.compose(*(o for o in tiny.overrides(folder) if o.startswith(keys)), *more, **options)
+
+
+@pytest.fixture(scope="module")
+def scores(folder, photos) -> pd.DataFrame:
+    return measure(scorer(folder), photos, ["jpeg", "desaturation"], progress=False)
+
+
+def test_each_row_is_the_score_of_that_photo_at_that_level(folder, photos, scores):
+    assert len(scores) == 4 * 2 * 6
+    plain = scorer(folder)
+    for row in scores.sample(6, random_state=0).itertuples():
+        photo = next(p for p in photos if p.name == row.image)
+        pixels = photo.pixels(row.type, row.level)
+        np.testing.assert_array_equal(plain(pixels), row.q)
+        rgb = np.asarray(Image.open(photo.path).convert("RGB"))
+        assert np.array_equal(
+            pixels, distort(rgb, row.type, row.level) if row.level else rgb
+        )  # nothing random in both
+        error = np.mean((pixels.astype(float) - rgb) ** 2)
+        assert row.psnr == (np.inf if error == 0 else pytest.approx(10 * np.log10(255**2 / error)))
+
+
+def test_a_photo_that_a_type_does_not_change_is_left_out_and_said(folder, photos, scores, tmp_path):
+    assert unchanged(scores).to_numpy().tolist() == [["photo3", "desaturation"]]  # it is gray
+    kept = within(scores)
+    assert set(kept.loc[kept["type"] == "desaturation", "image"]) == {"photo0", "photo1", "photo2"}
+    table = summary(kept, 200)
+    assert table.groupby("type")["n"].first().to_dict() == {"jpeg": 4, "desaturation": 3}
+
+
+def made(columns: dict[str, list[list[float]]]) -> pd.DataFrame:
+    """Scores of images (a row each) over six levels."""
+    first = next(iter(columns.values()))
+    rows = [
+        {"image": f"i{i}", "type": "t", "level": level, "psnr": 50.0 - level, "ssim": 1 - level / 10}
+        | {name: values[i][level] for name, values in columns.items()}
+        for i in range(len(first))
+        for level in range(6)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_srcc_within_an_image_and_its_median_by_hand():
+    falling, rising, flat = [5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 9], [7] * 6
+    one_swap = [5, 4, 2, 3, 1, 0]  # two neighbors exchanged: 1 - 6 * 2 / (6 * 35)
+    table = made(
+        {"q_sim": [falling, flat, one_swap], "q_mag": [rising, falling, falling], "w_sim": [flat] * 3}
+    )
+    found = within(table).set_index(["image", "score"])["srcc"]
+    assert found[("i0", "q_sim")] == pytest.approx(-1) and found[("i0", "q_mag")] == pytest.approx(1)
+    assert found[("i1", "q_sim")] == 0  # sees nothing
+    assert found[("i2", "q_sim")] == pytest.approx(-1 + 12 / 210)
+    rows = summary(within(table), 500).set_index("score")
+    assert rows.loc["q_sim", "srcc"] == pytest.approx(-1 + 12 / 210)
+    assert rows.loc["q_mag", "srcc"] == pytest.approx(-1) and rows.loc["q_mag", "falls"] == pytest.approx(
+        2 / 3
+    )
+    assert rows.loc["q_mag - q_sim", "srcc"] == pytest.approx(-12 / 210)  # of 2, -1 and -12 / 210
+    assert rows.loc["q_sim", "ci_low"] == pytest.approx(-1) and rows.loc["q_sim", "ci_high"] == pytest.approx(
+        0
+    )
+
+
+def test_curves_are_in_deviations_of_the_undistorted_scores():
+    table = made({"q": [[1, 2, 3, 4, 5, 6], [3, 3, 3, 3, 3, 3], [5, 0, 0, 0, 0, 0]]})
+    found = curves(table).set_index("level")
+    assert found.loc[0, "median"] == 0 and found.loc[1, "median"] == 0  # of 1, 0 and -5 over a deviation of 2
+    assert found.loc[1, "q25"] == pytest.approx(-1.25) and found.loc[1, "q75"] == pytest.approx(0.25)
+
+
+def test_the_command_writes_tables_figures_and_a_record_and_the_second_call_is_cached(
+    folder, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    keys = ("backbone", "views", "engine", "batch_size", "workers")
+    own = [o for o in tiny.overrides(folder) if o.startswith(keys)]
+    argv = [
+        "probe",
+        str(folder / "photo*.png"),
+        "types=[gaussian_blur,jpeg]",
+        *own,
+        f"cache_dir={tmp_path / 'c'}",
+    ]
+    assert main([*argv, "out=a"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "untrained, seed 0" in out
+        and "gaussian_blur" in out
+        and "laplacian (control)" in out
+        and "*" not in out
+    )
+    assert {p.name for p in Path("a").iterdir()} == {
+        *("probe.csv", "curves.csv", "levels.csv", "scores.csv", "record.json", "figures")
+    }
+    assert sorted(p.name for p in Path("a/figures").iterdir()) == [
+        "curves.pdf",
+        "curves.png",
+        "srcc.pdf",
+        "srcc.png",
+    ]
+    record = json.loads(Path("a/record.json").read_text())
+    assert record["types"] == ["gaussian_blur", "jpeg"] and record["backbone"]["label"] == "untrained, seed 0"
+    monkeypatch.setattr("magiqa.engines.build.build", lambda *a, **k: pytest.fail("encoded what was cached"))
+    assert main([*argv, "out=b", "figures=false"]) == 0
+    for name in ("probe.csv", "curves.csv", "levels.csv", "scores.csv"):
+        assert Path("b", name).read_bytes() == Path("a", name).read_bytes()
+    assert main([*argv, "out=c", "figures=false", "magnitude=l2"]) == 0
+    assert Path("c/probe.csv").read_bytes() != Path("a/probe.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("count", "types", "message"),
+    [(4, ["fog"], "types: 'fog' is not known: use gaussian_blur"), (2, ["jpeg"], "2 images are too few")],
+)
+def test_mistakes_are_named(folder, photos, tmp_path, count, types, message):
+    with pytest.raises(UserError, match=message):
+        probe(scorer(folder), photos[:count], tmp_path / "out", types=types, progress=False)
+    with pytest.raises(UserError, match="two images have one name"):
+        probe(scorer(folder), [photos[0]] * 3, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_levels_rise_in_strength_by_psnr_and_ssim_and_the_demo_sees_what_it_was_trained_on(tmp_path):
+    photos = sample_photos(tmp_path / "sample")
+    assert len(photos) == 16 and len(TYPES) == 16
+    scores = measure(Scorer("demo"), photos, TYPES, progress=False)
+    strength = scores[scores["level"] > 0].groupby(["type", "level"])[["psnr", "ssim"]].median()
+    for kind in TYPES:
+        table = strength.loc[kind]
+        assert list(table.index) == list(LEVELS)
+        assert (np.diff(table["psnr"]) < 0).all() and (np.diff(table["ssim"]) < 0).all(), kind
+    found = summary(within(scores)).set_index(["type", "score"])["srcc"]
+    assert all(found[(kind, "q_sim")] < -0.9 for kind in SEEN)
