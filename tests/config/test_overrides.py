@@ -23,8 +23,6 @@ keys = st.sampled_from(
         "dataset.root",
         "seed",
         "trust",
-    ]
-    + [
         "nonsense",
         "fusion.alpha",
         "prompts",
