@@ -225,7 +225,7 @@ def _experiments(
 def _table(sheet: Sheet, title: str) -> Table:
     about = sheet.record.get("ablation") or sheet.record.get("experiment") or {}
     table = frame_table(slug(sheet.name), title, _core(sheet), reference=about.get("reference"))
-    notes = [str(note) for note in about.get("notes") or []]
+    notes = [f"{str(note).rstrip('.')}." for note in about.get("notes") or []]
     return Table(table.name, table.title, table.columns, table.rows, sheet.table, table.notes + notes,
                  shared=describe(sheet.record))  # fmt: skip
 

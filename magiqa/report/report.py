@@ -10,6 +10,7 @@ import pandas as pd
 from magiqa import __version__
 from magiqa.report.beside import published_table
 from magiqa.report.captions import caption, describe
+from magiqa.report.display import backbone_name, set_facts, set_name
 from magiqa.report.drawn import (
     Drawn,
     drawn_ablation,
@@ -30,7 +31,7 @@ from magiqa.report.tables import frame_table, groups_table
 from magiqa.report.typeset import write_tables
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.listed import files_of, read_listed
-from magiqa.runs.names import CUES, backbone, dataset, slug
+from magiqa.runs.names import CUES, slug
 from magiqa.runs.read import Run, Sheet, long_table, read
 
 
@@ -115,7 +116,7 @@ def _section(sheets: Sequence[Sheet]) -> str:
 
 
 def _pictures(drawn: Sequence[Drawn]) -> list[Picture]:
-    return [Picture(d.png, f"{d.png.stem}; the tables hold its numbers", d.caption) for d in drawn]
+    return [Picture(d.png, f"{d.png.stem}; the tables hold its numbers", d.caption, d.wide) for d in drawn]
 
 
 def _labels(runs: Sequence[Run], sheets: Sequence[Sheet]) -> list[str]:
@@ -157,8 +158,8 @@ def _run(k: int, run: Run, groups: Table | None, pictures: Pictures) -> Block:
         anchor=f"run-{k}",
         run=k,
         facts=[
-            ("data set", dataset(record)),
-            ("backbone", backbone(record)),
+            ("data set", f"{set_name(record['dataset'])}, {set_facts(record['dataset'])}"),
+            ("backbone", backbone_name(record.get("backbone", {}))),
             ("weights", str(record.get("backbone", {}).get("weights_sha256", ""))[:16]),
             *(
                 (group, record.get("choices", {}).get(group))

@@ -14,7 +14,7 @@ from magiqa.report.captions import axis
 from magiqa.report.display import label_name
 from magiqa.report.style import COLORS, GRAY, INK, NAMES, SERIES, Width, add_note, make, save, shorten, styled
 from magiqa.stats.bootstrap import resample_counts
-from magiqa.stats.intervals import interval
+from magiqa.stats.intervals import count_units, interval
 from magiqa.stats.logistic import logistic
 
 
@@ -100,9 +100,8 @@ def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str]) -> None:
         grid = np.linspace(np.nanmin(x), np.nanmax(x), 200)
         ax.plot(grid, logistic(grid, params), color=INK, linewidth=1.3)
     if column in row.remarks:
-        ax.text(
-            0.02, 0.98, row.remarks[column], transform=ax.transAxes, va="top", fontsize=6, color="#6b7280"
-        )
+        text = "\n".join(textwrap.wrap(row.remarks[column], 36))
+        ax.text(0.02, 0.98, text, transform=ax.transAxes, va="top", fontsize=6, color="#6b7280")
     ax.set_title(row.titles.get(column, NAMES.get(column, column)), loc="left", fontsize=7)
 
 
@@ -131,7 +130,7 @@ def binned(
     """
     which = np.searchsorted(np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1]), x)
     counts = resample_counts(len(y), clusters, None, resamples, 0).astype(float)
-    units = len(y) if clusters is None else len(set(clusters))
+    units = count_units(len(y), clusters)
     rows = []
     for k in sorted(set(which)):
         at = which == k

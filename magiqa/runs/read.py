@@ -162,11 +162,18 @@ def long_table(runs: Sequence[Run]) -> pd.DataFrame:
         table.insert(4, "run", run.name)
         parts.append(table)
     rows = pd.concat(parts, ignore_index=True)
-    keys = ["dataset", "method", "backbone", "score", "statistic"]
-    # sums in another order change the sixteenth digit
-    rows = rows[~rows.assign(value=rows["value"].round(9)).duplicated([*keys, "value"])]
+    # a score of a run is left out where another run has shown all its values (to the digits that a sum's order leaves)
+    keys = ["dataset", "method", "backbone", "score"]
+    seen: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for (run, *key), part in rows.groupby(["run", *keys], sort=False):
+        values = tuple(zip(part["statistic"], part["value"].round(9).map(repr), strict=True))
+        shown = seen.setdefault(tuple(key), {})
+        if values in shown.values():
+            rows = rows.drop(part.index)
+        else:
+            shown[run] = values
     # what still collides differs in something that no name shows: the run's name tells
-    twice = rows.duplicated(keys, keep=False)
+    twice = rows.groupby(keys)["run"].transform("nunique") > 1
     rows.loc[twice, "method"] = rows["method"] + " [" + rows["run"] + "]"
     return rows.reset_index(drop=True)
 

@@ -27,6 +27,11 @@ SCORES = (*CUES, *CONTROLS)
 
 FILES = ("scores.csv", "agreement.csv", "groups.csv", "comparison.csv", "views.csv")
 
+SCORES_NOTE = (
+    "q is fused in each view and then pooled over an image's views, as q_sim and q_mag are: it does not follow from "
+    "the q_sim, q_mag and w_sim of its row"
+)
+
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
 
 
@@ -136,6 +141,22 @@ def _evaluate(
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
         scores = scores_table(features, score(features, job.method))
+    return write_run(job, features, scores, results, clock, show)
+
+
+def write_run(
+    job: RunConfig,
+    features: Features,
+    scores: pd.DataFrame,
+    results: ResultFolder,
+    clock: Clock,
+    show: Callable[[str], object] | None = None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Measure scores' agreement, and write a run's tables, record and figures.
+
+    Args:
+        scores: as `scores_table` makes them. Others: as `evaluate`'s.
+    """
     with clock.stage("agreement"):
         table, groups, fits = agreement_tables(job, features.labels, scores, clock)
         comparison = comparison_table(job, features.labels, scores)
@@ -147,6 +168,7 @@ def _evaluate(
         "changed": job.changed,
         "config": job.config,
         **features.record,
+        "scores": SCORES_NOTE,
         "fits": fits,
         "versions": versions(),
         "warnings": clock.warnings,
@@ -217,4 +239,20 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         "",
     ]
     notes = [f"warning: {w}" for w in record["warnings"]]
-    return "\n".join([*head, shown.text(), *notes])
+    return "\n".join([*head, shown.text(), *_other_groups(table), *notes])
+
+
+def _other_groups(table: pd.DataFrame) -> list[str]:
+    """How q's pooled SRCC depends on which groups there are, in a line."""
+    (row,) = table[(table["score"] == "q") & (table["statistic"] == "srcc")].to_dict("records")
+    if pd.isna(row["loo_group_low"]):
+        return []
+    line = (
+        f"these groups, fixed: SRCC of q lies in {row['loo_group_low']:+.3f} to {row['loo_group_high']:+.3f} when one "
+        "of them is left out"
+    )
+    if not pd.isna(row["ci_groups_low"]):
+        line += (
+            f"; with other groups of the kind, [{row['ci_groups_low']:+.3f}, {row['ci_groups_high']:+.3f}]"
+        )
+    return [line]

@@ -75,4 +75,5 @@ class Raters(Checked, key="experiment"):
             "share of told-apart pairs ordered rightly",
             "Pairs that raters tell apart",
             record,
+            zero=0.5,
         )

@@ -251,13 +251,36 @@ def with_family(table: pd.DataFrame, found: Family) -> pd.DataFrame:
 
 
 def draw_dots(
-    folder: Path, name: str, frame: pd.DataFrame, xlabel: str, title: str, record: dict[str, Any]
+    folder: Path,
+    name: str,
+    frame: pd.DataFrame,
+    xlabel: str,
+    title: str,
+    record: dict[str, Any],
+    *,
+    zero: float = 0.0,
+    tested: pd.DataFrame | None = None,
 ) -> None:
-    """A figure of columns name, value, low, high and series."""
-    from magiqa.report.captions import caption
-    from magiqa.report.plots import dots
+    """A figure of columns name, value, low, high and series.
 
-    dots(folder / name, frame, xlabel=xlabel, title=title, note=caption(record))
+    Args:
+        zero: the value of no skill. tested: a table of `statistics` with a column `name`: its paired differences, which
+            decide, stand beside.
+    """
+    from magiqa.report.captions import caption
+    from magiqa.report.plots import differences, dots
+
+    beside, words = (None, "") if tested is None else differences(tested, tested["name"])
+    dots(
+        folder / name,
+        frame,
+        xlabel=xlabel,
+        title=title,
+        note=caption(record),
+        zero=zero,
+        beside=beside,
+        beside_label=words,
+    )
 
 
 def srcc_dots(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
