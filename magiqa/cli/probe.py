@@ -37,18 +37,18 @@ def run(given: Given) -> int:
             for p in find_files(given.words, sys.stdin, recursive=recursive)
         ]
     else:
-        photos = sample_photos(Path(job.cache_dir).expanduser() / "sample")
-    scorer = Scorer.of(job, cache_dir=job.cache_dir)
+        photos = sample_photos(Path(job.machine.cache_dir).expanduser() / "sample")
+    scorer = Scorer.of(job, cache_dir=job.machine.cache_dir)
     shown = [job.choices[g] for g in ("backbone", "prompts", "views", "magnitude", "fusion")]
-    folder = Path(job.out).expanduser() if job.out else Path("results/probe") / "-".join(shown)
+    folder = Path(job.output.out).expanduser() if job.output.out else Path("results/probe") / "-".join(shown)
     probe(
         scorer,
         photos,
         folder,
         types=types,
-        resamples=job.resamples,
-        seed=job.seed,
-        figures=job.figures,
+        resamples=job.statistics.resamples,
+        seed=job.statistics.seed,
+        figures=job.output.figures,
         show=partial(print, flush=True),
     )
     print(f"\n{folder}/: {', '.join(('probe.csv', 'curves.csv', 'levels.csv', 'scores.csv', 'record.json'))}")

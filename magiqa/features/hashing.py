@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.shard import write_atomically
+from magiqa.features.shard import check_writable, write_atomically
 from magiqa.images.decode import read_image
 
 RACY_NS = 2_000_000_000  # of file systems that keep time by the second or two: what changed since may look unchanged
@@ -125,11 +125,12 @@ class HashIndex:
         if self._behind is None:
             probe = self.folder / f".{uuid.uuid4().hex[:12]}.tmp"
             try:
+                check_writable(probe)
                 self.folder.mkdir(parents=True, exist_ok=True)
                 probe.touch()
                 self._behind = max(0, time.time_ns() - probe.stat().st_mtime_ns)
                 probe.unlink()
-            except OSError:
+            except (OSError, UserError):
                 self._behind = 0
         return time.time_ns() - self._behind
 

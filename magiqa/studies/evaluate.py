@@ -141,6 +141,22 @@ def _evaluate(
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
         scores = scores_table(features, score(features, job.method))
+    return write_run(job, features, scores, results, clock, show)
+
+
+def write_run(
+    job: RunConfig,
+    features: Features,
+    scores: pd.DataFrame,
+    results: ResultFolder,
+    clock: Clock,
+    show: Callable[[str], object] | None = None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Measure scores' agreement, and write a run's tables, record and figures.
+
+    Args:
+        scores: as `scores_table` makes them. Others: as `evaluate`'s.
+    """
     with clock.stage("agreement"):
         table, groups, fits = agreement_tables(job, features.labels, scores, clock)
         comparison = comparison_table(job, features.labels, scores)

@@ -31,8 +31,8 @@ from magiqa.runs.names import CONTROLS
 from magiqa.runs.record import Clock, versions
 from magiqa.scorer.inputs import Item
 from magiqa.scorer.scorer import Scorer
-from magiqa.stats.bootstrap import interval
 from magiqa.stats.correlation import srcc
+from magiqa.stats.intervals import interval
 
 TYPES = SEEN + UNSEEN + MORE
 
@@ -169,7 +169,7 @@ def summary(within: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.Da
         draw = np.random.default_rng(seed).integers(len(part), size=(resamples, len(part)))
         for name in order:
             values = part[name].to_numpy()
-            low, high = interval(np.median(values[draw], axis=1), clusters=len(values))
+            low, high = interval(np.median(values[draw], axis=1), len(values))
             falls = float(np.mean(values <= -1 + 1e-12)) if name != GAP else np.nan
             rows.append((kind, name, float(np.median(values)), low, high, falls, len(values)))
     return pd.DataFrame(rows, columns=["type", "score", "srcc", "ci_low", "ci_high", "falls", "n"])
