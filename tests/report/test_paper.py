@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -212,3 +213,13 @@ def test_one_set_left_out_and_a_comparison_in_a_runs_own_folder_are_reported(tmp
     assert "lambda: one data set left out" in page and "Comparisons" in page
     text = (tmp_path / "paper" / "results.tex").read_text()
     assert "tables/lambda-left-out" in text.replace("_", "-") and "matrix" in text
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_is_no_traceback():
+    code = "import sys; from magiqa.cli.main import main; sys.exit(main(['--help']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        running.stdout.close()
+        assert "Traceback" not in running.stderr.read()
