@@ -47,5 +47,6 @@ def map_figure(
             figure.colorbar(drawn, ax=ax, orientation="horizontal", shrink=0.9, pad=0.03)
         for ax in axes:
             ax.set_axis_off()
+            ax.set_anchor("N")  # side by side, whatever stands below them
         add_note(figure, note)
-        figure.savefig(file, format="png", metadata={"Software": None})
+        figure.savefig(file, format="png", dpi=90, metadata={"Software": None})

@@ -11,6 +11,7 @@ import pandas as pd
 
 from magiqa.errors import UserError
 from magiqa.features.memory import MemoryCache
+from magiqa.images.decode import open_image, read_image
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
@@ -97,7 +98,7 @@ class Method:
         from magiqa.engines.host import borrowed
         from magiqa.features.pipeline import fill_cache, load_file
 
-        in_memory = isinstance(cache, MemoryCache)
+        in_memory, limits = isinstance(cache, MemoryCache), self.job.source.limits
         skipped: dict[int, str] = {}
 
         def key_of(i: int) -> str:
@@ -115,7 +116,9 @@ class Method:
 
         def load(item: Item, key: str) -> tuple[Pixels, np.ndarray]:
             if item.path is not None and not in_memory:
-                pixels, known = load_file(item.path, key)
+                pixels, known = load_file(item.path, key, limits)
+            elif item.path is not None:
+                pixels, known = open_image(read_image(item.path), item.name, limits), np.zeros(4)
             else:
                 pixels = item.pixels()
                 known = np.zeros(4) if in_memory else pixel_controls(pixels)
@@ -137,6 +140,7 @@ class Method:
                     on_error="skip" if skip else "raise",
                     skippable=UserError,
                     load=load,
+                    limits=limits,
                     progress=progress,
                 )
             except UserError as error:

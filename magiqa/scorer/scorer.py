@@ -42,8 +42,8 @@ class Scorer:
             (positive, negative) pairs.
         resize: what a data set's protocol does to an image before views are cut from it.
         cache_dir: a folder that keeps features, the one of `magiqa evaluate` too. None: nothing is written.
-        settings: ``pooling``, ``engine``, ``precision``, ``device``, ``batch_size``, ``workers``, as in
-            ``conf/config.yaml``.
+        settings: ``pooling``, ``engine``, ``precision``, ``device``, ``batch_size``, ``workers``, ``max_pixels``,
+            ``max_whole_pixels``, as in ``conf/config.yaml``.
 
     Raises:
         UserError: an option or setting that does not exist, with what does.
@@ -80,7 +80,10 @@ class Scorer:
             "magnitude": magnitude,
             "fusion": fusion,
         }
-        known = ("pooling", "engine", "precision", "device", "batch_size", "workers")
+        known = (
+            *("pooling", "engine", "precision", "device", "batch_size", "workers"),
+            *("max_pixels", "max_whole_pixels"),
+        )
         if unknown := [key for key in settings if key not in known]:
             raise UserError(f"{unknown[0]}: Scorer has no such setting; it has {', '.join((*given, *known))}")
         job = _job([f"{key}={value}" for key, value in given.items() if isinstance(value, str)])

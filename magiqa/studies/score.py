@@ -11,6 +11,7 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.errors import UserError
+from magiqa.images.decode import FORMATS
 from magiqa.report.table import Table, number
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import slug
@@ -53,7 +54,7 @@ def find_files(words: Iterable[str], listed: Iterable[str] = (), *, recursive: b
         UserError: no word, a folder or glob without images, an empty list.
 
     Note:
-        Of a folder, what has the suffix of an image that Pillow reads; a file that is named is taken, whatever it is.
+        Of a folder, what has the suffix of an image that is read here; a file that is named is taken, whatever it is.
     """
     found: list[str] = []
     for word in words:
@@ -84,7 +85,7 @@ def _some(paths: list[str], complaint: str) -> list[str]:
 def _images(folder: Path, recursive: bool) -> list[str]:
     from PIL import Image
 
-    suffixes = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
+    suffixes = {s for s, name in Image.registered_extensions().items() if name in (*FORMATS, "MPO")}
     inside = folder.rglob("*") if recursive else folder.iterdir()
     return [str(p) for p in sorted(inside) if p.suffix.lower() in suffixes and p.is_file()]
 

@@ -12,8 +12,8 @@ from magiqa.config.paths import split_literal
 from magiqa.errors import UserError, one_line
 from magiqa.features.key import key_hash
 
-keys = st.sampled_from(
-    [
+KEYS = (
+    *(
         "views",
         "views.stride",
         "views.kinds",
@@ -22,21 +22,11 @@ keys = st.sampled_from(
         "dataset",
         "dataset.root",
         "seed",
-        "trust",
-    ]
-    + [
-        "nonsense",
-        "fusion.alpha",
-        "prompts",
-        "out",
-        "bundle",
-        "cache_dir",
-        "max_pixels",
-        "hydra.run.dir",
-        "a.b.c",
-        "",
-    ]
+    ),
+    *("trust", "nonsense", "fusion.alpha", "prompts", "out", "bundle", "cache_dir", "max_pixels"),
+    *("hydra.run.dir", "a.b.c", ""),
 )
+keys = st.sampled_from(KEYS)
 values = st.text(max_size=15) | st.sampled_from(
     ["[", "{a:1}", "${x}", "~", "false", "1", "'", "choice(1,2)", "a,b", "\\"]
 )

@@ -180,7 +180,7 @@ def test_maps_share_one_scale_and_a_second_call_replaces_them(score, folder):
         (["csv="], "csv= names no file"),
         (["bundle=x.zip"], "it takes images"),
         (["fusion.alhpa=2"], "did you mean fusion.alpha"),
-        (["csv=/nonexistent/a.csv"], "csv=/nonexistent/a.csv: cannot be written"),
+        (["csv=missing/a.csv"], "csv=missing/a.csv: cannot be written"),
         (["pairs=[[one]]"], "two texts"),
     ],
 )
