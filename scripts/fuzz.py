@@ -43,7 +43,7 @@ WORDS = [
     "views", "views.stride", "views.kinds", "views.window", "magnitude", "magnitude.lam", "fusion",
     "fusion.alpha", "prompts", "prompts.pairs", "dataset", "dataset.every", "dataset.split",
     "dataset.mos_column", "backbone", "seed", "resamples", "figures", "precision", "engine", "batch_size",
-    "workers", "part", "pooling", "fit", "ci_fit", "trust", "on_error", "out", "cache_dir", "bundle",
+    "workers", "part", "pooling", "fit", "trust", "on_error", "out", "cache_dir", "bundle",
     "ablation", "experiment", "max_pixels", "nonsense", "hydra.run.dir", "score", "dataset.root",
     "dataset.annotation", "launcher", "roots.koniq", "dataset.outside_root", "views.small", "thumbnails",
 ]  # fmt: skip

@@ -435,7 +435,7 @@ def test_constrained_fit_is_no_worse_than_a_global_optimizer_under_the_same_cons
     fit = fit_logistic(x, y, method)
     b1, b2, _, b4, _ = fit.params
     assert b1 * b4 >= 0 and (b1 == 0 or b2 <= 1.0001 / narrowest(x))
-    assert method == "monotone" or b4 == 0
+    assert method == "monotone" or b4 == 0 or len(np.unique(x)) == 2  # through two points a line
     ours, total = n * fit.rmse**2, float(np.sum((y - y.mean()) ** 2))
     assert ours <= constrained(x, y, method == "monotone") + 1e-5 * total
 
