@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import io
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -121,11 +122,9 @@ def main_(argv: list[str]) -> int:
                 for process in running:
                     process.send_signal(asked)
                 codes = [process.wait(timeout=120) for process in running]
+            said = "".join(log.read_text() for log in logs)  # between the strokes of progress bars
             encoded = {
-                line.split()[1]: int(line.split()[2])
-                for log in logs
-                for line in log.read_text().splitlines()
-                if line.startswith("encoded ")
+                image: int(count) for image, count in re.findall(r"encoded ([0-9a-f]{64}) (\d+)", said)
             }
             bad = corrupt_shards(cache)
             after, twice = held(cache)
