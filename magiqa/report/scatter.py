@@ -103,7 +103,17 @@ def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str], width: W
         text = "\n".join(textwrap.wrap(row.remarks[column], 36 if width == "page" else 24))
         box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}
         small = 6 if width == "page" else 5.5
-        ax.text(0.02, 0.98, text, transform=ax.transAxes, va="top", fontsize=small, color="#4b5563", bbox=box)
+        ax.text(
+            0.02,
+            0.98,
+            text,
+            transform=ax.transAxes,
+            va="top",
+            fontsize=small,
+            color="#4b5563",
+            bbox=box,
+            zorder=5,
+        )
     ax.set_title(
         row.titles.get(column, NAMES.get(column, column)), loc="left", fontsize=7 if width == "page" else 5.8
     )
