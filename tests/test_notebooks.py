@@ -42,3 +42,18 @@ def test_a_notebook_runs_on_a_folder_of_results(path, tmp_path, monkeypatch):
     assert "image/png" in kinds and ("text/markdown" in kinds or "text/html" in kinds)
     shown = "".join(str(output.get("data", "")) + output.get("text", "") for output in outputs)
     assert "2 runs, 1 other results" in shown and "demo, trained on synthetic degradations" in shown
+
+
+@pytest.mark.slow
+def test_the_notebooks_run_in_a_fresh_clone(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("MAGIQA_RUNS", str(tmp_path / "empty"))
+    monkeypatch.setenv("MAGIQA_CACHE", str(tmp_path / "cache"))
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        nbclient.NotebookClient(
+            notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}
+        ).execute()
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        shown = "".join(str(output.get("data", "")) + output.get("text", "") for output in outputs)
+        assert "1 runs, 0 other results" in shown and "demo, trained on synthetic degradations" in shown
