@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run setup test test-fast lint results clean
+.PHONY: run setup test test-fast lint gpu-check results clean
 
 run: setup
 	$(BIN)/magiqa evaluate
@@ -23,6 +23,11 @@ test: setup lint
 
 test-fast: setup
 	$(BIN)/pytest -n auto --dist loadgroup -m 'not slow'
+
+# on a machine with a GPU, ten minutes: a JSON file and a table for LOG.md
+DEVICE ?= auto
+gpu-check: setup
+	$(BIN)/python scripts/gpu_check.py --device $(DEVICE)
 
 lint: setup
 	$(BIN)/ruff check .

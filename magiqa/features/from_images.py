@@ -1,6 +1,5 @@
 """Labels, images and weights in, cached features out."""
 
-import hashlib
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -12,13 +11,14 @@ import pandas as pd
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import Weights, load_weights
-from magiqa.datasets.base import Labels, fingerprint
+from magiqa.datasets.base import Labels
 from magiqa.engines.build import build
 from magiqa.engines.hardware import hardware
 from magiqa.engines.resolve import Resolved, decoders, resolve, threads
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.batch_size import choose, remember, search_key
 from magiqa.features.cache import FeatureCache
+from magiqa.features.describe import dataset_record
 from magiqa.features.elsewhere import elsewhere
 from magiqa.features.features import Features
 from magiqa.features.hashing import HashIndex, hash_files
@@ -53,15 +53,9 @@ def workers(job: RunConfig, device: str) -> int:
 
 
 def load_labels(job: RunConfig) -> tuple[Labels, list[str], list[dict[str, str]], pd.DataFrame]:
-    """Read the labels and hash the images: labels, sha256 a kept row, skipped images, the kept rows."""
+    """Read labels and every image, no cache: labels, sha256 a kept row, skipped images, the kept rows."""
     labels: Labels = job.source.dataset.load()
-    return labels, *_hash_images(job, labels, _index(job))
-
-
-def _index(job: RunConfig) -> HashIndex:
-    return HashIndex(
-        job.machine.cache_dir, getattr(job.source.dataset, "root", ""), rehash=job.machine.rehash
-    )
+    return labels, *_hash_images(job, labels, HashIndex(None, ""))
 
 
 def _of_part(paths: pd.Series, part: str | None) -> pd.Series:
@@ -111,7 +105,8 @@ def from_images(job: RunConfig, clock: Clock, *, progress: bool = True) -> Featu
             job.machine.engine, job.machine.precision, job.machine.device, absent=True
         )
     with clock.stage("hash"):
-        index = _index(job)
+        root = getattr(job.source.dataset, "root", "")
+        index = HashIndex(job.machine.cache_dir, root, rehash=job.machine.rehash)
         images, skipped, table = _hash_images(job, labels, index)
         if index.warning:
             clock.warnings.append(index.warning)
@@ -184,25 +179,7 @@ def from_images(job: RunConfig, clock: Clock, *, progress: bool = True) -> Featu
             f"dataset {labels.name}: {len(images)} usable images are left, agreement needs at least 3"
         )
     record = {
-        "dataset": {
-            "name": labels.name,
-            "variant": labels.variant,
-            "root": str(Path(getattr(job.source.dataset, "root", "")).expanduser().absolute()),
-            "n": len(images),
-            "n_annotated": len(labels.table),
-            "expected": labels.expected,
-            "label": labels.label,
-            "higher_is_better": labels.higher_is_better,
-            "cluster": labels.cluster,
-            "every": labels.every,
-            "layout": labels.layout,
-            "notes": list(labels.notes),
-            "page": labels.page,
-            "resize": asdict(resize) if resize else None,
-            "fingerprint": fingerprint(labels),
-            "images_sha256": hashlib.sha256("\n".join(images).encode()).hexdigest(),
-            "skipped": skipped,
-        },
+        "dataset": dataset_record(labels, job.source.dataset, images, skipped),
         "backbone": weights.record(job.method.backbone),
         "engine": engine_record,
         "views": asdict(job.method.views)

@@ -224,13 +224,22 @@ def read_only(root: str | Path) -> Iterator[None]:
         _READ_ONLY.pop()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file beside its place, then rename it: it is there whole or not at all."""
+def check_writable(path: Path) -> None:
+    """Whether a place in the cache may be written.
+
+    Raises:
+        UserError: it is in a cache that is only read, see `read_only`.
+    """
     if any(path.absolute().is_relative_to(root) for root in _READ_ONLY):
         raise UserError(
             f"{path.parent}: is only named by a record, so nothing is written there; add cache_dir=DIR, a cache of "
             "yours (the same folder, if you know it)"
         )
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file beside its place, then rename it: it is there whole or not at all."""
+    check_writable(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from magiqa.features.features import Features
 from magiqa.features.from_bundle import from_bundle
 from magiqa.runs.config import RunConfig
+from magiqa.runs.names import other_than_published
 from magiqa.runs.record import Clock
 
 
@@ -14,7 +15,12 @@ def prepare(job: RunConfig, clock: Clock, *, progress: bool = True) -> Features:
     """
     if job.source.bundle:
         with clock.stage("bundle"):
-            return from_bundle(job)
-    from magiqa.features.from_images import from_images  # torch and open_clip's edge come with it
+            features = from_bundle(job)
+    else:
+        from magiqa.features.from_images import from_images  # torch and open_clip's edge come with it
 
-    return from_images(job, clock, progress=progress)
+        features = from_images(job, clock, progress=progress)
+    clock.warnings += [
+        f"{features.labels.name}: {note}" for note in other_than_published(features.labels.notes)
+    ]
+    return features

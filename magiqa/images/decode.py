@@ -39,7 +39,7 @@ class Limits:
     """How many pixels are let through, so that a file cannot take all memory.
 
     Args:
-        pixels: of an image, as stored and as resized for its views: about 10 bytes of memory each.
+        pixels: of an image, as stored and as resized for its views: about 12 bytes of memory each, in every thread.
         whole: of a view that the backbone sees whole (``views.kinds=[whole]``): about 100 bytes of memory each.
     """
 

@@ -11,6 +11,7 @@ from magiqa.report.display import label_name, set_name
 from magiqa.report.plots import dots
 from magiqa.report.scatter import Row, agreement_line, magnitude_figure, scatter
 from magiqa.report.style import NAMES, SCORES, Width
+from magiqa.stats.logistic import WORDS
 
 
 def run_figures(
@@ -55,8 +56,14 @@ def run_row(
         titles[score] = line if named else f"{NAMES[score]}\n{line}"
         fit = record.get("fits", {}).get(score) or {}
         curves[score] = fit.get("params")
+        status = str(fit.get("status", "not fitted"))
         if curves[score] is None:
-            remarks[score] = f"no fitted curve ({fit.get('status', 'not fitted')})"
+            remarks[score] = f"no fitted curve ({WORDS.get(status, status)})"
+        else:
+            remarks |= {score: WORDS[status]} if status in WORDS else {}
+            if not named:
+                value = _value(agreement, score, "plcc_logistic")
+                titles[score] += f"\nPLCC of the {fit.get('method', '')} fit {value:.3f}"
     data = record["dataset"]
     name = f"{set_name(data)} (n = {data['n']:,})" if named else ""
     return Row(scores, str(data["label"]), titles, curves, remarks, name)
@@ -71,6 +78,12 @@ def grid_figure(
 ) -> list[Path]:
     """Data sets by cues: scores, agreement and record of a run on each set."""
     return scatter(stem, [run_row(*run, named=True) for run in runs], SCORES, note=note, width=width)
+
+
+def _value(agreement: pd.DataFrame, score: str, statistic: str) -> float:
+    """One value of the tidy table; NaN where it has none."""
+    rows = agreement[(agreement["score"] == score) & (agreement["statistic"] == statistic)]
+    return float(rows["value"].iloc[0]) if len(rows) else float("nan")
 
 
 def _by_group(
@@ -91,7 +104,7 @@ def _by_group(
         rows.rename(columns={"ci_low": "low", "ci_high": "high"}),
         xlabel=f"SRCC with {label_name(str(record['dataset']['label']))}, 95 % interval",
         title="Agreement by group",
-        note=caption(record),
+        note=f"{caption(record)}; SRCC falls with a group's range of labels: compare cues inside a group, not groups",
         bold=tuple(names.values()),
         width=width,
     )

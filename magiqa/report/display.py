@@ -6,7 +6,7 @@ Records and CSVs keep the keys; tables, figures, captions and the page show thes
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from magiqa.runs.names import CONTROLS, method, option
+from magiqa.runs.names import CONTROLS, method, option, other_than_published
 from magiqa.runs.portable import plain_name
 
 SETS = {
@@ -94,6 +94,7 @@ def set_facts(data: Mapping[str, Any]) -> str:
     facts = [f"n = {data['n']:,}"] if data.get("n") is not None else []
     if int(data.get("every") or 1) > 1:
         facts.append(f"one row in {data['every']}")
+    facts += other_than_published(data.get("notes") or ())
     if data.get("skipped"):
         facts.append(f"{len(data['skipped'])} images skipped")
     label = str(data.get("label", "mos"))

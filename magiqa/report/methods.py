@@ -19,6 +19,7 @@ from magiqa.runs.read import Run, long_table
 from magiqa.stats.agreement import agreement
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many
+from magiqa.stats.intervals import count_units
 from magiqa.stats.multiple import best_set
 
 UNTESTED = "‡"
@@ -170,11 +171,10 @@ def _notes(
         kinds += "(fitted): after a logistic curve fitted on these images. "
     if "srcc_within" in chosen:
         kinds += "SRCC in groups: mean over the groups of the set. "
-    bands = (
-        "95 % bootstrap intervals in brackets." if sets == 1 else "95 % intervals: left out here, in the CSV."
-    )
     competing = "; controls do not compete." if controls else "."
-    notes = [f"Signed. {kinds}{bands} Bold: best of the column, underlined: second{competing}"]
+    notes = [
+        f"Signed. {kinds}Intervals: 95 %, bootstrap. Bold: best of the column, underlined: second{competing}"
+    ]
     if sets > 1:
         notes.append("Averages are of methods that are on all sets, and are not tested.")
     if found["in_best_set"].eq(True).any():
@@ -282,7 +282,7 @@ def _p_best(best: Run, one: str, scores: Sequence[np.ndarray | None], seed: int)
     cluster = best.record["dataset"].get("cluster")
     clusters = best.scores[cluster].astype(str).to_numpy() if cluster in best.scores else None
     groups = best.scores["group"].astype(str).to_numpy() if one == "srcc_within" else None
-    units = len(y) if clusters is None else len(set(clusters))
+    units = count_units(len(y), clusters)
     counts = resample_counts(len(y), clusters, groups if clusters is None else None, RESAMPLES, seed)
     matrix = np.stack([scores[k] for k in at])  # type: ignore[misc]
     out[at] = best_set(

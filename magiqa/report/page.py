@@ -28,6 +28,7 @@ class Picture:
     file: Path
     alt: str
     caption: str = ""
+    wide: bool = False
 
     @property
     def uri(self) -> str:

@@ -82,7 +82,7 @@ def paper(
         results.text("results.tex", "\n".join([*body, *placed]) + "\n")
         results.text("paper.tex", DOCUMENT)
         results.text("captions.md", "\n\n".join(captions) + "\n")
-        made = {r.folder: r.record for r in runs} | {s.file.parent: s.record for s in sheets}
+        made = {r.folder: r.record for r in runs} | {s.file.parent / s.result: s.record for s in sheets}
         chosen = f"statistics={','.join(statistics)}" if tuple(statistics) != ("srcc", "plcc") else ""
         results.text("reproduce.sh", script(made, chosen))
         listed = results.record({"magiqa": __version__, "command": "paper"})["files"]
@@ -205,6 +205,9 @@ def _ablations(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFold
             ]
             if len(sheet.table) <= SHORT:
                 out.append(("Ablations", _table(sheet, f"Ablation {sheet.record['ablation']['name']}")))
+        elif sheet.record.get("command") == "ablate -m":
+            title = f"{sheet.file.stem.removesuffix('-left_out')}: the variant chosen on the other data sets"
+            out.append(("Ablations", _table(sheet, title)))
     return out
 
 
@@ -225,7 +228,7 @@ def _experiments(
 def _table(sheet: Sheet, title: str) -> Table:
     about = sheet.record.get("ablation") or sheet.record.get("experiment") or {}
     table = frame_table(slug(sheet.name), title, _core(sheet), reference=about.get("reference"))
-    notes = [str(note) for note in about.get("notes") or []]
+    notes = [f"{str(note).rstrip('.')}." for note in about.get("notes") or []]
     return Table(table.name, table.title, table.columns, table.rows, sheet.table, table.notes + notes,
                  shared=describe(sheet.record))  # fmt: skip
 

@@ -16,11 +16,6 @@ from magiqa.report.table import Cell, Table
 DIFFERENT = 0.05
 
 
-def adjusted(table: pd.DataFrame) -> str:
-    """The column of p that holds for all pairs at once."""
-    return "p_adjusted" if "p_adjusted" in table else "p_holm"
-
-
 def matrices(table: pd.DataFrame, one: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Differences (row less column) of a statistic, and what stands in the cells: effect, interval, a star.
 
@@ -32,11 +27,9 @@ def matrices(table: pd.DataFrame, one: str) -> tuple[pd.DataFrame, pd.DataFrame]
     part, names = _short(part, names)
     values = pd.DataFrame(np.nan, index=names, columns=names)
     words = pd.DataFrame("", index=names, columns=names)
-    column = adjusted(part)
-    sides = ("ci_simultaneous_low", "ci_simultaneous_high")
-    low, high = sides if set(sides) <= set(part) else ("diff_low", "diff_high")
+    low, high = "ci_simultaneous_low", "ci_simultaneous_high"
     for r in part.to_dict("records"):
-        star = "*" if r[column] < DIFFERENT else "" if np.isfinite(r[column]) else "‡"
+        star = "*" if r["p_adjusted"] < DIFFERENT else "" if np.isfinite(r["p_adjusted"]) else "‡"
         for sign, a, b in ((1, r["a"], r["b"]), (-1, r["b"], r["a"])):
             ends = sorted((sign * r[low], sign * r[high]))
             values.loc[a, b] = sign * r["diff"]
@@ -83,9 +76,8 @@ def significance_table(name: str, table: pd.DataFrame, record: Mapping[str, Any]
             value = values.loc[a, b]
             row.append(Cell(text or "–", float(value) if np.isfinite(value) else None, "", band))
         cells.append(row)
-    together = "ci_simultaneous_low" in table
     notes = [
-        f"Row less column, paired bootstrap on the same images; 95 % intervals{' of all pairs at once' * together}. "
+        f"Row less column, paired bootstrap on the same images; 95 % intervals of all pairs at once. "
         f"* p < {DIFFERENT:g}, adjusted for all pairs."
     ]
     if any(c.text.endswith("‡") for row in cells for c in row):

@@ -127,6 +127,12 @@ class Table:
                 out.append((group, k, 1))
         return out
 
+    @property
+    def left_out(self) -> list[str]:
+        """The note of a rendering that leaves the intervals out."""
+        some = any(cell.detail for row in self.rows for cell in row)
+        return [] if self.details or not some else ["95 % intervals: left out here, in the CSV."]
+
     def thin(self) -> tuple[list[list[Cell]], list[str]]:
         """At most `MOST_ROWS` rows, evenly spread, marked ones kept; and the note that says so."""
         total = len(self.rows)
@@ -165,7 +171,7 @@ class Table:
         align = ["---", *["---:" if self.numeric(k) else "---" for k in range(1, len(head))]]
         lines.append("|" + "|".join(align) + "|")
         lines += ["| " + " | ".join(self._md(cell) for cell in row) + " |" for row in rows]
-        lines += ["", *(f"{md(text)}  " for text in [*self.notes, *note])]
+        lines += ["", *(f"{md(text)}  " for text in [*self.notes, *self.left_out, *note])]
         return "\n".join(lines).rstrip() + "\n"
 
     def _md(self, cell: Cell) -> str:
@@ -210,7 +216,7 @@ class Table:
                 lines.append(r"\midrule")
             lines.append(" & ".join(self._tex(cell) for cell in row) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}" + ("%\n}" if wide else "")]
-        text = tex(" ".join([*filter(None, [self.shared]), *self.notes, *note]))
+        text = tex(" ".join([*filter(None, [self.shared]), *self.notes, *self.left_out, *note]))
         lines.append(rf"\par\smallskip\begin{{minipage}}{{{line}}}\footnotesize {text}\end{{minipage}}")
         return "\n".join([*lines, rf"\end{{table{star}}}"]) + "\n"
 

@@ -85,7 +85,22 @@ def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
             ablation = file.name == "ablation.csv"
             sheet = name if ablation else f"{name}-{slug(file.stem)}"
             sheets.append(Sheet(sheet, name, file, record, _csv(folder, record, file.name), ablation))
-    return runs, sheets
+    return runs, sheets + _beside(folders, taken)
+
+
+def _beside(folders: Sequence[Path], taken: set[str]) -> list[Sheet]:
+    """Tables whose record lies beside another command's: of comparisons, and of one data set left out."""
+    out = []
+    for pattern in ("comparison.json", "*-left_out.json"):
+        for file in sorted({path for folder in folders for path in Path(folder).rglob(pattern)}):
+            record = load_record(file)
+            stem = slug(_shown(record) or file.stem)
+            name = next(n for n in (stem, *(f"{stem}-{k}" for k in range(2, 10_000))) if n not in taken)
+            taken.add(name)
+            for table in sorted(n for n in files_of(record) if n.endswith(".csv") and "/" not in n):
+                place = file.parent / table
+                out.append(Sheet(name, name, place, record, _csv(file.parent, record, table), False))
+    return out
 
 
 def _shown(record: Mapping[str, Any]) -> str:
@@ -162,11 +177,18 @@ def long_table(runs: Sequence[Run]) -> pd.DataFrame:
         table.insert(4, "run", run.name)
         parts.append(table)
     rows = pd.concat(parts, ignore_index=True)
-    keys = ["dataset", "method", "backbone", "score", "statistic"]
-    # sums in another order change the sixteenth digit
-    rows = rows[~rows.assign(value=rows["value"].round(9)).duplicated([*keys, "value"])]
+    # a score of a run is left out where another run has shown all its values (to the digits that a sum's order leaves)
+    keys = ["dataset", "method", "backbone", "score"]
+    seen: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for (run, *key), part in rows.groupby(["run", *keys], sort=False):
+        values = tuple(zip(part["statistic"], part["value"].round(9).map(repr), strict=True))
+        shown = seen.setdefault(tuple(key), {})
+        if values in shown.values():
+            rows = rows.drop(part.index)
+        else:
+            shown[run] = values
     # what still collides differs in something that no name shows: the run's name tells
-    twice = rows.duplicated(keys, keep=False)
+    twice = rows.groupby(keys)["run"].transform("nunique") > 1
     rows.loc[twice, "method"] = rows["method"] + " [" + rows["run"] + "]"
     return rows.reset_index(drop=True)
 

@@ -5,12 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
 
 from magiqa import __version__
-
-if TYPE_CHECKING:
-    pass
 
 
 class Clock:

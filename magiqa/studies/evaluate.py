@@ -22,10 +22,16 @@ from magiqa.scores.score import score, score_views
 from magiqa.stats.agreement import Agreement, agreement, by_group
 from magiqa.stats.logistic import WORDS
 from magiqa.stats.paired import compare, paired_row
+from magiqa.stats.sampling import Sampling
 
 SCORES = (*CUES, *CONTROLS)
 
 FILES = ("scores.csv", "agreement.csv", "groups.csv", "comparison.csv", "views.csv")
+
+SCORES_NOTE = (
+    "q is fused in each view and then pooled over an image's views, as q_sim and q_mag are: it does not follow from "
+    "the q_sim, q_mag and w_sim of its row"
+)
 
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
 
@@ -37,26 +43,27 @@ def scores_table(features: Features, cues: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table[["image", features.labels.label]], cues, table[given], features.controls], axis=1)
 
 
+def sampling_of(job: RunConfig, labels: Labels, table: pd.DataFrame) -> Sampling:
+    """What of a run's images is resampled."""
+    return Sampling.of(table, labels.cluster, job.statistics.resamples, job.statistics.seed)
+
+
 def agreement_tables(
     job: RunConfig, labels: Labels, scores: pd.DataFrame, clock: Clock
 ) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
     """``agreement.csv``, ``groups.csv`` (where there are groups) and the fits of the record."""
     y = scores[labels.label].to_numpy(float)
-    groups = scores["group"].astype(str).to_numpy() if "group" in scores else None
-    clusters = scores[labels.cluster].astype(str).to_numpy() if labels.cluster in scores else None
-    options: dict[str, Any] = {
-        "clusters": clusters,
+    sampling = sampling_of(job, labels, scores)
+    options: dict[str, Any] = sampling.options | {
         "cluster_name": f"values of {labels.cluster}",
         "fit": job.statistics.fit,
         "turned": not labels.higher_is_better,
-        "resamples": job.statistics.resamples,
-        "seed": job.statistics.seed,
     }
 
     def of(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
         x = scores[name].to_numpy(float)
-        within = [] if groups is None else by_group(x, y, groups, **options)
-        return agreement(x, y, groups=groups, **options), list(within)
+        within = [] if sampling.groups is None else by_group(x, y, **options)
+        return agreement(x, y, **options), list(within)
 
     rows, grouped, fits = [], [], {}
     with ThreadPoolExecutor(workers(job, "cpu")) as executor:
@@ -79,19 +86,15 @@ def agreement_tables(
 
 def comparison_table(job: RunConfig, labels: Labels, scores: pd.DataFrame) -> pd.DataFrame:
     """``comparison.csv``: does fusing gain over similarity alone? q - q_sim, pooled and within groups."""
-    groups = scores["group"].astype(str).to_numpy() if "group" in scores else None
-    clusters = scores[labels.cluster].astype(str).to_numpy() if labels.cluster in scores else None
+    sampling = sampling_of(job, labels, scores)
     rows = []
-    for statistic in ("srcc", *(["srcc_within"] if groups is not None else [])):
+    for statistic in ("srcc", *(["srcc_within"] if sampling.groups is not None else [])):
         (pair,) = compare(
             {"q": scores["q"], "q_sim": scores["q_sim"]},
             scores[labels.label],
             reference="q_sim",
             statistic=statistic,
-            clusters=clusters,
-            groups=groups,
-            resamples=job.statistics.resamples,
-            seed=job.statistics.seed,
+            **sampling.options,
         )
         rows.append(paired_row(pair))
     return pd.DataFrame(rows)
@@ -136,6 +139,22 @@ def _evaluate(
     features = prepare(job, clock, progress=progress)
     with clock.stage("score"):
         scores = scores_table(features, score(features, job.method))
+    return write_run(job, features, scores, results, clock, show)
+
+
+def write_run(
+    job: RunConfig,
+    features: Features,
+    scores: pd.DataFrame,
+    results: ResultFolder,
+    clock: Clock,
+    show: Callable[[str], object] | None = None,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Measure scores' agreement, and write a run's tables, record and figures.
+
+    Args:
+        scores: as `scores_table` makes them. Others: as `evaluate`'s.
+    """
     with clock.stage("agreement"):
         table, groups, fits = agreement_tables(job, features.labels, scores, clock)
         comparison = comparison_table(job, features.labels, scores)
@@ -147,6 +166,7 @@ def _evaluate(
         "changed": job.changed,
         "config": job.config,
         **features.record,
+        "scores": SCORES_NOTE,
         "fits": fits,
         "versions": versions(),
         "warnings": clock.warnings,
@@ -217,4 +237,20 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         "",
     ]
     notes = [f"warning: {w}" for w in record["warnings"]]
-    return "\n".join([*head, shown.text(), *notes])
+    return "\n".join([*head, shown.text(), *_other_groups(table), *notes])
+
+
+def _other_groups(table: pd.DataFrame) -> list[str]:
+    """How q's pooled SRCC depends on which groups there are, in a line."""
+    (row,) = table[(table["score"] == "q") & (table["statistic"] == "srcc")].to_dict("records")
+    if pd.isna(row["loo_group_low"]):
+        return []
+    line = (
+        f"these groups, fixed: SRCC of q lies in {row['loo_group_low']:+.3f} to {row['loo_group_high']:+.3f} when one "
+        "of them is left out"
+    )
+    if not pd.isna(row["ci_groups_low"]):
+        line += (
+            f"; with other groups of the kind, [{row['ci_groups_low']:+.3f}, {row['ci_groups_high']:+.3f}]"
+        )
+    return [line]

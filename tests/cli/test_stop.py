@@ -30,7 +30,8 @@ def counting(*args, **more):
         max_error, tolerance = engine.max_error, engine.tolerance
         def __call__(self, views):
             out = engine(views)
-            print("encoded", len(views), flush=True)
+            sys.stdout.write(f"encoded {len(views)}\\n")
+            sys.stdout.flush()
             return out
     return Counted()
 images.load_file, images.build = slow, counting

@@ -4,11 +4,13 @@ import os
 
 import pytest
 import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from magiqa.datasets.check import check, render
 from magiqa.datasets.folder import Folder
-from magiqa.errors import UnreadableImage, UserError
+from magiqa.errors import UnreadableImage, UserError, one_line
 from magiqa.features.from_images import load_labels
 
 
@@ -85,3 +87,22 @@ def test_the_record_holds_the_word_of_who_said_so(tmp_path):
     made = tiny.make(tmp_path)
     assert tiny.job(made).config["dataset"]["outside_root"] is False
     assert tiny.job(made, "dataset.outside_root=true").config["dataset"]["outside_root"] is True
+
+
+cells = st.text(max_size=12) | st.sampled_from(
+    ["../x", "/etc/passwd", "0.png", "nan", "1e999", '"', "a\0b", "=1"]
+)
+
+
+@given(st.lists(st.lists(cells, min_size=1, max_size=3), max_size=6), st.binary(max_size=20))
+@settings(max_examples=150, deadline=None)
+def test_any_labels_are_read_or_refused_in_one_line_and_name_nothing_outside(tmp_path_factory, rows, end):
+    root = tmp_path_factory.mktemp("any")
+    text = "image,mos\n" + "\n".join(",".join(row) for row in rows)
+    (root / "labels.csv").write_bytes(text.encode("utf-8", "surrogatepass") + end)
+    try:
+        labels = Folder(str(root)).load()
+    except UserError as error:
+        assert "\n" not in one_line(error)
+        return
+    assert all(not path or path.startswith(f"{root}/") for path in labels.table["path"])

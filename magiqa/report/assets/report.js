@@ -42,6 +42,28 @@
     });
   }
 
+  // --- tables: rows that hold all words typed; only where there are rows to choose from
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const rows = [...table.tBodies[0].rows];
+    if (rows.length < 9) continue;
+    const label = make("label"), input = make("input"), count = make("span");
+    label.className = "filter";
+    input.type = "search";
+    count.setAttribute("aria-live", "polite");
+    label.append(make("span", "Filter rows"), input, count);
+    table.closest(".scroll").before(label);
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const row of rows) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+        shown += !row.hidden;
+      }
+      count.textContent = words.length ? `${shown} of ${rows.length}` : "";
+    });
+  }
+
   // --- thumbnails: tiles of a sheet
   function thumbnail(tile) {
     if (tile < 0) return null;

@@ -42,5 +42,11 @@ class Main(Checked, key="experiment"):
         """SRCC of each method."""
         frame = srcc_dots(tables["main"], tables["main"]["method"])
         draw_dots(
-            folder, "main", frame, f"SRCC with {record['dataset']['label']}, 95 % interval", "Methods", record
+            folder,
+            "main",
+            frame,
+            f"SRCC with {record['dataset']['label']}, 95 % interval",
+            "Methods",
+            record,
+            tested=tables["main"].assign(name=tables["main"]["method"]),
         )

@@ -49,7 +49,7 @@ class Raters(Checked, key="experiment"):
                 study.y,
                 std,
                 self.ratings,
-                clusters=study.clusters,
+                clusters=study.sampling.clusters,
                 seed=study.job.statistics.seed,
                 level=self.level,
             )
@@ -75,4 +75,5 @@ class Raters(Checked, key="experiment"):
             "share of told-apart pairs ordered rightly",
             "Pairs that raters tell apart",
             record,
+            zero=0.5,
         )

@@ -1,0 +1,79 @@
+"""Anything typed is a config, or one line of why not; a key is of what it says, whatever its order."""
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from magiqa.cli.given import Given
+from magiqa.cli.main import parse
+from magiqa.config.compose import Configs, is_users
+from magiqa.config.paths import split_literal
+from magiqa.errors import UserError, one_line
+from magiqa.features.key import key_hash
+
+KEYS = (
+    *(
+        "views",
+        "views.stride",
+        "views.kinds",
+        "magnitude",
+        "magnitude.lam",
+        "dataset",
+        "dataset.root",
+        "seed",
+    ),
+    *("trust", "nonsense", "fusion.alpha", "prompts", "out", "bundle", "cache_dir", "max_pixels"),
+    *("hydra.run.dir", "a.b.c", ""),
+)
+keys = st.sampled_from(KEYS)
+values = st.text(max_size=15) | st.sampled_from(
+    ["[", "{a:1}", "${x}", "~", "false", "1", "'", "choice(1,2)", "a,b", "\\"]
+)
+typed = st.lists(
+    st.builds("{}{}={}".format, st.sampled_from(["", "", "", "+", "~", "++", "--"]), keys, values) | values,
+    max_size=3,
+)
+
+
+@given(typed)
+@settings(max_examples=60, deadline=None)
+def test_any_overrides_are_a_config_or_a_users_error(args):
+    try:
+        Configs(None).job(args)
+    except Exception as error:
+        assert is_users(error), repr(error)
+        assert "\n" not in one_line(error)
+
+
+@given(st.lists(st.text(max_size=12), max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_any_command_line_is_understood_or_a_users_error(argv):
+    try:
+        _, given_ = parse(argv)
+    except UserError:
+        return
+    assert isinstance(given_, Given)
+    assert len(given_.words) + len(given_.overrides) == len(given_.args) + len(given_.paths)
+    rest, literal = split_literal(given_.args)
+    assert len(rest) + len(literal) <= len(given_.args)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), plain, max_size=5), st.randoms())
+@settings(max_examples=200, deadline=None)
+def test_a_key_is_of_what_it_holds_and_not_of_its_order(key, dice):
+    names = list(key)
+    dice.shuffle(names)
+    assert (
+        key_hash({name: key[name] for name in names})
+        == key_hash(key)
+        == key_hash(json.loads(json.dumps(key)))
+    )
+    assert key_hash({**key, "one more": 1}) != key_hash(key)

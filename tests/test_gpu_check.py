@@ -1,0 +1,43 @@
+"""``make gpu-check``'s quick form, on the CPU: every part that it has runs, and what it finds is right."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "gpu_check.py"
+
+
+@pytest.mark.slow
+def test_the_quick_form_on_the_cpu(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--device", "cpu", "--quick", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "gpu_check.json").read_text())
+    assert report["failed"] == {} and report["device"] == "cpu"
+    (row,) = report["agreement"]
+    assert (row["backbone"], row["precision"], row["images"]) == ("demo", "fp32", 6)
+    for cue in ("q_sim", "q_mag", "q"):
+        assert row[f"{cue}_srcc"] == pytest.approx(1) and row[f"{cue}_largest"] < 1e-4
+    contenders = [row["contender"] for row in report["speed"]]
+    assert contenders == [
+        "one image at a time fp32",
+        "raw engine, pixels sent before fp32",
+        "files, views on the device fp32",
+        "files, views on the host fp32",
+        "files, views on the device, one stream fp32",
+    ]
+    assert all(row["views_per_second"] > 0 and row["x_one_at_a_time"] > 0 for row in report["speed"])
+    assert report["decoding"]["enough"] in map(int, report["decoding"]["views_per_second"])
+    assert (tmp_path / "gpu_check.md").read_text() == done.stdout
+    for row in report["speed"]:
+        assert f"| {row['contender']} |" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_device_that_is_not_there_is_said(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--device", "cuda:99", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "device=cuda:99: " in done.stderr and not (tmp_path / "out").exists()
