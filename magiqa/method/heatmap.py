@@ -30,3 +30,25 @@ def blend(
         total[y : y + window, x : x + window] += value * weight
         weights[y : y + window, x : x + window] += weight
     return np.divide(total, weights, out=np.full_like(total, np.nan), where=weights > 0).astype(np.float32)
+
+
+def over_image(values: np.ndarray, boxes: np.ndarray, window: int, size: tuple[int, int]) -> np.ndarray:
+    """A map of an image's size, from windows whose boxes are given in its own pixels.
+
+    Args:
+        values: (W,) a score a window. boxes: (W, 4) left, top, right, bottom, as `magiqa.images.views.geometry` has
+            them: fractions where the image was resized before windows were cut. window: their side as cut.
+        size: (width, height) of the image.
+
+    Returns:
+        float32 (height, width); blended at the size that windows were cut at, then brought to the image's own.
+    """
+    from PIL import Image
+
+    across, down = window / (boxes[0, 2] - boxes[0, 0]), window / (boxes[0, 3] - boxes[0, 1])
+    inner = round(size[0] * across), round(size[1] * down)
+    corners = [(round(left * across), round(top * down)) for left, top, *_ in boxes]
+    found = blend(values, corners, window, inner)
+    return (
+        found if inner == size else np.asarray(Image.fromarray(found).resize(size, Image.Resampling.BILINEAR))
+    )

@@ -13,10 +13,11 @@ from magiqa.runs.read import Run
 
 @dataclass(frozen=True)
 class Shown:
-    """An image of a gallery: its name, the place of its larger copy, and what stands below it."""
+    """An image of a gallery: its name, the places of its larger copy and of its map, and what stands below it."""
 
     image: str
     large: int | None
+    map: int | None
     text: str
     gap: str
 
@@ -47,4 +48,6 @@ def gallery(run: Run, pictures: Pictures) -> Iterator[tuple[str, list[Shown]]]:
 def _shown(run: Run, i: int, score: str, gap: float, pictures: Pictures) -> Shown:
     row = run.scores.iloc[i]
     text = f"{run.label} {row[run.label]:.3g}, {score} {row[score]:.4g}"
-    return Shown(str(row["image"]), pictures.large(run, i), text, f"{100 * gap:+.0f} % of ranks")
+    shown = pictures.large(run, i)
+    overlay = None if shown is None else pictures.map(run, i, score)
+    return Shown(str(row["image"]), shown, overlay, text, f"{100 * gap:+.0f} % of ranks")

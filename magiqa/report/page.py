@@ -78,6 +78,11 @@ class Block:
     record: dict[str, Any] | None = None
 
     @property
+    def mapped(self) -> bool:
+        """Whether the gallery has maps."""
+        return any(image.map is not None for _, images in self.gallery for image in images)
+
+    @property
     def shown_facts(self) -> list[tuple[str, object]]:
         """Facts that there are."""
         return [(name, value) for name, value in self.facts if value not in (None, "", [])]

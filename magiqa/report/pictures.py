@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.report.thumbnails import LARGE, data_uri, locate, make_tiles, thumbnail
+from magiqa.report.window_maps import WindowMaps
 from magiqa.runs.names import CUES
 from magiqa.runs.read import Run
 
@@ -37,6 +38,7 @@ class Pictures:
         self.tiles = make_tiles(path for paths in self.paths for path in paths if path is not None)
         self._large: dict[Path, int | None] = {}
         self._codes: list[str] = []
+        self._maps: dict[str, WindowMaps | None] = {}
 
     @property
     def remark(self) -> str:
@@ -65,6 +67,17 @@ class Pictures:
             self._large[path] = None if image is None else len(self._codes)
             self._codes += [] if image is None else [data_uri(image, 70)]
         return self._large[path]
+
+    def map(self, run: Run, i: int, score: str) -> int | None:
+        """The place of a map of an image's score in the data; None where the run wrote no ``views.csv``."""
+        if run.name not in self._maps:
+            self._maps[run.name] = WindowMaps.of(run)
+        maps = self._maps[run.name]
+        picture = None if maps is None else maps.picture(i, score)
+        if picture is None:
+            return None
+        self._codes.append(data_uri(picture, 70))
+        return len(self._codes) - 1
 
     def data(self, runs: Sequence[Run]) -> dict[str, Any]:
         """What the page's script needs."""

@@ -12,7 +12,7 @@ import pandas as pd
 from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.images.views import Resize, Views
-from magiqa.method.heatmap import blend
+from magiqa.method.heatmap import over_image
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, items
@@ -216,7 +216,11 @@ class Scorer:
     def map(self, found: Scored, position: int, views: Views) -> dict[str, np.ndarray]:
         """Maps of one image from the scores of its windows."""
         windows = found.views[found.views["position"] == position]
-        return _maps(windows, list(found.cues.columns[1:]), found.sizes[position], views.window)
+        boxes = windows[["left", "top", "right", "bottom"]].to_numpy()
+        return {
+            name: over_image(windows[name].to_numpy(), boxes, views.window, found.sizes[position])
+            for name in found.cues.columns[1:]
+        }
 
     def score(
         self,
@@ -243,21 +247,3 @@ def _again(job: RunConfig, resize: Resize | None, cache_dir: str | None) -> Scor
     scorer = Scorer.__new__(Scorer)
     scorer._set_up(job, resize, cache_dir)
     return scorer
-
-
-def _maps(
-    windows: pd.DataFrame, names: list[str], size: tuple[int, int], window: int
-) -> dict[str, np.ndarray]:
-    """Maps of an image's windows, at the size that views were cut at, brought to the image's own."""
-    from PIL import Image
-
-    scale = window / (windows["right"].iloc[0] - windows["left"].iloc[0])
-    tall = window / (windows["bottom"].iloc[0] - windows["top"].iloc[0])
-    inner = round(size[0] * scale), round(size[1] * tall)
-    corners = [
-        (round(x * scale), round(y * tall)) for x, y in zip(windows["left"], windows["top"], strict=True)
-    ]
-    out = {name: blend(windows[name].to_numpy(), corners, window, inner) for name in names}
-    if inner == size:
-        return out
-    return {n: np.asarray(Image.fromarray(m).resize(size, Image.Resampling.BILINEAR)) for n, m in out.items()}

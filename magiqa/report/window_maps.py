@@ -1,0 +1,67 @@
+"""Maps of a run's images from the scores of their windows, for the gallery of its report."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from PIL import Image
+
+from magiqa.images.views import Resize, Views, geometry
+from magiqa.method.heatmap import over_image
+from magiqa.report.thumbnails import LARGE
+from magiqa.runs.names import CUES
+from magiqa.runs.read import Run
+
+
+@dataclass(frozen=True)
+class WindowMaps:
+    """A run's ``views.csv``, a row a view.
+
+    Args:
+        scores: of the run, with the images' sizes. rows: image, view and the cues. starts: an image's first row.
+        limits: lowest and highest of each score over all windows of the run: one scale of colors for all of them.
+    """
+
+    scores: pd.DataFrame
+    rows: pd.DataFrame
+    starts: np.ndarray
+    views: Views
+    resize: Resize | None
+    limits: dict[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, run: Run) -> "WindowMaps | None":
+        """The maps of a run; None where it has no windows or kept no scores of them."""
+        file = run.folder / "views.csv"
+        kept: dict[str, Any] = dict(run.record.get("views", {}))
+        if not file.is_file() or "windows" not in kept.get("kinds", ()) or "width" not in run.scores:
+            return None
+        kept.pop("count", None)
+        resize = run.record["dataset"].get("resize")
+        table = pd.read_csv(file, usecols=["view", "pair", *CUES])
+        rows = table[table["pair"] == 0].reset_index(drop=True)
+        starts = np.flatnonzero(rows["view"] == 0)
+        if len(starts) != len(run.scores):
+            return None
+        limits = {c: (float(rows[c].min()), float(rows[c].max())) for c in CUES}
+        return cls(run.scores, rows, starts, Views(**kept), Resize(**resize) if resize else None, limits)
+
+    def picture(self, i: int, score: str) -> Image.Image:
+        """The map of an image, small, dark = low."""
+        row = self.scores.iloc[i]
+        size = int(row["width"]), int(row["height"])
+        places = geometry(*size, self.views, self.resize)
+        own = self.rows[score].to_numpy()[self.starts[i] :][: len(places)]
+        windows = [k for k, place in enumerate(places) if place[0] == "windows"]
+        found = over_image(
+            own[windows], np.array([places[k][1:] for k in windows], float), self.views.window, size
+        )
+        low, high = self.limits[score]
+        share = (found - low) / (high - low if high > low else 1.0)
+        colors = colormaps["viridis"](np.nan_to_num(share), bytes=True)[..., :3]
+        colors[np.isnan(found)] = 128  # no window lies there
+        picture = Image.fromarray(np.ascontiguousarray(colors))
+        picture.thumbnail((LARGE, LARGE))
+        return picture
