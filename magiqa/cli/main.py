@@ -108,7 +108,7 @@ _FLAGS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for what a user can mend, 130 at Ctrl-C, 143 at SIGTERM."""
+    """Run a command; the exit code: 0, 2 for what a user can mend; 130, 141, 143 at Ctrl-C, a closed pipe, SIGTERM."""
     with listening(), redirect_stdout(_Plain(sys.stdout)), redirect_stderr(_Plain(sys.stderr, "\r")):
         return _main(argv)
 
@@ -147,13 +147,18 @@ def _main(argv: Sequence[str] | None) -> int:
         if "--cfg" in flags:
             print(given.configs.text(given.typed), end="")
             return 0
-        return int(command.run(given))
+        code = int(command.run(given))
+        sys.stdout.flush()
+        return code
     except (KeyboardInterrupt, Terminated) as stopped:
         print(
             "magiqa: stopped; what was encoded is cached: the same command goes on from there",
             file=sys.stderr,
         )
         return 143 if isinstance(stopped, Terminated) else 130
+    except BrokenPipeError:  # whoever read has read enough; nothing is left to say at the exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        return 141
     except Exception as error:
         # an OSError is the disk's or the machine's: it has no place in the code to look for
         if os.environ.get("HYDRA_FULL_ERROR") == "1" or not (is_users(error) or isinstance(error, OSError)):

@@ -60,6 +60,11 @@ class Koniq(Checked, key="dataset"):
         """Read the labels, from whichever of the two CSVs the variant needs."""
         root = find_root(self.root, PAGE)
         raw = self.mos == "raw"
+        if raw and has_file(root, SETS) and not has_file(root, RAW):
+            raise UserError(
+                f"{root}: holds {SETS} only, whose MOS is z-scored; put {RAW} there (from {PAGE}), or use "
+                "dataset=koniq_zscore"
+            )
         file = find_file(root, [RAW] if raw else [SETS, RAW], PAGE)
         column = "MOS_zscore" if not raw and file.name.lower() == RAW else "MOS"
         table = read_table(file, pd.read_csv, ["image_name", column, "SD"])
@@ -75,8 +80,9 @@ class Koniq(Checked, key="dataset"):
                 f"there (from {PAGE}), or use dataset.mos=raw"
             )
         names = table["image_name"].astype(str)
+        unzipped = root / f"koniq10k_{self.size}"
         index = ImageIndex(
-            [root / self.size, root / "images" / self.size, root / f"koniq10k_{self.size}", root / "images"]
+            [root / self.size, root / "images" / self.size, unzipped, unzipped / self.size, root / "images"]
         )
         out = pd.DataFrame({"image": names, "path": [index.find(n) for n in names], "mos": value})
         if raw:  # the deviation belongs to the raw scale

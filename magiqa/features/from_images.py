@@ -53,15 +53,9 @@ def workers(job: RunConfig, device: str) -> int:
 
 
 def load_labels(job: RunConfig) -> tuple[Labels, list[str], list[dict[str, str]], pd.DataFrame]:
-    """Read the labels and hash the images: labels, sha256 a kept row, skipped images, the kept rows."""
+    """Read labels and every image, no cache: labels, sha256 a kept row, skipped images, the kept rows."""
     labels: Labels = job.source.dataset.load()
-    return labels, *_hash_images(job, labels, _index(job))
-
-
-def _index(job: RunConfig) -> HashIndex:
-    return HashIndex(
-        job.machine.cache_dir, getattr(job.source.dataset, "root", ""), rehash=job.machine.rehash
-    )
+    return labels, *_hash_images(job, labels, HashIndex(None, ""))
 
 
 def _of_part(paths: pd.Series, part: str | None) -> pd.Series:
@@ -111,7 +105,8 @@ def from_images(job: RunConfig, clock: Clock, *, progress: bool = True) -> Featu
             job.machine.engine, job.machine.precision, job.machine.device, absent=True
         )
     with clock.stage("hash"):
-        index = _index(job)
+        root = getattr(job.source.dataset, "root", "")
+        index = HashIndex(job.machine.cache_dir, root, rehash=job.machine.rehash)
         images, skipped, table = _hash_images(job, labels, index)
         if index.warning:
             clock.warnings.append(index.warning)

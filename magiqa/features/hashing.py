@@ -47,7 +47,8 @@ class HashIndex:
     a change of its times. Time is that of the cache's disk where its clock is behind this machine's.
 
     Args:
-        cache_dir: the cache folder. root: of the images; each has an index of its own.
+        cache_dir: the cache folder; None: nothing is remembered, here or there.
+        root: of the images; each has an index of its own.
         rehash: read every file, whatever is remembered.
 
     Attributes:
@@ -55,10 +56,10 @@ class HashIndex:
         warning: why nothing is remembered, or None.
     """
 
-    def __init__(self, cache_dir: str | Path, root: str | Path, *, rehash: bool = False) -> None:
+    def __init__(self, cache_dir: str | Path | None, root: str | Path, *, rehash: bool = False) -> None:
         self.root = os.path.abspath(Path(root).expanduser())
         name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:20]
-        self.folder = Path(cache_dir).expanduser() / "hashes" / name
+        self.folder = Path(cache_dir).expanduser() / "hashes" / name if cache_dir is not None else None
         self.read = self.bytes = self.known = 0
         self.warning: str | None = None
         self._found: dict[State, str] = {}
@@ -66,7 +67,7 @@ class HashIndex:
         self._saved = time.monotonic()
         self._behind: int | None = None
         self._lock = threading.Lock()
-        if not rehash:
+        if self.folder is not None and not rehash:
             for file in self.folder.glob("*.json"):
                 self._found.update(_entries(file) or {})
 
@@ -94,15 +95,15 @@ class HashIndex:
         """Write what is new; merge the files where there are many. A cache that cannot be written is no error."""
         with self._lock:
             new, self._new, self._saved = self._new, {}, time.monotonic()
-        if not new:
+        if not new or self.folder is None:
             return
         try:
-            self._write(new)
+            _write(self.folder, new)
             files = sorted(self.folder.glob("*.json"))
             if len(files) > MOST_FILES:
                 read = {file: _entries(file) for file in files}
                 merged = {state: sha for entries in read.values() for state, sha in (entries or {}).items()}
-                self._write(merged)
+                _write(self.folder, merged)
                 for file in read:  # whoever lists them still reads those files anew at worst
                     file.unlink(missing_ok=True)
         except (OSError, UserError) as error:
@@ -115,13 +116,10 @@ class HashIndex:
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 
-    def _write(self, entries: dict[State, str]) -> None:
-        body = json.dumps([[*state, sha] for state, sha in entries.items()]).encode()
-        file = self.folder / f"{int(time.time())}-{uuid.uuid4().hex[:12]}.json"
-        write_atomically(file, content_sha256(body).encode() + b"\n" + body)
-
     def _now(self) -> int:
         """Nanoseconds by the slower of this machine's clock and that of the cache's disk."""
+        if self.folder is None:
+            return time.time_ns()
         if self._behind is None:
             probe = self.folder / f".{uuid.uuid4().hex[:12]}.tmp"
             try:
@@ -139,6 +137,12 @@ def _racy(state: State, start: int) -> bool:
     """Whether a file read from ``start`` on may change once more and keep its times."""
     _, _, mtime, ctime, _ = state
     return ctime + RACY_NS >= start or abs(mtime - start) <= RACY_NS
+
+
+def _write(folder: Path, entries: dict[State, str]) -> None:
+    body = json.dumps([[*state, sha] for state, sha in entries.items()]).encode()
+    file = folder / f"{int(time.time())}-{uuid.uuid4().hex[:12]}.json"
+    write_atomically(file, content_sha256(body).encode() + b"\n" + body)
 
 
 def _entries(file: Path) -> dict[State, str] | None:

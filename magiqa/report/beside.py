@@ -31,12 +31,23 @@ def published_table(runs: Sequence[Run]) -> tuple[Table | None, list[str]]:
                 continue
             if (protocol.score, row["statistic"]) not in values.index:
                 continue
-            measured: Any = values.loc[(protocol.score, row["statistic"])]
             remarks = [protocol.remark] if protocol.remark else []
+            compared = row["statistic"]
+            if compared == "plcc" and "raw" not in str(row["setting"]).lower():
+                # of fitted values, or not said: only the same fit gives a number that can stand beside it
+                fit = run.record.get("fits", {}).get(protocol.score) or {}
+                if fit.get("method") != "official":
+                    refused.append(
+                        f"{run.name}: {row['method']} published a PLCC not said to be raw: set fit=official"
+                    )
+                    continue
+                compared = "plcc_logistic"
+                remarks.append(
+                    "PLCC of the official fit" + ("" if fit.get("status") == "ok" else f" ({fit['status']})")
+                )
+            measured: Any = values.loc[(protocol.score, compared)]
             if not pd.isna(row["n"]) and row["n"] != run.record["dataset"]["n"]:
                 remarks.append(f"n {run.record['dataset']['n']:,} here, {row['n']:,} there")
-            if row["statistic"] == "plcc" and "raw" not in str(row["setting"]).lower():
-                remarks.append("PLCC raw here; the source may have fitted")
             if run.record["backbone"]["kind"] == "given":
                 remarks.append("weights given by path")
             found.append(

@@ -31,6 +31,8 @@ def describe(record: Mapping[str, Any], *, varied: Sequence[str] = ()) -> str:
         ...           "config": {"resamples": 1000}})
         'AGIQA-3K, n = 299; backbone RN50. Intervals: 95 %, bootstrap of 1,000 resamples of whole prompts.'
     """
+    if not record.get("dataset"):  # a table over several sets
+        return ""
     options = method_words(record, varied=varied)
     parts = [caption(record) + ".", f"{options}." if options else "", resampling(record)]
     return " ".join(filter(None, parts))

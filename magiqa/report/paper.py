@@ -82,7 +82,7 @@ def paper(
         results.text("results.tex", "\n".join([*body, *placed]) + "\n")
         results.text("paper.tex", DOCUMENT)
         results.text("captions.md", "\n\n".join(captions) + "\n")
-        made = {r.folder: r.record for r in runs} | {s.file.parent: s.record for s in sheets}
+        made = {r.folder: r.record for r in runs} | {s.file.parent / s.result: s.record for s in sheets}
         chosen = f"statistics={','.join(statistics)}" if tuple(statistics) != ("srcc", "plcc") else ""
         results.text("reproduce.sh", script(made, chosen))
         listed = results.record({"magiqa": __version__, "command": "paper"})["files"]
@@ -205,6 +205,9 @@ def _ablations(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFold
             ]
             if len(sheet.table) <= SHORT:
                 out.append(("Ablations", _table(sheet, f"Ablation {sheet.record['ablation']['name']}")))
+        elif sheet.record.get("command") == "ablate -m":
+            title = f"{sheet.file.stem.removesuffix('-left_out')}: the variant chosen on the other data sets"
+            out.append(("Ablations", _table(sheet, title)))
     return out
 
 

@@ -90,7 +90,7 @@ def _report(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder,
         page.data = pictures.data(runs)
     by_folder: dict[Path, list[Sheet]] = {}
     for sheet in sheets:
-        by_folder.setdefault(sheet.file.parent, []).append(sheet)
+        by_folder.setdefault(sheet.file.parent / sheet.result, []).append(sheet)
     for anchor, title in _SECTIONS.items():
         found = [
             _result(some, results, asked.width) for some in by_folder.values() if _section(some) == anchor
@@ -106,11 +106,13 @@ def _report(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder,
     results.text("report.html", page.html())
 
 
+LEFT_OUT = "ablate -m"  # what wrote the table of one data set left out
+
 _SECTIONS = {"comparisons": "Comparisons", "ablations": "Ablations", "more": "More results"}
 
 
 def _section(sheets: Sequence[Sheet]) -> str:
-    if sheets[0].ablation:
+    if sheets[0].ablation or sheets[0].record.get("command") == LEFT_OUT:
         return "ablations"
     return "comparisons" if sheets[0].record.get("command") == "compare" else "more"
 
@@ -199,13 +201,17 @@ def _result(sheets: Sequence[Sheet], results: ResultFolder, width: Width) -> tup
     about = record.get(str(record.get("command", "")).replace("ablate", "ablation"))
     about = about if isinstance(about, dict) else {}
     title = f"{'Ablation' if first.ablation else str(record.get('command', 'results')).capitalize()} {first.result}"
+    if record.get("command") == LEFT_OUT:
+        title = f"{first.file.stem.removesuffix('-left_out')}: one data set left out"
     words = caption(record)
     reference = None if about.get("reference") is None else str(about["reference"])
     tables = []
     for sheet in sheets:
         of = f"{title}: {sheet.file.stem}" if len(sheets) > 1 else title
         name = f"ablation_{sheet.name}" if sheet.ablation else sheet.name
-        tables.append(frame_table(name, f"{of}; {words}", sheet.table, reference=reference))
+        tables.append(
+            frame_table(name, "; ".join(filter(None, (of, words))), sheet.table, reference=reference)
+        )
     notes = [str(note) for note in about.get("notes") or []]
     split = about.get("split_half") or {}
     if split.get("optimism") is not None:

@@ -56,10 +56,10 @@ def scatter(
         for i, row in enumerate(rows):
             for j, column in enumerate(columns):
                 ax = grid[j // across][j % across] if one else grid[i][j]
-                _panel(ax, row, column, color_of)
+                _panel(ax, row, column, color_of, width)
                 if (j % across if one else j) == 0:
                     ax.set_ylabel(
-                        f"{row.name}\n{_short(row.label)}" if row.name else _wrapped(axis(row.label), width)
+                        f"{row.name}\n{_short(row.label)}" if row.name else _wrapped(axis(row.label))
                     )
                 if one or i == len(rows) - 1:
                     ax.set_xlabel(column if one else NAMES.get(column, column))
@@ -78,8 +78,8 @@ def scatter(
         return save(figure, stem)
 
 
-def _wrapped(text: str, width: Width) -> str:
-    return "\n".join(textwrap.wrap(text, 26 if width == "column" else 40))
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, 26))
 
 
 def _short(label: str) -> str:
@@ -87,7 +87,7 @@ def _short(label: str) -> str:
     return label_name(label).partition(" to ")[0]
 
 
-def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str]) -> None:
+def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str], width: Width) -> None:
     """Points, the fitted curve and what stands over them."""
     frame = row.frame
     order = np.random.default_rng(0).permutation(len(frame))  # fixed; so that no group hides the others
@@ -100,9 +100,23 @@ def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str]) -> None:
         grid = np.linspace(np.nanmin(x), np.nanmax(x), 200)
         ax.plot(grid, logistic(grid, params), color=INK, linewidth=1.3)
     if column in row.remarks:
-        text = "\n".join(textwrap.wrap(row.remarks[column], 36))
-        ax.text(0.02, 0.98, text, transform=ax.transAxes, va="top", fontsize=6, color="#6b7280")
-    ax.set_title(row.titles.get(column, NAMES.get(column, column)), loc="left", fontsize=7)
+        text = "\n".join(textwrap.wrap(row.remarks[column], 36 if width == "page" else 24))
+        box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}
+        small = 6 if width == "page" else 5.5
+        ax.text(
+            0.02,
+            0.98,
+            text,
+            transform=ax.transAxes,
+            va="top",
+            fontsize=small,
+            color="#4b5563",
+            bbox=box,
+            zorder=5,
+        )
+    ax.set_title(
+        row.titles.get(column, NAMES.get(column, column)), loc="left", fontsize=7 if width == "page" else 5.8
+    )
 
 
 def agreement_line(agreement: pd.DataFrame, score: str, *, intervals: bool = True) -> str:
@@ -165,7 +179,7 @@ def magnitude_figure(
             capsize=2, label=f"mean of {len(table)} bins, 95 % interval",
         )  # fmt: skip
         ax.set_xlabel(NAMES["q_mag"])
-        ax.set_ylabel(_wrapped(axis(label), width))
+        ax.set_ylabel(_wrapped(axis(label)))
         ax.legend(loc="best")
         add_note(figure, note)
         return save(figure, stem)

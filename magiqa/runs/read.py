@@ -85,7 +85,22 @@ def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
             ablation = file.name == "ablation.csv"
             sheet = name if ablation else f"{name}-{slug(file.stem)}"
             sheets.append(Sheet(sheet, name, file, record, _csv(folder, record, file.name), ablation))
-    return runs, sheets
+    return runs, sheets + _beside(folders, taken)
+
+
+def _beside(folders: Sequence[Path], taken: set[str]) -> list[Sheet]:
+    """Tables whose record lies beside another command's: of comparisons, and of one data set left out."""
+    out = []
+    for pattern in ("comparison.json", "*-left_out.json"):
+        for file in sorted({path for folder in folders for path in Path(folder).rglob(pattern)}):
+            record = load_record(file)
+            stem = slug(_shown(record) or file.stem)
+            name = next(n for n in (stem, *(f"{stem}-{k}" for k in range(2, 10_000))) if n not in taken)
+            taken.add(name)
+            for table in sorted(n for n in files_of(record) if n.endswith(".csv") and "/" not in n):
+                place = file.parent / table
+                out.append(Sheet(name, name, place, record, _csv(file.parent, record, table), False))
+    return out
 
 
 def _shown(record: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ def verify(
         verify_shard(file)
     except UserError:
         problems.append("the file does not match its own checksum")
-    job = job.having(bundle=None, rehash=True)
+    job = job.having(bundle=None)
     labels, images, _, kept = load_labels(job)
     own = table_of(meta["table"])
     problems += _left_out(meta, kept, job.source.limits)

@@ -374,6 +374,17 @@ def test_koniq_refuses_the_wrong_file_and_the_wrong_images(tmp_path):
     assert (Koniq(root=str(tmp_path), size="512x384").load().table["path"] != "").all()
 
 
+def test_koniq_as_it_is_unzipped_is_found_and_its_sets_csv_alone_names_the_option(tmp_path):
+    koniq(tmp_path)
+    (tmp_path / "koniq10k_1024x768").mkdir()
+    (tmp_path / "1024x768").rename(tmp_path / "koniq10k_1024x768" / "1024x768")
+    found = Koniq(str(tmp_path)).load()
+    assert found.table["path"].str.contains("koniq10k_1024x768/1024x768").all()
+    (tmp_path / KONIQ_RAW).unlink()
+    with pytest.raises(UserError, match=r"holds koniq10k_distributions_sets.csv only.*dataset=koniq_zscore"):
+        Koniq(str(tmp_path)).load()
+
+
 def test_koniq_unknown_options():
     with raises("dataset.split=train is not known: use all, training, validation, test"):
         Koniq(root="x", split="train")

@@ -262,3 +262,33 @@ def test_dark_and_light_have_their_own_colors(opened: Browser) -> None:
         opened.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": feature})
         found.add(opened.js("return getComputedStyle(document.body).backgroundColor"))
     assert len(found) == 2
+
+
+def test_rows_are_filtered_by_all_words_typed(opened: Browser) -> None:
+    opened.js("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    field = "document.querySelector('#table-groups_second').closest('figure').querySelector('input')"
+    opened.js(f"const i = {field}; i.value = 'GEN_1'; i.dispatchEvent(new Event('input'))")
+    rows = "[...document.querySelectorAll('#table-groups_second tbody tr')].filter(r => !r.hidden)"
+    shown = opened.js(f"return {rows}.map(r => r.cells[0].textContent)")
+    assert len(shown) == 3 and all("gen_1" in name for name in shown)  # 1, 10, 11
+    assert opened.js(f"return {field}.nextSibling.textContent") == "3 of 12"
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_page_fits_and_wide_tables_scroll_inside(opened: Browser, width: int) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    opened.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": size})
+    try:
+        opened.settle()
+        assert opened.js("return document.documentElement.scrollWidth") <= width
+        first = (
+            "const s = document.querySelector('#table-agreement').closest('.scroll'); s.scrollLeft = 9999;"
+        )
+        held = (
+            "return s.querySelector('tbody th').getBoundingClientRect().left - s.getBoundingClientRect().left"
+        )
+        assert abs(opened.js(f"{first} {held}")) < 2
+    finally:
+        opened.call(
+            "POST", "/goog/cdp/execute", {"cmd": "Emulation.clearDeviceMetricsOverride", "params": {}}
+        )

@@ -308,17 +308,31 @@ def published_runs(tmp_path: Path, **options: object) -> tuple[Table | None, lis
 
 def test_a_published_row_stands_beside_the_same_method_on_the_same_set(tmp_path):
     table, refused = published_runs(tmp_path)
-    assert refused == [] and table is not None
+    assert (
+        refused == ["run: CLIP-IQA published a PLCC not said to be raw: set fit=official"]
+        and table is not None
+    )
     run = read([tmp_path / "run"])[0][0]
     measured = srcc(run.scores["q_sim"].to_numpy(), run.scores["mos"].to_numpy())
     source = published()
     source = source[
         (source["dataset"] == "koniq_test") & source["method"].isin(["CLIP-IQA", "CLIP-IQA (piq 0.8)"])
     ]
-    assert len(table.data) == len(source) == 3
+    assert len(table.data) == len(source) - 1 == 2
     first = table.data[(table.data["method"] == "CLIP-IQA") & (table.data["statistic"] == "srcc")].iloc[0]
     assert (first["published"], first["grade"]) == (0.695, "B") and "2207.12396" in first["source"]
     assert first["difference"] == pytest.approx(measured - 0.695, abs=1e-12)
+
+
+def test_a_published_plcc_of_fitted_values_stands_beside_the_official_fit_only(tmp_path):
+    published_runs(tmp_path)
+    (run,), _ = read([tmp_path / "run"])
+    run.record["fits"]["q_sim"] |= {"method": "official", "status": "start_values"}
+    table, refused = published_table([run])
+    assert refused == []
+    row = table.data[(table.data["method"] == "CLIP-IQA") & (table.data["statistic"] == "plcc")].iloc[0]
+    fitted = run.agreement.set_index(["score", "statistic"]).loc[("q_sim", "plcc_logistic"), "value"]
+    assert row["measured"] == fitted and "PLCC of the official fit (start_values)" in row["remarks"]
 
 
 @pytest.mark.parametrize(

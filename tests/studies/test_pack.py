@@ -13,6 +13,7 @@ from magiqa.cli import main as cli
 from magiqa.config.compose import Configs
 from magiqa.config.rerun import job_of
 from magiqa.errors import UserError
+from magiqa.features import hashing
 from magiqa.features.bundle import read_meta
 from magiqa.package import conf_dir
 from magiqa.studies.evaluate import evaluate
@@ -190,6 +191,18 @@ def test_pack_refuses_a_run_whose_images_changed(tmp_path):
         match=r": images, or which were left out, changed since this run; run magiqa evaluate again",
     ):
         pack(run, job_of(run))
+
+
+def test_pack_and_verify_read_every_image(folder, bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(hashing, "RACY_NS", 0)
+    evaluate(tiny.job(folder, f"out={tmp_path / 'run'}"), progress=False)  # every hash is remembered now
+    read, of_file = [], hashing.read_image
+    monkeypatch.setattr(hashing, "read_image", lambda path: read.append(path) or of_file(path))
+    evaluate(tiny.job(folder, f"out={tmp_path / 'run'}"), progress=False)
+    assert read == []
+    pack(folder / "run", job_of(folder / "run"), _packaged(), tmp_path / "again.safetensors")
+    assert len(read) == tiny.N
+    assert verified(bundle, folder, seed=1)[0] == [] and len(read) == 2 * tiny.N
 
 
 def test_an_honest_bundle_holds(folder, bundle, capsys):

@@ -1,0 +1,225 @@
+"""A paper's folder: it compiles, its captions say what was measured, its commands are the records' own."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from runs import DEMO, NASTY, write_ablation, write_run
+
+from magiqa.cli.main import main
+from magiqa.errors import UserError
+from magiqa.report.captions import describe
+from magiqa.report.heatmap import heat_map
+from magiqa.report.paper import paper
+from magiqa.report.prose import methods_paragraph, run_times
+from magiqa.report.report import report
+from magiqa.report.reproduce import command, script
+from magiqa.report.significance import matrices, significance_table
+from magiqa.studies.ablate import write_transfer
+from magiqa.studies.compare import compare
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Runs on two sets, one of them with another method too, an ablation on both, a comparison."""
+    base = tmp_path_factory.mktemp("folders")
+    koniq = {"name": "koniq", "variant": "test", "root": "/data/koniq"}
+    made = [
+        write_run(base / "first"),
+        write_run(base / "second", seed=3, noise=2.0, choices={"fusion": "product"}),
+        write_run(base / "other", n=80, dataset=koniq, groups=0, choices={"dataset": "koniq_test"}),
+        write_ablation(base / "grid", points=21),
+    ]
+    compare(made[0], [made[1]], out=base / "compared", resamples=200)
+    return [*made, base / "compared"]
+
+
+@pytest.fixture(scope="module")
+def out(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("paper") / "out"
+    paper(folders, out)
+    return out
+
+
+@pytest.mark.slow
+def test_the_folder_holds_what_its_document_names(out):
+    text = (out / "results.tex").read_text()
+    named = re.findall(r"\\includegraphics\[[^]]*\]\{([^}]*)\}", text)
+    assert len(named) > 6 and all((out / name).is_file() for name in named)
+    tables = re.findall(r"\\input\{([^}]*)\}", text)
+    assert "tables/agreement" in tables and all((out / f"{name}.tex").is_file() for name in tables)
+    every = text + "".join((out / f"{name}.tex").read_text() for name in tables)
+    labels = set(re.findall(r"\\label\{([^}]*)\}", every))
+    assert set(re.findall(r"\\ref\{([^}]*)\}", text)) == labels
+    for stem in (out / name for name in named):
+        for suffix in (".md", ".tex", ".png"):
+            assert stem.with_suffix(suffix).stat().st_size > 50
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex with booktabs")
+def test_it_compiles_in_two_columns_with_nothing_over_the_edge(out, tmp_path):
+    shutil.copytree(out, tmp_path / "paper")
+    run = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    for _ in range(2):
+        done = subprocess.run(run, cwd=tmp_path / "paper", capture_output=True, text=True, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:]
+    assert "undefined" not in done.stdout
+    wide = [float(pt) for pt in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", done.stdout)]
+    assert max(wide, default=0) < 5
+
+
+@pytest.mark.slow
+def test_every_caption_names_set_n_backbone_label_and_what_was_resampled(out):
+    for file in (out / "figures").rglob("*.md"):
+        text = file.read_text()
+        assert "n = 60" in text or "n = 80" in text, file
+        assert DEMO["label"] in text, file
+    text = (out / "figures" / "first" / "scatter.md").read_text()
+    for part in ("AGIQA-3K", "5 pairs", "stride 128", "λ = 0.5", "α = 1", "resampled by images"):
+        assert part in text, part
+
+
+def test_runs_that_differ_never_carry_the_same_words(tmp_path):
+    records = []
+    for k, options in enumerate(
+        (
+            {},
+            {"choices": {"fusion": "product"}},
+            {"choices": {"prompts": "clipiqa"}},
+            {"choices": {"views": "global"}},
+            {"dataset": {"every": 10}},
+            {"dataset": {"cluster": "prompt"}},
+            {"backbone": {**DEMO, "label": "untrained, seed 1"}},
+        )
+    ):
+        folder = write_run(tmp_path / str(k), n=30, groups=0, **options)
+        records.append(json.loads((folder / "record.json").read_text()))
+    lam = json.loads(json.dumps(records[0]))
+    lam["config"]["magnitude"]["lam"] = 0.3
+    assert len({describe(r) for r in (*records, lam)}) == len(records) + 1
+
+
+def test_the_protocol_says_what_the_records_hold_and_no_more():
+    record = {
+        "dataset": {"name": "koniq", "n": 10, "label": "mos", "cluster": None},
+        "backbone": {"name": "RN50", "pretrained": "openai", "weights_sha256": "ab" * 32},
+        "config": {"resamples": 500, "seed": 7},
+        "versions": {"torch": "9.9"},
+    }
+    text = methods_paragraph([record], tested=False)
+    for part in (
+        "KonIQ-10k (n = 10)",
+        "RN50 (openai), sha256 abababababab",
+        "500 resamples of images",
+        "seed 7",
+        "torch 9.9",
+    ):
+        assert part in text
+    assert "confidence set" not in text and "computed by" not in text
+    without = methods_paragraph([{"dataset": record["dataset"]}], tested=False)
+    assert "Weights" not in without and "resamples" not in without and "Versions" not in without
+
+
+def test_run_time_counts_only_views_that_were_encoded():
+    record = {
+        "backbone": {"name": "RN50"},
+        "engine": {"engine": "torch", "precision": "fp32", "device": "cpu"},
+        "cache": {"views_encoded": 200},
+        "seconds": {"encode": 4.0},
+    }
+    cached = {**record, "cache": {"views_encoded": 0}}
+    assert run_times([record, cached]) == [("RN50", "torch fp32 cpu", 200, 20.0)]
+
+
+def test_commands_are_of_the_records(tmp_path):
+    run = {
+        "command": "evaluate",
+        "name": "koniq-demo-0123abcd",
+        "choices": {"dataset": "koniq_test", "backbone": "demo"},
+        "changed": {"fusion.alpha": 2.5, "dataset.every": 10, "views.kinds": ["windows"]},
+        "dataset": {"root": "/home/someone/koniq"},
+    }
+    study = {**run, "command": "ablate", "ablation": {"name": "lambda"}}
+    made = {tmp_path / "a": run, tmp_path / "b": study}
+    sources = [{"source": str(tmp_path / "a")}, {"source": str(tmp_path / "b")}]
+    both = {"command": "compare", "name": "x", "methods": sources, "score": "q", "resamples": 300, "seed": 0}
+    text = script({**made, tmp_path / "c": both}, "statistics=krcc")
+    assert "/home/someone" not in text
+    assert ': "${KONIQ_ROOT:?' in text
+    assert "fusion.alpha=2.5" in text and "'views.kinds=[\"windows\"]'" in text
+    assert "ablation=lambda fusion.alpha=2.5 dataset.every=10" in text
+    assert (
+        "magiqa compare reproduced/1-koniq-demo reproduced/2-koniq-demo score=q resamples=300 seed=0" in text
+    )
+    assert text.rstrip().endswith("statistics=krcc out=reproduced/paper")
+    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+    elsewhere = {**both, "methods": [{"source": "/elsewhere/metric.csv"}]}
+    assert command(elsewhere, "o", {}).startswith("# compare")
+
+
+def test_the_matrix_is_antisymmetric_and_stars_what_is_significant(folders):
+    table, record = compare(folders[0], resamples=200, out=folders[0].parent / "own")
+    values, words = matrices(table, "srcc")
+    assert (values.fillna(0) + values.fillna(0).T).abs().to_numpy().max() == pytest.approx(0)
+    for row in table[table["statistic"] == "srcc"].itertuples():
+        a, b = (name for name in (row.a, row.b))
+        if a in words.index and b in words.columns:
+            assert ("*" in words.loc[a, b]) == (row.p_adjusted < 0.05)
+    shown = significance_table("m", table, record)
+    assert len(shown.rows) == len(shown.columns) - 1 == len(values)
+
+
+def test_a_heat_map_marks_reference_and_best(tmp_path):
+    grid = pd.DataFrame([[0.1, 0.4], [0.3, 0.2]], index=[1.0, 0.5], columns=[0.0, 2.0])
+    files = heat_map(tmp_path / "map", grid, zlabel="SRCC", reference=(0.5, 0.0), best=True, note=NASTY)
+    assert [f.suffix for f in files] == [".png", ".pdf"] and all(f.stat().st_size > 1000 for f in files)
+
+
+def test_the_command_says_what_it_needs(folders, tmp_path, capsys):
+    assert main(["paper", str(folders[0])]) == 2
+    assert "out is not set" in capsys.readouterr().err
+    assert main(["paper", str(folders[0]), f"out={tmp_path / 'x'}", "style.width=wide"]) == 2
+    assert "style.width=wide is not known: use column, page" in capsys.readouterr().err
+    assert main(["report", str(folders[0]), f"out={tmp_path / 'y'}", "statistics=nosuch"]) == 2
+    assert "statistics=nosuch is in no run here: use srcc" in capsys.readouterr().err
+    with pytest.raises(UserError, match="holds no record"):
+        paper([tmp_path], tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_one_set_left_out_and_a_comparison_in_a_runs_own_folder_are_reported(tmp_path):
+    done = []
+    for name in ("koniq", "spaq"):
+        folder = write_ablation(tmp_path / "sweep" / name, points=9)
+        record = json.loads((folder / "record.json").read_text())
+        record["dataset"]["name"] = name
+        (folder / "record.json").write_text(json.dumps(record))
+        done.append((pd.read_csv(folder / "ablation.csv"), record))
+    write_transfer(tmp_path / "sweep", done)
+    run = write_run(tmp_path / "run")
+    compare(run, resamples=200)
+    report([tmp_path / "sweep", run], tmp_path / "report")
+    paper([tmp_path / "sweep", run], tmp_path / "paper")
+    for suffix in ("csv", "md", "tex"):
+        found = [f.name for f in (tmp_path / "report" / "tables").glob(f"*.{suffix}")]
+        assert any("left_out" in name for name in found) and any("matrix" in name for name in found)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "lambda: one data set left out" in page and "Comparisons" in page
+    text = (tmp_path / "paper" / "results.tex").read_text()
+    assert "tables/lambda-left-out" in text.replace("_", "-") and "matrix" in text
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_is_no_traceback():
+    code = "import sys; from magiqa.cli.main import main; sys.exit(main(['--help']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        running.stdout.close()
+        assert "Traceback" not in running.stderr.read()
