@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
@@ -21,21 +20,13 @@ from magiqa.scores.grid import grid_srcc
 from magiqa.scores.many import score_all
 from magiqa.scores.score import score_many, unique
 from magiqa.stats.bootstrap import bootstrap_srcc_many
-from magiqa.stats.intervals import count_units, too_few
+from magiqa.stats.intervals import too_few
+from magiqa.stats.sampling import Sampling
 from magiqa.stats.selection import argmax, halves, optimism
 from magiqa.stats.variants import statistics
 from magiqa.studies.ablation import GROUPS, Ablation, Compose, Variant, expand, shown
 
 SPLITS = 10  # random halvings for the optimism of picking the best
-
-
-def _resampling(labels: Labels, table: pd.DataFrame) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Groups and clusters of the images, where the data set has them."""
-    groups = (
-        table["group"].astype(str).to_numpy() if "group" in table and table["group"].notna().any() else None
-    )
-    cluster = labels.cluster
-    return groups, table[cluster].astype(str).to_numpy() if cluster and cluster in table else None
 
 
 def folder_of(job: RunConfig) -> Path:
@@ -67,18 +58,10 @@ def _ablate(
     jobs = [v.job for v in variants]
     if ablation.intervals:
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
-        y, groups, clusters = _labels_of(features)
+        y, sampling = _labels_of(features, job)
         with clock.stage("statistics"):
-            found = statistics(
-                matrix,
-                y,
-                reference,
-                groups=groups,
-                clusters=clusters,
-                resamples=job.statistics.resamples,
-                seed=job.statistics.seed,
-            )
-            parts = _halves(y, clusters, job.statistics.seed, clock)
+            found = statistics(matrix, y, reference, **sampling.options)
+            parts = _halves(sampling, clock)
             split = bootstrap_srcc_many(matrix, y, parts) if len(parts) else np.empty((len(matrix), 0))
     else:
         features, found, split = _large(jobs, reference, ablation, job, clock, progress)
@@ -133,16 +116,16 @@ def _ablate(
     return table, record
 
 
-def _halves(y: np.ndarray, clusters: np.ndarray | None, seed: int, clock: Clock) -> np.ndarray:
+def _halves(sampling: Sampling, clock: Clock) -> np.ndarray:
     """Halves of the images for `optimism`; none, with a warning, where all images are of one cluster."""
-    if few := too_few(len(y), clusters):
+    if few := too_few(sampling.n, sampling.clusters):
         clock.warnings.append(f"no intervals and no p: {few}")
-    if count_units(len(y), clusters) == 1:
+    if sampling.units == 1:
         clock.warnings.append(
             "all images are of one cluster, which cannot be halved: no optimism of the best"
         )
-        return np.empty((0, len(y)), np.uint8)
-    return halves(len(y), clusters=clusters, splits=SPLITS, seed=seed)
+        return np.empty((0, sampling.n), np.uint8)
+    return halves(sampling.n, clusters=sampling.clusters, splits=SPLITS, seed=sampling.seed)
 
 
 def _weights(job: RunConfig) -> str:
@@ -165,11 +148,11 @@ def _current(job: RunConfig, key: str) -> Any:
     return job.choices.get(group, "") if group in GROUPS else job.get(group)
 
 
-def _labels_of(features: Features) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Label, groups and clusters of each image."""
-    return features.table[features.labels.label].to_numpy(float), *_resampling(
-        features.labels, features.table
-    )
+def _labels_of(features: Features, job: RunConfig) -> tuple[np.ndarray, Sampling]:
+    """The label of each image, and what is resampled."""
+    labels, table = features.labels, features.table
+    sampling = Sampling.of(table, labels.cluster, job.statistics.resamples, job.statistics.seed)
+    return table[labels.label].to_numpy(float), sampling
 
 
 def _large(
@@ -183,9 +166,9 @@ def _large(
             "pooling is mean; set ablation.intervals=true"
         )
     features = prepare(jobs[0], clock, progress=progress)
-    y, groups, clusters = _labels_of(features)
+    y, sampling = _labels_of(features, job)
     with clock.stage("score"):
-        parts = _halves(y, clusters, job.statistics.seed, clock)
+        parts = _halves(sampling, clock)
         everything = np.ones((1, len(y)), np.int16)
         grid = grid_srcc(features, jobs, y, np.concatenate([everything, parts]))
     found = pd.DataFrame({"n": len(y), "srcc": grid[:, 0]})
@@ -193,15 +176,7 @@ def _large(
         best = argmax(grid[:, 0], reference)
         rows = [reference, best] if best != reference else [reference]
         matrix = score_many(features, [jobs[i].method for i in rows], (ablation.score,))[ablation.score]
-        some = statistics(
-            matrix,
-            y,
-            0,
-            groups=groups,
-            clusters=clusters,
-            resamples=job.statistics.resamples,
-            seed=job.statistics.seed,
-        )
+        some = statistics(matrix, y, 0, **sampling.options)
         some.index = pd.Index(rows)
         for column in some.columns.drop(["n", "srcc"]):
             found[column] = some[column].reindex(found.index)

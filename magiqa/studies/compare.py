@@ -17,6 +17,7 @@ from magiqa.runs.read import read_run
 from magiqa.stats.correlation import srcc
 from magiqa.stats.paired import compare as paired_tests
 from magiqa.stats.paired import paired_row
+from magiqa.stats.sampling import Sampling
 
 COMPARED = ("q", "q_sim", "q_mag", *CONTROLS)
 
@@ -128,15 +129,12 @@ def _compare(
             raise UserError(
                 f"{other}: no such folder or file; give runs' folders or CSV files of image,score"
             )
-    cluster = record["dataset"]["cluster"]
-    clusters = base[cluster].astype(str).to_numpy() if cluster and cluster in base else None
-    groups = base["group"].astype(str).to_numpy() if "group" in base else None
+    sampling = Sampling.of(base, record["dataset"]["cluster"], resamples, seed)
     rows = []
-    for statistic in (*STATISTICS, *(["srcc_within"] if groups is not None else [])):
-        for pair in paired_tests(
-            methods, y, statistic=statistic, clusters=clusters, groups=groups, resamples=resamples, seed=seed
-        ):
-            rows.append(paired_row(pair))
+    for statistic in (*STATISTICS, *(["srcc_within"] if sampling.groups is not None else [])):
+        rows += [
+            paired_row(pair) for pair in paired_tests(methods, y, statistic=statistic, **sampling.options)
+        ]
     table = pd.DataFrame(rows)
     kept = {k: record["dataset"][k] for k in ("name", "variant", "n", "label", "cluster", "every")}
     found = {

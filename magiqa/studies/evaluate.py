@@ -22,6 +22,7 @@ from magiqa.scores.score import score, score_views
 from magiqa.stats.agreement import Agreement, agreement, by_group
 from magiqa.stats.logistic import WORDS
 from magiqa.stats.paired import compare, paired_row
+from magiqa.stats.sampling import Sampling
 
 SCORES = (*CUES, *CONTROLS)
 
@@ -42,26 +43,27 @@ def scores_table(features: Features, cues: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table[["image", features.labels.label]], cues, table[given], features.controls], axis=1)
 
 
+def sampling_of(job: RunConfig, labels: Labels, table: pd.DataFrame) -> Sampling:
+    """What of a run's images is resampled."""
+    return Sampling.of(table, labels.cluster, job.statistics.resamples, job.statistics.seed)
+
+
 def agreement_tables(
     job: RunConfig, labels: Labels, scores: pd.DataFrame, clock: Clock
 ) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
     """``agreement.csv``, ``groups.csv`` (where there are groups) and the fits of the record."""
     y = scores[labels.label].to_numpy(float)
-    groups = scores["group"].astype(str).to_numpy() if "group" in scores else None
-    clusters = scores[labels.cluster].astype(str).to_numpy() if labels.cluster in scores else None
-    options: dict[str, Any] = {
-        "clusters": clusters,
+    sampling = sampling_of(job, labels, scores)
+    options: dict[str, Any] = sampling.options | {
         "cluster_name": f"values of {labels.cluster}",
         "fit": job.statistics.fit,
         "turned": not labels.higher_is_better,
-        "resamples": job.statistics.resamples,
-        "seed": job.statistics.seed,
     }
 
     def of(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
         x = scores[name].to_numpy(float)
-        within = [] if groups is None else by_group(x, y, groups, **options)
-        return agreement(x, y, groups=groups, **options), list(within)
+        within = [] if sampling.groups is None else by_group(x, y, **options)
+        return agreement(x, y, **options), list(within)
 
     rows, grouped, fits = [], [], {}
     with ThreadPoolExecutor(workers(job, "cpu")) as executor:
@@ -84,19 +86,15 @@ def agreement_tables(
 
 def comparison_table(job: RunConfig, labels: Labels, scores: pd.DataFrame) -> pd.DataFrame:
     """``comparison.csv``: does fusing gain over similarity alone? q - q_sim, pooled and within groups."""
-    groups = scores["group"].astype(str).to_numpy() if "group" in scores else None
-    clusters = scores[labels.cluster].astype(str).to_numpy() if labels.cluster in scores else None
+    sampling = sampling_of(job, labels, scores)
     rows = []
-    for statistic in ("srcc", *(["srcc_within"] if groups is not None else [])):
+    for statistic in ("srcc", *(["srcc_within"] if sampling.groups is not None else [])):
         (pair,) = compare(
             {"q": scores["q"], "q_sim": scores["q_sim"]},
             scores[labels.label],
             reference="q_sim",
             statistic=statistic,
-            clusters=clusters,
-            groups=groups,
-            resamples=job.statistics.resamples,
-            seed=job.statistics.seed,
+            **sampling.options,
         )
         rows.append(paired_row(pair))
     return pd.DataFrame(rows)

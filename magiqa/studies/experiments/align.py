@@ -9,7 +9,7 @@ import pandas as pd
 
 from magiqa.checked import Checked
 from magiqa.errors import UserError
-from magiqa.stats.bootstrap import bootstrap_many, resample_counts
+from magiqa.stats.bootstrap import bootstrap_many
 from magiqa.stats.correlation import point_many
 from magiqa.studies.experiments.study import (
     CUES,
@@ -51,9 +51,7 @@ class Align(Checked, key="experiment"):
         y = {c: v.loc[keys].to_numpy(float) for c, v in labels.items()}
         scores = {**study.cues()[list(CUES)], "laplacian": study.features.controls["laplacian"]}
         matrix = np.stack([np.asarray(v, float) for v in scores.values()])
-        counts = resample_counts(
-            len(keys), study.clusters, None, study.job.statistics.resamples, study.job.statistics.seed
-        )
+        counts = study.sampling.counts()
         point = {c: point_many("srcc", matrix, v) for c, v in y.items()}
         draws = {c: bootstrap_many("srcc", matrix, v, counts) for c, v in y.items()}
         rows = []

@@ -55,7 +55,7 @@ class Bias(Checked, key="experiment"):
                 f"dataset {study.features.labels.name}: fewer than two of its {BIAS[by][0]} have {self.smallest} "
                 "images; set experiment.smallest lower"
             )
-        crossed = study.groups if by != "group" else None
+        crossed = study.sampling.groups if by != "group" else None
         left_out = int(len(set(groups)) - len(set(groups[kept])))
         groups, y = groups[kept], study.y[kept]
         within = None if crossed is None else crossed[kept]

@@ -25,7 +25,7 @@ class Linear(Checked, key="experiment"):
             cues[["q_sim", "q_mag"]].to_numpy(),
             study.y,
             folds=self.folds,
-            clusters=study.clusters,
+            clusters=study.sampling.clusters,
             seed=study.job.statistics.seed,
         )
         names = ["fused (as configured)", "similarity", "magnitude", "linear, cross-validated"]

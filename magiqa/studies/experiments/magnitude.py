@@ -67,7 +67,9 @@ class Magnitude(Checked, key="experiment"):
         point, draws = study.draws(matrix)
         first = next(iter(networks))
         index = {n: i for i, n in enumerate(names)}
-        counts = resample_counts(len(study.y), study.clusters, None, self.resamples, job.statistics.seed)
+        counts = resample_counts(
+            len(study.y), study.sampling.clusters, None, self.resamples, job.statistics.seed
+        )
         out = []
         for i, (definition, network) in enumerate(names):
             row: dict[str, Any] = {

@@ -49,7 +49,7 @@ class Raters(Checked, key="experiment"):
                 study.y,
                 std,
                 self.ratings,
-                clusters=study.clusters,
+                clusters=study.sampling.clusters,
                 seed=study.job.statistics.seed,
                 level=self.level,
             )

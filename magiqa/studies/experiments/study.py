@@ -6,6 +6,7 @@ them score through `magiqa.ablation`, so that features are encoded once and numb
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.record import Clock
 from magiqa.scores.many import score_all
 from magiqa.scores.score import score
-from magiqa.stats.bootstrap import bootstrap_many, resample_counts
+from magiqa.stats.bootstrap import bootstrap_many
 from magiqa.stats.correlation import point_many
-from magiqa.stats.intervals import count_units, interval
+from magiqa.stats.intervals import interval
 from magiqa.stats.multiple import Family, family
+from magiqa.stats.sampling import Sampling, column
 from magiqa.stats.variants import statistics
 from magiqa.studies.ablation import Compose, override
 
@@ -77,24 +79,16 @@ class Study:
         """The label (N,)."""
         return self.features.table[self.features.labels.label].to_numpy(float)
 
+    @cached_property
+    def sampling(self) -> Sampling:
+        """What is resampled."""
+        statistics = self.job.statistics
+        cluster = self.features.labels.cluster
+        return Sampling.of(self.features.table, cluster, statistics.resamples, statistics.seed)
+
     def column(self, name: str | None) -> np.ndarray | None:
         """A column of names, or None where the data set has none."""
-        table = self.features.table
-        return (
-            table[name].astype(str).to_numpy()
-            if name and name in table and table[name].notna().any()
-            else None
-        )
-
-    @property
-    def groups(self) -> np.ndarray | None:
-        """Generators or distortion types."""
-        return self.column("group")
-
-    @property
-    def clusters(self) -> np.ndarray | None:
-        """What is resampled whole."""
-        return self.column(self.features.labels.cluster)
+        return column(self.features.table, name)
 
     def need(self, name: str) -> np.ndarray:
         """A column that an experiment cannot do without.
@@ -172,17 +166,12 @@ class Study:
             matrix,
             self.y,
             reference,
-            groups=self.groups,
-            clusters=self.clusters,
-            resamples=self.job.statistics.resamples,
-            seed=self.job.statistics.seed,
+            **self.sampling.options,
         )
 
     def draws(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """SRCC (M,) and its resamples (M, R)."""
-        counts = resample_counts(
-            len(self.y), self.clusters, None, self.job.statistics.resamples, self.job.statistics.seed
-        )
+        counts = self.sampling.counts()
         return point_many("srcc", matrix, self.y), bootstrap_many("srcc", matrix, self.y, counts)
 
     def inside(self, matrix: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -190,19 +179,12 @@ class Study:
         if len(rows) < 3:
             return (
                 np.full(len(matrix), np.nan),
-                np.full((len(matrix), self.job.statistics.resamples), np.nan),
+                np.full((len(matrix), self.sampling.resamples), np.nan),
                 len(rows),
             )
-        y, clusters = self.y[rows], None if self.clusters is None else self.clusters[rows]
-        counts = resample_counts(
-            len(rows), clusters, None, self.job.statistics.resamples, self.job.statistics.seed
-        )
-        part = matrix[:, rows]
-        return (
-            point_many("srcc", part, y),
-            bootstrap_many("srcc", part, y, counts),
-            count_units(len(y), clusters),
-        )
+        y, part, sampling = self.y[rows], matrix[:, rows], self.sampling.within(rows)
+        draws = bootstrap_many("srcc", part, y, sampling.counts())
+        return point_many("srcc", part, y), draws, sampling.units
 
     def band(self, values: np.ndarray) -> tuple[float, float]:
         """Interval of resampled values."""
@@ -211,7 +193,7 @@ class Study:
     @property
     def units(self) -> int:
         """How many images or clusters are resampled."""
-        return count_units(len(self.y), self.clusters)
+        return self.sampling.units
 
 
 def tested(
@@ -235,8 +217,8 @@ def tested_apart(
     gaps, spread = np.array(values, float), np.array(draws)
     alone = [family(gaps[[k]], spread[[k]], n) for k, n in enumerate(units)]
     table["diff"] = gaps
-    for column, side in (("diff_low", "low"), ("diff_high", "high"), ("p", "p")):
-        table[column] = [float(getattr(f, side)[0]) for f in alone]
+    for name, side in (("diff_low", "low"), ("diff_high", "high"), ("p", "p")):
+        table[name] = [float(getattr(f, side)[0]) for f in alone]
     usable = table["p"].notna().to_numpy()
     least = min((n for n, u in zip(units, usable, strict=True) if u), default=0)
     return with_family(table, family(np.where(usable, gaps, np.nan), spread, least))

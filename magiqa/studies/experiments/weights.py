@@ -9,7 +9,6 @@ import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
-from magiqa.stats.bootstrap import resample_counts
 from magiqa.studies.experiments.study import Study, Tables
 
 
@@ -26,9 +25,7 @@ class Weights(Checked, key="experiment"):
         if cues["w_sim"].isna().any():
             raise UserError("fusion: this one has no weights; use fusion=adaptive")
         which = np.searchsorted(np.quantile(y, np.linspace(0, 1, self.bins + 1)[1:-1]), y)
-        counts = resample_counts(
-            len(y), study.clusters, None, study.job.statistics.resamples, study.job.statistics.seed
-        ).astype(float)
+        counts = study.sampling.counts().astype(float)
         rows = []
         for k in sorted(set(which)):
             at = which == k
