@@ -24,6 +24,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,12 +39,15 @@ from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
 from magiqa.engines.build import build
+from magiqa.engines.device import OnDevice
 from magiqa.engines.engine import probe_views
 from magiqa.engines.resolve import Resolved, resolve, threads
 from magiqa.errors import UserError
+from magiqa.features.batches import way_of
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
-from magiqa.features.pipeline import fill_cache
+from magiqa.features.memory import MemoryCache
+from magiqa.features.pipeline import fill_cache, load_file
 from magiqa.images.decode import open_image
 from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views, cut
 from magiqa.method.cues import BoxCox, similarity
@@ -352,6 +356,104 @@ def scoring(
     }
 
 
+class Sleeping(Stub):
+    """A GPU as its host sees it: 20,000 views a second, made on the device of pixels that are sent once."""
+
+    batch_size, streams, rate = 64, 2, 20_000
+
+    def __init__(self, on_device: bool = True) -> None:
+        super().__init__()
+        if on_device:
+            made = OnDevice(torch.device("cpu"), self.batch_size, VIEWS.window, nullcontext, self, self)
+            self.way = SimpleNamespace(cut=made.cut, encode=self)
+
+    def __call__(self, views: Any) -> np.ndarray:
+        """(B, 3, H, W) -> (B, 1024), after B * streams / rate seconds."""
+        time.sleep(len(views) * self.streams / self.rate)
+        return np.resize(self.drawer, (len(views), 1024))
+
+
+class Profiled:
+    """An engine and its way with the pipeline, every stage of it timed in the threads that run it.
+
+    Seconds: decode (read, decode, controls), cut (until each view is handed over), copy (into batches) and engine, of
+    the wall's clock, summed over threads; those of each stage's threads that waited for a core are in it.
+    """
+
+    def __init__(self, engine: Any, load: Callable[..., Any]) -> None:
+        self.read = load
+        self.engine, self.batch_size, self.streams = engine, engine.batch_size, engine.streams
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.lock = threading.Lock()
+        self.inner = way_of(self if getattr(engine, "way", None) is None else engine, VIEWS.window)
+        self.way = SimpleNamespace(cut=self.cut, encode=self.encode)
+
+    def timed(self, name: str, run: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Run something on the clock of a stage."""
+        start = time.perf_counter()
+        try:
+            return run(*args, **options)
+        finally:
+            with self.lock:
+                self.seconds[name] += time.perf_counter() - start
+
+    def __call__(self, views: np.ndarray) -> np.ndarray:
+        """Encode."""
+        return self.timed("engine", self.engine, views)  # type: ignore[no-any-return]
+
+    def load(self, *args: Any) -> Any:
+        """Read and decode an image."""
+        return self.timed("decode", self.read, *args)
+
+    def cut(self, *args: Any, **options: Any) -> Any:
+        """Cut an image into views."""
+        blocks = self.inner.cut(*args, **options)
+        while (block := self.timed("cut", next, blocks, None)) is not None:
+            yield block
+
+    def encode(self, views: Any) -> Any:
+        """Copy views together and encode them."""
+        return self.timed("copy and engine", self.inner.encode, views)
+
+
+def profile(
+    engine: Any, paths: list[str], weights: Any, workers: int, load: Callable[..., Any] = load_file
+) -> dict[str, float]:
+    """What the engine waits for: the seconds of each stage, and the share of its streams' time that they were idle."""
+    profiled = Profiled(engine, load)
+    from_files = load is load_file
+    keys = [content_sha256(Path(p).read_bytes()) if from_files else str(i) for i, p in enumerate(paths)]
+    options = {"views": VIEWS, "mean": weights.mean, "std": weights.std, "progress": False}
+    start = time.perf_counter()
+    views, _ = fill_cache(
+        MemoryCache(),
+        list(zip(paths, keys, strict=True)),
+        lambda: profiled,
+        workers=workers,
+        load=profiled.load,
+        **options,
+    )
+    wall = time.perf_counter() - start
+    seconds = profiled.seconds
+    busy = seconds["copy and engine"] / (engine.streams * wall)
+    return {"views_per_second": views / wall, "wall": wall, "idle": 1 - busy} | dict(seconds)
+
+
+def stub(paths: list[str], weights: Any) -> dict[str, dict[str, float]]:
+    """A stub of 20,000 views/s fed from files by this machine's cores, and by 16 threads that only wait to decode."""
+    pixels = np.asarray(open_image(Path(paths[0]).read_bytes(), paths[0]).convert("RGB"))
+
+    def waiting(item: Any, key: str) -> tuple[np.ndarray, np.ndarray]:
+        time.sleep(0.006)  # what decoding a photo of 512x512 takes a core
+        return pixels, np.zeros(4)
+
+    return {
+        "views on the host": profile(Sleeping(on_device=False), paths, weights, threads()),
+        "views on the device": profile(Sleeping(), paths, weights, threads()),
+        "16 decoders simulated": profile(Sleeping(), paths * (1 + 2000 // len(paths)), weights, 16, waiting),
+    }
+
+
 def machine() -> str:
     """The CPU's name."""
     info = Path("/proc/cpuinfo")
@@ -381,6 +483,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--score", type=int, default=0, metavar="FILES", help="also (f), so many files in one call"
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="also what each engine waits for, and a stub of 20,000 views/s"
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -446,6 +551,10 @@ def main() -> None:
             engine = engines[best[name]]
             contenders[f"{name} raw"] = raw(engine)
             contenders[f"{name} end to end"] = whole(engine)
+            if options.profile:
+                found_idle = profile(engine, paths, weights, threads())
+                report.setdefault("profile", {})[name] = found_idle
+                print(f"profile {name}:", {k: round(v, 3) for k, v in found_idle.items()}, flush=True)
             _, features = end_to_end(engine, paths[:3], weights, threads())
             sims = [similarity(features[i], *reference.text).mean(axis=1) for i in range(3)]
             against = [reference(p, False) for p in paths[:3]]
@@ -515,6 +624,10 @@ def main() -> None:
         fastest = max((n for n in contenders if n.endswith("fp32 raw")), key=lambda n: max(rates[n]))
         report["score"] = scoring(paths, options.score, reference, spec, contenders[fastest], options.rounds)
         print("score:", json.dumps(report["score"], indent=1))
+    if options.profile:
+        report["stub"] = stub(paths, weights)
+        for name, found_idle in report["stub"].items():
+            print(f"stub of 20,000 views/s, {name}:", {k: round(v, 3) for k, v in found_idle.items()})
     if options.sweep:
         report["sweep"] = sweep(2982, 1024)
         print("sweep:", report["sweep"])
