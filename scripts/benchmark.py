@@ -46,14 +46,14 @@ from magiqa.errors import UserError
 from magiqa.features.batches import way_of
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
-from magiqa.features.memory import MemoryCache
+from magiqa.features.memory_cache import MemoryCache
 from magiqa.features.pipeline import fill_cache, load_file
 from magiqa.images.decode import open_image
 from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views, cut
 from magiqa.method.cues import BoxCox, similarity
 from magiqa.method.fusion import Adaptive
-from magiqa.runs.record import versions
-from magiqa.scores.grid import grid_srcc
+from magiqa.runs.provenance import versions
+from magiqa.scoring.grid import grid_srcc
 
 PAIRS = [
     ("Good image", "bad image"),

@@ -24,7 +24,7 @@ from magiqa.stats.agreement import Agreement, Estimate, agreement, within_groups
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import krcc, plcc, point_many, srcc
 from magiqa.stats.intervals import count_units, too_few
-from magiqa.stats.multiple import best_set, family
+from magiqa.stats.p_values import best_set, family
 from magiqa.stats.paired import paired
 from magiqa.stats.raters import krasula
 from magiqa.stats.selection import excess

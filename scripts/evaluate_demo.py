@@ -22,8 +22,8 @@ import pandas as pd
 from scipy import stats
 
 from magiqa.config.compose import Configs
+from magiqa.report.group_tables import frame_table
 from magiqa.report.table import Table
-from magiqa.report.tables import frame_table
 from magiqa.stats.correlation import srcc
 from magiqa.stats.variants import statistics
 from magiqa.studies.evaluate import evaluate

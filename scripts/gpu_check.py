@@ -39,12 +39,12 @@ from magiqa.engines.hardware import hardware
 from magiqa.engines.resolve import decoders, resolve
 from magiqa.errors import UserError
 from magiqa.features.hashing import content_sha256
-from magiqa.features.memory import MemoryCache
+from magiqa.features.memory_cache import MemoryCache
 from magiqa.features.pipeline import fill_cache
 from magiqa.images.views import Views
 from magiqa.method.cues import BoxCox, similarity
 from magiqa.method.fusion import Adaptive
-from magiqa.runs.record import versions
+from magiqa.runs.provenance import versions
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"

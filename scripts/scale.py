@@ -105,7 +105,7 @@ def part(item: tuple[str, str, int, int]) -> dict[str, Any]:
     from magiqa.config.compose import Configs
     from magiqa.features import from_images
     from magiqa.features.source import prepare
-    from magiqa.runs.record import Clock
+    from magiqa.runs.provenance import Clock
 
     drawer = np.random.default_rng(0).standard_normal((1000, 1024)).astype(np.float32)
 

@@ -15,7 +15,7 @@ from magiqa.datasets.base import Labels
 from magiqa.features.describe import dataset_record
 from magiqa.features.features import Features
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.record import Clock
+from magiqa.runs.provenance import Clock
 from magiqa.studies import evaluate
 
 DEMO = {

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magiqa.backbones.archive import is_archive, read_archive
+from magiqa.backbones.torchscript import is_archive, read_archive
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ def _launched(given: Given, every: list[list[str]], jobs: list[RunConfig]) -> in
 
 def _encoded(job: RunConfig) -> dict[str, Any]:
     from magiqa.features.source import prepare
-    from magiqa.runs.record import Clock
+    from magiqa.runs.provenance import Clock
 
     clock = Clock()
     features = prepare(job, clock)

@@ -23,8 +23,8 @@ def run(given: Given) -> int:
     from magiqa.config.rerun import job_of
     from magiqa.package import conf_dir
     from magiqa.runs.folder import ResultFolder
+    from magiqa.runs.provenance import Clock
     from magiqa.runs.read import read_record
-    from magiqa.runs.record import Clock
     from magiqa.studies.protocols import overrides_of, published_row
     from magiqa.studies.reconcile import reconcile, render, write
 

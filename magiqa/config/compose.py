@@ -13,8 +13,8 @@ from functools import cache
 from typing import Any
 
 from magiqa.checked import check_names
-from magiqa.config.bundled import Bundled, bundled
 from magiqa.config.changed import changed_keys
+from magiqa.config.from_bundle import Bundled, bundled
 from magiqa.config.paths import own_folders, split_literal, typed_keys
 from magiqa.config.roots import find_root
 from magiqa.config.trust import GROUPS, OTHERS

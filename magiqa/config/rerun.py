@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from magiqa.config.bundled import top_keys, trusted_classes
 from magiqa.config.compose import instantiated
+from magiqa.config.from_bundle import top_keys, trusted_classes
 from magiqa.config.paths import split_literal
 from magiqa.config.sweep import override_value
 from magiqa.config.trust import GROUPS, check_config

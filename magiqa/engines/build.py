@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from magiqa.engines.engine import Engine, checked_error, plain_forward, probe_views
-from magiqa.engines.memory import batch_too_large, out_of_memory
 from magiqa.engines.openvino import openvino_maker
+from magiqa.engines.out_of_memory import batch_too_large, out_of_memory
 from magiqa.engines.pytorch import torch_maker
 from magiqa.engines.resolve import Resolved, streams, threads
 from magiqa.errors import UserError

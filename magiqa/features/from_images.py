@@ -28,7 +28,7 @@ from magiqa.features.progress import reporter
 from magiqa.features.text import text_embeddings
 from magiqa.images.views import Resize
 from magiqa.runs.config import RunConfig
-from magiqa.runs.record import Clock
+from magiqa.runs.provenance import Clock
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ from magiqa.features.features import Features
 from magiqa.features.from_bundle import from_bundle
 from magiqa.runs.config import RunConfig
 from magiqa.runs.names import other_than_published
-from magiqa.runs.record import Clock
+from magiqa.runs.provenance import Clock
 
 
 def prepare(job: RunConfig, clock: Clock, *, progress: bool = True) -> Features:

@@ -20,7 +20,7 @@ from magiqa.stats.agreement import agreement
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many
 from magiqa.stats.intervals import count_units
-from magiqa.stats.multiple import best_set
+from magiqa.stats.p_values import best_set
 
 UNTESTED = "‡"
 

@@ -16,14 +16,14 @@ from magiqa.report.drawn import (
     with_captions,
 )
 from magiqa.report.escape import md, tex
+from magiqa.report.group_tables import frame_table, groups_table
 from magiqa.report.methods import agreement_table, external_runs, with_external
 from magiqa.report.prose import methods_paragraph, run_times
 from magiqa.report.reproduce import script
 from magiqa.report.significance import significance_table
 from magiqa.report.style import Width
 from magiqa.report.table import Cell, Table
-from magiqa.report.tables import frame_table, groups_table
-from magiqa.report.typeset import DIGITS
+from magiqa.report.table_files import DIGITS
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import slug
 from magiqa.runs.read import Run, Sheet, long_table, read

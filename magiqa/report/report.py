@@ -21,14 +21,14 @@ from magiqa.report.drawn import (
     with_captions,
 )
 from magiqa.report.gallery import gallery
+from magiqa.report.group_tables import frame_table, groups_table
 from magiqa.report.methods import agreement_table, external_runs, with_external
 from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section, folded
 from magiqa.report.pictures import Pictures, group_names
 from magiqa.report.significance import significance_table
 from magiqa.report.style import NAMES, Width
 from magiqa.report.table import Table
-from magiqa.report.tables import frame_table, groups_table
-from magiqa.report.typeset import write_tables
+from magiqa.report.table_files import write_tables
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.listed import files_of, read_listed
 from magiqa.runs.names import CUES, slug

@@ -16,7 +16,7 @@ from magiqa.method.heatmap import over_image
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, items
-from magiqa.scorer.method import Method, Scored
+from magiqa.scorer.session import Scored, Session
 
 if TYPE_CHECKING:
     import torch
@@ -118,10 +118,10 @@ class Scorer:
 
     def _set_up(self, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
         folder = None if cache_dir is None else str(Path(cache_dir).expanduser())
-        self._method = Method(job, resize, folder)
+        self._session = Session(job, resize, folder)
 
     def __reduce__(self) -> tuple[Callable[..., "Scorer"], tuple[Any, ...]]:
-        return _again, (self.job, self._method.resize, self._method.cache_dir)
+        return _again, (self.job, self._session.resize, self._session.cache_dir)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Scorer":
         return self  # nothing in it changes what it gives: copies may share the model
@@ -133,16 +133,16 @@ class Scorer:
     @property
     def job(self) -> RunConfig:
         """The config that a run of this method has."""
-        return self._method.job
+        return self._session.job
 
     @property
     def warnings(self) -> list[str]:
         """What a user should know of the engine; empty before the first call."""
-        return list(self._method.warnings)
+        return list(self._session.warnings)
 
     def record(self) -> dict[str, Any]:
         """The method in the words of a run's record: its name, its options, the weights' sha256, the engine."""
-        return self._method.record()
+        return self._session.record()
 
     def __call__(self, images: "Images") -> np.ndarray:
         """Scores of images.
@@ -235,7 +235,7 @@ class Scorer:
         Args:
             views: others than the scorer's. skip: leave out what cannot be scored, and say why. progress: show it.
         """
-        return self._method.score(images, views or self.job.method.views, skip=skip, progress=progress)
+        return self._session.score(images, views or self.job.method.views, skip=skip, progress=progress)
 
 
 def _job(overrides: list[str], config_dir: str | None = None) -> RunConfig:

@@ -10,7 +10,7 @@ from magiqa.errors import UserError
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import WITHIN, point_many
 from magiqa.stats.intervals import count_units, too_few, too_heavy
-from magiqa.stats.multiple import family
+from magiqa.stats.p_values import family
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from magiqa.cores import allowed_cores
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import WITHIN, point_many
 from magiqa.stats.intervals import count_units, interval, shifted, studentized_plcc, too_few, too_heavy
-from magiqa.stats.multiple import family
+from magiqa.stats.p_values import family
 
 
 def statistics(

@@ -15,10 +15,10 @@ from magiqa.report.ablation_plots import ablation_figures
 from magiqa.report.table import Cell, Table, number, p_cell
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.record import Clock, versions
-from magiqa.scores.grid import grid_srcc
-from magiqa.scores.many import score_all
-from magiqa.scores.score import score_many, unique
+from magiqa.runs.provenance import Clock, versions
+from magiqa.scoring.grid import grid_srcc
+from magiqa.scoring.score import score_many, unique
+from magiqa.scoring.shared_features import score_all
 from magiqa.stats.bootstrap import bootstrap_srcc_many
 from magiqa.stats.intervals import too_few
 from magiqa.stats.sampling import Sampling

@@ -17,8 +17,8 @@ from magiqa.report.table import Cell, Table, number
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
-from magiqa.runs.record import Clock, versions
-from magiqa.scores.score import score, score_views
+from magiqa.runs.provenance import Clock, versions
+from magiqa.scoring.score import score, score_views
 from magiqa.stats.agreement import Agreement, agreement, by_group
 from magiqa.stats.logistic import WORDS
 from magiqa.stats.paired import compare, paired_row

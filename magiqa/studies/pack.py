@@ -16,8 +16,8 @@ from magiqa.method.prompts import PromptSet
 from magiqa.package import code_sha256
 from magiqa.runs.config import RunConfig
 from magiqa.runs.portable import portable
+from magiqa.runs.provenance import Clock
 from magiqa.runs.read import read_record
-from magiqa.runs.record import Clock
 
 
 def pack(

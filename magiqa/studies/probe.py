@@ -28,7 +28,7 @@ from magiqa.images.distortions import LEVELS, MORE, SEEN, UNSEEN, distort
 from magiqa.report.table import Cell, Table, number
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS
-from magiqa.runs.record import Clock, versions
+from magiqa.runs.provenance import Clock, versions
 from magiqa.scorer.inputs import Item
 from magiqa.scorer.scorer import Scorer
 from magiqa.stats.correlation import srcc

@@ -16,8 +16,8 @@ from magiqa.report.published import comparable
 from magiqa.report.table import Cell, Table, number
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.record import Clock, versions
-from magiqa.scores.score import score
+from magiqa.runs.provenance import Clock, versions
+from magiqa.scoring.score import score
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many, srcc
 from magiqa.stats.intervals import count_units, interval

@@ -15,7 +15,7 @@ from magiqa.images.decode import FORMATS
 from magiqa.report.table import Table, number
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import slug
-from magiqa.runs.record import versions
+from magiqa.runs.provenance import versions
 from magiqa.scorer.inputs import file_item
 from magiqa.scorer.scorer import Scorer
 

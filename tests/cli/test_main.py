@@ -17,7 +17,7 @@ from PIL import Image
 from magiqa.cli import main as cli
 from magiqa.engines.resolve import streams, threads
 from magiqa.method.fusion import Adaptive
-from magiqa.runs.record import Clock
+from magiqa.runs.provenance import Clock
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = ["backbone.untrained=0", "engine=torch", "batch_size=4", "resamples=100", "workers=1"]
@@ -400,7 +400,7 @@ def test_the_record_says_how_the_engine_ran_and_counts_no_second_twice(run, tmp_
 
 def test_a_stage_does_not_count_the_stages_inside_it(monkeypatch):
     ticks = iter([0, 1, 4, 5, 6, 10])  # begin of outer, begin and end of inner twice, end of outer
-    monkeypatch.setattr("magiqa.runs.record.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr("magiqa.runs.provenance.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     clock = Clock()
     with clock.stage("outer"):
         for _ in range(2):

@@ -11,7 +11,7 @@ import tiny
 
 from magiqa.features.cache import FeatureCache
 from magiqa.features.source import prepare
-from magiqa.runs.record import Clock
+from magiqa.runs.provenance import Clock
 from magiqa.stop import Terminated, listening, unbroken
 
 # a command whose every image takes a fifth of a second, and which writes how many batches it encoded

@@ -18,7 +18,7 @@ from magiqa.engines import resolve as resolving
 from magiqa.engines.build import build
 from magiqa.engines.engine import checked_error, tolerance
 from magiqa.engines.hardware import hardware
-from magiqa.engines.memory import out_of_memory
+from magiqa.engines.out_of_memory import out_of_memory
 from magiqa.engines.resolve import Resolved, decoders, resolve
 from magiqa.engines.towers import optimize
 from magiqa.errors import UserError

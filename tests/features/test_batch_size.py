@@ -11,7 +11,7 @@ from magiqa.engines.resolve import Resolved
 from magiqa.features import batch_size
 from magiqa.features.batch_size import FEW, choose, remember, remembered, search_key
 from magiqa.features.source import prepare
-from magiqa.runs.record import Clock
+from magiqa.runs.provenance import Clock
 
 RESOLVED = Resolved("torch", "fp32", "cpu")
 KEY = search_key(RESOLVED, "ab", (224, 224))

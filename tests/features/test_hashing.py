@@ -14,7 +14,7 @@ from magiqa.features.from_images import _of_part
 from magiqa.features.hashing import HashIndex, content_sha256, hash_files
 from magiqa.features.source import prepare
 from magiqa.features.upkeep import hashes, prune
-from magiqa.runs.record import Clock
+from magiqa.runs.provenance import Clock
 
 
 @pytest.fixture

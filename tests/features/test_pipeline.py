@@ -16,7 +16,7 @@ from magiqa.errors import UnreadableImage, UserError
 from magiqa.features import batches, pipeline
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import HashIndex, content_sha256, hash_files
-from magiqa.features.memory import MemoryCache
+from magiqa.features.memory_cache import MemoryCache
 from magiqa.features.pipeline import fill_cache
 from magiqa.images.controls import controls
 from magiqa.images.decode import open_image

@@ -13,7 +13,7 @@ from magiqa.features.elsewhere import elsewhere
 from magiqa.features.key import SHARING, Maker, key_hash, own_key
 from magiqa.features.source import prepare
 from magiqa.features.upkeep import describe, listing
-from magiqa.runs.record import Clock
+from magiqa.runs.provenance import Clock
 
 FP32 = {
     "version": 3,

@@ -19,11 +19,11 @@ from magiqa.errors import UserError
 from magiqa.report.beside import published_table
 from magiqa.report.escape import tex
 from magiqa.report.gallery import disagreement
+from magiqa.report.group_tables import frame_table, groups_table
 from magiqa.report.methods import agreement_table, external_runs
 from magiqa.report.published import published
 from magiqa.report.report import report
 from magiqa.report.table import Cell, Table
-from magiqa.report.tables import frame_table, groups_table
 from magiqa.report.thumbnails import COLUMNS, PER_SHEET, locate, make_tiles
 from magiqa.runs.names import method
 from magiqa.runs.read import read

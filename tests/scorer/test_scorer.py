@@ -26,7 +26,7 @@ from magiqa.images.views import Resize, Views
 from magiqa.method.cues import BoxCox
 from magiqa.method.fusion import Adaptive, Fixed
 from magiqa.method.prompts import PromptSet
-from magiqa.scorer import method
+from magiqa.scorer import session as method
 from magiqa.studies.evaluate import evaluate
 
 
@@ -345,9 +345,9 @@ def check_golden(golden: dict, find, checkpoints: dict[str, Path]) -> int:
                     batch_size=5,
                 )
                 if first is not None:  # one model for all
-                    scorer._method._weights = first._method._weights
-                    scorer._method._engines = first._method._engines
-                    scorer._method._embedded = first._method._embedded
+                    scorer._session._weights = first._session._weights
+                    scorer._session._engines = first._session._engines
+                    scorer._session._embedded = first._session._embedded
                 q = scorer([find(c["image"]) for c in cases])
                 np.testing.assert_allclose(q, [c["q"][k] for c in cases], rtol=0, atol=5e-6)
                 first = first or scorer

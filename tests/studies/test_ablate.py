@@ -14,14 +14,14 @@ from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.features.source import prepare
 from magiqa.method.cues import BoxCox, Plain
+from magiqa.method.fast_variants import box_cox_means
 from magiqa.method.fusion import Adaptive, Fixed, Product
-from magiqa.method.many import box_cox_means
 from magiqa.method.pooling import pool
 from magiqa.package import conf_dir
-from magiqa.runs.record import Clock
-from magiqa.scores.grid import grid_srcc
-from magiqa.scores.many import sources
-from magiqa.scores.score import score, score_many, score_views
+from magiqa.runs.provenance import Clock
+from magiqa.scoring.grid import grid_srcc
+from magiqa.scoring.score import score, score_many, score_views
+from magiqa.scoring.shared_features import sources
 from magiqa.stats.bootstrap import bootstrap_srcc_many
 from magiqa.stats.correlation import point_many
 from magiqa.stats.selection import halves, optimism

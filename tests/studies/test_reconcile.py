@@ -18,7 +18,7 @@ from magiqa.images.views import Resize
 from magiqa.method.fusion import Fixed
 from magiqa.package import conf_dir
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.record import Clock
+from magiqa.runs.provenance import Clock
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.protocols import overrides_of, published_row
 from magiqa.studies.reconcile import FACTORS, path, reconcile, render, write

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from magiqa.checked import Checked, Least
 from magiqa.method.cues import BoxCox
-from magiqa.scores.many import score_all
+from magiqa.scoring.shared_features import score_all
 from magiqa.stats.content import group_distance
 from magiqa.stats.correlation import point_many
 from magiqa.studies.experiments.study import Lacking, Study, Tables, check_distinct, draw_dots

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked, Least
-from magiqa.scores.many import score_all
+from magiqa.scoring.shared_features import score_all
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.correlation import partial_srcc
 from magiqa.stats.selection import excess

@@ -9,7 +9,7 @@ from magiqa.errors import UserError
 from magiqa.report.table import Table, number
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.record import Clock, versions
+from magiqa.runs.provenance import Clock, versions
 from magiqa.studies.ablation import Compose
 from magiqa.studies.experiments.study import Study, Tables
 

@@ -17,13 +17,13 @@ from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
 from magiqa.runs.config import RunConfig
-from magiqa.runs.record import Clock
-from magiqa.scores.many import score_all
-from magiqa.scores.score import score
+from magiqa.runs.provenance import Clock
+from magiqa.scoring.score import score
+from magiqa.scoring.shared_features import score_all
 from magiqa.stats.bootstrap import bootstrap_many
 from magiqa.stats.correlation import point_many
 from magiqa.stats.intervals import interval
-from magiqa.stats.multiple import Family, family
+from magiqa.stats.p_values import Family, family
 from magiqa.stats.sampling import Sampling, column
 from magiqa.stats.variants import statistics
 from magiqa.studies.ablation import Compose, override

@@ -12,7 +12,7 @@ from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
 from magiqa.images.views import view_mask
 from magiqa.method.cues import similarity
-from magiqa.method.many import magnitudes
+from magiqa.method.fast_variants import magnitudes
 from magiqa.method.pooling import pooled
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import Method

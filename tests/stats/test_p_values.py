@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from magiqa.stats.intervals import as_normal, as_student
-from magiqa.stats.multiple import best_set, family
+from magiqa.stats.p_values import best_set, family
 
 
 def resampled(

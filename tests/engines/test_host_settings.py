@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from magiqa.engines.host import borrowed
+from magiqa.engines.host_settings import borrowed
 
 MATMUL, CUDNN = torch.backends.cuda.matmul, torch.backends.cudnn
 

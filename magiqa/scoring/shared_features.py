@@ -9,8 +9,8 @@ from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
 from magiqa.runs.config import RunConfig
-from magiqa.runs.record import Clock
-from magiqa.scores.score import score_many
+from magiqa.runs.provenance import Clock
+from magiqa.scoring.score import score_many
 
 
 def _alone(kinds: tuple[str, ...]) -> bool:

@@ -8,8 +8,8 @@ import zipfile
 import pytest
 import torch
 
-from magiqa.backbones.archive import read_archive
 from magiqa.backbones.checkpoint import read_checkpoint
+from magiqa.backbones.torchscript import read_archive
 from magiqa.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings(

@@ -7,10 +7,10 @@ import numpy as np
 from magiqa.features.features import Features
 from magiqa.images.views import view_mask
 from magiqa.method.cues import similarity
-from magiqa.method.many import fuse_many, magnitudes
+from magiqa.method.fast_variants import fuse_many, magnitudes
 from magiqa.method.pooling import pooled
 from magiqa.runs.config import RunConfig
-from magiqa.scores.score import in_threads, unique
+from magiqa.scoring.score import in_threads, unique
 from magiqa.stats.subsets import SubsetSrcc
 
 

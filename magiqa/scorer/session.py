@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.errors import UserError
-from magiqa.features.memory import MemoryCache
+from magiqa.features.memory_cache import MemoryCache
 from magiqa.images.decode import open_image, read_image
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
@@ -18,7 +18,7 @@ from magiqa.method.prompts import PromptSet
 from magiqa.runs import names
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, pixel_controls
-from magiqa.scores.score import Rows, score, score_views
+from magiqa.scoring.score import Rows, score, score_views
 
 CUES = ("q", "q_sim", "q_mag", "w_sim")
 
@@ -43,7 +43,7 @@ class Scored:
     skipped: dict[str, str]
 
 
-class Method:
+class Session:
     """A run's method, with its model and caches.
 
     Args:
@@ -95,7 +95,7 @@ class Method:
         return parts[0] if len(parts) == 1 else _joined(parts)
 
     def _score(self, images: Sequence[Item], views: Views, cache: Any, skip: bool, progress: bool) -> Scored:
-        from magiqa.engines.host import borrowed
+        from magiqa.engines.host_settings import borrowed
         from magiqa.features.pipeline import fill_cache, load_file
 
         in_memory, limits = isinstance(cache, MemoryCache), self.job.source.limits
