@@ -242,8 +242,8 @@ def _core(sheet: Sheet) -> Any:
         "p_floor",
         "withheld",
         "optimism",
-        "score",
         "plcc",
+        *(["score"] if "variant" in sheet.table else []),  # one for all rows; elsewhere it names the row
     )
     table = sheet.table
     keep = [str(c) for c in table if not str(c).startswith(left_out) and table[c].notna().any()]
