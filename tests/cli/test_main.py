@@ -81,7 +81,9 @@ def test_evaluate_writes_what_it_says_and_nothing_else(run, tmp_path):
     assert scores["bytes"].tolist() == [(root / name).stat().st_size for name in scores["image"]]
     assert scores["width"].tolist() == [240 + i for i in range(6)]
     table = pd.read_csv(folder / "agreement.csv")
-    assert list(table.columns) == ["score", "statistic", "value", "ci_low", "ci_high", "n"]
+    kept = ["score", "statistic", "value", "ci_low", "ci_high", "n"]
+    kept += ["loo_group_low", "loo_group_high", "ci_groups_low", "ci_groups_high", "withheld"]
+    assert list(table.columns) == kept
     assert set(table["score"]) == {"q_sim", "q_mag", "q", "laplacian", "bytes"}
     assert (table["n"] == 6).all()
     # noise raises the Laplacian and lowers the rating: the sign stays
@@ -215,13 +217,13 @@ def test_a_run_stopped_in_its_figures_keeps_its_tables_and_leaves_nothing_half(r
         patch.setattr("magiqa.report.agreement_plots.run_figures", stop)
         assert run("evaluate", *args, "views_file=true")[0] == 130
     written = {f.name for f in (tmp_path / "o").rglob("*") if f.is_file()}
-    assert written == {"scores.csv", "agreement.csv", "views.csv", "record.json"}
+    assert written == {"scores.csv", "agreement.csv", "comparison.csv", "views.csv", "record.json"}
     (tmp_path / "o" / "mine.csv").write_text("")
     assert run("evaluate", *args, "figures=false")[0] == 0
     left = {f.name for f in (tmp_path / "o").rglob("*") if f.is_file()}
-    assert left == {"scores.csv", "agreement.csv", "record.json", "mine.csv"}
+    assert left == {"scores.csv", "agreement.csv", "comparison.csv", "record.json", "mine.csv"}
     record = json.loads((tmp_path / "o" / "record.json").read_text())
-    assert list(record["files"]) == ["agreement.csv", "scores.csv"]
+    assert list(record["files"]) == ["agreement.csv", "comparison.csv", "scores.csv"]
 
 
 @pytest.mark.slow
@@ -237,12 +239,17 @@ def test_no_intervals_are_explained(run, tmp_path):
     root = make_set(tmp_path / "set")
     args = [*folder_args(root), "figures=false"]
     out = run("evaluate", *args, "dataset.every=2")[1]
-    assert "warning: no intervals: too few images to resample (3)" in out and "figures/" not in out
+    assert "no interval of srcc for q_sim, q_mag, q, laplacian, bytes: 3 images, fewer than 5" in out
+    assert "figures/" not in out
     table = pd.read_csv(root / "labels.csv")
     table.assign(photo="one").to_csv(root / "labels.csv", index=False)
     out = run("evaluate", *args, "dataset.reference_column=photo")[1]
-    assert "warning: no intervals: too few values of reference to resample (1)" in out
-    assert "no intervals" not in run("evaluate", *args)[1]
+    assert "q_mag, q, laplacian, bytes: 1 values of reference, fewer than 5" in out
+    # six images that a score orders exactly: that all resamples agree is no certainty
+    out = run("evaluate", *args)[1]
+    assert (
+        "no interval of srcc for q_sim, q_mag, q, laplacian, bytes: all resamples alike, or undefined" in out
+    )
 
 
 @pytest.mark.slow
@@ -362,7 +369,7 @@ def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch
         file.write_text("")
     assert run("evaluate", *args, "figures=false", "fusion.alpha=2")[0] == 0
     left = {f.name for f in (tmp_path / "o").rglob("*") if f.is_file()}
-    assert left == {"scores.csv", "agreement.csv", "record.json"} | {f.name for f in mine}
+    assert left == {"scores.csv", "agreement.csv", "comparison.csv", "record.json"} | {f.name for f in mine}
 
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "record.json").write_text('{"magiqa": "0.1.0", "command": "ablate"}')
@@ -373,9 +380,14 @@ def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch
     )
 
     assert run("compare", "o", "resamples=100")[0] == 0
-    assert (tmp_path / "o" / "comparison.csv").is_file()
+    assert (
+        len(pd.read_csv(tmp_path / "o" / "comparison.csv")) > 2
+        and (tmp_path / "o" / "comparison.json").is_file()
+    )
     assert run("evaluate", *args, "fusion.alpha=4", "figures=false")[0] == 0
-    assert not (tmp_path / "o" / "comparison.csv").exists()  # of the run before
+    own = pd.read_csv(tmp_path / "o" / "comparison.csv")  # the run's own, nothing of the run before
+    assert own[["a", "b", "statistic"]].to_numpy().tolist() == [["q", "q_sim", "srcc"]]
+    assert not (tmp_path / "o" / "comparison.json").exists()
 
     def stopped(*_):
         raise KeyboardInterrupt

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -324,13 +325,15 @@ def test_the_line_tells_views_rate_time_to_go_and_tasks(queue):
     any(shutil.which(p) is None for p in ("slurmctld", "slurmd", "munged", "mungekey")) or os.geteuid() != 0,
     reason="SLURM is not installed, or there is no root to start it",
 )
-def test_a_real_slurm(tmp_path):
+def test_a_real_slurm():
     script = Path(__file__).parents[2] / "scripts" / "slurm_demo.sh"
-    done = subprocess.run(
-        [script, tmp_path / "demo", "48"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHON": sys.executable},
-    )
+    with tempfile.TemporaryDirectory() as folder:  # not pytest's, which munge's own user may not enter
+        Path(folder).chmod(0o755)
+        done = subprocess.run(
+            [script, Path(folder) / "demo", "48"],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHON": sys.executable},
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the same bytes: True" in done.stdout

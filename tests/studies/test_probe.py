@@ -93,7 +93,7 @@ def test_srcc_within_an_image_and_its_median_by_hand():
     falling, rising, flat = [5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 9], [7] * 6
     one_swap = [5, 4, 2, 3, 1, 0]  # two neighbors exchanged: 1 - 6 * 2 / (6 * 35)
     table = made(
-        {"q_sim": [falling, flat, one_swap], "q_mag": [rising, falling, falling], "w_sim": [flat] * 3}
+        {"q_sim": [falling, flat, one_swap] * 2, "q_mag": [rising, falling, falling] * 2, "w_sim": [flat] * 6}
     )
     found = within(table).set_index(["image", "score"])["srcc"]
     assert found[("i0", "q_sim")] == pytest.approx(-1) and found[("i0", "q_mag")] == pytest.approx(1)

@@ -69,7 +69,9 @@ def test_three_known_factors_are_each_found(folder, tmp_path):
         assert np.isnan(value) or row["srcc"] == pytest.approx(value, abs=1e-12)
     assert table["change"].sum() == pytest.approx(values[-1] - values[0], abs=1e-12)
     for row in table.to_dict("records")[1:]:
-        assert row["change_low"] <= row["change"] <= row["change_high"]
+        # a change that is nothing in every resample has no interval: that all agree is no certainty
+        nothing = row["change"] == 0 and np.isnan(row["change_low"])
+        assert nothing or row["change_low"] <= row["change"] <= row["change_high"]
     noise, prompts = table.iloc[2], table.iloc[3]
     assert noise["change"] < 0
     assert "noisy" in noise["to"]
@@ -247,7 +249,7 @@ def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
         "fit",
         "resamples",
     ):
-        assert getattr(last, part) == getattr(packaged, part), part
+        assert last.get(part) == packaged.get(part), part
 
 
 def test_untrained_weights_never_stand_beside_a_published_value(folder):
