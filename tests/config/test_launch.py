@@ -322,8 +322,8 @@ def test_the_line_tells_views_rate_time_to_go_and_tasks(queue):
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    any(shutil.which(p) is None for p in ("slurmctld", "slurmd", "munged", "mungekey")) or os.geteuid() != 0,
-    reason="SLURM is not installed, or there is no root to start it",
+    os.environ.get("MAGIQA_TEST_SLURM") != "1",
+    reason="set MAGIQA_TEST_SLURM=1: as root, with slurm-wlm and munge, it takes minutes (scripts/slurm_demo.sh)",
 )
 def test_a_real_slurm():
     script = Path(__file__).parents[2] / "scripts" / "slurm_demo.sh"
