@@ -78,7 +78,6 @@ def agreement(
     cluster_name: str = "clusters",
     fit: str | None = "monotone",
     turned: bool = False,
-    folds: int = 5,
     resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -90,7 +89,7 @@ def agreement(
             how the others move without a group and with other groups.
         clusters: (N,) names: images that share a reference or a prompt are resampled together. Without them
             images are resampled one by one, for ``srcc_within`` within their group. cluster_name: what they are.
-        fit, turned: see `fit_logistic`; None: no fit. folds: of the fit out of fold; 0: none.
+        fit, turned: see `fit_logistic`; None: no fit, no fitted statistics.
 
     Returns:
         srcc, krcc, plcc (raw, signed), plcc_logistic, rmse_logistic, srcc_logistic (of the fitted values, in-sample and
@@ -126,10 +125,10 @@ def agreement(
             elif name == "srcc":
                 found |= _sides(interval(bootstrap_many(name, x[None], y, grouped[1])[0], grouped[2], level))
         out[name] = Estimate(values[name], n=n, withheld=reason, **found)
-    for name, value in _fitted(curve, x, y).items():
+    for name, value in _fitted(curve, x, y).items() if fit else ():
         out[name] = Estimate(value, NAN, NAN, n, withheld=_FITTED)
-    if folds:
-        value = out_of_fold(x, y, fit, turned, clusters=clusters, folds=folds, seed=seed) if fit else NAN
+    if fit:
+        value = out_of_fold(x, y, fit, turned, clusters=clusters, seed=seed)
         out[OUT_OF_FOLD] = Estimate(value, NAN, NAN, n, withheld="mean over folds")
     if groups is not None:
         if clusters is None and not few:
@@ -223,6 +222,8 @@ def by_group(
 ) -> Iterator[dict[str, Any]]:
     """Agreement within each group, groups in alphabetical order: rows group, statistic, value, ci_low, ci_high, n.
 
+    Of raw scores: a fit of so few images flatters, and many of them cost more than all the rest.
+
     Note:
         SRCC inside a group falls with the range of its labels: the same error gave 0.23 in one generator and 0.53 in
         another. Compare cues inside a group, never groups with each other.
@@ -234,7 +235,5 @@ def by_group(
     kept = ("statistic", "value", "ci_low", "ci_high", "n", "withheld")
     for name, rows in members(groups, len(x)):
         inside = None if shared is None else shared[rows]
-        part = agreement(
-            x[rows], y[rows], clusters=inside, folds=0, **options
-        )  # five fits a group would cost most
+        part = agreement(x[rows], y[rows], clusters=inside, fit=None, **options)
         yield from ({"group": name} | {k: row[k] for k in kept} for row in part.rows())

@@ -60,9 +60,11 @@ def agreement_tables(
         "turned": not labels.higher_is_better,
     }
 
+    raw = {key: value for key, value in options.items() if key not in ("fit", "turned")}
+
     def of(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
         x = scores[name].to_numpy(float)
-        within = [] if sampling.groups is None else by_group(x, y, **options)
+        within = [] if sampling.groups is None else by_group(x, y, **raw)
         return agreement(x, y, **options), list(within)
 
     rows, grouped, fits = [], [], {}

@@ -169,7 +169,7 @@ class TestGroups:
         groups = np.repeat(["b", "a", "small"], [28, 20, 2])
         rows = list(by_group(x, y, groups, resamples=100))
         assert list(dict.fromkeys(r["group"] for r in rows)) == ["a", "b", "small"]
-        direct = agreement(x[28:48], y[28:48], folds=0, resamples=100).rows()
+        direct = agreement(x[28:48], y[28:48], fit=None, resamples=100).rows()
         kept = ("statistic", "value", "ci_low", "ci_high", "n", "withheld")
         alone = [{"group": "a"} | {k: r[k] for k in kept} for r in direct]
         assert str([r for r in rows if r["group"] == "a"]) == str(alone)  # as text: NaN equals NaN
