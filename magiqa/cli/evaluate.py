@@ -31,7 +31,7 @@ def run(given: Given) -> int:
 
     evaluate(job, show=partial(print, flush=True))
     print(
-        f"\n{job.folder}/: scores.csv, agreement.csv, record.json{', figures/' if job.output.figures else ''}"
+        f"\n{job.folder}/: scores.csv, agreement.csv, comparison.csv, record.json{', figures/' if job.output.figures else ''}"
     )
     return 0
 
