@@ -30,9 +30,8 @@ def run(given: Given) -> int:
     from magiqa.studies.evaluate import evaluate
 
     evaluate(job, show=partial(print, flush=True))
-    print(
-        f"\n{job.folder}/: scores.csv, agreement.csv, comparison.csv, record.json{', figures/' if job.output.figures else ''}"
-    )
+    drawn = ", figures/" if job.output.figures else ""
+    print(f"\n{job.folder}/: scores.csv, agreement.csv, comparison.csv, record.json{drawn}")
     return 0
 
 
