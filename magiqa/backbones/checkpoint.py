@@ -1,8 +1,11 @@
 """A file of weights in, its tensors and their fingerprint out."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from magiqa.backbones.torchscript import is_archive, read_archive
 from magiqa.errors import UserError
@@ -17,28 +20,44 @@ _NOT_WEIGHTS = (
 )  # in OpenAI's archives, beside the weights
 
 
-def fingerprint(state: "dict[str, torch.Tensor]") -> str:
+_NUMPY_TYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL"}  # types that NumPy has
+
+
+def fingerprint(state: "Mapping[str, torch.Tensor | np.ndarray]") -> str:
     """sha256 over the sorted names, shapes and float32 values: equal for fp16 and fp32 files of equal values."""
     digest = hashlib.sha256()
     for name in sorted(state):
         if name.endswith("num_batches_tracked"):
             continue
-        tensor = state[name].detach().float().contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().data)
+        found = state[name]
+        values = found if isinstance(found, np.ndarray) else found.detach().float().numpy()
+        digest.update(f"{name} {tuple(values.shape)}\n".encode())
+        digest.update(np.array(values, np.float32, order="C").data)
     return digest.hexdigest()
 
 
-def read_checkpoint(path: str | Path) -> "tuple[dict[str, torch.Tensor], bool]":
+def _safetensors(file: Path) -> "Mapping[str, torch.Tensor | np.ndarray]":
+    from safetensors import safe_open
+
+    with safe_open(file, "numpy") as opened:
+        kinds = {opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 (no mapping)
+        if kinds <= _NUMPY_TYPES:
+            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    from safetensors.torch import load_file
+
+    return dict(load_file(file))  # bf16 and the like
+
+
+def read_checkpoint(path: str | Path) -> "tuple[Mapping[str, torch.Tensor | np.ndarray], bool]":
     """A checkpoint's tensors by name, and whether it is an archive as OpenAI released them.
+
+    Those of a safetensors file are NumPy's: to know weights by their values, where nothing is encoded, needs no torch.
 
     A TorchScript archive is OpenAI's if it holds the input resolution beside the weights, as all of theirs do.
 
     Raises:
         UserError: the file is missing, or is no archive, state dict or safetensors file.
     """
-    import torch
-
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(
@@ -47,9 +66,9 @@ def read_checkpoint(path: str | Path) -> "tuple[dict[str, torch.Tensor], bool]":
     archive = False
     try:
         if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
+            return _safetensors(file), False
+        import torch
 
-            return {k: v for k, v in load_file(file).items()}, False
         archive = is_archive(file)
         if archive:
             loaded: Any = read_archive(file)

@@ -6,10 +6,14 @@ embedding is always added. MA-CLIP (arXiv:2511.09948, zhix000/MA-CLIP at 9581a2c
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from magiqa.backbones.checkpoint import fingerprint, read_checkpoint
 from magiqa.backbones.library import DEMO, new_model, open_clip_module, quiet
@@ -25,17 +29,25 @@ class Weights:
     """A checked state dict and what identifies it.
 
     Args:
-        state: name -> tensor, in the architecture's own names. sha256: of the tensors as float32 with their names.
+        tensors: by name, in the architecture's own names; torch's, or NumPy's as read.
+        sha256: of the tensors as float32 with their names.
         config: open_clip's architecture, ``quick_gelu`` decided. mean, std: of the pixels.
         source: where the tensors came from, in words.
     """
 
-    state: "dict[str, torch.Tensor]"
+    tensors: "Mapping[str, torch.Tensor | np.ndarray]"
     sha256: str
     config: dict[str, Any]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
+
+    @cached_property
+    def state(self) -> "dict[str, torch.Tensor]":
+        """The state dict."""
+        import torch
+
+        return {k: torch.from_numpy(t) if isinstance(t, np.ndarray) else t for k, t in self.tensors.items()}
 
     @property
     def quickgelu(self) -> bool:
@@ -181,7 +193,7 @@ def load_weights(spec: Backbone) -> Weights:
     archive = False
     if spec.untrained is not None:
         config["quick_gelu"] = _decide_quickgelu(spec, config, tag, archive)
-        state = new_model(spec, config, spec.untrained).state_dict()
+        state: Mapping[str, Any] = new_model(spec, config, spec.untrained).state_dict()
         source = f"random weights, seed {spec.untrained}"
     else:
         if spec.checkpoint is not None:
