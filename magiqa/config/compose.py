@@ -163,6 +163,14 @@ class Configs:
             )
         except ConfigCompositionException as error:
             raise UserError(one_line(error) + self._suggest(overrides, error)) from error
+        except ValueError as error:
+            if is_users(error):
+                raise
+            # Hydra's words for views=false or views=3: they do not say which override
+            said = " ".join(o for o in overrides if o.lstrip("+~").split("=")[0] in GROUPS)
+            raise UserError(
+                f"{said}: {one_line(error)}; give the name of an option, quoted if it is a number"
+            ) from error
         choices = {g: str(cfg.hydra.runtime.choices[g]) for g in GROUPS}
         with open_dict(cfg):
             del cfg["hydra"]

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +45,14 @@ def test_any_overrides_are_a_config_or_a_users_error(args):
     except Exception as error:
         assert is_users(error), repr(error)
         assert "\n" not in one_line(error)
+
+
+@pytest.mark.parametrize("value", ["false", "3"])
+def test_a_group_that_is_given_no_name_is_named(value):
+    with pytest.raises(
+        UserError, match=f"^views={value}: Config group override must be a string.*name of an option"
+    ):
+        Configs(None).job([f"views={value}"])
 
 
 @given(st.lists(st.text(max_size=12), max_size=5))
