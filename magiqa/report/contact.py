@@ -8,6 +8,7 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.cores import allowed_cores
+from magiqa.report.template import HERE, environment
 from magiqa.report.thumbnails import data_uri, thumbnail
 
 SIDES = ((300, 320), (2_000, 224), (10_000, 128))  # up to so many images: pixels of a picture's side
@@ -20,16 +21,6 @@ def contact_sheet(part: pd.DataFrame, total: int, method: str, skipped: Mapping[
         part: rows of a ranking, indexed by their place in it from 0. total: images in the ranking.
         method: what gave the scores. skipped: files that were left out, and why.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     side = next((s for most, s in SIDES if len(part) <= most), SIDES[-1][1])
 
     def picture(name: str) -> str:
@@ -51,12 +42,16 @@ def contact_sheet(part: pd.DataFrame, total: int, method: str, skipped: Mapping[
         }
         for (place, row), uri in zip(part.iterrows(), pictures, strict=True)
     ]
-    return environment.get_template("contact.html.j2").render(
-        tiles=tiles,
-        total=total,
-        method=method,
-        skipped=skipped,
-        side=side,
-        version=__version__,
-        css=(here / "assets" / "report.css").read_text(encoding="utf-8"),
+    return (
+        environment()
+        .get_template("contact.html.j2")
+        .render(
+            tiles=tiles,
+            total=total,
+            method=method,
+            skipped=skipped,
+            side=side,
+            version=__version__,
+            css=(HERE / "assets" / "report.css").read_text(encoding="utf-8"),
+        )
     )

@@ -15,6 +15,7 @@ from magiqa import __version__
 from magiqa.report.gallery import Shown
 from magiqa.report.style import COLORS
 from magiqa.report.table import MOST_ROWS, Table
+from magiqa.report.template import HERE, environment
 
 MOST_SHOWN_ROWS = 2_000
 
@@ -109,26 +110,16 @@ class Page:
 
     def html(self) -> str:
         """The whole page."""
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-        here = Path(__file__).parent
-        environment = Environment(
-            loader=FileSystemLoader(here),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        environment.filters["arxiv"] = arxiv
-        environment.filters["record"] = lambda record: json.dumps(record, indent=1, default=str)
+        templates = environment()
+        templates.filters["arxiv"] = arxiv
+        templates.filters["record"] = lambda record: json.dumps(record, indent=1, default=str)
         data = {"colors": list(COLORS), **EMPTY, **self.data}
-        return environment.get_template("page.html.j2").render(
+        return templates.get_template("page.html.j2").render(
             page=self,
             colors=COLORS,
             version=__version__,
-            style=(here / "assets" / "report.css").read_text(),
-            script=(here / "assets" / "report.js").read_text(),
+            style=(HERE / "assets" / "report.css").read_text(encoding="utf-8"),
+            script=(HERE / "assets" / "report.js").read_text(encoding="utf-8"),
             # an escaped "<" can neither end the script element nor open a comment in it
             data=json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         )
