@@ -1,6 +1,6 @@
 """Train the demo backbone: one command, on freely licensed wallpapers from Debian packages, on two CPU cores.
 
-    python scripts/train_demo.py [--work DIR] [--out magiqa/demo/demo.safetensors] [--pilot]
+    python scripts/train_demo.py [--work DIR] [--out magiqa/backbones/demo/demo.safetensors] [--pilot]
 
 Fetches the packages with ``apt-get download`` (a Debian or Ubuntu machine), unpacks them into the work folder (default:
 the user's cache), cuts crops, trains, and chooses among the checkpoints by held-out wallpapers alone. No opinion scores
@@ -708,7 +708,7 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path(user_cache_dir("magiqa", appauthor=False)) / "train_demo"
     )
-    parser.add_argument("--out", type=Path, default=Path("magiqa/demo/demo.safetensors"))
+    parser.add_argument("--out", type=Path, default=Path("magiqa/backbones/demo/demo.safetensors"))
     parser.add_argument(
         "--pilot", action="store_true", help="150 steps, to see that all works; write --out elsewhere"
     )

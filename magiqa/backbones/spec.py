@@ -62,8 +62,14 @@ class Backbone(Checked, key="backbone"):
 
     @property
     def shown_label(self) -> str | None:
-        """The label that must stand beside every number from these weights; None for published or given ones."""
+        """The label that must stand beside every number from these weights; None for published or given ones.
+
+        A label of one's own comes after it, and never instead of it.
+        """
         if self.kind == "untrained":
-            return f"untrained, seed {self.untrained}"
-        given = "demo architecture, weights given" if self.kind == "given" else DEMO_LABEL
-        return self.label or (given if self.name == "demo" else None)
+            must = f"untrained, seed {self.untrained}"
+        elif self.name == "demo":
+            must = "demo architecture, weights given" if self.kind == "given" else DEMO_LABEL
+        else:
+            return self.label
+        return f"{must}; {self.label}" if self.label else must

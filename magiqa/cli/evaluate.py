@@ -3,7 +3,8 @@
 magiqa evaluate [GROUP=OPTION] [KEY=VALUE]
 magiqa evaluate -m dataset=koniq,spaq backbone=rn50,vit_b_32     every combination, one folder each and one table
 
-Writes scores.csv, agreement.csv, groups.csv, record.json and figures/ into out=DIR (default: results/runs/...).
+Writes scores.csv, agreement.csv, comparison.csv, groups.csv (where there are groups), record.json and figures/ into
+out=DIR (default: results/runs/...).
 bundle=FILE takes features and labels from a file of `magiqa pack`, in place of images and weights.
 launcher=slurm or local shares the jobs of -m out among launcher.jobs tasks, those with the same features in one.
 out=, cache_dir=, dataset.root= and other paths are taken as typed.
@@ -31,7 +32,8 @@ def run(given: Given) -> int:
 
     evaluate(job, show=partial(print, flush=True))
     drawn = ", figures/" if job.output.figures else ""
-    print(f"\n{job.folder}/: scores.csv, agreement.csv, comparison.csv, record.json{drawn}")
+    grouped = "groups.csv, " if (job.folder / "groups.csv").is_file() else ""
+    print(f"\n{job.folder}/: scores.csv, agreement.csv, comparison.csv, {grouped}record.json{drawn}")
     return 0
 
 

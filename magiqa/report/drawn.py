@@ -159,9 +159,10 @@ def drawn_curves(sheets: Sequence[Sheet], folder: Path) -> list[Drawn]:
                 f"{set_name(r['dataset'])}: {set_facts(r['dataset'])}, resampled by {unit(r)}"
                 for _, r in pairs
             )
+            bone = "; ".join(sorted({backbone_name(r["backbone"]) for _, r in pairs}))
             out.append(Drawn(files[0], f"SRCC over {parameter(key)} on each data set; below, the paired difference to "
                              "the reference. "
-                             f"{words}. {method_words(some[0].record, varied=[key])}."))  # fmt: skip
+                             f"{words}. Backbone {bone}. {method_words(some[0].record, varied=[key])}."))  # fmt: skip
     return out
 
 

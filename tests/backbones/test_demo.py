@@ -25,6 +25,9 @@ def test_weights_are_small_half_precision_and_labeled() -> None:
     assert all(t.dtype.itemsize == 2 for t in weights.state.values() if t.is_floating_point())
     build_model(spec, weights)  # every tensor there, of the right shape
     assert spec.kind == "demo" and spec.shown_label == DEMO_LABEL
+    assert Backbone("demo", label="mine").shown_label == f"{DEMO_LABEL}; mine"
+    assert Backbone("demo", untrained=3, label="mine").shown_label == "untrained, seed 3; mine"
+    assert Backbone("RN50", "openai", label="mine").shown_label == "mine"
 
 
 def test_it_was_trained_without_the_positional_embedding() -> None:
