@@ -20,7 +20,9 @@ _NOT_WEIGHTS = (
 )  # in OpenAI's archives, beside the weights
 
 
-_NUMPY_TYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL"}  # types that NumPy has
+# of a safetensors file: types that NumPy has, and others that only torch reads
+_NUMPY_TYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
+_TORCH_TYPES = {"BF16", "F8_E4M3", "F8_E5M2", "U16", "U32", "U64"}
 
 
 def fingerprint(state: "Mapping[str, torch.Tensor | np.ndarray]") -> str:
@@ -43,9 +45,12 @@ def _safetensors(file: Path) -> "Mapping[str, torch.Tensor | np.ndarray]":
         kinds = {opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 (no mapping)
         if kinds <= _NUMPY_TYPES:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    strange = kinds - _NUMPY_TYPES - _TORCH_TYPES
+    if strange:
+        raise ValueError(f"tensors of type {', '.join(sorted(strange))} are no weights")
     from safetensors.torch import load_file
 
-    return dict(load_file(file))  # bf16 and the like
+    return dict(load_file(file))
 
 
 def read_checkpoint(path: str | Path) -> "tuple[Mapping[str, torch.Tensor | np.ndarray], bool]":

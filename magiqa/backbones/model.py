@@ -34,7 +34,9 @@ def _check(state: "dict[str, torch.Tensor]", own: "dict[str, torch.Tensor]", whe
         problems.append(f"unexpected {some(unexpected)}")
     if problems:
         raise UserError(f"{where}: the weights are not of this architecture: {'; '.join(problems)}")
-    bad = next((n for n, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())), None)
+    bad = next(
+        (n for n, t in state.items() if t.is_floating_point() and not bool(t.float().isfinite().all())), None
+    )
     if bad is not None:
         raise UserError(f"{where}: tensor {bad} holds NaN or infinity; fetch the file again")
 
@@ -111,8 +113,12 @@ def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tup
         )
     owner = _positional_owner(model, spec)
     old = owner.positional_embedding.data
-    grid = (native[0] // stride, native[1] // stride)
-    new = (size[0] // stride, size[1] // stride)
+
+    def tokens(pixels: int) -> int:  # a ResNet's first convolution rounds up, its four poolings round down
+        return (pixels + 1) // 2 // 16 if hasattr(visual, "attnpool") else pixels // stride
+
+    grid = (tokens(native[0]), tokens(native[1]))
+    new = (tokens(size[0]), tokens(size[1]))
     image = old[1:].T.reshape(1, -1, *grid)
     image = torch.nn.functional.interpolate(image, new, mode="bicubic", antialias=True, align_corners=False)
     resized = torch.cat([old[:1], image.reshape(old.shape[1], -1).T])

@@ -1,6 +1,9 @@
 """Prompt pairs in, text embeddings out."""
 
+import hashlib
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +14,25 @@ from magiqa.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+
+def tokenizer_name(spec: Backbone) -> str:
+    """What a backbone's tokenizer is known by: open_clip's version, and a hub model's name or the bytes of a folder's.
+
+    Example:
+        >>> tokenizer_name(Backbone("hf-hub:org/model")).endswith(", hf-hub:org/model")
+        True
+    """
+    schema, _, where = spec.located.partition(":")
+    name = f"open_clip {version('open_clip_torch')}"
+    if schema == "hf-hub":
+        return f"{name}, {spec.located}"
+    if schema != "local-dir":
+        return name
+    digest = hashlib.sha256()
+    for file in sorted(f for f in Path(where).iterdir() if f.suffix in (".json", ".txt", ".model")):
+        digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return f"{name}, files {digest.hexdigest()}"
 
 
 def encode_text(

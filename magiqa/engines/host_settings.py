@@ -15,7 +15,7 @@ _restore: Callable[[], None] | None = None
 
 @contextmanager
 def borrowed() -> Iterator[None]:
-    """Float32 means float32 (no TF32) inside the block; torch's threads and TF32 are as before when it ends.
+    """Float32 means float32 (no TF32, no bf16) inside the block; torch's threads and switches are as before at its end.
 
     These settings belong to the whole process. Blocks of several threads may overlap: the first to begin keeps the
     settings, the last to end puts them back.
@@ -25,15 +25,14 @@ def borrowed() -> Iterator[None]:
 
     with _lock:
         if _inside == 0:
-            threads, tf32 = torch.get_num_threads(), _tf32(torch)
+            threads, before = torch.get_num_threads(), _switches(torch)
 
             def restore() -> None:
-                _set(tf32)
+                _set(before)
                 torch.set_num_threads(threads)
 
             _restore = restore
-            torch.backends.cuda.matmul.allow_tf32 = False
-            torch.backends.cudnn.allow_tf32 = False
+            _set([(owner, name, _OFF[name]) for owner, name, _ in before])
         _inside += 1
     try:
         yield
@@ -45,21 +44,28 @@ def borrowed() -> Iterator[None]:
                 _restore = None
 
 
-def _tf32(torch: "ModuleType") -> list[tuple[Any, str, Any]]:
-    """What TF32 is set to: torch's older switches where they may be read, then its newer ones where it has them."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+_OFF = {"float32_matmul_precision": "highest", "allow_tf32": False, "fp32_precision": "ieee"}
+
+
+def _switches(torch: "ModuleType") -> list[tuple[Any, str, Any]]:
+    """What may compute float32 in fewer bits, as set: torch's older switches where they may be read, then its newer.
+
+    In this order they can be put back: an older one also sets the newer, and mixing refuses to be read.
+    """
+    cuda, cudnn, cpu = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
     out: list[tuple[Any, str, Any]] = []
-    for owner in (matmul, cudnn):
+    for owner in (cuda, cudnn):
         with suppress(RuntimeError):  # refused where the host has used the newer ones
             out.append((owner, "allow_tf32", owner.allow_tf32))
-    newer = (matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None))
-    return out + [
-        (o, "fp32_precision", o.fp32_precision)
-        for o in newer
-        if o is not None and hasattr(o, "fp32_precision")
-    ]
+    with suppress(RuntimeError):
+        out.append((torch, "float32_matmul_precision", torch.get_float32_matmul_precision()))
+    parts = [cuda, *(getattr(o, name, None) for o in (cudnn, cpu) for name in ("matmul", "conv", "rnn"))]
+    return out + [(p, "fp32_precision", p.fp32_precision) for p in parts if hasattr(p, "fp32_precision")]
 
 
-def _set(saved: list[tuple[Any, str, Any]]) -> None:
-    for owner, name, value in saved:
-        setattr(owner, name, value)
+def _set(switches: list[tuple[Any, str, Any]]) -> None:
+    for owner, name, value in switches:
+        if name == "float32_matmul_precision":
+            owner.set_float32_matmul_precision(value)
+        else:
+            setattr(owner, name, value)

@@ -1,13 +1,12 @@
 """Prompt sets in, their embeddings out, from the cache where it has them."""
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from magiqa.backbones.spec import Backbone
-from magiqa.backbones.text import encode_text
+from magiqa.backbones.text import encode_text, tokenizer_name
 from magiqa.backbones.weights import Weights
 from magiqa.errors import UserError
 from magiqa.features.cache import read_text, write_text
@@ -36,7 +35,7 @@ def text_embeddings(
         "weights_sha256": weights.sha256,
         "architecture": weights.config,
         "pairs": [list(p) for p in prompts.pairs],
-        "tokenizer": f"open_clip {version('open_clip_torch')}",
+        "tokenizer": tokenizer_name(backbone),
     }
     cached = read_text(cache_dir, key)
     if cached is None:

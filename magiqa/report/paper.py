@@ -237,6 +237,7 @@ def _core(sheet: Sheet) -> Any:
     """What is tested and what decides; the CSV holds the rest."""
     left_out = (
         "diff_within",
+        "n_within",
         "p_within",
         "within_simultaneous",
         "p_floor",

@@ -77,6 +77,16 @@ def defined_groups(scores: Any, labels: Any, groups: Any) -> list[tuple[str, np.
     ]
 
 
+def images_within(scores: Any, labels: Any, groups: Any) -> np.ndarray:
+    """Whether `srcc_within` of each row of scores (M, N) counts an image, as `defined_groups` says: bool (M, N)."""
+    x, y = as_matrix(scores, labels)
+    out = np.zeros(x.shape, bool)
+    for row, counted in zip(x, out, strict=True):
+        for _, g in defined_groups(row, y, groups):
+            counted[g] = True
+    return out
+
+
 def leave_one_group_out(scores: Any, labels: Any, groups: Any) -> tuple[float, float, tuple[str, str]]:
     """Lowest and highest SRCC when one group is left out, and which group that was in each case.
 

@@ -8,9 +8,11 @@ import numpy as np
 
 from magiqa.errors import UserError
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
-from magiqa.stats.correlation import WITHIN, point_many
+from magiqa.stats.correlation import WITHIN, images_within, point_many
 from magiqa.stats.intervals import count_units, too_few, too_heavy
 from magiqa.stats.p_values import family
+
+OTHER_GROUPS = "defined in other groups than what it is compared with"
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Paired:
     """The difference a - b of two methods in a statistic on the same n images.
 
     Args:
+        n: images that both count; of srcc_within those in groups where it is defined.
         p: two-sided; under 1 - level exactly where the interval leaves out 0; never under 1 / (resamples + 1).
         withheld: why there is no interval and no p; empty where there are.
     """
@@ -118,7 +121,12 @@ def compare(
         for j in range(len(names))
         if (reference is None and i < j) or (reference is not None and names[j] == reference and i != j)
     ]
-    reasons = [why_no_test(statistic, matrix[[i, j]], y, clusters) for i, j in pairs]
+    counted = images_within(matrix, y, groups) if statistic == WITHIN else np.ones(matrix.shape, bool)
+    reasons = [
+        why_no_test(statistic, matrix[[i, j]], y, clusters)
+        or ("" if np.array_equal(counted[i], counted[j]) else OTHER_GROUPS)
+        for i, j in pairs
+    ]
     values = np.array(
         [np.nan if r else point[i] - point[j] for (i, j), r in zip(pairs, reasons, strict=True)]
     )
@@ -134,7 +142,7 @@ def compare(
             float(found.low[k]),
             float(found.high[k]),
             float(found.p[k]),
-            len(y),
+            int((counted[i] & counted[j]).sum()),
             reasons[k] or ("" if np.isfinite(found.p[k]) else "never differ, or undefined in resamples"),
         )
         p, low, high = (float(v[k]) for v in (found.p_adjusted, found.low_all, found.high_all))

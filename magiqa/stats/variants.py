@@ -7,9 +7,10 @@ import pandas as pd
 
 from magiqa.cores import allowed_cores
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
-from magiqa.stats.correlation import WITHIN, point_many
+from magiqa.stats.correlation import WITHIN, images_within, point_many
 from magiqa.stats.intervals import count_units, interval, shifted, studentized_plcc, too_few, too_heavy
 from magiqa.stats.p_values import family
+from magiqa.stats.paired import OTHER_GROUPS
 
 
 def statistics(
@@ -29,7 +30,8 @@ def statistics(
             resamples, ranked anew in each; p_adjusted and the simultaneous interval are of all rows at once.
 
     Returns:
-        n, each statistic with its interval, ``diff`` (SRCC) and ``diff_within`` with interval, p, p_adjusted and
+        n, each statistic with its interval, ``n_within`` (images in groups where SRCC is defined), ``diff`` (SRCC) and
+        ``diff_within`` (none where those groups are others than the reference's) with interval, p, p_adjusted and
         simultaneous interval, ``p_floor`` (the smallest p possible), ``withheld`` (why a row has no interval).
     """
     units, few = count_units(len(y), clusters), too_few(len(y), clusters)
@@ -60,6 +62,9 @@ def statistics(
     if groups is not None:
         pairs = zip(point[WITHIN], draws[WITHIN], strict=True)
         add(WITHIN, point[WITHIN], [shifted(v, d, units) for v, d in pairs])
+        counted = images_within(matrix, y, groups)
+        table["n_within"] = counted.sum(axis=1)
+        others = (counted != counted[reference]).any(axis=1)
     sides, heavy_labels = [], too_heavy(y, "labels")
     for k, x in enumerate(matrix):
         heavy = heavy_labels or too_heavy(x, "scores")
@@ -75,6 +80,9 @@ def statistics(
     ):
         if s in chosen:
             values = point[s] - point[s][reference]
+            if s == WITHIN:
+                values[others] = np.nan
+                reasons = [r or (OTHER_GROUPS if o else "") for r, o in zip(reasons, others, strict=True)]
             found = family(values, draws[s] - draws[s][reference], units)
             table[name], table[f"{name}_low"], table[f"{name}_high"] = values, found.low, found.high
             table[p], table[f"{p}_adjusted"] = found.p, found.p_adjusted

@@ -159,7 +159,8 @@ def _large(
     jobs: list[RunConfig], reference: int, ablation: Ablation, job: RunConfig, clock: Clock, progress: bool
 ) -> tuple[Features, pd.DataFrame, np.ndarray]:
     """A grid without intervals, but for the reference and the best."""
-    fixed = [unique([j.get(g) for j in jobs])[0] for g in ("backbone", "prompts", "views", "pooling")]
+    held = ("backbone", "prompts", "views", "pooling", "precision", "engine")
+    fixed = [unique([j.get(g) for j in jobs])[0] for g in held]
     if any(len(f) > 1 for f in fixed) or jobs[0].method.pooling != "mean" or ablation.score != "q":
         raise UserError(
             f"ablation {ablation.name}: with intervals=false only magnitude and fusion can vary, the score is q and "

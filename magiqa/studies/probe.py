@@ -215,7 +215,7 @@ def probe(
         ``probe.csv`` and the record.
 
     Raises:
-        UserError: a type that does not exist, under three photos or two of one name.
+        UserError: a type that does not exist, under three photos or two of one name, photos that no type changes.
     """
     if unknown := [t for t in types if t not in TYPES]:
         raise UserError(f"types: {unknown[0]!r} is not known: use {', '.join(TYPES)}")
@@ -229,9 +229,14 @@ def probe(
         with clock.stage("score"):
             scores = measure(scorer, photos, types, progress=progress)
         with clock.stage("statistics"):
-            table = summary(within(scores), resamples, seed)
+            same, inside = unchanged(scores), within(scores)
+            if inside.empty:
+                raise UserError(
+                    f"probe: {', '.join(types)} changes none of these {len(photos)} images at every level; give other "
+                    "types, or photos in color"
+                )
+            table = summary(inside, resamples, seed)
             curve, level = curves(scores), levels(scores)
-        same = unchanged(scores)
         record = {
             "magiqa": __version__,
             "command": "probe",

@@ -189,7 +189,7 @@ def reconcile(
     Note:
         Factors interact: a change is that of its place in this order. Intervals are those of the raw scores: the
         official fit has no honest resampling, it falls back silently. So its own step has none, and an SRCC that the
-        fit changes has none.
+        fit changes has none, nor has a change from or to it.
     """
     clock = clock or Clock()
     steps = path(first, last)
@@ -227,7 +227,7 @@ def reconcile(
     counts = resample_counts(len(union), clusters, None, resamples, seed)
     units = count_units(len(union), clusters)
     rows: list[dict[str, Any]] = []
-    before: tuple[float, np.ndarray] | None = None
+    before: tuple[float, np.ndarray, bool] | None = None
     for (factor, job), (features, x, y) in zip(steps, found, strict=True):
         member = union.get_indexer(_keys(features))
         raw = value = float(point_many("srcc", x[None], y)[0])
@@ -237,7 +237,8 @@ def reconcile(
             fit = fit_logistic(x, y, "official", turned=not features.labels.higher_is_better)
             value, status = float("nan") if fit.params is None else srcc(fit.predict(x), y), fit.status
         row: dict[str, Any] = {"factor": factor, "from": "", "to": "", "n": len(x), "srcc": value}
-        band = interval(draws, units) if abs(value - raw) < 1e-9 else NO_INTERVAL
+        of_raw = abs(value - raw) < 1e-9
+        band = interval(draws, units) if of_raw else NO_INTERVAL
         row["srcc_low"], row["srcc_high"] = band
         row |= {
             "change": float("nan"),
@@ -248,10 +249,11 @@ def reconcile(
         if before is not None:
             row["from"], row["to"] = _shown(steps[len(rows) - 1][1], factor), _shown(job, factor)
             row["change"] = value - before[0]
-            band = interval(draws - before[1], units) if factor != "fit" else NO_INTERVAL
+            both = factor != "fit" and of_raw and before[2]
+            band = interval(draws - before[1], units) if both else NO_INTERVAL
             row["change_low"], row["change_high"] = band
         rows.append(row)
-        before = (value, draws)
+        before = (value, draws, of_raw)
     return pd.DataFrame(rows), [f for f, _, _ in found]
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from magiqa.backbones.checkpoint import fingerprint, read_checkpoint
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.spec import Backbone
-from magiqa.backbones.text import encode_text
+from magiqa.backbones.text import encode_text, tokenizer_name
 from magiqa.backbones.weights import load_weights
 from magiqa.errors import UserError
 
@@ -539,7 +539,7 @@ def test_native_keeps_the_embedding_and_refuses_other_sizes(name):
 
 
 @pytest.mark.parametrize("name", TINY)
-@pytest.mark.parametrize("size", [64, 96, 224])
+@pytest.mark.parametrize("size", [64, 95, 96, 223, 224])
 @pytest.mark.slow
 def test_interpolate_is_open_clips_own_resizing(name, size):
     spec, weights, model = untrained(name, 0, positional_embedding="interpolate")
@@ -554,6 +554,32 @@ def test_interpolate_is_open_clips_own_resizing(name, size):
     if size == 64:
         native = untrained(name, 0, positional_embedding="native")[2]
         np.testing.assert_array_equal(encode(model, (64, 64)), encode(native, (64, 64)))
+
+
+def test_safetensors_of_types_that_are_no_weights_are_named(tmp_path):
+    from safetensors.torch import save_file
+
+    state = {k: t.clone() for k, t in load_weights(Backbone("demo")).state.items()}
+    name = next(k for k, t in state.items() if t.is_floating_point())
+    save_file(state | {name: state[name].to(torch.complex64)}, tmp_path / "complex.safetensors")
+    with pytest.raises(
+        UserError, match=r"complex\.safetensors: not readable .*tensors of type C64 are no weights"
+    ):
+        load_weights(Backbone("demo", checkpoint=str(tmp_path / "complex.safetensors")))
+    small = {k: t.to(torch.float8_e4m3fn) if t.is_floating_point() else t for k, t in state.items()}
+    save_file(small, tmp_path / "small.safetensors")
+    spec = Backbone("demo", checkpoint=str(tmp_path / "small.safetensors"))
+    built = build_model(spec, load_weights(spec)).state_dict()
+    torch.testing.assert_close(built[name], small[name].float())
+
+
+def test_a_folders_tokenizer_is_known_by_its_bytes(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    spec = Backbone(f"local-dir:{tmp_path}")
+    before = tokenizer_name(spec)
+    assert before == tokenizer_name(spec) != tokenizer_name(Backbone("demo"))
+    (tmp_path / "tokenizer.json").write_text("{ }")
+    assert tokenizer_name(spec) != before
 
 
 @pytest.mark.parametrize("how", ["drop", "native", "interpolate"])

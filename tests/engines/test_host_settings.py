@@ -48,6 +48,20 @@ def test_the_older_switches_come_back(older):
     assert settings() == before
 
 
+@pytest.mark.parametrize("precision", ["medium", "high", "highest"])
+def test_the_precision_of_products_comes_back_and_is_float32_inside(precision):
+    torch.set_float32_matmul_precision(precision)
+    before = settings()
+    try:
+        with borrowed():
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert getattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", "ieee") == "ieee"
+        assert torch.get_float32_matmul_precision() == precision
+        assert settings() == before
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.skipif(not hasattr(CUDNN, "conv"), reason="this torch has the older switches only")
 @pytest.mark.parametrize("newer", [("tf32", "tf32"), ("ieee", "tf32"), ("tf32", "ieee")])
 def test_the_newer_switches_come_back(newer):

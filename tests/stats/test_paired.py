@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from magiqa.errors import UserError
+from magiqa.stats.agreement import agreement
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.content import group_distance
 from magiqa.stats.correlation import partial_srcc, plcc, srcc
@@ -15,6 +16,7 @@ from magiqa.stats.intervals import interval
 from magiqa.stats.paired import bins, compare, paired
 from magiqa.stats.raters import krasula, noise_ceiling
 from magiqa.stats.selection import crossval_linear, excess, halves
+from magiqa.stats.variants import statistics
 
 
 def methods(
@@ -96,6 +98,28 @@ class TestPaired:
         ]
         low, high = interval(alone[0] - alone[1], 400)
         assert result.ci_high - result.ci_low < 0.6 * (high - low)
+
+    def test_within_groups_n_is_that_of_the_groups_that_count(self):
+        a, b, y, _ = methods(np.random.default_rng(4), 60)
+        groups = np.array(
+            ["p"] * 15 + ["q"] * 15 + [f"r{k // 2}" for k in range(30)]
+        )  # pairs: no SRCC in them
+        counted = agreement(a, y, groups=groups, resamples=50)["srcc_within"].n
+        found = paired(a, b, y, statistic="srcc_within", groups=groups, resamples=50)
+        assert found.n == counted == 30 and found.withheld == ""
+        table = statistics(np.stack([a, b]), y, 0, groups=groups, resamples=50)
+        assert table["n"].tolist() == [60, 60] and table["n_within"].tolist() == [30, 30]
+
+    def test_methods_that_count_in_other_groups_are_not_tested(self):
+        a, b, y, _ = methods(np.random.default_rng(4), 60)
+        groups = np.repeat(["p", "q", "r"], 20)
+        b[:20] = 1.0  # it says nothing in p
+        found = paired(a, b, y, statistic="srcc_within", groups=groups, resamples=50)
+        assert (found.n, found.withheld) == (40, "defined in other groups than what it is compared with")
+        assert np.isnan([found.ci_low, found.ci_high, found.p]).all()
+        table = statistics(np.stack([a, b]), y, 0, groups=groups, resamples=50)
+        assert np.isnan(table.loc[1, ["diff_within", "diff_within_low", "p_within"]].astype(float)).all()
+        assert table.loc[1, "withheld"] == found.withheld and np.isfinite(table.loc[1, "diff"])
 
     def test_within_groups_needs_them(self):
         y = np.arange(9.0)

@@ -442,9 +442,13 @@ def test_no_ablation_chosen(folder):
         expand(tiny.job(folder))
 
 
-def test_a_large_grid_refuses_what_it_cannot_do(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("pooling", ["mean", "median"]), ("precision", ["fp32", "bf16"]), ("engine", ["torch", "openvino"])],
+)
+def test_a_large_grid_refuses_what_it_cannot_do(folder, tmp_path, key, values):
     job = tiny.job(folder, f"out={tmp_path}").having(
-        ablation=Ablation("a", {"pooling": ["mean", "median"]}, intervals=False),
+        ablation=Ablation("a", {key: values}, intervals=False),
     )
     with pytest.raises(
         UserError, match=r"^ablation a: with intervals=false only magnitude and fusion can vary"

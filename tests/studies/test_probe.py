@@ -169,6 +169,16 @@ def test_mistakes_are_named(folder, photos, tmp_path, count, types, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_photos_that_no_type_changes_are_an_error(folder, tmp_path):
+    for k in range(3):
+        Image.new("RGB", (96, 80), (40 + 50 * k,) * 3).save(tmp_path / f"{k}.png")
+    gray = [Photo(f"{k}", str(tmp_path / f"{k}.png")) for k in range(3)]
+    with pytest.raises(
+        UserError, match=r"^probe: desaturation changes none of these 3 images at every level; give"
+    ):
+        probe(scorer(folder), gray, tmp_path / "out", types=["desaturation"], figures=False, progress=False)
+
+
 @pytest.mark.slow
 def test_levels_rise_in_strength_by_psnr_and_ssim_and_the_demo_sees_what_it_was_trained_on(tmp_path):
     photos = sample_photos(tmp_path / "sample")

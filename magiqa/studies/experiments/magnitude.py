@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked, Least
+from magiqa.errors import UserError
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.correlation import partial_srcc
@@ -48,6 +49,11 @@ class Magnitude(Checked, key="experiment"):
         untrained = [
             replace(bone, pretrained=None, checkpoint=None, label=None, untrained=s) for s in self.seeds
         ]
+        if bone.untrained in self.seeds:
+            raise UserError(
+                f"experiment.seeds: {bone.untrained} is the network that is compared with them (backbone.untrained); "
+                "use other seeds"
+            )
         networks = {bone.shown_label or "as given": job} | {
             f"untrained, seed {s}": job.having(backbone=b) for s, b in zip(self.seeds, untrained, strict=True)
         }
