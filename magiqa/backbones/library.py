@@ -1,10 +1,14 @@
 """open_clip, as this room uses it: without its warnings, with the demo among its models."""
 
 import logging
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from magiqa.backbones.spec import Backbone
 from magiqa.errors import UserError
@@ -25,6 +29,30 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(previous)
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """The hub's cache alone where the hub has no address: its client would try again for a minute for each backbone."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _has_address(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@cache
+def _has_address(endpoint: str) -> bool:
+    """Whether a host's name can be looked up; a proxy does that itself, so behind one it is taken to be."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    try:
+        return bool(socket.getaddrinfo(urlsplit(endpoint).hostname, None))
+    except OSError:
+        return False
 
 
 def open_clip_module() -> Any:

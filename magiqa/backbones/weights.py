@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from magiqa.backbones.checkpoint import fingerprint, read_checkpoint
-from magiqa.backbones.library import DEMO, new_model, open_clip_module, quiet
+from magiqa.backbones.library import DEMO, new_model, open_clip_module, quiet, without_waiting
 from magiqa.backbones.spec import Backbone
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+
+class LackingWeights(UserError):
+    """Published weights that are neither here nor to be fetched."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,11 @@ def _architecture(spec: Backbone) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         config = _shipped_config(name) if schema == name else None
         if config is None:
-            with quiet():
+            with quiet(), without_waiting():
                 config = open_clip_module().get_model_config(name)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
-        raise UserError(
+        raise (LackingWeights if schema == "hf-hub" else UserError)(
             f"backbone.name={spec.name}: its config cannot be had ({reason}); check the name, or the folder's "
             "open_clip_config.json, or fill the hub cache where there is a network"
         ) from None
@@ -121,7 +125,8 @@ def _published(spec: Backbone) -> tuple[Path, dict[str, Any]]:
             return Path(found), {}
         if spec.name.startswith("hf-hub:"):
             model_id = spec.name.removeprefix("hf-hub:")
-            return Path(open_clip.pretrained.download_pretrained_from_hf(model_id)), {}
+            with without_waiting():
+                return Path(open_clip.pretrained.download_pretrained_from_hf(model_id)), {}
         if not spec.pretrained:
             raise UserError(
                 f"backbone.pretrained is not set for backbone.name={spec.name}: give an open_clip tag, "
@@ -129,12 +134,13 @@ def _published(spec: Backbone) -> tuple[Path, dict[str, Any]]:
             )
         config = _tag(spec)
         if config:
-            return Path(open_clip.pretrained.download_pretrained(config)), config
+            with without_waiting():
+                return Path(open_clip.pretrained.download_pretrained(config)), config
     except UserError:
         raise
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
-        raise UserError(
+        raise LackingWeights(
             f"{where}: the weights are neither in the hub cache nor to be downloaded ({reason}); "
             "give backbone.checkpoint=FILE, or fill HF_HOME where there is a network"
         ) from None
@@ -180,6 +186,17 @@ def _decide_quickgelu(spec: Backbone, config: dict[str, Any], tag: dict[str, Any
             "open_clip's)"
         )
     return bool(config.get("quick_gelu", False))
+
+
+def find_weights(spec: Backbone) -> None:
+    """Have published weights fetched, unread; what is trained by nobody or lies in a checkpoint needs none.
+
+    Raises:
+        LackingWeights: they are neither here nor to be fetched. UserError: see `load_weights`.
+    """
+    if spec.kind == "published":
+        _architecture(spec)
+        _published(spec)
 
 
 def load_weights(spec: Backbone) -> Weights:

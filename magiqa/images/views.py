@@ -269,6 +269,12 @@ def _center(width: int, height: int, size: int) -> tuple[int, int]:
     return round((width - size) / 2), round((height - size) / 2)
 
 
+def size_cut(width: int, height: int, views: Views, resize: Resize | None = None) -> tuple[int, int]:
+    """(width, height) of an image when its views are cut: after the data set's resize, and where it is upscaled."""
+    w, h = resize.size_of(width, height) if resize is not None else (width, height)
+    return Resize("short_side", views.window).size_of(w, h) if views.upscales(w, h) else (w, h)
+
+
 def geometry(
     width: int, height: int, views: Views, resize: Resize | None = None
 ) -> list[tuple[str, float, float, float, float]]:
@@ -280,9 +286,7 @@ def geometry(
         >>> geometry(300, 224, Views())
         [('windows', 0.0, 0.0, 224.0, 224.0), ('global', 0.0, 0.0, 300.0, 224.0)]
     """
-    w, h = resize.size_of(width, height) if resize is not None else (width, height)
-    if views.upscales(w, h):
-        w, h = Resize("short_side", views.window).size_of(w, h)
+    w, h = size_cut(width, height, views, resize)
     size = views.window
     out: list[tuple[str, float, float, float, float]] = []
     for kind in views.kinds:

@@ -105,6 +105,7 @@ _RECORD: dict[str, Any] = {
     "ablation": {
         "name": str,
         "reference": str,
+        "lacking": _mapping(str),
         "parameter": str | None,
         "best": str,
         "best_gain": float | None,

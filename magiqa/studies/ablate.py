@@ -25,6 +25,7 @@ from magiqa.stats.sampling import Sampling
 from magiqa.stats.selection import argmax, halves, optimism
 from magiqa.stats.variants import statistics
 from magiqa.studies.ablation import GROUPS, Ablation, Compose, Variant, expand, shown
+from magiqa.studies.available import available
 
 SPLITS = 10  # random halvings for the optimism of picking the best
 
@@ -46,15 +47,23 @@ def ablate(
     """
     variants, reference = expand(job, compose)
     command = f"ablate ablation={job.ablation.name}"
+    clock = Clock()
     with ResultFolder(folder_of(job), command, ["ablation.csv"]) as results:
-        return _ablate(job, variants, reference, results, progress=progress)
+        variants, reference, lacking = available(job.ablation.name, variants, reference, clock)
+        return _ablate(job, variants, reference, lacking, results, clock, progress=progress)
 
 
 def _ablate(
-    job: RunConfig, variants: Sequence[Variant], reference: int, results: ResultFolder, *, progress: bool
+    job: RunConfig,
+    variants: Sequence[Variant],
+    reference: int,
+    lacking: dict[str, str],
+    results: ResultFolder,
+    clock: Clock,
+    *,
+    progress: bool,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     ablation: Ablation = job.ablation
-    clock = Clock()
     jobs = [v.job for v in variants]
     if ablation.intervals:
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
@@ -99,6 +108,7 @@ def _ablate(
             "reference": variants[reference].name,
             "parameter": numeric[0] if len(keys) == 1 and numeric else None,
             "variants": len(variants),
+            "lacking": lacking,
             "best": variants[best].name,
             "best_srcc": _number(table["srcc"].iloc[best]),
             "best_gain": _number(table["srcc"].iloc[best] - table["srcc"].iloc[reference]),

@@ -19,9 +19,9 @@ from magiqa.engines.resolve import resolve
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.bundle import BundleCache, read_meta, table_of
 from magiqa.features.cache import FeatureCache
-from magiqa.features.from_images import load_labels
 from magiqa.features.key import feature_key
 from magiqa.features.pipeline import Encoder, fill_cache, load_file
+from magiqa.features.present import load_labels
 from magiqa.features.shard import read_shard, verify_shard
 from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.runs.config import RunConfig

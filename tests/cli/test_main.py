@@ -353,7 +353,7 @@ def test_what_is_mistyped_is_told_before_images_are_hashed_or_weights_read(
     def early(*_):
         raise AssertionError("too early")
 
-    monkeypatch.setattr("magiqa.features.from_images.hash_files", early)
+    monkeypatch.setattr("magiqa.features.present.hash_files", early)
     monkeypatch.setattr("magiqa.features.from_images.load_weights", early)
     args = [a for a in folder_args(make_set(tmp_path / "set")) if a != "backbone.untrained=0"]
     code, _, err = run("evaluate", *args, typed)

@@ -11,7 +11,7 @@ from PIL import Image
 from magiqa.datasets.check import check, render
 from magiqa.datasets.folder import Folder
 from magiqa.errors import UnreadableImage, UserError, one_line
-from magiqa.features.from_images import load_labels
+from magiqa.features.present import load_labels
 
 
 def folder(tmp_path, *names: str, **more) -> Folder:

@@ -10,8 +10,8 @@ import pytest
 import tiny
 
 from magiqa.features import hashing
-from magiqa.features.from_images import _of_part
 from magiqa.features.hashing import HashIndex, content_sha256, hash_files
+from magiqa.features.present import of_part
 from magiqa.features.source import prepare
 from magiqa.features.upkeep import hashes, prune
 from magiqa.runs.provenance import Clock
@@ -186,6 +186,6 @@ def test_parts_read_every_byte_once_in_all(tmp_path, monkeypatch):
 
 def test_a_file_annotated_twice_belongs_to_one_part():
     paths = pd.Series(["a", "b", "a", "c", "d", "b"], index=[3, 4, 5, 7, 8, 9])
-    assert list(paths[_of_part(paths, "1/2")]) == ["a", "a", "c"]
-    assert list(paths[_of_part(paths, "2/2")]) == ["b", "d", "b"]
-    assert list(paths[_of_part(paths, None)]) == list(paths)
+    assert list(paths[of_part(paths, "1/2")]) == ["a", "a", "c"]
+    assert list(paths[of_part(paths, "2/2")]) == ["b", "d", "b"]
+    assert list(paths[of_part(paths, None)]) == list(paths)

@@ -1,0 +1,86 @@
+"""Backbones whose weights are out of reach are named, and the others are compared."""
+
+import socket
+import time
+
+import pytest
+import tiny
+
+from magiqa.backbones import library
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.weights import LackingWeights, find_weights
+from magiqa.errors import UserError
+from magiqa.studies.ablate import ablate, render
+from magiqa.studies.ablation import Ablation
+
+FAR = "hf-hub:nobody/has-this"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def unknown(*args, **options):
+        raise socket.gaierror("no address")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    library._has_address.cache_clear()
+    yield
+    library._has_address.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.make(tmp_path_factory.mktemp("tiny"))
+
+
+def compared(folder, out, *networks, reference=None):
+    near = f"local-dir:{folder / 'clip'}"
+    variants = [
+        {"name": name, "backbone.name": FAR, "backbone.untrained": None}
+        if seed is None
+        else {"name": name, "backbone.name": near, "backbone.untrained": seed}
+        for name, seed in networks
+    ]
+    chosen = {k: v for k, v in variants[reference].items() if k != "name"}
+    job = tiny.job(folder, f"out={out}", "resamples=100")
+    return ablate(job.having(ablation=Ablation("nets", variants=variants, reference=chosen)), progress=False)
+
+
+def test_those_that_are_there_are_compared_and_the_others_named(folder, tmp_path):
+    table, record = compared(
+        folder, tmp_path, ("far", None), ("one", 0), ("other", 1), ("first", 2), reference=2
+    )
+    assert table["variant"].tolist() == ["one", "other", "first"]
+    about = record["ablation"]
+    assert about["reference"] == "other" and table["diff"].tolist()[1] == 0 and about["variants"] == 3
+    assert list(about["lacking"]) == ["far"] and FAR in about["lacking"]["far"]
+    assert "warning: 1 of 4 variants lack their weights: far; left out (" in render(table, record)
+    assert not any("reference" in w for w in record["warnings"])
+
+
+def test_another_stands_in_the_place_of_a_reference_that_is_not_there(folder, tmp_path):
+    table, record = compared(folder, tmp_path, ("far", None), ("one", 0), ("other", 1), reference=0)
+    assert record["ablation"]["reference"] == "one" and table["diff"].tolist()[0] == 0
+    assert "the reference far is among them: one stands in its place" in record["warnings"]
+
+
+def test_one_alone_is_no_comparison(folder, tmp_path):
+    with pytest.raises(UserError, match=r"nets: 1 of 2 variants lack their weights: far; nothing is left"):
+        compared(folder, tmp_path, ("far", None), ("one", 0), reference=0)
+
+
+def test_without_a_network_nothing_is_tried_again_and_again(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    begin = time.monotonic()
+    for tag in ("openai", "laion2b_s34b_b79k"):
+        with pytest.raises(LackingWeights, match="neither in the hub cache nor to be downloaded"):
+            find_weights(Backbone("ViT-B-32", tag))
+    assert time.monotonic() - begin < 30  # one file alone was tried for half a minute
+
+
+def test_behind_a_proxy_the_hub_is_asked(monkeypatch):
+    assert not library._has_address("https://huggingface.co")
+    library._has_address.cache_clear()
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:8080")
+    assert library._has_address("https://huggingface.co")
