@@ -16,9 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
+from magiqa.runs.read import read
 from magiqa.studies.ablate import ablate, write_transfer
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.experiments.run import run as experiment
@@ -171,7 +174,7 @@ def main(argv: list[str]) -> int:
     missing: list[str] = []
     left_out: list[str] = []
     failed: list[str] = []
-    tables: dict[str, list[Any]] = {}
+    tables: dict[str, list[tuple[pd.DataFrame, dict[str, Any]]]] = {}
     ran: list[Path] = []
     for dataset in chosen:
         if dataset != "sample" and dataset not in roots:
@@ -223,13 +226,10 @@ def main(argv: list[str]) -> int:
     return 2 if failed or not ran else 0
 
 
-def read_ablation(folder: Path) -> tuple[Any, dict[str, Any]]:
-    import pandas as pd
-
-    table = pd.read_csv(
-        folder / "ablation.csv", dtype={"variant": str}, keep_default_na=False, na_values=[""]
-    )
-    return table, json.loads((folder / "record.json").read_text())
+def read_ablation(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """An ablation's table and record."""
+    _, sheets = read([folder])
+    return sheets[0].table, sheets[0].record
 
 
 def run_step(kind: str, overrides: list[str]) -> None:

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A SLURM of one node on this machine, and magiqa encode in four tasks on its two CPUs: one is killed, one has to make
 # room for an urgent job (SLURM preempts and requeues it), one is sent submitit's signal (saved, requeued); the cache
-# equals that of a single process bit for bit. Needs root, and Debian's slurm-wlm and munge:
+# equals that of a single process bit for bit; then a job that nobody waits for. Needs root, and Debian's slurm-wlm and munge:
 #
 #     apt-get update && apt-get install slurm-wlm munge
 #     scripts/slurm_demo.sh [FOLDER] [PHOTOS]
@@ -131,6 +131,12 @@ grep -h "make room\|Requeued\|preempt" four/launches/*/*_log.err | sed 's/^/  /'
 echo "+ the same command again"
 magiqa encode $SET $TASKS cache_dir="$DIR"/four 2>&1 | sed 's/^/  /'
 [ "${PIPESTATUS[0]}" = 0 ] || exit 1
+echo "+ magiqa encode launcher.wait=false dataset.every=4 cache_dir=later"
+magiqa encode $SET dataset.every=4 $TASKS launcher.wait=false cache_dir="$DIR"/later 2>&1 | sed 's/^/  /'
+[ "${PIPESTATUS[0]}" = 0 ] || exit 1
+squeue -h -r | grep -q . || { echo "slurm_demo: launcher.wait=false should have returned before its tasks ended"; exit 1; }
+echo "  it returned; in the queue: $(squeue -h -r | wc -l) tasks"
+for _ in $(seq 600); do squeue -h | grep -q . || break; sleep 1; done
 [ "$FAILED" = 2 ] || { echo "slurm_demo: the first command should have told of the killed task by exit code 2"; exit 1; }
 
 # 4. Is it the same?
@@ -152,7 +158,10 @@ def features(root):
 
 
 (one, shards), (four, several) = features("one"), features("four")
+(later, _) = features("later")
 same = one == four
 print(f"{len(one)} images in {shards} shards by one process, {len(four)} in {several} by the tasks; the same bytes: {same}")
-sys.exit(not same)
+left = bool(later) and all(one[image] == rows for image, rows in later.items())
+print(f"{len(later)} images by the tasks that nobody waited for; the same bytes: {left}")
+sys.exit(not (same and left and len(later) == -(-len(one) // 4)))
 PY

@@ -29,6 +29,7 @@ class PyiqaMetric(torch.nn.Module):
         super().__init__()
         self.scorer = scorer
         self.metric_name = "magiqa"
+        self.device = torch.device("cpu")  # where scores of files lie
 
     def forward(self, target: Any, ref: Any = None) -> torch.Tensor:
         """Scores of images.
