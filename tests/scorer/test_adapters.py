@@ -89,7 +89,7 @@ def test_a_pyiqa_loop_finds_what_it_asks_for(scorer, batches, tmp_path):
 def test_beside_the_real_pyiqa(scorer, batches, tmp_path):
     """One loop over both, with every attribute that pyiqa documents of a metric (``pip install magiqa[pyiqa]``)."""
     pyiqa = pytest.importorskip("pyiqa", reason="the extra pyiqa, some 2 GB")
-    real = pyiqa.create_metric("piqe", device="cpu")  # without weights
+    real = pyiqa.create_metric("piqe", device=torch.device("cpu"))  # without weights
     own = PyiqaMetric(scorer)
     for name in ("metric_name", "metric_mode", "lower_better", "score_range", "as_loss", "device"):
         assert type(getattr(own, name)) is type(getattr(real, name)), name
