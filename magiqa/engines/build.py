@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from magiqa.engines.engine import Engine, checked_error, plain_forward, probe_views
+import numpy as np
+
+from magiqa.engines.engine import Engine, checked_error, plain_forward, probe_views, remedy
 from magiqa.engines.openvino import openvino_maker
 from magiqa.engines.out_of_memory import batch_too_large, out_of_memory
 from magiqa.engines.pytorch import torch_maker
 from magiqa.engines.resolve import Resolved, streams, threads
 from magiqa.errors import UserError
+from magiqa.images.views import Views
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +63,7 @@ def build(
     probe = probe_views(3, view_size)
     reference = plain_forward(visual)(probe)
     cores = torch.get_num_threads()
+    refused: str | None = None
     try:
         if resolved.device == "cpu":  # of each caller: new threads take it over
             torch.set_num_threads(threads() // streams(resolved.device))
@@ -67,38 +71,53 @@ def build(
             make = openvino_maker(visual, resolved, view_size)
         else:
             make = torch_maker(visual, resolved, view_size, on_device=on_device)
-        if batch_size != "auto":
-            engine = make(batch_size)
-        elif (
-            resolved.engine == "compile"
-        ):  # a compilation takes longer than the search: one, of the size found without
-            engine = make(_fastest(torch_maker(visual, resolved, view_size, plain=True), resolved).batch_size)
-        else:
-            engine = _fastest(make, resolved)
-        features = engine(probe)
-        if engine.way is not None and (difference := engine.way.difference()) > SAME_VIEWS:
-            engine.way = None
-            engine.warning = (
-                f"device={resolved.device}: views made there differ by {difference:.1e} from those made on the CPU, "
-                "which are used instead (slower)"
+            if on_device and (refused := _no_way(make(2), resolved)):
+                make = torch_maker(visual, resolved, view_size)
+        if batch_size == "auto" and resolved.engine == "compile":
+            # a compilation takes longer than the search: one, of the size found without
+            uncompiled = torch_maker(
+                visual, resolved, view_size, plain=True, on_device=on_device and not refused
             )
+            batch_size = _fastest(uncompiled, resolved).batch_size
+        engine = _fastest(make, resolved) if batch_size == "auto" else make(batch_size)
+        engine.warning = refused
+        features = engine(probe)
     except UserError:
         raise
     except Exception as error:
         if out_of_memory(error):
             raise batch_too_large(resolved, batch_size if batch_size != "auto" else 1) from error
-        if resolved.engine == "torch":
+        if resolved.engine == "torch" and resolved.device == "cpu":
             raise
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(
-            f"engine={resolved.engine} cannot run this backbone ({reason}); use engine=torch"
-        ) from error
+        at, use = f"engine={resolved.engine}", "use engine=torch"
+        if resolved.engine == "torch":
+            at, use = f"precision={resolved.precision} device={resolved.device}: torch", remedy(resolved)
+        raise UserError(f"{at} cannot run this backbone ({_first_line(error)}); {use}") from error
     finally:
         torch.set_num_threads(cores)
     engine.max_error = checked_error(features, reference, resolved)
     if resolved.precision == "bf16" and resolved.device == "cpu":
         engine.warning = _slow_bf16(engine, visual)
     return engine
+
+
+def _no_way(engine: Engine, resolved: Resolved) -> str | None:
+    """Why an engine's views are not to be made on its device; None: they are those made on the CPU."""
+    assert engine.way is not None
+    try:
+        difference = engine.way.difference()
+        if difference <= SAME_VIEWS:
+            return None
+        why = f"made there differ by {difference:.1e} from those made on the CPU"
+    except RuntimeError as error:  # an operation that a device or a version of torch lacks
+        if out_of_memory(error):
+            raise
+        why = f"cannot be made there ({_first_line(error)})"
+    return f"device={resolved.device}: views {why}; they are made on the CPU instead (slower)"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
 
 
 def _fastest(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
@@ -143,15 +162,25 @@ def _give_back(device: str) -> None:
 
 def _seconds(engine: Engine, budget: float) -> float:
     """The shortest time in which all streams encode a full batch each, of at least two after a warm-up."""
-    views = probe_views(engine.batch_size, engine.view_size)
-    engine(views)
+    encode, views = _work(engine)
+    encode(views)
     taken: list[float] = []
     with ThreadPoolExecutor(engine.streams) as pool:
         while len(taken) < 3 or sum(taken) < budget:
             start = time.perf_counter()
-            list(pool.map(engine, [views] * engine.streams))
+            list(pool.map(encode, [views] * engine.streams))
             taken.append(time.perf_counter() - start)
     return min(taken[1:])
+
+
+def _work(engine: Engine) -> tuple[Callable[[Any], np.ndarray], Any]:
+    """How an engine encodes, and a full batch for it: of pixels that lie on its device, where views are made there."""
+    if engine.way is None:
+        return engine, probe_views(engine.batch_size, engine.view_size)
+    side = engine.way.size
+    strip = np.random.default_rng(0).integers(0, 256, (side, side + engine.batch_size - 1, 3), dtype=np.uint8)
+    (pieces,) = engine.way.cut(strip, Views(kinds=("windows",), window=side, stride=1))
+    return engine.way.encode, pieces
 
 
 def _slow_bf16(engine: Engine, visual: "torch.nn.Module") -> str | None:

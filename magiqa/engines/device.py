@@ -7,7 +7,7 @@ operation after another in float32, so that views are equal to rounding; the sam
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +23,22 @@ PINNED_BYTES = 64 << 20  # larger images are sent from ordinary memory: pinned b
 
 
 class Sent:
-    """An image's pixels, on the host until a first batch needs them, then on the device until the last one is done."""
+    """An image's pixels, on the host until a first batch needs them, then on the device until the last one is done.
+
+    Attributes:
+        read_with: what must live on the device as long as they do.
+    """
 
     def __init__(self, pixels: np.ndarray, device: "torch.device") -> None:
         import torch
 
         self.shape, self.device = pixels.shape, device
-        dtype = torch.uint8 if pixels.dtype == np.uint8 else torch.float32
+        self.dtype = dtype = torch.uint8 if pixels.dtype == np.uint8 else torch.float32
         pinned = device.type == "cuda" and pixels.nbytes <= PINNED_BYTES
         self._here: torch.Tensor | None = torch.empty(pixels.shape, dtype=dtype, pin_memory=pinned)
         self._here.numpy()[...] = pixels
         self._there: torch.Tensor | None = None
+        self.read_with: Any = None
         self._lock = threading.Lock()
 
     def __call__(self) -> "torch.Tensor":
@@ -89,7 +94,7 @@ class OnDevice:
         self.device, self.batch_size, self.size = device, batch_size, size
         self._turn, self._many, self._one = turn, many, one
         self._taps = lru_cache(maxsize=256)(self._make_taps)
-        self._constants = lru_cache(maxsize=8)(self._make_constants)
+        self._constants = cache(self._make_constants)  # never dropped: another stream may be reading them
 
     def cut(
         self,
@@ -123,7 +128,10 @@ class OnDevice:
         with self._turn(), torch.inference_mode():
             if pieces[0].kind == "whole":
                 return self._one(self._normalized(pieces[0].pixels()[None], pieces[0]).permute(0, 3, 1, 2))
-            return self._many(self.batch(pieces).permute(0, 3, 1, 2))[: len(pieces)]
+            # windows of all images together, since what a GPU is asked costs more than what it does; then back in order
+            order = sorted(range(len(pieces)), key=lambda i: pieces[i].kind == "global")
+            features = self._many(self.batch([pieces[i] for i in order]).permute(0, 3, 1, 2))
+            return features[np.argsort(order)]
 
     def batch(self, pieces: Sequence[Piece]) -> "torch.Tensor":
         """Normalized views (``batch_size``, size, size, 3), zeros after the last piece. Channels lie last, as sent."""
@@ -132,10 +140,10 @@ class OnDevice:
         out = torch.empty((self.batch_size, self.size, self.size, 3), device=self.device)
         out[len(pieces) :] = 0
         at = 0
-        for (_, kind), run in groupby(pieces, key=lambda p: (id(p.pixels), p.kind)):
+        for (kind, _, _), run in groupby(pieces, key=lambda p: (p.kind, p.scale, p.pixels.dtype)):
             part = list(run)
-            make = self._squashed if kind == "global" else self._windows
-            out[at : at + len(part)] = make(part)
+            made = self._squashed(part) if kind == "global" else self._windows(part)
+            out[at : at + len(part)] = made
             at += len(part)
         return out
 
@@ -160,20 +168,25 @@ class OnDevice:
     def _windows(self, pieces: Sequence[Piece]) -> "torch.Tensor":
         import torch
 
-        pixels, s = pieces[0].pixels(), self.size
-        corners = (piece.corner for piece in pieces)
-        return self._normalized(torch.stack([pixels[y : y + s, x : x + s] for x, y in corners]), pieces[0])
+        size = self.size
+        corners = ((piece.pixels(), piece.corner) for piece in pieces)
+        cut = [pixels[y : y + size, x : x + size] for pixels, (x, y) in corners]
+        return self._normalized(torch.stack(cut), pieces[0])
 
     def _squashed(self, pieces: Sequence[Piece]) -> "torch.Tensor":
-        pixels = pieces[0].pixels()
-        top, bottom, wy = self._taps(pixels.shape[0])
-        left, right, wx = self._taps(pixels.shape[1])
-        lines = [pixels.index_select(0, y) for y in (top, bottom)]
-        rows = [self._normalized(line.index_select(1, x), pieces[0]) for line in lines for x in (left, right)]
-        wx, wy = wx[:, None], wy[:, None, None]
-        upper = (1 - wx) * rows[0] + wx * rows[1]
-        lower = (1 - wx) * rows[2] + wx * rows[3]
-        return ((1 - wy) * upper + wy * lower)[None]
+        import torch
+
+        return torch.stack([self._global(piece) for piece in pieces])
+
+    def _global(self, piece: Piece) -> "torch.Tensor":
+        """See `magiqa.images.views.global_view`: upper and lower rows, left and right columns lie side by side."""
+        pixels, size = piece.pixels(), self.size
+        rows, lower = self._taps(pixels.shape[0])
+        columns, right = self._taps(pixels.shape[1])
+        piece.pixels.read_with = rows, lower, columns, right  # the cache may drop them before this has run
+        read = self._normalized(pixels.index_select(0, rows).index_select(1, columns), piece)
+        lines = (1 - right)[:, None] * read[:, :size] + right[:, None] * read[:, size:]
+        return (1 - lower)[:, None, None] * lines[:size] + lower[:, None, None] * lines[size:]
 
     def _normalized(self, pixels: "torch.Tensor", piece: Piece) -> "torch.Tensor":
         """Pixels (..., 3) as float32, divided by tensors: a division by a number may become a multiplication."""
@@ -189,7 +202,10 @@ class OnDevice:
 
         return [send(torch.tensor(v, dtype=torch.float32), self.device) for v in ((255.0,) * 3, *scale)]
 
-    def _make_taps(self, side: int) -> "list[torch.Tensor]":
+    def _make_taps(self, side: int) -> "tuple[torch.Tensor, torch.Tensor]":
+        """(2 size,) what is read, the lower neighbors and then the upper; (size,) the upper's weight."""
         import torch
 
-        return [send(torch.from_numpy(v), self.device) for v in taps(side, self.size)]
+        low, high, weight = taps(side, self.size)
+        both = torch.from_numpy(np.concatenate([low, high]))
+        return send(both, self.device), send(torch.from_numpy(weight), self.device)

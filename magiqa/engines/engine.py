@@ -114,12 +114,13 @@ def checked_error(features: np.ndarray, reference: np.ndarray, resolved: Resolve
     if not error <= allowed:
         raise UserError(
             f"engine={resolved.engine} precision={resolved.precision} device={resolved.device}: features differ from "
-            f"plain float32 torch by {error:.1e}, over the tolerance of {allowed:.0e}; {_remedy(resolved)}"
+            f"plain float32 torch by {error:.1e}, over the tolerance of {allowed:.0e}; {remedy(resolved)}"
         )
     return error
 
 
-def _remedy(resolved: Resolved) -> str:
+def remedy(resolved: Resolved) -> str:
+    """What to try where an engine cannot run a tower, or not as it should."""
     if resolved.precision != "fp32":
         return "use precision=fp32"
     if resolved.engine != "torch":

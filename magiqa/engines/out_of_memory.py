@@ -8,7 +8,8 @@ _SAID = (
     "can't allocate memory",
     "bad allocation",
     "bad_alloc",
-)  # MPS, torch's CPU, OpenVINO
+    "alloc_failed",
+)  # MPS, torch's CPU, OpenVINO, cuBLAS and cuDNN
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -129,6 +129,7 @@ def test_half_precision_weights_are_converted_once_and_to_the_same_features(kind
         RuntimeError(
             "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
         ),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         MemoryError("Unable to allocate 10 GiB"),
     ],
 )
