@@ -25,6 +25,7 @@ from magiqa.report.group_tables import frame_table, groups_table
 from magiqa.report.methods import agreement_table, external_runs, with_external
 from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section, folded
 from magiqa.report.pictures import Pictures, group_names
+from magiqa.report.scatter import agreement_line
 from magiqa.report.significance import significance_table
 from magiqa.report.style import NAMES, Width
 from magiqa.report.table import Table
@@ -181,12 +182,7 @@ def _run(k: int, run: Run, groups: Table | None, pictures: Pictures) -> Block:
 
 def _panel(run: Run, score: str) -> Panel:
     """A score's canvas and its heading."""
-    rows = run.agreement[run.agreement["score"] == score].set_index("statistic")
-    parts = [
-        f"{s.upper()} {rows.loc[s, 'value']:.3f} [{rows.loc[s, 'ci_low']:.3f}, {rows.loc[s, 'ci_high']:.3f}]"
-        for s in ("srcc", "plcc")
-        if s in rows.index and not pd.isna(rows.loc[s, "value"])
-    ]
+    parts = agreement_line(run.agreement, score).split("\n")
     fit = run.record.get("fits", {}).get(score) or {}
     if fit.get("params") is None:
         parts.append(f"no fitted curve ({fit.get('status', 'not fitted')})")

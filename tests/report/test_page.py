@@ -22,7 +22,7 @@ from magiqa.report.gallery import disagreement
 from magiqa.report.group_tables import frame_table, groups_table
 from magiqa.report.methods import agreement_table, external_runs
 from magiqa.report.published import published
-from magiqa.report.report import report
+from magiqa.report.report import _panel, report
 from magiqa.report.table import Cell, Table
 from magiqa.report.thumbnails import COLUMNS, PER_SHEET, locate, make_tiles
 from magiqa.runs.names import method
@@ -616,6 +616,18 @@ def test_the_page_holds_every_point_with_its_thumbnail(folders, out):
 
 
 @pytest.mark.slow
+def test_a_withheld_interval_shows_as_none(tmp_path):
+    folder = write_run(tmp_path / "run")
+    table = pd.read_csv(folder / "agreement.csv")
+    heavy = (table["score"] == "q_mag") & (table["statistic"] == "plcc")
+    table.loc[heavy, ["ci_low", "ci_high"]] = np.nan
+    put(table, folder / "agreement.csv")
+    (run,), _ = read([folder])
+    srcc, plcc = _panel(run, "q_mag").lines
+    assert srcc.startswith("SRCC ") and srcc.endswith("]")
+    assert plcc == f"PLCC {table.loc[heavy, 'value'].item():.3f}"
+
+
 def test_unreachable_images_are_said_to_be_and_nothing_fails(tmp_path):
     folder = write_run(tmp_path / "run", images=tmp_path / "images")
     (tmp_path / "images" / "image-0003.png").unlink()
