@@ -21,14 +21,17 @@ import pandas as pd
 from scipy.special import expit
 
 from magiqa.stats.agreement import Agreement, Estimate, agreement, within_groups
-from magiqa.stats.bootstrap import bootstrap_many, resample_counts
-from magiqa.stats.correlation import krcc, plcc, point_many, srcc
-from magiqa.stats.intervals import count_units, too_few
+from magiqa.stats.bootstrap import bootstrap_many, bootstrap_partial, resample_counts
+from magiqa.stats.content import alike, group_distance
+from magiqa.stats.correlation import krcc, partial_srcc, plcc, point_many, srcc
+from magiqa.stats.intervals import count_units, interval, mean_band, too_few, widened
 from magiqa.stats.p_values import best_set, family
-from magiqa.stats.paired import paired
+from magiqa.stats.paired import bins, paired
 from magiqa.stats.raters import krasula
-from magiqa.stats.selection import excess
+from magiqa.stats.selection import crossval_linear, excess
 from magiqa.stats.variants import statistics
+from magiqa.studies.experiments.study import tested_apart
+from magiqa.studies.probe import summary
 
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 Held = dict[str, tuple[bool | None, float]]  # by what: held or rejected (None: withheld), and the width
@@ -211,11 +214,13 @@ def mean_srcc(x: np.ndarray, y: np.ndarray, groups: int, size: int) -> float:
     return float(((a * b).sum(axis=1) / (a * a).sum(axis=1)).mean())
 
 
-def null(clusters: int, each: int, statistic: str, what: str = "test") -> Row:
-    """Two equally good methods."""
+def null(clusters: int, each: int, statistic: str, tails: bool = False) -> Row:
+    """Two equally good methods; tails: of Student's t with 3 degrees of freedom."""
 
     def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
         (a, b), y, names = clustered(rng, clusters, each, 2, 0.0 if each == 1 else 0.7)
+        if tails:
+            a, b = (v / np.sqrt(rng.chisquare(3, len(y)) / 3) for v in (a, b))
         options: dict[str, Any] = {"resamples": resamples, "seed": seed, "statistic": statistic}
         if statistic == "srcc_within":
             options["groups"] = np.arange(len(y)) % 4
@@ -226,16 +231,17 @@ def null(clusters: int, each: int, statistic: str, what: str = "test") -> Row:
         }
 
     design = f"n {clusters}" if each == 1 else f"clusters, {clusters} of {each}"
-    return Row(f"equal methods, {design}, {statistic}", what, "0", once)
+    return Row(f"equal methods, {design}, {statistic}" + ", t3" * tails, "test", "0", once)
 
 
-def family_null(methods: int, clusters: int, each: int) -> Row:
+def family_null(methods: int, clusters: int, each: int, statistic: str = "srcc") -> Row:
     """Equally good methods: against a reference, and which may be best."""
 
     def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
         matrix, y, names = clustered(rng, clusters, each, methods, 0.0 if each == 1 else 0.7)
         counts = resample_counts(len(y), None if each == 1 else names, None, resamples, seed)
-        point, draws = point_many("srcc", matrix, y), bootstrap_many("srcc", matrix, y, counts)
+        point, draws = point_many(statistic, matrix, y), bootstrap_many(statistic, matrix, y, counts)
+        draws *= widened(*matrix, y) if statistic == "plcc" else 1.0  # as the methods table does
         units = count_units(len(y), None if each == 1 else names)
         found = family(point[1:] - point[0], draws[1:] - draws[0], units)
         pairs = np.triu_indices(methods, 1)
@@ -251,7 +257,12 @@ def family_null(methods: int, clusters: int, each: int) -> Row:
         return out
 
     design = f"n {clusters}" if each == 1 else f"clusters, {clusters} of {each}"
-    return Row(f"{methods} equal methods, {design}", "test", "0", once)
+    return Row(
+        f"{methods} equal methods, {design}" + ("" if statistic == "srcc" else f", {statistic}"),
+        "test",
+        "0",
+        once,
+    )
 
 
 def grid_null() -> Row:
@@ -260,7 +271,7 @@ def grid_null() -> Row:
     def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
         (a, b), y, _ = clustered(rng, 300, 1, 2, 0.0)
         matrix = np.stack([np.cos(t) * a + np.sin(t) * b for t in np.linspace(0, np.pi / 2, 101)])
-        found = statistics(matrix[[0, -1, *range(60, 100)]], y, 0, resamples=resamples, seed=seed)
+        found = statistics(matrix[[0, -1, *range(60, 100, 4)]], y, 0, resamples=resamples, seed=seed)
         return {"the equal end": (bool(found["p_adjusted"].iloc[1] < 0.05), np.nan)}
 
     return Row("a grid between two equal methods, n 300", "test", "0", once)
@@ -299,16 +310,18 @@ def pairs_told_apart(clusters: int, each: int) -> Row:
 
     def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
         if name not in _EXPECTED:
-            x, y, _ = draw(np.random.default_rng(2), 3000 // each)
-            _EXPECTED[name] = krasula(
-                x, y, np.full(len(y), 0.3), 1, resamples=2, max_pairs=5_000_000
-            ).ordered_rightly
+            big = np.random.default_rng(2)
+            shares = []
+            for _ in range(10):
+                x, y, _ = draw(big, 6000 // each)
+                shares.append(krasula(x, y, np.full(len(y), 0.3), 1, resamples=2, max_pairs=500_000))
+            _EXPECTED[name] = float(np.mean([f.ordered_rightly for f in shares]))
         x, y, names = draw(rng, clusters)
         std = np.full(len(y), 0.3)
         found = krasula(x, y, std, 1, clusters=None if each == 1 else names, resamples=resamples, seed=seed)
         return {"ordered rightly": side(found.ci_low, found.ci_high, _EXPECTED[name])}
 
-    return Row(name, "interval", "population value (one set of 3,000)", once)
+    return Row(name, "interval", "population value (60,000 images)", once)
 
 
 def over_untrained(seeds: int) -> Row:
@@ -332,6 +345,246 @@ def over_untrained(seeds: int) -> Row:
         "SRCC less its mean over all seeds",
         once,
     )
+
+
+def groups_sampled(groups: int, each: int = 60) -> Row:
+    """Pooled SRCC and PLCC where other groups of the kind could stand: groups differ in level and in agreement."""
+    name = f"other groups, {groups} of {each}"
+
+    def draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        k = n // each
+        level, bias, slope = rng.normal(size=(3, k)).repeat(each, axis=1)
+        quality = rng.normal(size=k * each)
+        return (1 + 0.3 * slope) * quality + level + 0.7 * bias + rng.normal(size=k * each), quality + level
+
+    def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
+        truth = truths(name, draw)
+        x, y = draw(rng, groups * each)
+        found = light(x, y, groups=np.arange(len(y)) // each, resamples=resamples, seed=seed)
+        return {
+            f"{s}, groups resampled": side(found[s].ci_groups_low, found[s].ci_groups_high, truth[s])
+            for s in ("srcc", "plcc")
+        }
+
+    return Row(name, "interval", "population value", once)
+
+
+def inside_parts(clusters: int, each: int, by: str) -> Row:
+    """Two equally good methods inside bins of the label (regimes) or groups (breakdown): one by one, and all."""
+
+    def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
+        matrix, y, names = clustered(rng, clusters, each, 2, 0.0 if each == 1 else 0.7)
+        parts = [rows for *_, rows in bins(y, 3)]
+        if by == "group":
+            parts = [np.flatnonzero(np.arange(len(y)) % 6 == k) for k in range(6)]
+        values, drawn, units = [], [], []
+        for rows in parts:
+            of = None if each == 1 else names[rows]
+            draws = bootstrap_many(
+                "srcc", matrix[:, rows], y[rows], resample_counts(len(rows), of, None, resamples, seed)
+            )
+            point = point_many("srcc", matrix[:, rows], y[rows])
+            values.append(point[0] - point[1])
+            drawn.append(draws[0] - draws[1])
+            units.append(count_units(len(rows), of))
+        found = tested_apart([{"part": k} for k in range(len(parts))], values, drawn, units)
+        low, high, p = found["diff_low"][0], found["diff_high"][0], found["p_adjusted"]
+        return {
+            "interval of the first": side(low, high, 0.0),
+            "any": (None if p.isna().all() else bool((p < 0.05).any()), np.nan),
+        }
+
+    design = f"n {clusters}" if each == 1 else f"clusters, {clusters} of {each}"
+    return Row(f"equal methods inside a {by}, {design}", "test", "0", once)
+
+
+def simultaneous(clusters: int, each: int) -> Row:
+    """Ten unequal methods against the first: do all intervals of the table hold at once?"""
+    slopes = np.linspace(0.3, 1.2, 10)
+    design = f"n {clusters}" if each == 1 else f"clusters, {clusters} of {each}"
+    name = f"10 unequal methods, {design}"
+
+    def draw(rng: np.random.Generator, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        matrix, y, names = clustered(rng, k, each, 10, 0.0 if each == 1 else 0.7)
+        return matrix + slopes[:, None] * y, y, names
+
+    truth: dict[str, np.ndarray] = {}
+
+    def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
+        if not truth:
+            matrix, y, _ = draw(np.random.default_rng(0), 200_000 // each)
+            value = point_many("srcc", matrix, y)
+            truth["gaps"] = value[1:] - value[0]
+        matrix, y, names = draw(rng, clusters)
+        of = None if each == 1 else names
+        found = statistics(matrix, y, 0, clusters=of, resamples=resamples, seed=seed).iloc[1:]
+        low, high = (found[f"ci_simultaneous_{s}"].to_numpy() for s in ("low", "high"))
+        all_hold = bool(((low <= truth["gaps"]) & (truth["gaps"] <= high)).all())
+        one = found.iloc[4]
+        return {
+            "simultaneous intervals, all": (all_hold, float(np.mean(high - low))),
+            "paired interval": side(one["diff_low"], one["diff_high"], truth["gaps"][4]),
+        }
+
+    return Row(name, "interval", "population value", once)
+
+
+def content(groups: int, each: int, crossed: bool, given: bool) -> Row:
+    """Bias' permutation p: values that do not depend on the group, or only by the label."""
+
+    def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
+        names = np.repeat(np.arange(groups), each)
+        kinds = np.tile(np.arange(each), groups)
+        x = rng.normal(size=len(names)) + (rng.normal(size=each)[kinds] if crossed else 0.0)
+        within = kinds if crossed else None
+        if given:
+            y = rng.normal(size=groups)[names] + rng.normal(size=len(names))
+            x, within = left_of(0.7 * y + x, y), alike(y, within)
+        found = group_distance(x, names, within=within, permutations=99, seed=seed)
+        return {"permutation p": (found.p < 0.05, np.nan)}
+
+    words = ", crossed with kinds" * crossed + ", given the label" * given
+    return Row(f"distance of {groups} groups of {each}{words}", "test", "no difference", once)
+
+
+def left_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Ranks of x less what the ranks of y explain."""
+    a, b = (v.argsort().argsort() - (len(v) - 1) / 2 for v in (x, y))
+    return a - b * (a @ b) / (b @ b)
+
+
+def probed(images: int) -> Row:
+    """Probe's median over images of SRCC within an image at five levels."""
+
+    def draw(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
+        each = rng.normal(size=n)
+        out = {}
+        for cue, noise, shared in (("q_sim", 1.5, 0.3), ("q_mag", 3.0, 1.0)):
+            values = -np.arange(5) * (1 + shared * each[:, None]) + noise * rng.normal(size=(n, 5))
+            rank = values.argsort(axis=1).argsort(axis=1) - 2.0
+            out[cue] = (rank @ (np.arange(5) - 2.0)) / 10
+        return out | {"q_mag - q_sim": out["q_mag"] - out["q_sim"]}
+
+    truth: dict[str, float] = {}
+
+    def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
+        if not truth:
+            truth.update({k: float(np.median(v)) for k, v in draw(np.random.default_rng(0), 400_001).items()})
+        values = draw(rng, images)
+        parts = [
+            pd.DataFrame({"image": range(images), "type": "a", "score": cue, "srcc": values[cue]})
+            for cue in ("q_sim", "q_mag")
+        ]
+        found = summary(pd.concat(parts), resamples, seed).set_index("score")
+        return {
+            f"median of {cue}": side(found.loc[cue, "ci_low"], found.loc[cue, "ci_high"], truth[cue] + 0.0)
+            for cue in truth
+        }
+
+    return Row(f"probe, {images} images", "interval", "population median", once)
+
+
+def partial(clusters: int, each: int) -> Row:
+    """Magnitude's partial SRCC given two controls."""
+    design = f"n {clusters}" if each == 1 else f"clusters, {clusters} of {each}"
+    name = f"partial SRCC, {design}"
+
+    def draw(rng: np.random.Generator, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        matrix, y, names = clustered(rng, k, each, 2, 0.0 if each == 1 else 0.7)
+        controls = np.column_stack([matrix[1], rng.normal(size=len(y))])
+        return matrix[0], y, controls, names
+
+    def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
+        if name not in _EXPECTED:
+            _EXPECTED[name] = partial_srcc(*draw(np.random.default_rng(0), 400_000 // each)[:3])
+        x, y, controls, names = draw(rng, clusters)
+        of = None if each == 1 else names
+        counts = resample_counts(len(y), of, None, min(resamples, 200), seed)
+        drawn = bootstrap_partial(x, y, controls, counts)
+        return {"partial": side(*interval(drawn, count_units(len(y), of)), _EXPECTED[name])}
+
+    return Row(name, "interval", "population value", once)
+
+
+def in_bins(clusters: int, each: int) -> Row:
+    """Means in ten bins of about equal size (weights, the magnitude figure)."""
+    design = f"n {clusters}" if each == 1 else f"clusters, {clusters} of {each}"
+    name = f"means in 10 bins, {design}"
+    truth: dict[str, Any] = {}
+
+    def draw(rng: np.random.Generator, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        matrix, y, names = clustered(rng, k, each, 1, 0.0 if each == 1 else 0.7)
+        return expit(matrix[0]), y, names
+
+    def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
+        if not truth:
+            x, y, _ = draw(np.random.default_rng(0), 1_000_000 // each)
+            truth["edges"] = np.quantile(y, np.linspace(0, 1, 11)[1:-1])
+            which = np.searchsorted(truth["edges"], y)
+            truth["means"] = np.bincount(which, x) / np.bincount(which)
+        x, y, names = draw(rng, clusters)
+        of = None if each == 1 else names
+        counts = resample_counts(len(y), of, None, resamples, seed)
+        which = np.searchsorted(truth["edges"], y)
+        return {
+            f"bin {k + 1}": side(*mean_band(x, counts, which == k, of), truth["means"][k]) for k in (0, 5)
+        }
+
+    return Row(name, "interval", "mean in the population's bin", once)
+
+
+def walked(clusters: int, each: int) -> Row:
+    """Reconcile's change from one step to the next: to an equally good method, and to four fifths of the images."""
+
+    def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
+        (a, b), y, names = clustered(rng, clusters, each, 2, 0.0 if each == 1 else 0.7)
+        of = None if each == 1 else names
+        counts = resample_counts(len(y), of, None, resamples, seed)
+        kept = np.arange(len(y)) % 5 > 0
+        units = count_units(len(y), of)
+        before, method = bootstrap_many("srcc", np.stack([a, b]), y, counts)
+        fewer = bootstrap_many("srcc", a[None, kept], y[kept], counts.T[kept].T)[0]
+        return {
+            "change to another method": side(*interval(method - before, units), 0.0),
+            "change to fewer images": side(*interval(fewer - before, units), 0.0),
+        }
+
+    design = f"n {clusters}" if each == 1 else f"clusters, {clusters} of {each}"
+    return Row(f"reconcile, {design}", "interval", "0", once)
+
+
+def two_labels(clusters: int, each: int) -> Row:
+    """align: one score, two labels that it agrees with equally."""
+
+    def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
+        (a, b), y, names = clustered(rng, clusters, each, 2, 0.0 if each == 1 else 0.7)
+        of = None if each == 1 else names
+        counts = resample_counts(len(y), of, None, resamples, seed)
+        draws = [bootstrap_many("srcc", y[None], v, counts)[0] for v in (a, b)]
+        gap = np.array([srcc(y, a) - srcc(y, b)])
+        found = family(gap, (draws[0] - draws[1])[None], count_units(len(y), of))
+        return {"p": (bool(found.p[0] < 0.05), np.nan)}
+
+    design = f"n {clusters}" if each == 1 else f"clusters, {clusters} of {each}"
+    return Row(f"two labels, {design}", "test", "0", once)
+
+
+def fused(clusters: int, each: int) -> Row:
+    """Linear's cross-validated fusion, its weights held fixed in the resamples."""
+    design = f"n {clusters}" if each == 1 else f"clusters, {clusters} of {each}"
+    name = f"cross-validated fusion, {design}"
+
+    def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        matrix, y, names = clustered(rng, clusters, each, 2, 0.0 if each == 1 else 0.7)
+        of = None if each == 1 else names
+        return crossval_linear(matrix.T, y, clusters=of).scores, y, of
+
+    def once(rng: np.random.Generator, resamples: int, seed: int) -> Held:
+        truth = expectation(name, lambda r: srcc(*draw(r)[:2]))
+        x, y, of = draw(rng)
+        return {"srcc": held(light(x, y, clusters=of, resamples=resamples, seed=seed)["srcc"], truth)}
+
+    return Row(name, "interval", "the statistic's expectation at this size", once)
 
 
 def real(run: Path) -> Iterator[Row]:
@@ -393,6 +646,20 @@ def rows(agiqa3k: Path | None = None) -> list[Row]:
             independent(p, POPULATIONS[p], 1000)
             for p in ("bounded", "skewed (lognormal 0.8)", "heavy-tailed (t3)")
         ),
+        *(independent(p, POPULATIONS[p], 100) for p in ("skewed (lognormal 0.8)", "heavy-tailed (t3)")),
+        *(null(n, 1, "plcc", tails=True) for n in (50, 300)),
+        within(5, 300),
+        *(groups_sampled(k) for k in (5, 10, 25)),
+        *(inside_parts(k, e, by) for by in ("bin", "group") for k, e in ((300, 1), (16, 12))),
+        *(simultaneous(k, e) for k, e in ((300, 1), (16, 10))),
+        *(family_null(10, 300, 1, s) for s in ("krcc", "plcc")),
+        *(content(20, 10, c, g) for c in (False, True) for g in (False, True)),
+        *(probed(k) for k in (5, 16, 60)),
+        *(partial(k, e) for k, e in ((100, 1), (10, 10))),
+        *(in_bins(k, e) for k, e in ((100, 1), (1000, 1), (25, 24))),
+        *(walked(k, e) for k, e in ((300, 1), (16, 10))),
+        *(two_labels(k, e) for k, e in ((300, 1), (16, 10))),
+        *(fused(k, e) for k, e in ((300, 1), (25, 10))),
     ]
     return out
 

@@ -19,8 +19,9 @@ from magiqa.runs.read import Run, long_table
 from magiqa.stats.agreement import agreement
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many
-from magiqa.stats.intervals import count_units
+from magiqa.stats.intervals import count_units, widened
 from magiqa.stats.p_values import best_set
+from magiqa.stats.paired import why_no_test
 
 UNTESTED = "‡"
 
@@ -275,19 +276,22 @@ def marks(runs: Sequence[Run], rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 def _p_best(best: Run, one: str, scores: Sequence[np.ndarray | None], seed: int) -> np.ndarray:
     """P of the hypothesis that a method is among the best (M,), NaN where it is not tested."""
     out = np.full(len(scores), np.nan)
-    at = [k for k, values in enumerate(scores) if values is not None and np.isfinite(values).all()]
+    y = best.scores[best.label].to_numpy(float)
+    at = [
+        k
+        for k, values in enumerate(scores)
+        if values is not None and np.isfinite(values).all() and not why_no_test(one, values[None], y)
+    ]
     if one not in TESTABLE or len(at) < 2:
         return out
-    y = best.scores[best.label].to_numpy(float)
     cluster = best.record["dataset"].get("cluster")
     clusters = best.scores[cluster].astype(str).to_numpy() if cluster in best.scores else None
     groups = best.scores["group"].astype(str).to_numpy() if one == "srcc_within" else None
     units = count_units(len(y), clusters)
     counts = resample_counts(len(y), clusters, groups if clusters is None else None, RESAMPLES, seed)
     matrix = np.stack([scores[k] for k in at])  # type: ignore[misc]
-    out[at] = best_set(
-        point_many(one, matrix, y, groups), bootstrap_many(one, matrix, y, counts, groups), units
-    )
+    draws = bootstrap_many(one, matrix, y, counts, groups) * (widened(*matrix, y) if one == "plcc" else 1.0)
+    out[at] = best_set(point_many(one, matrix, y, groups), draws, units)
     return out
 
 

@@ -14,7 +14,7 @@ from magiqa.report.captions import axis
 from magiqa.report.display import label_name
 from magiqa.report.style import COLORS, GRAY, INK, NAMES, SERIES, Width, add_note, make, save, shorten, styled
 from magiqa.stats.bootstrap import resample_counts
-from magiqa.stats.intervals import count_units, interval
+from magiqa.stats.intervals import mean_band
 from magiqa.stats.logistic import logistic
 
 
@@ -143,14 +143,11 @@ def binned(
         `x` (the bin's mean), `value, low, high, n`, a row a bin; equal x stay in one bin.
     """
     which = np.searchsorted(np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1]), x)
-    counts = resample_counts(len(y), clusters, None, resamples, 0).astype(float)
-    units = count_units(len(y), clusters)
+    counts = resample_counts(len(y), clusters, None, resamples, 0)
     rows = []
     for k in sorted(set(which)):
         at = which == k
-        with np.errstate(invalid="ignore"):
-            drawn = counts[:, at] @ y[at] / counts[:, at].sum(axis=1)
-        low, high = interval(drawn, units)
+        low, high = mean_band(y, counts, at, clusters)
         rows.append({"x": x[at].mean(), "value": y[at].mean(), "low": low, "high": high, "n": int(at.sum())})
     return pd.DataFrame(rows)
 

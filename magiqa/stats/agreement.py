@@ -15,7 +15,7 @@ from magiqa.stats.intervals import (
     shifted,
     studentized_plcc,
     too_few,
-    too_heavy,
+    too_skewed,
 )
 from magiqa.stats.logistic import LogisticFit, fit_logistic
 
@@ -102,13 +102,13 @@ def agreement(
     curve = fit_logistic(x, y, fit, turned) if fit else LogisticFit("none", None, NAN)
     values = {name: f(x, y) if n >= 3 else NAN for name, f in _POINT.items()}
     few = too_few(n, clusters, cluster_name)
-    heavy = too_heavy(x, "scores") or too_heavy(y, "labels")
+    skewed = too_skewed(x, "scores") or too_skewed(y, "labels")
     counts = resample_counts(n, clusters, None, resamples, seed) if not few else np.zeros((0, n), np.uint8)
     grouped = _group_counts(n, groups, resamples, seed) if groups is not None and n >= 3 else None
     out: dict[str, Estimate] = {}
     for name in RAW:
         known = np.isfinite(values[name])
-        reason = few or (heavy if name == "plcc" else "") or ("" if known else _UNDEFINED)
+        reason = few or (skewed if name == "plcc" else "") or ("" if known else _UNDEFINED)
         found = {"ci_low": NAN, "ci_high": NAN}
         if not reason:
             low, high = (
@@ -120,7 +120,7 @@ def agreement(
             found = {"ci_low": low, "ci_high": high}
         if grouped is not None and known:
             found |= _without_groups(name, x, y, grouped[0])
-            if name == "plcc" and not heavy:
+            if name == "plcc" and not skewed:
                 found |= _sides(studentized_plcc(x, y, grouped[1], groups, level))
             elif name == "srcc":
                 found |= _sides(interval(bootstrap_many(name, x[None], y, grouped[1])[0], grouped[2], level))

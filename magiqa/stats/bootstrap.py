@@ -52,16 +52,23 @@ def resample_counts(
         width = min(block, resamples - start)
         for stratum in strata:
             size = len(stratum)
-            cell = rng.integers(size, size=(width, size), dtype=np.int64) * width + np.arange(width)[:, None]
-            times = np.bincount(cell.ravel(), minlength=size * width).reshape(size, width)
-            drawn[stratum, start : start + width] = times
-    return drawn[unit].T
+            drawn[stratum, start : start + width] = _times(rng.integers(size, size=(width, size))).T
+    return drawn.T if clusters is None else drawn[unit].T
+
+
+def _times(places: np.ndarray) -> np.ndarray:
+    """How often each of S places stands in each row (R, S) of them: (R, S)."""
+    rows, size = places.shape
+    if size > 1024:  # a row at a time, whose counts stay at hand
+        return np.stack([np.bincount(row, minlength=size) for row in places]).astype(np.uint16)
+    places = places + size * np.arange(rows)[:, None]
+    return np.bincount(places.ravel(), minlength=rows * size).reshape(rows, size)
 
 
 def _blocks(counts: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Counts (R, N) in float64 blocks (N, width) of bounded size: a row an image."""
     resamples, n = counts.shape
-    width = max(8, _BLOCK // max(n, 1))
+    width = max(16, _BLOCK // max(n, 1))
     for start in range(0, resamples, width):
         part = slice(start, min(start + width, resamples))
         yield part, np.ascontiguousarray(counts[part].T, np.float64)
@@ -147,21 +154,63 @@ def _bootstrap_plcc(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) 
     return out
 
 
-def _merges(ranks: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """The steps of a merge sort of ranks (N,): they meet every pair once.
+@dataclass(frozen=True)
+class _Merges:
+    """A merge sort of ranks (N,), which meets every pair once: within blocks, then block by block while they merge.
 
-    Yields rows of the left and of the right halves, ordered by segment, then rank downwards; for each right row
-    how many left rows come before it, and how many of those belong to earlier segments.
+    Args:
+        higher: (B, size, size), 1 where the earlier of two places of a block has the higher rank.
+        first: the places in each block by rank, downwards. steps: for each merging of two halves, how many of the left
+            half rank higher than each of the right, as places in cumulative sums with a 0 before; and the order it
+            leaves. Both are read onward, or in two places at once, so that no step waits for memory.
     """
-    n, size = len(ranks), 1
-    where = np.arange(n)
-    while size < n:
-        segment, is_left = where // (2 * size), (where // size) % 2 == 0
-        order = np.lexsort((is_left, -ranks, segment))  # of equal ranks the right one first: not discordant
-        left, right = order[is_left[order]], order[~is_left[order]]
-        before = np.cumsum(is_left[order])[~is_left[order]]
-        yield left, right, before, np.searchsorted(segment[left], segment[right])
-        size *= 2
+
+    higher: np.ndarray
+    first: np.ndarray
+    steps: list[tuple[np.ndarray, np.ndarray]]
+
+    @classmethod
+    def of(cls, ranks: np.ndarray) -> "_Merges":
+        """Of ranks >= 1; places are added behind them, which are never drawn, so that all blocks are of one size."""
+        blocks = 2 ** max(0, int(np.ceil(np.log2(len(ranks) / 64))))
+        rank = np.zeros((blocks, -(-len(ranks) // blocks)), int)
+        rank.ravel()[: len(ranks)] = ranks
+        higher = np.triu(rank[:, :, None] > rank[:, None, :], 1).astype(np.float32)
+        order = np.argsort(-rank, axis=1, kind="stable")
+        first, steps = _flat(order), []
+        rank = np.take_along_axis(rank, order, axis=1)
+        while len(rank) > 1:
+            left, right = rank[::2], rank[1::2]
+            half = left.shape[1]
+            # of equal ranks the right one first: not discordant
+            order = np.argsort(-np.concatenate([2 * left, 2 * right + 1], axis=1), axis=1, kind="stable")
+            came = np.cumsum(order < half, axis=1)
+            before = came[order >= half].reshape(right.shape)  # the right half keeps its order
+            steps.append((_flat(before, half + 1), _flat(order)))
+            rank = np.take_along_axis(np.concatenate([left, right], axis=1), order, axis=1)
+        return cls(higher, first, steps)
+
+    def discordant(self, counts: np.ndarray) -> np.ndarray:
+        """Pairs drawn (W,) whose earlier image ranks higher, in resamples (N, W)."""
+        width, half = counts.shape[1], self.higher.shape[1]
+        c = np.zeros((len(self.first), width))
+        c[: len(counts)] = counts
+        blocks = c.astype(np.float32).reshape(-1, half, width)  # exact: sums of a block's counts
+        out = _dot(c, (self.higher @ blocks).reshape(c.shape))
+        c = c[self.first]
+        for before, order in self.steps:
+            pairs = c.reshape(-1, 2, half, width)
+            upto = np.zeros((len(pairs), half + 1, width))
+            np.cumsum(pairs[:, 0], axis=1, out=upto[:, 1:])
+            higher = np.take(upto.reshape(-1, width), before, axis=0)
+            out += np.einsum("sij,sij->j", pairs[:, 1], higher.reshape(-1, half, width))
+            c, half = np.take(c, order, axis=0), 2 * half
+        return out
+
+
+def _flat(places: np.ndarray, stride: int = 0) -> np.ndarray:
+    """Places in each of S rows as places in all rows, laid end to end."""
+    return (places + (stride or places.shape[1]) * np.arange(len(places))[:, None]).ravel()
 
 
 def _bootstrap_krcc(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -171,23 +220,17 @@ def _bootstrap_krcc(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) 
         return 0.5 * (_dot(drawn, drawn) - drawn.sum(axis=0))
 
     out = np.empty((len(scores), len(counts)))
-    by_label = _Order.of(labels)
+    by_label, rank = _Order.of(labels), rankdata(labels, "dense")
     for m, x in enumerate(scores):
         by_score, both = _Order.of(x), _Order.of(x, labels)
-        merges = list(_merges(rankdata(labels, "dense")[both.order]))
+        merges = _Merges.of(rank[both.order])
         for part, c in _blocks(counts):
-            tied_x, tied_y, tied_xy = (pairs(by.runs(c)) for by in (by_score, by_label, both))
-            c = c[both.order]
-            discordant = np.zeros(c.shape[1])
-            upto = np.zeros((len(c) + 1, c.shape[1]))
-            for left, right, before, earlier in merges:
-                np.cumsum(c[left], axis=0, out=upto[1 : len(left) + 1])
-                higher = upto[before]
-                higher -= upto[earlier]
-                discordant += _dot(c[right], higher)
+            tied_x, tied_y, tied_xy = (
+                pairs(by.runs(c) if by.ties else c) for by in (by_score, by_label, both)
+            )
             n = c.sum(axis=0)
             every = 0.5 * n * (n - 1)
-            top = every - tied_x - tied_y + tied_xy - 2.0 * discordant
+            top = every - tied_x - tied_y + tied_xy - 2.0 * merges.discordant(c[both.order])
             out[m, part] = ratio(top, (every - tied_x) * (every - tied_y))
     return out
 
@@ -233,3 +276,27 @@ def bootstrap_many(
 def bootstrap_srcc_many(scores: Any, labels: Any, counts: np.ndarray, groups: Any = None) -> np.ndarray:
     """SRCC (its mean within groups, where given) of each row of scores (M, N) in each resample: (M, R)."""
     return bootstrap_many("srcc" if groups is None else WITHIN, scores, labels, counts, groups)
+
+
+def bootstrap_partial(x: np.ndarray, y: np.ndarray, given: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`partial_srcc` of x (N,) and y (N,) given (N, K), ranked anew in every resample: (R,), NaN where undefined.
+
+    From the products of all ranks with each other: what is left of the first two is a Schur complement.
+    """
+    orders = [_Order.of(v) for v in (x, y, *given.T)]
+    out = np.empty(len(counts))
+    for part, c in _blocks(counts):
+        ranks = [_centered_ranks(c, by)[0] for by in orders]
+        products = np.empty((c.shape[1], len(ranks), len(ranks)))
+        for i, one in enumerate(ranks):
+            weighted = one * c
+            for j, other in enumerate(ranks):
+                products[:, i, j] = _dot(weighted, other)
+        across = products[:, :2, 2:]
+        inverse = np.linalg.pinv(products[:, 2:, 2:], rcond=1e-12, hermitian=True)
+        left = products[:, :2, :2] - across @ inverse @ across.transpose(0, 2, 1)
+        squares = np.stack(
+            [np.where(left[:, k, k] > 1e-12 * products[:, k, k], left[:, k, k], 0.0) for k in (0, 1)]
+        )
+        out[part] = ratio(left[:, 0, 1], squares[0] * squares[1])
+    return out

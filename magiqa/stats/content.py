@@ -73,3 +73,18 @@ def group_distance(
     return GroupDistance(
         found, float(chance.mean()) if permutations else NAN, (1 + reached) / (permutations + 1)
     )
+
+
+def alike(labels: Any, within: Any = None, *, size: int = 5) -> np.ndarray:
+    """Numbers (N,) of strata of about `size` images of like labels (N,), inside each of `within` (N,).
+
+    Names shuffled inside them only keep what a value owes to the label: its spread too, which a regression leaves in.
+    With all images shuffled, 10 % of values that depend on the group by the label alone were called different.
+    """
+    y = np.asarray(labels, np.float64)
+    out, used = np.empty(len(y), int), 0
+    for rows in [np.arange(len(y))] if within is None else [rows for _, rows in members(within, len(y))]:
+        parts = max(1, len(rows) // size)
+        out[rows[np.argsort(y[rows], kind="stable")]] = used + np.arange(len(rows)) * parts // len(rows)
+        used += parts
+    return out

@@ -16,6 +16,12 @@ from magiqa.stats.intervals import MIN_DEFINED, MIN_UNITS, as_normal, as_student
 
 _NOTHING = 1e-12  # a difference that rounding leaves between two equal rows
 
+NEVER, ALIKE, UNDEFINED = (
+    "never differ",
+    "the same difference in every resample",
+    "undefined, or in resamples",
+)
+
 
 @dataclass(frozen=True)
 class Family:
@@ -33,13 +39,14 @@ class Family:
     high_all: np.ndarray
     p_adjusted: np.ndarray
     floor: float
+    withheld: tuple[str, ...]
 
 
 def family(values: np.ndarray, draws: np.ndarray, units: int, level: float = 0.95) -> Family:
     """Test differences on shared resamples.
 
-    Rows that never differ (0 in every resample) or are undefined in over 5 % of the resamples are not tested; with
-    fewer than five units nothing is.
+    Rows that are the same in every resample (0: they never differ), which is no certainty, or undefined in over 5 % of
+    them are not tested. With fewer than five units nothing is.
 
     Args:
         values: (M,) differences. draws: (M, R), the same in each resample. units: how many images, or clusters, were
@@ -54,11 +61,12 @@ def family(values: np.ndarray, draws: np.ndarray, units: int, level: float = 0.9
         ([True, False], True)
     """
     values, draws = np.asarray(values, np.float64), np.asarray(draws, np.float64)
-    deviation, spread, tested = _deviations(values, draws, units)
+    deviation, spread, words = _deviations(values, draws, units)
+    tested = np.array([not w for w in words], bool)
     resamples = draws.shape[1]
     blank = np.full(len(values), NAN)
     if not tested.any():
-        return Family(blank, blank, blank, blank, blank, blank, 1.0 / (resamples + 1))
+        return Family(blank, blank, blank, blank, blank, blank, 1.0 / (resamples + 1), words)
     t = _as_normal_t(values, spread, units)
     largest = deviation[tested].max(axis=0)
     own = {"p": blank.copy(), "half": blank.copy()}
@@ -75,28 +83,43 @@ def family(values: np.ndarray, draws: np.ndarray, units: int, level: float = 0.9
         values + together["half"],
         together["p"],
         1.0 / (resamples + 1),
+        words,
     )
 
 
 def _deviations(
     values: np.ndarray, draws: np.ndarray, units: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """|draw - mean| / spread (M, R), the spread (M,), and which rows can be tested (M,)."""
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """|draw - mean| / spread (M, R), the spread (M,), and why a row cannot be tested (M,)."""
     known = np.isfinite(draws)
-    enough = (known.mean(axis=1) >= MIN_DEFINED) & np.isfinite(values) & (units >= MIN_UNITS)
     filled = np.where(known, draws, 0.0)
     times = np.maximum(known.sum(axis=1, keepdims=True), 1)
     off = np.where(known, draws - filled.sum(axis=1, keepdims=True) / times, 0.0)
     spread = np.sqrt(np.square(off).sum(axis=1) / np.maximum(times[:, 0] - 1, 1))
-    never = (spread <= _NOTHING) & (np.abs(values) <= _NOTHING)
     spread = np.where(spread <= _NOTHING, 0.0, spread)
     deviation = np.divide(np.abs(off), spread[:, None], out=np.zeros_like(off), where=spread[:, None] > 0)
-    return deviation, spread, enough & ~never
+    often = known.mean(axis=1) >= MIN_DEFINED
+    return (
+        deviation,
+        spread,
+        tuple(
+            f"{units} units to resample, fewer than {MIN_UNITS}"
+            if units < MIN_UNITS
+            else UNDEFINED
+            if not (enough and np.isfinite(value))
+            else ""
+            if varies > 0
+            else NEVER
+            if abs(value) <= _NOTHING
+            else ALIKE
+            for value, varies, enough in zip(values, spread, often, strict=True)
+        ),
+    )
 
 
 def _as_normal_t(values: np.ndarray, spread: np.ndarray, units: int) -> np.ndarray:
     """|value| / spread on the scale of the resampled deviations."""
-    t = np.divide(np.abs(values), spread, out=np.full(len(values), np.inf), where=spread > 0)
+    t = np.divide(np.abs(values), spread, out=np.zeros(len(values)), where=spread > 0)
     return as_normal(t, units)
 
 
@@ -120,7 +143,7 @@ def best_set(values: np.ndarray, draws: np.ndarray, units: int) -> np.ndarray:
 
     Returns:
         (M,) p: a method lies in the set of confidence 1 - alpha where p >= alpha. The last one left has 1. NaN for
-        undefined rows, and for all with fewer than five units.
+        undefined rows, for one behind another by the same in every resample, and for all with fewer than five units.
 
     Source: Hansen, Lunde and Nason, Econometrica 79(2), 2011 (the range statistic).
     """
@@ -136,11 +159,15 @@ def best_set(values: np.ndarray, draws: np.ndarray, units: int) -> np.ndarray:
     first, second = (k.tolist() for k in np.triu_indices(len(active), 1))
     pairs = [(active[i], active[j]) for i, j in zip(first, second, strict=True)]
     difference = np.array([values[a] - values[b] for a, b in pairs])
-    deviation, spread, tested = _deviations(
+    deviation, spread, words = _deviations(
         difference, np.array([draws[a] - draws[b] for a, b in pairs]), units
     )
+    for (a, b), word in zip(pairs, words, strict=True):
+        worse = a if values[a] < values[b] else b
+        if word == ALIKE and worse in active:
+            active.remove(worse)
     deviation = deviation.astype(np.float32)
-    t = np.where(tested, _as_normal_t(difference, spread, units), 0.0)
+    t = np.where([not w for w in words], _as_normal_t(difference, spread, units), 0.0)
     reached = 0.0
     while len(active) > 1:
         inside = [k for k, (a, b) in enumerate(pairs) if a in active and b in active]

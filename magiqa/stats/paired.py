@@ -9,7 +9,7 @@ import numpy as np
 from magiqa.errors import UserError
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import WITHIN, images_within, point_many
-from magiqa.stats.intervals import count_units, too_few, too_heavy
+from magiqa.stats.intervals import count_units, too_few, too_heavy, widened
 from magiqa.stats.p_values import family
 
 OTHER_GROUPS = "defined in other groups than what it is compared with"
@@ -60,9 +60,9 @@ def paired(
 
     Example:
         >>> y = np.arange(50.0)
-        >>> result = paired(y, -y, y, resamples=200)
-        >>> round(result.diff, 6), result.p < 0.05
-        (2.0, True)
+        >>> result = paired(y % 49, -y, y, resamples=200)
+        >>> round(result.diff, 2), result.p < 0.05
+        (1.88, True)
     """
     rows = compare({"a": scores_a, "b": scores_b}, labels, statistic=statistic, clusters=clusters, groups=groups,
                    resamples=resamples, seed=seed, level=level)  # fmt: skip
@@ -131,6 +131,8 @@ def compare(
         [np.nan if r else point[i] - point[j] for (i, j), r in zip(pairs, reasons, strict=True)]
     )
     drawn = np.array([draws[i] - draws[j] for i, j in pairs]).reshape(len(pairs), -1)
+    if statistic == "plcc":
+        drawn *= np.array([[widened(matrix[i], matrix[j], y)] for i, j in pairs])
     found = family(values, drawn, count_units(len(y), clusters), level)
     out = []
     for k, (i, j) in enumerate(pairs):
@@ -143,7 +145,7 @@ def compare(
             float(found.high[k]),
             float(found.p[k]),
             int((counted[i] & counted[j]).sum()),
-            reasons[k] or ("" if np.isfinite(found.p[k]) else "never differ, or undefined in resamples"),
+            reasons[k] or found.withheld[k],
         )
         p, low, high = (float(v[k]) for v in (found.p_adjusted, found.low_all, found.high_all))
         out.append(Pair(names[i], names[j], test, p, low, high, found.floor))

@@ -8,7 +8,7 @@ import pandas as pd
 from magiqa.cores import allowed_cores
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import WITHIN, images_within, point_many
-from magiqa.stats.intervals import count_units, interval, shifted, studentized_plcc, too_few, too_heavy
+from magiqa.stats.intervals import count_units, interval, shifted, studentized_plcc, too_few, too_skewed
 from magiqa.stats.p_values import family
 from magiqa.stats.paired import OTHER_GROUPS
 
@@ -32,7 +32,7 @@ def statistics(
     Returns:
         n, each statistic with its interval, ``n_within`` (images in groups where SRCC is defined), ``diff`` (SRCC) and
         ``diff_within`` (none where those groups are others than the reference's) with interval, p, p_adjusted and
-        simultaneous interval, ``p_floor`` (the smallest p possible), ``withheld`` (why a row has no interval).
+        simultaneous interval, ``p_floor`` (the smallest p possible), ``withheld`` (why a row lacks an interval).
     """
     units, few = count_units(len(y), clusters), too_few(len(y), clusters)
     counts = resample_counts(len(y), clusters, None, resamples, seed)
@@ -65,10 +65,10 @@ def statistics(
         counted = images_within(matrix, y, groups)
         table["n_within"] = counted.sum(axis=1)
         others = (counted != counted[reference]).any(axis=1)
-    sides, heavy_labels = [], too_heavy(y, "labels")
+    sides, skewed_labels = [], too_skewed(y, "labels")
     for k, x in enumerate(matrix):
-        heavy = heavy_labels or too_heavy(x, "scores")
-        reasons[k] = reasons[k] or heavy
+        skewed = skewed_labels or too_skewed(x, "scores")
+        reasons[k] = reasons[k] or skewed
         known = np.isfinite(point["plcc"][k])
         sides.append(
             (np.nan, np.nan) if reasons[k] or not known else studentized_plcc(x, y, counts, clusters)
@@ -82,11 +82,14 @@ def statistics(
             values = point[s] - point[s][reference]
             if s == WITHIN:
                 values[others] = np.nan
-                reasons = [r or (OTHER_GROUPS if o else "") for r, o in zip(reasons, others, strict=True)]
             found = family(values, draws[s] - draws[s][reference], units)
             table[name], table[f"{name}_low"], table[f"{name}_high"] = values, found.low, found.high
             table[p], table[f"{p}_adjusted"] = found.p, found.p_adjusted
             table[f"{all_at_once}_low"], table[f"{all_at_once}_high"] = found.low_all, found.high_all
             table["p_floor"] = found.floor
+            for k in range(len(matrix)):
+                word = OTHER_GROUPS if s == WITHIN and others[k] else found.withheld[k]
+                if k != reference and not few and word not in reasons[k]:
+                    reasons[k] = "; ".join(filter(None, (reasons[k], word)))
     table["withheld"] = reasons
     return table

@@ -13,11 +13,12 @@ from scipy.special import expit
 
 from magiqa.errors import UserError
 from magiqa.stats.agreement import FITTED, OUT_OF_FOLD, agreement, by_group
-from magiqa.stats.bootstrap import bootstrap_many, bootstrap_srcc_many, resample_counts
+from magiqa.stats.bootstrap import bootstrap_many, bootstrap_partial, bootstrap_srcc_many, resample_counts
 from magiqa.stats.correlation import (
     defined_groups,
     krcc,
     leave_one_group_out,
+    partial_srcc,
     plcc,
     point_many,
     srcc,
@@ -281,11 +282,28 @@ class TestAgreement:
             assert math.isnan(few[name].ci_low) and few[name].withheld == "4 references, fewer than 5"
             assert np.isfinite(enough[name].ci_low) and not enough[name].withheld
 
-    def test_heavy_tails_have_no_interval_of_plcc_but_of_srcc(self):
+    def test_skewed_scores_have_no_interval_of_plcc_but_of_srcc(self):
         x, y = sample("plain", n=500)
-        found = agreement(np.exp(2 * x), y, resamples=100)
-        assert found["plcc"].withheld == "scores too heavy-tailed for an interval of PLCC"
-        assert math.isnan(found["plcc"].ci_low) and np.isfinite(found["srcc"].ci_low)
+        for scores in (np.exp(2 * x), -np.exp(2 * x)):
+            found = agreement(scores, y, resamples=100)
+            assert found["plcc"].withheld == "scores too skewed for an interval of PLCC"
+            assert math.isnan(found["plcc"].ci_low) and np.isfinite(found["srcc"].ci_low)
+        found = agreement(y, np.exp(2 * x), resamples=100)
+        assert found["plcc"].withheld == "labels too skewed for an interval of PLCC"
+
+    def test_tails_on_both_sides_widen_the_interval_of_plcc(self):
+        x, y = sample("plain", n=500)
+        heavy = x * np.random.default_rng(0).standard_gamma(0.7, 500)
+        for scores in (x, heavy):
+            found = agreement(scores, y, resamples=500)["plcc"]
+            r, k = stats.pearsonr(scores, y).statistic, stats.kurtosis(scores, fisher=False)
+            z, c = np.arctanh([found.ci_low, found.ci_high]), resample_counts(500, resamples=500)
+            wide = max(1, k / 3, stats.kurtosis(y, fisher=False) / 3) ** 0.25
+            drawn = np.array([np.corrcoef(*np.repeat([scores, y], t, axis=1))[0, 1] for t in c])
+            low, high = np.quantile(drawn, [0.025, 0.975])  # the studentized one reaches no less far
+            assert (z[0] - np.arctanh(r)) / wide <= np.arctanh(low) - np.arctanh(r) + 0.01
+            assert (z[1] - np.arctanh(r)) / wide >= np.arctanh(high) - np.arctanh(r) - 0.01
+        assert wide > 1.2
 
     def test_groups_left_out_and_resampled(self):
         x, y = sample("plain", n=90)
@@ -424,6 +442,16 @@ def constrained(x: np.ndarray, y: np.ndarray, line: bool) -> float:
         (x.min() - 5 * x.std(), x.max() + 5 * x.std()),
     ]
     return float(differential_evolution(squares, bounds, seed=0, tol=1e-8, popsize=12).fun)
+
+
+def test_partial_correlations_are_those_of_the_images_drawn():
+    x, y = sample("half ties", n=60)
+    given = np.stack([x + sample("plain", 60, 1)[1], np.ones(60)], axis=1).round(1)
+    counts = resample_counts(60, np.arange(60) // 6, None, 20, 0)
+    again = [np.repeat(np.arange(60), c) for c in counts]
+    expected = [partial_srcc(x[r], y[r], given[r]) for r in again]
+    assert bootstrap_partial(x, y, given, counts) == pytest.approx(expected, abs=1e-9)
+    assert np.isnan(bootstrap_partial(x, y, y[:, None], counts)).all()
 
 
 @pytest.mark.slow

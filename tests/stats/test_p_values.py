@@ -54,6 +54,18 @@ def test_what_never_differs_or_is_undefined_or_few_is_not_tested():
     assert np.isnan(family(np.array([0.5]), draws[:1], 4).p).all()
 
 
+def test_the_same_difference_in_every_resample_is_no_certainty():
+    draws = np.stack([np.full(200, 0.5), np.zeros(200), np.random.default_rng(0).normal(size=200)])
+    found = family(np.array([0.5, 0.0, 0.1]), draws, 30)
+    assert found.withheld == ("the same difference in every resample", "never differ", "")
+    assert np.isnan([found.p[0], found.p_adjusted[0], found.low[0], found.high_all[0]]).all()
+    assert found.p_adjusted[2] == found.p[2]
+    best = best_set(
+        np.array([1.0, 0.5, 0.9]), np.stack([np.ones(200), np.full(200, 0.5), 0.1 * draws[2] + 0.9]), 30
+    )
+    assert np.isnan(best).tolist() == [False, True, False]
+
+
 def test_few_units_are_read_as_students_t():
     assert as_student(1.959964, 10) == pytest.approx(stats.t.isf(0.025, 9) * math.sqrt(10 / 9), abs=1e-4)
     assert as_normal(as_student(2.5, 7), 7) == pytest.approx(2.5)

@@ -69,7 +69,7 @@ class TestPaired:
         a, _, y, _ = methods(np.random.default_rng(0), 50)
         result = paired(a, np.exp(a), y, resamples=200)
         assert result.diff == pytest.approx(0, abs=1e-12)
-        assert math.isnan(result.p) and result.withheld == "never differ, or undefined in resamples"
+        assert math.isnan(result.p) and result.withheld == "never differ"
 
     def test_p_agrees_with_the_interval(self):
         rng = np.random.default_rng(2)
@@ -81,7 +81,10 @@ class TestPaired:
 
     def test_p_has_a_floor(self):
         y = np.arange(60.0)
-        assert paired(y, -y, y, resamples=199).p == pytest.approx(1 / 200)
+        assert paired(y, -y, y + y % 7, resamples=199).p == pytest.approx(1 / 200)
+        found = paired(y, -y, y, resamples=199)
+        assert found.withheld == "the same difference in every resample"
+        assert found.diff == pytest.approx(2) and np.isnan([found.p, found.ci_low, found.ci_high]).all()
 
     def test_four_clusters_have_no_p_and_say_why(self):
         a, b, y, _ = methods(np.random.default_rng(0), 60, worse=2.0)
@@ -119,7 +122,8 @@ class TestPaired:
         assert np.isnan([found.ci_low, found.ci_high, found.p]).all()
         table = statistics(np.stack([a, b]), y, 0, groups=groups, resamples=50)
         assert np.isnan(table.loc[1, ["diff_within", "diff_within_low", "p_within"]].astype(float)).all()
-        assert table.loc[1, "withheld"] == found.withheld and np.isfinite(table.loc[1, "diff"])
+        assert table.loc[1, "withheld"] == f"scores too skewed for an interval of PLCC; {found.withheld}"
+        assert np.isfinite(table.loc[1, "diff"])
 
     def test_within_groups_needs_them(self):
         y = np.arange(9.0)

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from magiqa.checked import Checked, Least
 from magiqa.method.cues import BoxCox
 from magiqa.scoring.shared_features import score_all
-from magiqa.stats.content import group_distance
+from magiqa.stats.content import alike, group_distance
 from magiqa.stats.correlation import point_many
 from magiqa.studies.experiments.study import Lacking, Study, Tables, check_distinct, draw_dots
 
@@ -59,11 +59,8 @@ class Bias(Checked, key="experiment"):
         left_out = int(len(set(groups)) - len(set(groups[kept])))
         groups, y = groups[kept], study.y[kept]
         within = None if crossed is None else crossed[kept]
-        options: dict[str, Any] = {
-            "within": within,
-            "permutations": self.permutations,
-            "seed": study.job.statistics.seed,
-        }
+        like = alike(y, within)
+        options: dict[str, Any] = {"permutations": self.permutations, "seed": study.job.statistics.seed}
         jobs, names = [], []
         for standardize, lam in product((True, False), self.lams):
             jobs.append(study.job.having(magnitude=BoxCox(float(lam), standardize)))
@@ -73,7 +70,7 @@ class Bias(Checked, key="experiment"):
         ranks = rankdata(y) - (len(y) + 1) / 2
         rows = []
         for (what, kind), x in zip([*names, ("label", "the label itself")], [*matrix, y], strict=True):
-            found = group_distance(x, groups, **options)
+            found = group_distance(x, groups, within=within, **options)
             row = {
                 "by": by,
                 "cue": what,
@@ -86,7 +83,7 @@ class Bias(Checked, key="experiment"):
                 # groups differ in quality too: what is left when the label's rank is regressed out
                 own = rankdata(x) - (len(x) + 1) / 2
                 rest = own - ranks * (own @ ranks) / (ranks @ ranks)
-                left = group_distance(rest, groups, **options)
+                left = group_distance(rest, groups, within=like, **options)
                 row |= {
                     "distance_given_label": left.distance,
                     "chance_given_label": left.chance,
@@ -100,7 +97,8 @@ class Bias(Checked, key="experiment"):
             f"between {len(set(groups))} {BIAS[by][0]}"
             + ("; no content is shared by images of this set" if by == "group" else ""),
             "lambda 1 is the plain mean; distances in standard deviations of all values; chance: groups shuffled"
-            + ("" if within is None else " within each generator or distortion type"),
+            + ("" if within is None else " within each generator or distortion type")
+            + ", given the label among images of like labels",
             f"p: share of {self.permutations} shuffles that lie as far apart; no smaller than "
             f"{1 / (self.permutations + 1):.3g}"
             + (f"; {left_out} groups of fewer than {self.smallest} images left out" if left_out else ""),

@@ -11,7 +11,7 @@ import pandas as pd
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.scoring.shared_features import score_all
-from magiqa.stats.bootstrap import resample_counts
+from magiqa.stats.bootstrap import bootstrap_partial, resample_counts
 from magiqa.stats.correlation import partial_srcc
 from magiqa.stats.selection import excess
 from magiqa.studies.ablation import override
@@ -87,9 +87,8 @@ class Magnitude(Checked, key="experiment"):
             row["srcc_low"], row["srcc_high"] = study.band(draws[i])
             if network != "control":
                 row["partial"] = partial_srcc(matrix[i], study.y, given)
-                again = [np.repeat(np.arange(len(c)), c) for c in counts.astype(int)]
-                resampled = np.array([partial_srcc(matrix[i][r], study.y[r], given[r]) for r in again])
-                row["partial_low"], row["partial_high"] = study.band(resampled)
+                again = bootstrap_partial(matrix[i], study.y, given, counts)
+                row["partial_low"], row["partial_high"] = study.band(again)
             if network == first:
                 null = [index[(definition, n)] for n in networks if n != first]
                 found = excess(point[i], draws[i], point[null], draws[null], study.units)

@@ -228,7 +228,7 @@ def with_family(table: pd.DataFrame, found: Family) -> pd.DataFrame:
     """The columns that hold for all rows at once."""
     table["p_adjusted"] = found.p_adjusted
     table["ci_simultaneous_low"], table["ci_simultaneous_high"] = found.low_all, found.high_all
-    table["p_floor"] = found.floor
+    table["p_floor"], table["withheld"] = found.floor, found.withheld
     return table
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
+from magiqa.stats.intervals import mean_band
 from magiqa.studies.experiments.study import Study, Tables
 
 
@@ -25,18 +26,16 @@ class Weights(Checked, key="experiment"):
         if cues["w_sim"].isna().any():
             raise UserError("fusion: this one has no weights; use fusion=adaptive")
         which = np.searchsorted(np.quantile(y, np.linspace(0, 1, self.bins + 1)[1:-1]), y)
-        counts = study.sampling.counts().astype(float)
+        counts = study.sampling.counts()
         rows = []
         for k in sorted(set(which)):
             at = which == k
             row: dict[str, Any] = {"bin": k + 1, "label": y[at].mean(), "n": int(at.sum())}
-            total = counts[:, at].sum(axis=1)
             for name in ("w_sim", "q_sim", "q_mag"):
-                values = cues[name].to_numpy()[at]
-                with np.errstate(invalid="ignore"):
-                    drawn = counts[:, at] @ values / total
-                row[name] = values.mean()
-                row[f"{name}_low"], row[f"{name}_high"] = study.band(drawn)
+                values = cues[name].to_numpy()
+                row[name] = values[at].mean()
+                sides = mean_band(values, counts, at, study.sampling.clusters)
+                row[f"{name}_low"], row[f"{name}_high"] = sides
             rows.append(row)
         value, draws = study.draws(cues["w_sim"].to_numpy()[None])
         low, high = study.band(draws[0])
