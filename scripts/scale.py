@@ -2,11 +2,14 @@
 
     python scripts/scale.py hashing [--gb 40] [--images 400] [--folder DIR]
     python scripts/scale.py tasks [--images 33000] [--tasks 1,2,4,8] [--folder DIR]
+    python scripts/scale.py statistics
 
 ``hashing``: JPEG files padded with a hole after their end, so that they hold GB of bytes and take no disk; a first and
 a second run, and 8 parts on an empty index: seconds, files and bytes read.
 ``tasks``: tiny images and a stub in place of the backbone, so that what remains is magiqa's own work: seconds, file
 operations (by Python's audit events and counted stats) and peak memory of each task.
+``statistics``: `agreement` with 1,000 resamples at 1,000 to 100,000 images, each in a process of its own: CPU seconds,
+also divided by n log n, and peak memory.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import collections
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -184,16 +188,38 @@ def measure_tasks(folder: Path, images: int, tasks: list[int]) -> None:
         shutil.rmtree(cache)
 
 
+def measure_statistics(sizes: tuple[int, ...] = (1_000, 3_000, 11_125, 33_000, 100_000)) -> None:
+    code = (
+        "import sys, time, resource, numpy as np\n"
+        "from magiqa.stats.agreement import agreement\n"
+        "n = int(sys.argv[1]); rng = np.random.default_rng(0)\n"
+        "y = rng.normal(size=n); x = 0.6 * y + 0.8 * rng.normal(size=n)\n"
+        "agreement(x[:100], y[:100], resamples=100)\n"
+        "start = time.process_time(); agreement(x, y, resamples=1000)\n"
+        "print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    for n in sizes:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(n)], capture_output=True, text=True, check=True
+        ).stdout
+        seconds, peak = map(float, done.split())
+        print(
+            f"n {n:7,}: {seconds:6.2f} s of CPU, {1e6 * seconds / (n * np.log2(n)):.2f} us / (n log2 n), {peak:.0f} MB"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["hashing", "tasks"])
+    parser.add_argument("what", choices=["hashing", "tasks", "statistics"])
     parser.add_argument("--gb", type=float, default=40)
     parser.add_argument("--images", type=int)
     parser.add_argument("--tasks", default="1,2,4,8")
     parser.add_argument("--folder", help="where to write; default: the system's folder for temporary files")
     options = parser.parse_args()
+    if options.what == "statistics":
+        return measure_statistics()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         if options.what == "hashing":
             measure_hashing(Path(name), options.images or 400, options.gb)

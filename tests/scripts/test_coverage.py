@@ -47,7 +47,9 @@ def test_skewed_scores_have_no_interval_of_plcc(coverage):  # 58 to 64 % before
     assert rows.loc["srcc", "withheld"] == 0 and rows.loc["srcc", "rate"] > 0.8
 
 
-def test_heavy_tails_widen_plcc_and_withhold_nothing(coverage):  # 88 to 91 % of the samples that hid them before
+def test_heavy_tails_widen_plcc_and_withhold_nothing(
+    coverage,
+):  # 88 to 91 % of the samples that hid them before
     rows = found(coverage, coverage.independent("heavy-tailed (t3)", coverage.heavy, 100))
     assert rows.loc["plcc", "withheld"] < 0.05 and rows.loc["plcc", "rate"] > 0.85
 
