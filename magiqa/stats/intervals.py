@@ -88,7 +88,7 @@ def too_heavy(values: np.ndarray, name: str) -> str:
 
     Example:
         >>> x = np.linspace(-2, 2, 100)
-        >>> too_heavy(x, "scores"), too_heavy(x**5, "scores")
+        >>> too_heavy(x, "scores"), too_heavy(x**9, "scores")
         ('', 'scores too heavy-tailed for a test of PLCC')
     """
     z = centered(values)
@@ -152,12 +152,17 @@ def shifted(
 ) -> tuple[float, float]:
     """The percentile interval moved by value - mean of the resamples: for a statistic that resampling biases.
 
+    With fewer than ten units it reaches at least as far as Student's t: so few give too few different resamples.
+
     Args:
         within: what the statistic can be.
     """
     if not np.isfinite(values).any():
         return NAN, NAN
     low, high = interval(values + (value - np.nanmean(values)), units, level)
+    if MIN_UNITS <= units < 10:
+        half = as_student(norm.isf((1 - level) / 2), units) * np.nanstd(values, ddof=1)
+        low, high = np.minimum(low, value - half), np.maximum(high, value + half)
     return float(np.clip(low, *within)), float(np.clip(high, *within))
 
 
