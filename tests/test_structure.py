@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
+
+from magiqa.cli.main import main
 
 PACKAGE = Path(__file__).parent.parent / "magiqa"
 # from the top: a room imports from those below it only, and never from one above
@@ -97,3 +100,19 @@ def test_help_and_config_errors_import_nothing_that_takes_seconds():
     ):
         done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True)
         assert done.returncode == expected, done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_on_a_full_cache_imports_nothing_that_takes_seconds(tmp_path):
+    made = tiny.make(tmp_path)
+    typed = [a for a in tiny.overrides(made, "views.window=64") if not a.startswith("backbone")]
+    assert main(["encode", *typed, "backbone=demo", "prompts=high_low_quality"]) == 0
+    code = (
+        "import sys; from magiqa.cli.main import main; assert main(sys.argv[1:]) == 0; "
+        "slow = {'torch', 'open_clip', 'openvino', 'scipy.stats', 'scipy.optimize', 'matplotlib'}; "
+        "sys.exit(str(slow.intersection(sys.modules) or ''))"
+    )
+    for command in (["evaluate"], ["ablate", "ablation=lambda"]):
+        argv = [*command, *typed, "backbone=demo", "prompts=high_low_quality", f"out={tmp_path / command[0]}"]
+        done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from magiqa.errors import UserError
 from magiqa.stats.arrays import NAN, as_matrix, as_names, centered, is_constant, members, ratio
 from magiqa.stats.correlation import WITHIN, check_statistic
+from magiqa.stats.ranks import dense_ranks
 
 _BLOCK = 1 << 18  # numbers in a working block: 2 MB
+
+_DEEP = 8  # longer runs of equal values are summed by one reduction over all rows
 
 
 def resample_counts(
@@ -76,10 +78,16 @@ def _blocks(counts: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
 
 @dataclass(frozen=True)
 class _Order:
-    """A sort order of images, and where each run of equal values starts in it."""
+    """A sort order of images, and where each run of equal values starts in it.
+
+    Args:
+        more: the runs of two images or more with the place of the second, of three or more with the third, ...; None
+            where runs are so long that summing them all at once is faster.
+    """
 
     order: np.ndarray
     starts: np.ndarray
+    more: list[tuple[np.ndarray, np.ndarray]] | None
 
     @classmethod
     def of(cls, *keys: np.ndarray) -> "_Order":
@@ -88,7 +96,12 @@ class _Order:
         new = np.zeros(len(order), bool)
         for key in keys:
             new[1:] |= key[order][1:] != key[order][:-1]
-        return cls(order, np.flatnonzero(np.r_[True, new[1:]]))
+        starts = np.flatnonzero(np.r_[True, new[1:]])
+        sizes = np.diff(np.append(starts, len(order)))
+        longer = [np.flatnonzero(sizes > k) for k in range(1, min(int(sizes.max(initial=0)), _DEEP + 1))]
+        deep = sizes.max(initial=0) > _DEEP
+        more = None if deep else [(at, starts[at] + k) for k, at in enumerate(longer, 1)]
+        return cls(order, starts, more)
 
     @property
     def ties(self) -> bool:
@@ -96,8 +109,12 @@ class _Order:
 
     def runs(self, rows: np.ndarray) -> np.ndarray:
         """Rows (N, R) in sorted order, summed over runs of equal values: (T, R)."""
-        rows = rows[self.order]
-        return np.add.reduceat(rows, self.starts, axis=0) if self.ties else rows
+        if self.more is None:
+            return np.add.reduceat(rows[self.order], self.starts, axis=0)
+        out = rows[self.order[self.starts]]
+        for runs, places in self.more:
+            out[runs] += rows[self.order[places]]
+        return out
 
 
 def _cubes(rows: np.ndarray) -> np.ndarray:
@@ -220,7 +237,7 @@ def _bootstrap_krcc(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) 
         return 0.5 * (_dot(drawn, drawn) - drawn.sum(axis=0))
 
     out = np.empty((len(scores), len(counts)))
-    by_label, rank = _Order.of(labels), rankdata(labels, "dense")
+    by_label, rank = _Order.of(labels), dense_ranks(labels)
     for m, x in enumerate(scores):
         by_score, both = _Order.of(x), _Order.of(x, labels)
         merges = _Merges.of(rank[both.order])

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau, rankdata
 
 from magiqa.errors import UserError
 from magiqa.stats.arrays import NAN, as_matrix, as_pair, centered, is_constant, members, ratio
+from magiqa.stats.ranks import mid_ranks, tau_b
 
 RAW = ("srcc", "krcc", "plcc")
 
@@ -39,7 +39,7 @@ def srcc(scores: Any, labels: Any) -> float:
         -1.0
     """
     x, y = as_pair(scores, labels)
-    return plcc(rankdata(x), rankdata(y))
+    return plcc(mid_ranks(x), mid_ranks(y))
 
 
 def krcc(scores: Any, labels: Any) -> float:
@@ -52,7 +52,7 @@ def krcc(scores: Any, labels: Any) -> float:
     x, y = as_pair(scores, labels)
     if is_constant(x) or is_constant(y):
         return NAN
-    return float(kendalltau(x, y, method="asymptotic").statistic)
+    return tau_b(x, y)
 
 
 def srcc_within(scores: Any, labels: Any, groups: Any) -> float:
@@ -81,9 +81,9 @@ def images_within(scores: Any, labels: Any, groups: Any) -> np.ndarray:
     """Whether `srcc_within` of each row of scores (M, N) counts an image, as `defined_groups` says: bool (M, N)."""
     x, y = as_matrix(scores, labels)
     out = np.zeros(x.shape, bool)
-    for row, counted in zip(x, out, strict=True):
-        for _, g in defined_groups(row, y, groups):
-            counted[g] = True
+    for _, g in members(groups, len(y)):
+        if len(g) >= 3 and not is_constant(y[g]):
+            out[:, g] = (x[:, g].min(axis=1) < x[:, g].max(axis=1))[:, None]
     return out
 
 
@@ -106,9 +106,17 @@ def leave_one_group_out(scores: Any, labels: Any, groups: Any) -> tuple[float, f
 def srcc_many(scores: Any, labels: Any, groups: Any = None) -> np.ndarray:
     """SRCC of each row of scores (M, N) with labels (N,), or its mean within groups: (M,), signed."""
     x, y = as_matrix(scores, labels)
-    if groups is not None:
-        return np.array([srcc_within(row, y, groups) for row in x])
-    ranks, label_ranks = rankdata(x, axis=1), rankdata(y)
+    if groups is None:
+        return _srcc_rows(x, y)
+    parts = [_srcc_rows(x[:, g], y[g]) for _, g in members(groups, len(y)) if len(g) >= 3]
+    values = np.array(parts).reshape(len(parts), len(x))
+    counted = np.isfinite(values)
+    total, times = np.where(counted, values, 0.0).sum(axis=0), counted.sum(axis=0)
+    return np.divide(total, times, out=np.full(len(x), NAN), where=times > 0)
+
+
+def _srcc_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    ranks, label_ranks = mid_ranks(x), mid_ranks(y)
     ranks -= ranks.mean(axis=1, keepdims=True)
     label_ranks -= label_ranks.mean()
     return ratio(ranks @ label_ranks, np.square(ranks).sum(axis=1) * (label_ranks @ label_ranks))
@@ -146,11 +154,11 @@ def partial_srcc(x: Any, y: Any, given: Any) -> float:
     """
     controls = np.asarray(given, np.float64)
     controls = controls[:, None] if controls.ndim == 1 else controls
-    ranks = rankdata(controls, axis=0)
+    ranks = mid_ranks(controls.T).T
     design = np.column_stack([np.ones(len(ranks)), ranks - ranks.mean(axis=0)])
     left = []
     for values in (x, y):
-        rank = rankdata(np.asarray(values, np.float64))
+        rank = mid_ranks(np.asarray(values, np.float64))
         rest = rank - design @ np.linalg.lstsq(design, rank, rcond=None)[0]
         if np.linalg.norm(rest) <= 1e-9 * np.linalg.norm(rank):  # rounding of an exact fit
             return NAN

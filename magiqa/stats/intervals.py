@@ -7,10 +7,9 @@ studentized bootstrap: Davison and Hinkley, Bootstrap Methods and their Applicat
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student
 
 from magiqa.stats.arrays import NAN, centered
+from magiqa.stats.distributions import normal_quantile, normal_tail, student_quantile, student_tail
 
 MIN_DEFINED = 0.95  # share of resamples in which a statistic must be defined for it to have an interval
 
@@ -31,12 +30,12 @@ def as_student(z: Any, units: int) -> Any:
         >>> round(float(as_student(1.96, 1000)), 2), round(float(as_student(1.96, 8)), 2)
         (1.96, 2.53)
     """
-    return student.isf(norm.sf(z), units - 1) * np.sqrt(units / (units - 1))
+    return student_quantile(normal_tail(z), units - 1) * np.sqrt(units / (units - 1))
 
 
 def as_normal(t: Any, units: int) -> Any:
     """The inverse of `as_student`."""
-    return norm.isf(student.sf(np.asarray(t) * np.sqrt((units - 1) / units), units - 1))
+    return normal_quantile(student_tail(np.asarray(t) * np.sqrt((units - 1) / units), units - 1))
 
 
 def interval(values: np.ndarray, units: int, level: float = 0.95) -> tuple[float, float]:
@@ -55,7 +54,7 @@ def interval(values: np.ndarray, units: int, level: float = 0.95) -> tuple[float
         return NAN, NAN
     if np.ptp(defined) <= 1e-12:
         return NAN, NAN
-    tail = float(norm.sf(as_student(norm.isf((1.0 - level) / 2.0), units)))
+    tail = float(normal_tail(as_student(normal_quantile((1.0 - level) / 2.0), units)))
     low, high = np.quantile(defined, [tail, 1.0 - tail])
     return float(low), float(high)
 
@@ -169,7 +168,14 @@ def shifted(
 def studentized_plcc(
     scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, clusters: Any = None, level: float = 0.95
 ) -> tuple[float, float]:
-    """Interval of Pearson's correlation by the studentized bootstrap on Fisher's scale.
+    """As `studentized_plcc_many`, of one row of scores (N,)."""
+    return studentized_plcc_many(scores[None], labels, counts, clusters, level)[0]
+
+
+def studentized_plcc_many(
+    scores: np.ndarray, labels: np.ndarray, counts: np.ndarray, clusters: Any = None, level: float = 0.95
+) -> list[tuple[float, float]]:
+    """Intervals of Pearson's correlation by the studentized bootstrap on Fisher's scale.
 
     Each resample's atanh(r) is less the whole set's and over the standard error of its own, which skewed values need:
     where their tails are thinly drawn, the error is underrated together with r. An image's influence is
@@ -178,33 +184,60 @@ def studentized_plcc(
     It is `widened` for heavy tails.
 
     Args:
-        scores, labels: (N,) that vary. counts: (R, N) from `resample_counts` with the same clusters.
+        scores, labels: (M, N) and (N,) that vary. counts: (R, N) from `resample_counts` with the same clusters.
     """
-    x, y = (v / v.std() for v in (centered(scores), centered(labels)))
-    sums = np.stack([x * y, x * x, y * y, x, y, np.ones(len(x))], axis=1)
+    first = key = None
     if clusters is not None:
         _, first, key = np.unique(np.asarray(clusters), return_index=True, return_inverse=True)
-        sums = np.stack([np.bincount(key, v) for v in sums.T], axis=1)
         counts = counts[:, first]
-    if len(sums) < MIN_UNITS:
-        return NAN, NAN
+    units = counts.shape[1]
+    if units < MIN_UNITS:
+        return [(NAN, NAN)] * len(scores)
+    y = centered(labels) / centered(labels).std()
     pairs = np.triu_indices(6)
-    products = np.concatenate([sums, sums[:, pairs[0]] * sums[:, pairs[1]]], axis=1)
-    step = max(1, _BLOCK // len(sums))
-    drawn = np.concatenate(
-        [counts[k : k + step].astype(np.float64) @ products for k in range(0, len(counts), step)]
-    )
+
+    def products(x: np.ndarray) -> np.ndarray:
+        x = centered(x) / centered(x).std()
+        sums = np.stack([x * y, x * x, y * y, x, y, np.ones(len(x))], axis=1)
+        if key is not None:
+            sums = np.stack([np.bincount(key, v) for v in sums.T], axis=1)
+        return np.concatenate([sums, sums[:, pairs[0]] * sums[:, pairs[1]]], axis=1)
+
+    out: list[tuple[float, float]] = []
+    width = len(pairs[0]) + 6
+    several = max(
+        1, 8 * _BLOCK // (units * width)
+    )  # rows at a time: counts are converted once for all of them
+    step = max(1, _BLOCK // units)
+    for at in range(0, len(scores), several):
+        every = [products(x) for x in scores[at : at + several]]
+        both = np.concatenate(every, axis=1)
+        drawn = np.concatenate(
+            [counts[k : k + step].astype(np.float64) @ both for k in range(0, len(counts), step)]
+        )
+        out += [
+            _studentized(
+                one, drawn[:, k * width : (k + 1) * width], units, level, widened(scores[at + k], labels)
+            )
+            for k, one in enumerate(every)
+        ]
+    return out
+
+
+def _studentized(
+    products: np.ndarray, drawn: np.ndarray, units: int, level: float, wider: float
+) -> tuple[float, float]:
+    """From the products of each unit (U, 27), and their sums in each resample (R, 27)."""
     r, error = _plcc_error(drawn)
     (whole,), (whole_error,) = _plcc_error(products.sum(axis=0)[None])
     with np.errstate(all="ignore"):
         z, at = np.arctanh(r), np.arctanh(whole)
         t = (z - at) / error
     t = t[np.isfinite(t)]
-    if not np.isfinite(at) or whole_error <= 1e-12 or len(t) < MIN_DEFINED * len(counts):
+    if not np.isfinite(at) or whole_error <= 1e-12 or len(t) < MIN_DEFINED * len(drawn):
         return NAN, NAN
     low, high = np.quantile(t, [(1.0 + level) / 2.0, (1.0 - level) / 2.0])
-    sides = interval(r, len(sums), level)  # whichever reaches further: few units are short in both
-    wider = widened(scores, labels)
+    sides = interval(r, units, level)  # whichever reaches further: few units are short in both
     with np.errstate(divide="ignore"):
         ends = np.arctanh(
             [

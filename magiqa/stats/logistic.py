@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import leastsq
 from scipy.special import expit
 
 from magiqa.errors import UserError
@@ -194,6 +193,7 @@ def _official(x: np.ndarray, y: np.ndarray) -> tuple[str, tuple[float, ...]]:
     Its curve_fit is MINPACK's lmdif through leastsq, which is called here: curve_fit also estimates a covariance, and
     warns where it cannot; silencing a warning would change the filters of the whole process, for other threads too.
     """
+    from scipy.optimize import leastsq
 
     def errors(b: np.ndarray) -> np.ndarray:
         model = b[0] * (0.5 - 1.0 / (1.0 + np.exp(b[1] * (x - b[2])))) + b[3] * x + b[4]

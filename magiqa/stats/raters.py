@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
 
 from magiqa.errors import UserError
 from magiqa.stats.arrays import NAN
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.correlation import srcc
+from magiqa.stats.distributions import normal_quantile
 from magiqa.stats.intervals import MIN_UNITS, as_student, count_units
+from magiqa.stats.ranks import mid_ranks
 
 
 def _standard_errors(labels: np.ndarray, label_std: Any, ratings: Any) -> np.ndarray:
@@ -134,7 +135,7 @@ def krasula(
         i = rng.integers(n, size=max_pairs)
         j = (i + rng.integers(1, n, size=max_pairs)) % n
     gap, score_gap = y[i] - y[j], x[i] - x[j]
-    different = np.abs(gap) > norm.isf((1 - level) / 2) * np.hypot(error[i], error[j])
+    different = np.abs(gap) > normal_quantile((1 - level) / 2) * np.hypot(error[i], error[j])
     toward = np.where(gap > 0, score_gap, -score_gap)[different]  # > 0: ordered as the raters do
     right = (toward > 0) + 0.5 * (toward == 0)
     low = high = NAN
@@ -163,7 +164,7 @@ def _share_interval(share: float, draws: np.ndarray, units: int, level: float = 
     spread = float(np.nanstd(draws, ddof=1)) if np.isfinite(draws).any() else NAN
     if units < MIN_UNITS or not 0 < share < 1 or not spread > 0:
         return NAN, NAN
-    half = float(as_student(norm.isf((1 - level) / 2), units)) * spread / (share * (1 - share))
+    half = float(as_student(normal_quantile((1 - level) / 2), units)) * spread / (share * (1 - share))
     low, high = expit(logit(share) + np.array([-half, half]))
     return float(low), float(high)
 
@@ -173,4 +174,4 @@ def _auc(values: np.ndarray, positive: np.ndarray) -> float:
     k, m = int(positive.sum()), int((~positive).sum())
     if not k or not m:
         return NAN
-    return float((rankdata(values)[positive].sum() - k * (k + 1) / 2) / (k * m))
+    return float((mid_ranks(values)[positive].sum() - k * (k + 1) / 2) / (k * m))

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from magiqa.errors import UserError
 from magiqa.stats.arrays import NAN
 from magiqa.stats.correlation import srcc
+from magiqa.stats.distributions import student_quantile
 from magiqa.stats.intervals import MIN_UNITS
 
 
@@ -148,5 +148,5 @@ def excess(
     if sampled + seeds == 0:
         return Excess(found, NAN, NAN, "every resample gives the same value")
     freedom = (sampled + seeds) ** 2 / (sampled**2 / (units - 1) + seeds**2 / (len(nulls) - 1))
-    half = float(student.isf((1 - level) / 2, freedom)) * float(np.sqrt(sampled + seeds))
+    half = float(student_quantile((1 - level) / 2, freedom)) * float(np.sqrt(sampled + seeds))
     return Excess(found, found - half, found + half)

@@ -1,9 +1,9 @@
 """SRCC of many scores on fixed subsets of the images. Pure."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 from magiqa.stats.bootstrap import bootstrap_srcc_many
+from magiqa.stats.ranks import mid_ranks
 
 
 class SubsetSrcc:
@@ -16,7 +16,7 @@ class SubsetSrcc:
         n = subsets.sum(axis=1).astype(float)
         self.norm = np.empty(len(subsets))
         for h, subset in enumerate(subsets.astype(bool)):
-            ranks = rankdata(labels[subset])
+            ranks = mid_ranks(labels[subset])
             self.centered[h, subset] = ranks - ranks.mean()
             self.norm[h] = np.sqrt(np.square(self.centered[h]).sum() * (n[h] ** 3 - n[h]) / 12)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from magiqa.cores import allowed_cores
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import WITHIN, images_within, point_many
-from magiqa.stats.intervals import count_units, interval, shifted, studentized_plcc, too_few, too_skewed
+from magiqa.stats.intervals import count_units, interval, shifted, studentized_plcc_many, too_few, too_skewed
 from magiqa.stats.p_values import family
 from magiqa.stats.paired import OTHER_GROUPS
 
@@ -44,11 +44,15 @@ def statistics(
     chosen = ["srcc", *([WITHIN] if groups is not None else [])]
     point = {s: point_many(s, matrix, y, groups) for s in (*chosen, "plcc")}
 
+    several = -(
+        -len(matrix) // (4 * allowed_cores())
+    )  # rows at a time: the labels are ranked once for all of them
+    parts = [matrix[k : k + several] for k in range(0, len(matrix), several)]
+
     def drawn(s: str) -> np.ndarray:
         with ThreadPoolExecutor(allowed_cores()) as executor:
             of = (inside, groups) if s == WITHIN else (counts, None)
-            rows = executor.map(lambda x: bootstrap_many(s, x[None], y, *of), matrix)
-            return np.concatenate(list(rows))
+            return np.concatenate(list(executor.map(lambda x: bootstrap_many(s, x, y, *of), parts)))
 
     draws = {s: drawn(s) for s in chosen}
     reasons = [few] * len(matrix)
@@ -65,14 +69,14 @@ def statistics(
         counted = images_within(matrix, y, groups)
         table["n_within"] = counted.sum(axis=1)
         others = (counted != counted[reference]).any(axis=1)
-    sides, skewed_labels = [], too_skewed(y, "labels")
-    for k, x in enumerate(matrix):
-        skewed = skewed_labels or too_skewed(x, "scores")
-        reasons[k] = reasons[k] or skewed
-        known = np.isfinite(point["plcc"][k])
-        sides.append(
-            (np.nan, np.nan) if reasons[k] or not known else studentized_plcc(x, y, counts, clusters)
-        )
+    skewed_labels = too_skewed(y, "labels")
+    reasons = [r or skewed_labels or too_skewed(x, "scores") for r, x in zip(reasons, matrix, strict=True)]
+    sides = [(np.nan, np.nan)] * len(matrix)
+    usable = [k for k, reason in enumerate(reasons) if not reason and np.isfinite(point["plcc"][k])]
+    for k, found_sides in zip(
+        usable, studentized_plcc_many(matrix[usable], y, counts, clusters), strict=True
+    ):
+        sides[k] = found_sides
     add("plcc", point["plcc"], sides)
     for s, name, p, all_at_once in (
         ("srcc", "diff", "p", "ci_simultaneous"),

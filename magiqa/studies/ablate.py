@@ -11,7 +11,6 @@ from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
-from magiqa.report.ablation_plots import ablation_figures
 from magiqa.report.table import Cell, Table, number, p_cell
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
@@ -120,6 +119,8 @@ def _ablate(
     results.csv("ablation", table)
     results.record(record | {"seconds": clock.seconds})
     if job.output.figures:
+        from magiqa.report.ablation_plots import ablation_figures
+
         with clock.stage("figures"):
             ablation_figures(results.figure_path(), table, record, keys, reference)
         results.record(record | {"seconds": clock.seconds})

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from magiqa.checked import Checked, Least
 from magiqa.method.cues import BoxCox
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.content import alike, group_distance
 from magiqa.stats.correlation import point_many
+from magiqa.stats.ranks import mid_ranks
 from magiqa.studies.experiments.study import Lacking, Study, Tables, check_distinct, draw_dots
 
 BIAS = {
@@ -67,7 +67,7 @@ class Bias(Checked, key="experiment"):
             what = "before Box-Cox" if lam == 1 else f"lambda {lam:g}"
             names.append((what, "standardized |f|" if standardize else "raw |f|"))
         matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1][:, kept]
-        ranks = rankdata(y) - (len(y) + 1) / 2
+        ranks = mid_ranks(y) - (len(y) + 1) / 2
         rows = []
         for (what, kind), x in zip([*names, ("label", "the label itself")], [*matrix, y], strict=True):
             found = group_distance(x, groups, within=within, **options)
@@ -81,7 +81,7 @@ class Bias(Checked, key="experiment"):
             }
             if what != "label":
                 # groups differ in quality too: what is left when the label's rank is regressed out
-                own = rankdata(x) - (len(x) + 1) / 2
+                own = mid_ranks(x) - (len(x) + 1) / 2
                 rest = own - ranks * (own @ ranks) / (ranks @ ranks)
                 left = group_distance(rest, groups, within=like, **options)
                 row |= {
