@@ -12,7 +12,7 @@ import argparse
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -646,6 +646,7 @@ def rows(agiqa3k: Path | None = None) -> list[Row]:
             independent(p, POPULATIONS[p], 1000)
             for p in ("bounded", "skewed (lognormal 0.8)", "heavy-tailed (t3)")
         ),
+        replace(independent("bounded", POPULATIONS["bounded"], 300), name="bounded, n 300, other sets"),
         *(independent(p, POPULATIONS[p], 100) for p in ("skewed (lognormal 0.8)", "heavy-tailed (t3)")),
         *(null(n, 1, "plcc", tails=True) for n in (50, 300)),
         within(5, 300),
