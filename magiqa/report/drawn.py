@@ -44,6 +44,8 @@ class Drawn:
 def drawn_run(run: Run, folder: Path, width: Width = "page") -> list[Drawn]:
     """A run's scatter plots, magnitude and groups."""
     words = describe(run.record)
+    if run.groups is not None:
+        words += f" They hold these {run.groups['group'].nunique()} groups fixed."
     captions = {
         "scatter": "Scores against the label, a point an image. Curve: the fitted logistic function. Each title gives "
         "SRCC and raw PLCC with their intervals.",

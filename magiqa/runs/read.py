@@ -229,7 +229,7 @@ def read_run(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 _NUMBERS = re.compile(
     r"(srcc|krcc|plcc|plcc_logistic|diff|value|optimism|change|q|q_sim|q_mag)(_within)?(_low|_high)?|w_sim|n|"
-    r"(ci|ci_simultaneous|ci_groups|loo_group)_(low|high)|p|p_adjusted|p_floor|p_meng|level|mos_std|width|height|bytes|laplacian"
+    r"(ci|ci_simultaneous|ci_groups|loo_group)_(low|high)|p|p_adjusted|p_floor|level|mos_std|width|height|bytes|laplacian"
 )
 
 

@@ -10,9 +10,9 @@ from scipy import stats
 from magiqa.errors import UserError
 from magiqa.stats.agreement import agreement
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
-from magiqa.stats.content import group_distance
+from magiqa.stats.content import alike, group_distance
 from magiqa.stats.correlation import partial_srcc, plcc, srcc
-from magiqa.stats.intervals import interval
+from magiqa.stats.intervals import interval, mean_band
 from magiqa.stats.paired import bins, compare, paired
 from magiqa.stats.raters import krasula, noise_ceiling
 from magiqa.stats.selection import crossval_linear, excess, halves
@@ -412,3 +412,44 @@ class TestCrossval:
             UserError, match="folds=30 must lie between 2 and the number of images or clusters, 20"
         ):
             crossval_linear(names, y, 30, clusters=clusters)
+
+
+def test_strata_of_like_labels_lie_inside_what_they_are_asked_to():
+    y = np.random.default_rng(0).normal(size=46)
+    kinds = np.arange(46) % 2
+    found = alike(y, kinds, size=5)
+    for k in (0, 1):
+        inside = found[kinds == k][np.argsort(y[kinds == k])]
+        assert (np.diff(inside) >= 0).all() and set(np.bincount(inside)[np.unique(inside)]) <= {5, 6}
+    assert not set(found[kinds == 0]) & set(found[kinds == 1])
+    assert len(set(alike(y, size=50))) == 1
+
+
+def test_values_that_follow_the_label_alone_do_not_differ_given_it():
+    rng, given, shuffled_at_large = np.random.default_rng(1), [], []
+    groups = np.repeat(np.arange(8), 12)
+    for trial in range(40):
+        y = 2 * rng.normal(size=8)[groups] + rng.normal(size=96)
+        x = y + np.exp(y / 2) * rng.normal(size=96)  # its spread follows too
+        for p, within in ((given, alike(y)), (shuffled_at_large, None)):
+            p.append(group_distance(x - y, groups, within=within, permutations=39, seed=trial).p)
+    assert np.mean(np.array(given) <= 0.05) < 0.2 and np.mean(given) > 0.35
+    assert np.mean(np.array(shuffled_at_large) <= 0.05) > 0.7
+
+
+def test_means_of_few_images_have_wide_intervals_and_of_four_none():
+    values = np.random.default_rng(0).normal(size=300)
+    counts = resample_counts(300, resamples=400)
+    widths = []
+    for n in (4, 6, 100):
+        at = np.arange(300) < n
+        low, high = mean_band(values, counts, at)
+        drawn = np.array([np.repeat(values[at], c[at]).mean() if c[at].any() else np.nan for c in counts])
+        if n == 4:
+            assert np.isnan([low, high]).all()
+            continue
+        plain = np.nanquantile(drawn, [0.025, 0.975])
+        widths.append((high - low) / np.ptp(plain))
+    assert widths[0] > 1.15 and widths[1] == pytest.approx(1.0, abs=0.05)
+    clusters = np.arange(300) % 4
+    assert np.isnan(mean_band(values, resample_counts(300, clusters), values < 9, clusters)).all()
