@@ -3,6 +3,7 @@
     python scripts/scale.py hashing [--gb 40] [--images 400] [--folder DIR]
     python scripts/scale.py tasks [--images 33000] [--tasks 1,2,4,8] [--folder DIR]
     python scripts/scale.py statistics
+    python scripts/scale.py ablation
 
 ``hashing``: JPEG files padded with a hole after their end, so that they hold GB of bytes and take no disk; a first and
 a second run, and 8 parts on an empty index: seconds, files and bytes read.
@@ -10,6 +11,8 @@ a second run, and 8 parts on an empty index: seconds, files and bytes read.
 operations (by Python's audit events and counted stats) and peak memory of each task.
 ``statistics``: `agreement` with 1,000 resamples at 1,000 to 100,000 images, each in a process of its own: CPU seconds,
 also divided by n log n, and peak memory.
+``ablation``: lambdas with intervals and paired differences on made-up features, ten views of 256 an image, in the same
+way: scoring (one pass over the features) and statistics apart. 101 lambdas up to SPAQ's size, 11 beyond.
 """
 
 import argparse
@@ -208,11 +211,71 @@ def measure_statistics(sizes: tuple[int, ...] = (1_000, 3_000, 11_125, 33_000, 1
         )
 
 
+def ablation(n: int, lambdas: int) -> None:
+    """In a process of its own: print the CPU seconds of scoring and of statistics, and the peak memory."""
+    import resource
+    from types import SimpleNamespace
+
+    import pandas as pd
+
+    from magiqa.backbones.spec import Backbone
+    from magiqa.images.views import Views
+    from magiqa.method.cues import BoxCox
+    from magiqa.method.fusion import Adaptive
+    from magiqa.method.prompts import PromptSet
+    from magiqa.runs.config import Method
+    from magiqa.scoring.score import score_many
+    from magiqa.stats.variants import statistics
+
+    views, width, at_once = 10, 256, 400
+    drawer = np.random.default_rng(0).standard_normal((2 * at_once * views, width)).astype(np.float32)
+
+    def blocks(images: list[str]) -> Any:  # made as they are asked for: no set lies in memory
+        for first in range(0, n, at_once):
+            owner = np.repeat(np.arange(first, min(first + at_once, n)), views)
+            shift = first % (at_once * views)
+            yield owner, drawer[shift : shift + len(owner)] * np.float32(1 + first / n)
+
+    names = [str(i) for i in range(n)]
+    text = np.random.default_rng(1).standard_normal((5, 2, width)).astype(np.float32) / np.sqrt(width)
+    stub = SimpleNamespace(
+        table=pd.DataFrame({"image": names}),
+        images=names,
+        cache=SimpleNamespace(blocks=blocks),
+        kinds=("windows", "global"),
+        text=lambda prompts: (text, 100.0),
+    )
+    base = (Backbone("demo"), PromptSet("stub", (("good", "bad"),)), Views())
+    methods = [Method(*base, BoxCox(float(lam)), Adaptive()) for lam in np.linspace(-1, 1, lambdas)]
+    start = time.process_time()
+    matrix = score_many(stub, methods)["q"]
+    scored = time.process_time()
+    y = matrix[0] + matrix[0].std() * np.random.default_rng(2).standard_normal(n)
+    statistics(matrix, y, lambdas // 2, groups=np.arange(n) % 6, resamples=1000)
+    seconds = scored - start, time.process_time() - scored
+    print(json.dumps([*seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+
+
+def measure_ablation(sizes: tuple[int, ...] = (3_000, 10_073, 11_125, 33_000, 100_000)) -> None:
+    for n in sizes:
+        lambdas = 101 if n <= 11_125 else 11
+        code = f"import runpy; runpy.run_path({__file__!r})['ablation']({n}, {lambdas})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        scoring, stats, peak = json.loads(done.stdout)
+        unit = 1e6 / (lambdas * n)
+        print(
+            f"n {n:7,}, {lambdas:3} lambdas: scoring {scoring:6.1f} s of CPU ({unit * scoring:.1f} us each), "
+            f"statistics {stats:6.1f} s ({unit * stats:.1f} us; {unit * stats / np.log2(n):.2f} us / log2 n), "
+            f"{peak:.0f} MB",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["hashing", "tasks", "statistics"])
+    parser.add_argument("what", choices=["hashing", "tasks", "statistics", "ablation"])
     parser.add_argument("--gb", type=float, default=40)
     parser.add_argument("--images", type=int)
     parser.add_argument("--tasks", default="1,2,4,8")
@@ -220,6 +283,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "statistics":
         return measure_statistics()
+    if options.what == "ablation":
+        return measure_ablation(*[(options.images,)] if options.images else [])
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         if options.what == "hashing":
             measure_hashing(Path(name), options.images or 400, options.gb)

@@ -160,7 +160,7 @@ def shifted(
         return NAN, NAN
     low, high = interval(values + (value - np.nanmean(values)), units, level)
     if MIN_UNITS <= units < 10:
-        half = as_student(norm.isf((1 - level) / 2), units) * np.nanstd(values, ddof=1)
+        half = as_student(normal_quantile((1 - level) / 2), units) * np.nanstd(values, ddof=1)
         low, high = np.minimum(low, value - half), np.maximum(high, value + half)
     return float(np.clip(low, *within)), float(np.clip(high, *within))
 
