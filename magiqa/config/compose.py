@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from magiqa.config.changed import changed_keys
 from magiqa.config.from_bundle import Bundled, bundled
 from magiqa.config.paths import own_folders, split_literal, typed_keys
 from magiqa.config.roots import find_root
-from magiqa.config.trust import GROUPS, OTHERS
+from magiqa.config.trust import GROUPS, OTHERS, STUDIES
 from magiqa.errors import UserError, one_line, users_mistake
 from magiqa.package import conf_dir
 from magiqa.runs.config import RunConfig, default_cache_dir
@@ -33,12 +33,14 @@ class Composed:
     Args:
         config: plain values, references resolved. choices: the option of each group. missing: keys that must be set.
         changed: what differs from what the options' own files say: dotted key -> value.
+        study: the same of the ablation or experiment, its option first: {"ablation": "lambda", "ablation.score": "q"}.
     """
 
     config: dict[str, Any]
     choices: dict[str, str]
     missing: tuple[str, ...]
     changed: dict[str, Any]
+    study: dict[str, Any] = field(default_factory=dict)
 
 
 class Configs:
@@ -86,7 +88,7 @@ class Configs:
         changed = changed_keys(config, self._option_values(choices, held)) | {
             key: value for key, value in held.changed.items() if key not in typed_keys(rest)
         }
-        return Composed(config, choices, tuple(sorted(missing)), changed)
+        return Composed(config, choices, tuple(sorted(missing)), changed, self._study(config, rest))
 
     def job(self, overrides: Sequence[str]) -> RunConfig:
         """What overrides ask for, instantiated and checked.
@@ -102,7 +104,9 @@ class Configs:
                 name = composed.choices["dataset"]
                 remedy = f" (the folder of the data set {name}), or roots.SET=DIR, or MAGIQA_DATA; see magiqa check"
             raise UserError(f"{key} is not set: add {key}=VALUE{remedy}")
-        return instantiated(composed.config, composed.choices, composed.changed)
+        return replace(
+            instantiated(composed.config, composed.choices, composed.changed), study=composed.study
+        )
 
     def composer(self, typed: Sequence[str], *, packaged: bool = False) -> Callable[[list[str]], RunConfig]:
         """Composes a job anew with some overrides in place of those typed for the same keys.
@@ -187,6 +191,21 @@ class Configs:
         return deepcopy(self._as_named[named]) | {
             g: OmegaConf.to_container(held.nodes[g]) for g in held.choices
         }
+
+    def _study(self, config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+        """What was chosen and typed for the ablation or experiment."""
+        from omegaconf import OmegaConf
+
+        out: dict[str, Any] = {}
+        for group in (g for g in STUDIES if isinstance(config.get(g), Mapping)):
+            chosen = [o for o in overrides if o.partition("=")[0] == group]
+            cfg, _ = self._load(chosen)
+            own: Any = OmegaConf.to_container(cfg[group], resolve=True)
+            out[group] = chosen[-1].partition("=")[2]
+            for key, value in config[group].items():
+                if key not in own or own[key] != value:
+                    out[f"{'' if key in own else '+'}{group}.{key}"] = value
+        return out
 
     def _suggest(self, overrides: Sequence[str], error: Exception) -> str:
         """For an override of a key that does not exist: the nearest key that does."""

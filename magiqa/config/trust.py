@@ -36,6 +36,7 @@ CLASSES = frozenset(
         "magiqa.datasets.sample.Sample",
         "magiqa.datasets.spaq.Spaq",
         "magiqa.datasets.tid2013.Tid2013",
+        "magiqa.runs.config.Style",
     }
 )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.report.captions import caption
-from magiqa.report.display import label_name, parameter, set_name
+from magiqa.report.display import parameter, set_name, short_label
 from magiqa.report.heatmap import heat_map
 from magiqa.report.plots import differences, dots, line_band
 from magiqa.report.style import Width
@@ -47,7 +47,7 @@ def ablation_figure(
     rows = pd.concat(parts, ignore_index=True)
     below, words = differences(table, names)
     varied = about.get("parameter") or _grid_parameter(table)
-    xlabel = f"SRCC with {label_name(str(record.get('dataset', {}).get('label', 'mos')))}, 95 % interval"
+    xlabel = f"SRCC with {short_label(str(record.get('dataset', {}).get('label', 'mos')))}, 95 % interval"
     shared: dict[str, Any] = {"title": f"Ablation: {about.get('name', 'variants')}", "note": caption(record)}
     if varied is None:
         return dots(
@@ -158,7 +158,7 @@ def ablation_figures(
                 grid,
                 xlabel=parameter(across),
                 ylabel=parameter(down),
-                zlabel=f"SRCC with {label_name(record['dataset']['label'])}",
+                zlabel=f"SRCC with {short_label(record['dataset']['label'])}",
                 reference=(at[down], at[across]),
                 best=True,
                 note="; ".join(filter(None, (caption(record), fixed))),

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from magiqa.report.captions import caption
-from magiqa.report.display import label_name, set_name
+from magiqa.report.display import set_name, short_label
 from magiqa.report.plots import dots
 from magiqa.report.scatter import Row, agreement_line, magnitude_figure, scatter
 from magiqa.report.style import NAMES, SCORES, Width
@@ -102,7 +102,7 @@ def _by_group(
     return dots(
         folder / "srcc_by_group",
         rows.rename(columns={"ci_low": "low", "ci_high": "high"}),
-        xlabel=f"SRCC with {label_name(str(record['dataset']['label']))}, 95 % interval",
+        xlabel=f"SRCC with {short_label(str(record['dataset']['label']))}, 95 % interval",
         title="Agreement by group",
         note=f"{caption(record)}; SRCC falls with a group's range of labels: compare cues inside a group, not groups",
         bold=tuple(names.values()),

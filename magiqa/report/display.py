@@ -34,7 +34,13 @@ STATISTICS = {
     "srcc_within": "SRCC in groups",
 }
 
-SCORES = {"q_sim": "similarity cue", "q_mag": "magnitude cue", "q": "fused score"}
+SCORES = {
+    "q_sim": "similarity cue",
+    "q_mag": "magnitude cue",
+    "q": "fused score",
+    "laplacian": "Laplacian variance (control)",
+    "bytes": "file bytes (control)",
+}
 
 PARAMETERS = {
     "magnitude.lam": "λ",
@@ -113,6 +119,16 @@ def label_name(label: str) -> str:
         ('MOS', 'grade')
     """
     return LABELS.get(label, label)
+
+
+def short_label(label: str) -> str:
+    """A label's sign, for narrow axes.
+
+    Example:
+        >>> short_label("ssim")
+        'SSIM'
+    """
+    return label_name(label).partition(" to ")[0]
 
 
 def backbone_name(bone: Mapping[str, Any]) -> str:

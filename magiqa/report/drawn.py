@@ -15,7 +15,9 @@ from magiqa.report.escape import md, tex
 from magiqa.report.forest import forest
 from magiqa.report.heatmap import heat_map
 from magiqa.report.significance import significance_figure
-from magiqa.report.style import Width
+from magiqa.report.style import Width, printed_width
+from magiqa.report.verdicts import verdict
+from magiqa.runs.listed import files_of, read_listed
 from magiqa.runs.names import CONTROLS
 from magiqa.runs.read import Run, Sheet
 
@@ -140,6 +142,7 @@ def drawn_ablation(sheet: Sheet, folder: Path, name: str, width: Width = "page")
     what += f"reference ({about['reference']}) on the same resamples: {band}."
     if keys:
         what += f" Varied: {', '.join(map(parameter, keys))}."
+    what = f"{what} {verdict(table, table['variant'].astype(str), 'Difference to the reference', 'variants')}".strip()
     return [Drawn(files[0], f"{what} {words}", width == "page")]
 
 
@@ -175,6 +178,24 @@ def drawn_comparison(sheet: Sheet, folder: Path, name: str) -> list[Drawn]:
     return [Drawn(files[0], "Paired differences in SRCC between methods, row less column, with their 95 % intervals. "
             "*: p < 0.05, "
                   f"adjusted for all pairs. {words}", True)]  # fmt: skip
+
+
+def drawn_study(sheet: Sheet, folder: Path) -> list[Drawn]:
+    """Copies of the figures that an experiment's record lists, each as it was drawn: nothing else that lies there."""
+    about = sheet.record.get("experiment") or {}
+    wide, out = printed_width(sheet.record) == "page", []
+    for name in files_of(sheet.record):
+        if not (name.startswith("figures/") and name.endswith(".png")):
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = Path(name).stem
+        for file in (name, name.removesuffix(".png") + ".pdf"):
+            if file in files_of(sheet.record):
+                data = read_listed(sheet.file.parent, sheet.record, file)
+                (folder / Path(file).name).write_bytes(data)
+        words = about.get("captions", {}).get(stem) or f"{stem}. {describe(sheet.record)}"
+        out.append(Drawn(folder / f"{stem}.png", str(words), wide))
+    return out
 
 
 def with_captions(drawn: Sequence[Drawn]) -> list[Path]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from magiqa import __version__
 from magiqa.report.captions import describe
+from magiqa.report.display import set_name
 from magiqa.report.drawn import (
     Drawn,
     drawn_ablation,
@@ -13,6 +14,7 @@ from magiqa.report.drawn import (
     drawn_curves,
     drawn_methods,
     drawn_run,
+    drawn_study,
     with_captions,
 )
 from magiqa.report.escape import md, tex
@@ -83,8 +85,9 @@ def paper(
         results.text("paper.tex", DOCUMENT)
         results.text("captions.md", "\n\n".join(captions) + "\n")
         made = {r.folder: r.record for r in runs} | {s.file.parent / s.result: s.record for s in sheets}
-        chosen = f"statistics={','.join(statistics)}" if tuple(statistics) != ("srcc", "plcc") else ""
-        results.text("reproduce.sh", script(made, chosen))
+        chosen = [f"statistics={','.join(statistics)}"] if tuple(statistics) != ("srcc", "plcc") else []
+        chosen += ["style.width=page"] if width == "page" else []
+        results.text("reproduce.sh", script(made, chosen, metrics))
         listed = results.record({"magiqa": __version__, "command": "paper"})["files"]
     return [out / name for name in listed]
 
@@ -204,7 +207,15 @@ def _ablations(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFold
                 ("Ablations", d) for d in drawn_ablation(sheet, folder, f"ablation_{sheet.name}", rest[2])
             ]
             if len(sheet.table) <= SHORT:
-                out.append(("Ablations", _table(sheet, f"Ablation {sheet.record['ablation']['name']}")))
+                out.append(
+                    (
+                        "Ablations",
+                        _table(
+                            sheet,
+                            f"Ablation {sheet.record['ablation']['name']}, {set_name(sheet.record['dataset'])}",
+                        ),
+                    )
+                )
         elif sheet.record.get("command") == "ablate -m":
             title = f"{sheet.file.stem.removesuffix('-left_out')}: the variant chosen on the other data sets"
             out.append(("Ablations", _table(sheet, title)))
@@ -218,10 +229,17 @@ def _experiments(
     runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder, *rest: Any
 ) -> list[Part]:
     out: list[Part] = []
+    seen: set[str] = set()
     for sheet in sheets:
         about = sheet.record.get("experiment")
-        if isinstance(about, dict) and len(sheet.table) <= SHORT:
-            out.append(("Experiments", _table(sheet, f"Experiment {about.get('name')}: {sheet.file.stem}")))
+        if not isinstance(about, dict):
+            continue
+        if sheet.result not in seen:
+            seen.add(sheet.result)
+            out += [("Experiments", d) for d in drawn_study(sheet, results.figure_path(sheet.result))]
+        if len(sheet.table) <= SHORT:
+            title = f"Experiment {about.get('name')}: {sheet.file.stem}, {set_name(sheet.record['dataset'])}"
+            out.append(("Experiments", _table(sheet, title)))
     return out
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.report.beside import published_table
-from magiqa.report.captions import caption, describe
+from magiqa.report.captions import caption
 from magiqa.report.display import backbone_name, set_facts, set_name
 from magiqa.report.drawn import (
     Drawn,
@@ -18,6 +18,7 @@ from magiqa.report.drawn import (
     drawn_curves,
     drawn_methods,
     drawn_run,
+    drawn_study,
     with_captions,
 )
 from magiqa.report.gallery import gallery
@@ -31,7 +32,6 @@ from magiqa.report.style import NAMES, Width
 from magiqa.report.table import Table
 from magiqa.report.table_files import write_tables
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.listed import files_of, read_listed
 from magiqa.runs.names import CUES, slug
 from magiqa.runs.read import Run, Sheet, long_table, read
 
@@ -222,10 +222,7 @@ def _result(sheets: Sequence[Sheet], results: ResultFolder, width: Width) -> tup
         drawn = drawn_comparison(first, results.figure_path(), first.result)
         tables.insert(0, significance_table(f"{first.result}-matrix", first.table, record))
     else:
-        names = [name for name in files_of(record) if name.startswith("figures/")]
-        files = _copied(first.file.parent, record, names, results.figure_path(first.result))
-        words = describe(record)
-        drawn = [Drawn(f, f"{title}: {f.stem}. {words}") for f in files if f.suffix == ".png"]
+        drawn = drawn_study(first, results.figure_path(first.result))
     with_captions(drawn)
     shown, folds, left_out = folded(tables)
     block = Block(
@@ -238,14 +235,3 @@ def _result(sheets: Sequence[Sheet], results: ResultFolder, width: Width) -> tup
         record=record,
     )
     return tables, block
-
-
-def _copied(source: Path, record: dict[str, Any], names: Sequence[str], folder: Path) -> list[Path]:
-    """Copies of the figures that a record lists, each as it was drawn: nothing else that lies there."""
-    files = []
-    for name in names:
-        if name.endswith((".png", ".pdf")):
-            folder.mkdir(parents=True, exist_ok=True)
-            files.append(folder / Path(name).name)
-            files[-1].write_bytes(read_listed(source, record, name))
-    return files

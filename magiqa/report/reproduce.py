@@ -1,82 +1,213 @@
 """The commands that wrote results, from their records."""
 
-import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from magiqa.package import conf_dir
+
 HEAD = """#!/bin/sh
 # The commands behind this folder's numbers, from the records of the results.
-# Set where each data set lies, then run this file: ./reproduce.sh
+# Set where each data set and file lies, then run this file: ./reproduce.sh
 set -e
 """
 
 GROUPS = ("dataset", "backbone", "prompts", "views", "magnitude", "fusion")
 
+Record = Mapping[str, Any]
 
-def script(made: Mapping[Path, Mapping[str, Any]], final: str) -> str:
+
+@dataclass
+class Places:
+    """Variables of the shell for what lies elsewhere on every machine.
+
+    Example:
+        >>> places = Places()
+        >>> places.of("koniq", "root", "/a"), places.of("koniq", "root", "/b"), places.of("koniq", "root", "/a")
+        ('"$KONIQ_ROOT"', '"$KONIQ_ROOT_2"', '"$KONIQ_ROOT"')
+    """
+
+    found: dict[tuple[str, str], str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def of(self, stem: str, kind: str, path: str, what: str = "") -> str:
+        """The variable of a path, quoted for the shell.
+
+        Args:
+            stem, kind: make its name. what: is said where it is not set.
+        """
+        name = re.sub(r"[^A-Z0-9]", "_", f"{stem}_{kind}".upper())
+        if (name, path) not in self.found:
+            count = sum(known == name for known, _ in self.found)
+            self.found[name, path] = f"{name}_{count + 1}" if count else name
+            self.lines.append(f': "${{{self.found[name, path]}:?{what or f"the {kind} of {stem}"}}}"')
+        return f'"${self.found[name, path]}"'
+
+
+def script(made: Mapping[Path, Record], final: Sequence[str], metrics: Sequence[Path] = ()) -> str:
     """A shell script.
 
     Args:
-        made: folders of results and their records, in order. final: more words for the last command.
+        made: folders of results and their records, in order. final: more words of the last command.
+        metrics: CSVs of other programs' scores that it takes.
     """
-    records = list(made.values())
-    roots = sorted({_root(r) for r in records if _rooted(r)})
-    lines = [HEAD + "\n".join(f': "${{{root}:?the folder of this data set}}"' for root in roots), ""]
-    lines += [f"# made by magiqa {version}" for version in sorted({str(r.get("magiqa")) for r in records})]
+    places = Places()
     outs: dict[str, str] = {}
+    swept = {part["name"] for r in made.values() for part in r.get("parts") or []}
+    body = []
     for k, (folder, record) in enumerate(made.items()):
+        if record.get("name") in swept:  # the command that left one data set out makes it too
+            continue
         name = re.sub(r"-[0-9a-f]{8}$", "", str(record.get("name") or record.get("command")))
-        out = f"reproduced/{k + 1}-{name}"
-        lines.append(command(record, out, outs))
-        if not lines[-1].startswith("#"):
+        out = f"reproduced/{k + 1}-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}"
+        body.append(command(record, out, outs, places))
+        if not body[-1].startswith("#"):
             outs[str(folder.absolute())] = out
-    folders = " ".join(map(shlex.quote, outs.values()))
-    lines.append(" ".join(filter(None, ("magiqa paper", folders, final, "out=reproduced/paper"))))
-    return "\n".join(lines) + "\n"
+    words = [*map(shlex.quote, outs.values()), *(_csv(file, places) for file in metrics), *final]
+    body.append(" ".join(["magiqa paper", *words, "out=reproduced/paper"]))
+    versions = sorted({str(r["magiqa"]) for r in made.values() if r.get("magiqa")})
+    lines = [
+        *places.lines,
+        "",
+        *(f"# made by magiqa {version}" for version in versions),
+        *_own(made.values()),
+    ]
+    return HEAD + "\n".join([*lines, *body]) + "\n"
 
 
-def command(record: Mapping[str, Any], out: str, outs: Mapping[str, str] | None = None) -> str:
+def command(record: Record, out: str, outs: Mapping[str, str], places: Places) -> str:
     """One command; a comment where the record does not hold what it would need.
 
     Args:
-        record: of a result. out: its folder to be. outs: the folders to be of results made before.
+        record: of a result. out: its folder to be. outs: the folders to be of results made before. places: is given
+            what must be set.
 
     Example:
         >>> command({"command": "evaluate", "choices": {"dataset": "koniq", "backbone": "rn50"},
-        ...          "changed": {"fusion.alpha": 2}, "dataset": {"root": "/x"}}, "r")
+        ...          "changed": {"fusion.alpha": 2}, "dataset": {"root": "/x"}}, "r", {}, Places())
         'magiqa evaluate dataset=koniq backbone=rn50 fusion.alpha=2 dataset.root="$KONIQ_ROOT" out=r'
     """
-    name, choices = str(record.get("command")), record.get("choices")
-    sources = [str(Path(str(m.get("source"))).absolute()) for m in record.get("methods") or []]
-    if name == "compare" and record.get("score") and sources and all(s in (outs or {}) for s in sources):
-        words = [*dict.fromkeys(shlex.quote((outs or {})[s]) for s in sources), f"score={record['score']}"]
-        words += [f"{key}={record[key]}" for key in ("resamples", "seed") if key in record]
-        return " ".join(["magiqa compare", *words, f"out={shlex.quote(out)}"])
-    if name not in ("evaluate", "ablate", "experiment") or not isinstance(choices, Mapping):
+    name, parts = str(record.get("command")), record.get("parts") or []
+    if name == "compare" and record.get("score"):
+        words = _compared(record, outs, places)
+        if words:
+            return " ".join(["magiqa compare", *words, f"out={shlex.quote(out)}"])
+    if name == "ablate -m" and parts:
+        sets = ",".join(dict.fromkeys(str(part["choices"]["dataset"]) for part in parts))
+        words = [f"dataset={sets}", *_words(parts[0])[1:]]
+        words += dict.fromkeys(_root(part, places, "roots.{}") for part in parts if _rooted(part))
+        return " ".join(["magiqa ablate -m", *words, f"out={shlex.quote(out)}"])
+    if name not in ("evaluate", "ablate", "experiment") or not isinstance(record.get("choices"), Mapping):
         return f"# {name} {record.get('name', '')}: see its record; its command is not in it"
-    words = [f"{group}={choices[group]}" for group in GROUPS if choices.get(group)]
-    study = {"ablate": "ablation", "experiment": "experiment"}.get(name)
-    if study:
-        words.append(f"{study}={(record.get(study) or {}).get('name')}")
-    words += [shlex.quote(f"{key}={_value(value)}") for key, value in (record.get("changed") or {}).items()]
-    if _rooted(record):
-        words.append(f'dataset.root="${_root(record)}"')
+    words = [*_words(record), *_lying(record, places)]
     return " ".join(["magiqa", name, *words, f"out={shlex.quote(out)}"])
 
 
-def _value(value: Any) -> str:
-    """A value as the command line takes it."""
-    return json.dumps(value) if not isinstance(value, str) else value
+def _words(record: Record) -> list[str]:
+    """Options, the study, and what was changed of both."""
+    words = [f"{group}={record['choices'][group]}" for group in GROUPS if record["choices"].get(group)]
+    study = record.get("study") or {
+        study: record[study]["name"]  # of a record that does not say what was changed of the study
+        for command, study in (("ablate", "ablation"), ("experiment", "experiment"))
+        if record.get("command") == command and isinstance(record.get(study), Mapping)
+    }
+    changed = {
+        k: v for k, v in (record.get("changed") or {}).items() if k != "backbone.name" or ":" not in str(v)
+    }
+    return words + [shlex.quote(f"{key}={typed(value)}") for key, value in (study | changed).items()]
 
 
-def _rooted(record: Mapping[str, Any]) -> bool:
-    data = record.get("dataset") or {}
-    return bool(data.get("root")) and (record.get("choices") or {}).get("dataset") != "sample"
+def _lying(record: Record, places: Places) -> list[str]:
+    """Where images, annotation and weights lie."""
+    words = [_root(record, places)] if _rooted(record) else []
+    config, choices = record.get("config") or {}, record["choices"]
+    annotation = str((config.get("dataset") or {}).get("annotation") or "labels.csv")
+    if Path(annotation).is_absolute():
+        words.append(f"dataset.annotation={places.of(choices['dataset'], 'annotation', annotation)}")
+    elif annotation != "labels.csv":
+        words.append(shlex.quote(f"dataset.annotation={annotation}"))
+    bone = config.get("backbone") or {}
+    if bone.get("checkpoint"):
+        place = places.of(choices["backbone"], "checkpoint", str(bone["checkpoint"]))
+        words.append(f"backbone.checkpoint={place}")
+    kind, _, folder = str(bone.get("name", "")).partition(":")
+    if kind == "local-dir":
+        words.append(f"backbone.name=local-dir:{places.of(choices['backbone'], 'folder', folder)}")
+    return words
 
 
-def _root(record: Mapping[str, Any]) -> str:
-    chosen = str((record.get("choices") or {}).get("dataset") or "DATASET").partition("_")[0]
-    return re.sub(r"[^A-Z0-9]", "_", chosen.upper()) + "_ROOT"
+def _compared(record: Record, outs: Mapping[str, str], places: Places) -> list[str]:
+    """The words of a comparison; none where a run is not among the results made before."""
+    words = []
+    for method in record.get("methods") or []:
+        source = Path(str(method.get("source")))
+        if source.suffix == ".csv":
+            words.append(_csv(source, places))
+        else:
+            words.append(shlex.quote(outs.get(str(source.absolute()), "")))
+    if not words or "''" in words:
+        return []
+    options = [f"{key}={record[key]}" for key in ("score", "resamples", "seed") if key in record]
+    return [*dict.fromkeys(words), *options]
+
+
+def _csv(file: Path, places: Places) -> str:
+    return places.of(
+        file.stem, "csv", str(file.absolute()), f"the file {file.name}: image,score of another program"
+    )
+
+
+def _own(records: Iterable[Record]) -> list[str]:
+    """What a stranger lacks: options that are in nobody's package."""
+    named = [
+        (g, str(o))
+        for r in records
+        for g, o in {**(r.get("choices") or {}), **(r.get("study") or {})}.items()
+    ]
+    groups = (*GROUPS, "ablation", "experiment")
+    own = [(g, o) for g, o in named if g in groups and not (conf_dir() / g / f"{o}.yaml").is_file()]
+    return [
+        f"# {g}={o} is not magiqa's own: put its file to ./conf/{g}/{o}.yaml" for g, o in dict.fromkeys(own)
+    ]
+
+
+def typed(value: Any) -> str:
+    r"""A value as an override takes it.
+
+    Example:
+        >>> typed({"magnitude.lam": {"start": -1.0}}), typed(["a b", True, None]), typed("monotone")
+        ('{magnitude.lam:{start:-1.0}}', '["a b",true,null]', 'monotone')
+    """
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{typed(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(typed, value)) + "]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    if re.fullmatch(r"[A-Za-z_][\w./+-]*", text) and text.lower() not in (
+        "true",
+        "false",
+        "null",
+        "inf",
+        "nan",
+    ):
+        return text
+    # within quotes, a backslash counts before a quote alone
+    return '"' + re.sub(r'(\\*)"', r'\1\1\\"', re.sub(r"(\\+)$", r"\1\1", text)) + '"'
+
+
+def _rooted(record: Record) -> bool:
+    return bool((record.get("dataset") or {}).get("root")) and record["choices"].get("dataset") != "sample"
+
+
+def _root(record: Record, places: Places, key: str = "dataset.root") -> str:
+    """Options of one set share its root."""
+    chosen = str(record["choices"].get("dataset") or "dataset").partition("_")[0]
+    what = f"the folder of the data set {chosen}"
+    return f"{key.format(chosen)}={places.of(chosen, 'root', str(record['dataset']['root']), what)}"

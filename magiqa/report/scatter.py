@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from magiqa.report.captions import axis
-from magiqa.report.display import label_name
+from magiqa.report.display import short_label
 from magiqa.report.style import COLORS, GRAY, INK, NAMES, SERIES, Width, add_note, make, save, shorten, styled
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.intervals import mean_band
@@ -59,7 +59,7 @@ def scatter(
                 _panel(ax, row, column, color_of, width)
                 if (j % across if one else j) == 0:
                     ax.set_ylabel(
-                        f"{row.name}\n{_short(row.label)}" if row.name else _wrapped(axis(row.label))
+                        f"{row.name}\n{short_label(row.label)}" if row.name else _wrapped(axis(row.label))
                     )
                 if one or i == len(rows) - 1:
                     ax.set_xlabel(column if one else NAMES.get(column, column))
@@ -80,11 +80,6 @@ def scatter(
 
 def _wrapped(text: str) -> str:
     return "\n".join(textwrap.wrap(text, 26))
-
-
-def _short(label: str) -> str:
-    """A label's sign, for narrow axes."""
-    return label_name(label).partition(" to ")[0]
 
 
 def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str], width: Width) -> None:

@@ -6,14 +6,14 @@ names may hold `$`. Series differ in color, marker and dash, so that they are to
 
 import textwrap
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from magiqa.report.display import SCORES as SCORE_NAMES
-
-Width = Literal["column", "page"]
+from magiqa.runs.config import Width
 
 WIDTHS = {"column": 3.35, "page": 6.9}  # inches: what a column and the text of a two-column page are wide
 
@@ -42,7 +42,7 @@ GRAY, INK = "#8a9199", "#111827"
 
 SCORES = ("q_sim", "q_mag", "q")
 
-NAMES = {score: f"{name} {score}" for score, name in SCORE_NAMES.items()}
+NAMES = {score: f"{SCORE_NAMES[score]} {score}" for score in SCORES}
 
 STYLE = {
     "text.parse_math": False,
@@ -71,6 +71,12 @@ STYLE = {
     "pdf.fonttype": 42,
     "pdf.compression": 6,
 }
+
+
+def printed_width(record: Mapping[str, Any]) -> Width:
+    """The width that a run's config asks for."""
+    style = record.get("config", {}).get("style") or {}
+    return "column" if style.get("width") == "column" else "page"
 
 
 def styled() -> Any:

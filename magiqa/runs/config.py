@@ -35,6 +35,7 @@ MACHINE = (
     "workers",
     "bundle",
     "figures",
+    "style",
     "views_file",
     "part",
     "trust",
@@ -137,6 +138,16 @@ class Statistics(Checked):
     seed: Annotated[int, Least(0)] = 0
 
 
+Width = Literal["column", "page"]
+
+
+@dataclass(frozen=True)
+class Style(Checked, key="style"):
+    """How figures are printed: as wide as a column or as the text of a two-column page."""
+
+    width: Width = "page"
+
+
 @dataclass(frozen=True)
 class Output(Checked):
     """What is written, and where: ``out`` is a folder, by default one of the run's own name."""
@@ -144,6 +155,7 @@ class Output(Checked):
     out: str | None = None
     views_file: bool = False
     figures: bool = True
+    style: Style = field(default_factory=Style)
 
 
 PARTS = {"method": Method, "source": Source, "machine": Machine, "statistics": Statistics, "output": Output}
@@ -157,7 +169,7 @@ class RunConfig(Checked):
     Args:
         ablation, experiment: a study's own config. launcher: where its work runs.
         choices: the name of the option of each config group. changed: what differs from what those options' files
-            say. config: all keys, resolved, for the record.
+            say. config: all keys, resolved, for the record. study: the study's option, and what was changed of it.
     """
 
     method: Method
@@ -171,6 +183,7 @@ class RunConfig(Checked):
     choices: dict[str, str] = field(default_factory=dict)
     changed: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    study: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, keys: Mapping[str, Any], **more: Any) -> "RunConfig":

@@ -111,7 +111,8 @@ _RECORD: dict[str, Any] = {
         "best_gain": float | None,
         "split_half": _mapping(float | None),
     },
-    "experiment": {"name": str, "notes": _listed(str)},
+    "experiment": {"name": str, "notes": _listed(str), "captions": _mapping(str)},
+    "study": _mapping(),
     "external": {"method": str},
     "start": _SOURCE,
 }

@@ -15,6 +15,7 @@ from magiqa.report.table import Cell, Table, number, p_cell
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.provenance import Clock, versions
+from magiqa.runs.read import Sheet
 from magiqa.scoring.grid import grid_srcc
 from magiqa.scoring.score import score_many, unique
 from magiqa.scoring.shared_features import score_all
@@ -98,6 +99,7 @@ def _ablate(
         "name": f"{ablation.name}-{job.name}",
         "choices": job.choices,
         "changed": job.changed,
+        "study": job.study,
         "config": job.config,
         **features.record,
         "backbone": backbone,
@@ -119,10 +121,11 @@ def _ablate(
     results.csv("ablation", table)
     results.record(record | {"seconds": clock.seconds})
     if job.output.figures:
-        from magiqa.report.ablation_plots import ablation_figures
+        from magiqa.report.drawn import drawn_ablation, with_captions
 
         with clock.stage("figures"):
-            ablation_figures(results.figure_path(), table, record, keys, reference)
+            sheet = Sheet("ablation", "", results.path / "ablation.csv", record, table, True)
+            with_captions(drawn_ablation(sheet, results.figure_path(), "ablation", job.output.style.width))
         results.record(record | {"seconds": clock.seconds})
     return table, record
 
@@ -246,9 +249,11 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
 def write_transfer(folder: Path, done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
     """`transfer` of an ablation, written into the folder of its data sets' folders."""
     table, name = transfer(done), f"{done[0][1]['ablation']['name']}-left_out"
+    keys = ("name", "choices", "changed", "study")
+    parts = [{**{k: r.get(k) for k in keys}, "dataset": {"root": r["dataset"].get("root")}} for _, r in done]
     with ResultFolder(folder, "ablate -m", [f"{name}.csv"], record=f"{name}.json") as results:
         results.csv(name, table)
-        results.record({"magiqa": __version__, "command": "ablate -m"})
+        results.record({"magiqa": __version__, "command": "ablate -m", "parts": parts})
     return table
 
 

@@ -18,6 +18,7 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.provenance import Clock, versions
+from magiqa.runs.read import Run
 from magiqa.scoring.score import score, score_views
 from magiqa.stats.agreement import Agreement, agreement, by_group
 from magiqa.stats.logistic import WORDS
@@ -185,10 +186,11 @@ def write_run(
     if show:
         show("\n".join([render(table, record), *paired_lines(comparison)]))
     if job.output.figures:
-        from magiqa.report.agreement_plots import run_figures
+        from magiqa.report.drawn import drawn_run, with_captions
 
         with clock.stage("figures"):
-            run_figures(results.figure_path(), scores, table, groups, record)
+            run = Run(job.name, job.folder, record, scores, table, groups)
+            with_captions(drawn_run(run, results.figure_path(), job.output.style.width))
         results.record(record | {"seconds": clock.seconds})
     return table, record
 

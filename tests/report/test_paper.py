@@ -18,7 +18,6 @@ from magiqa.report.heatmap import heat_map
 from magiqa.report.paper import paper
 from magiqa.report.prose import methods_paragraph, run_times
 from magiqa.report.report import report
-from magiqa.report.reproduce import command, script
 from magiqa.report.significance import matrices, significance_table
 from magiqa.studies.ablate import write_transfer
 from magiqa.studies.compare import compare
@@ -136,32 +135,6 @@ def test_run_time_counts_only_views_that_were_encoded():
     }
     cached = {**record, "cache": {"views_encoded": 0}}
     assert run_times([record, cached]) == [("RN50", "torch fp32 cpu", 200, 20.0)]
-
-
-def test_commands_are_of_the_records(tmp_path):
-    run = {
-        "command": "evaluate",
-        "name": "koniq-demo-0123abcd",
-        "choices": {"dataset": "koniq_test", "backbone": "demo"},
-        "changed": {"fusion.alpha": 2.5, "dataset.every": 10, "views.kinds": ["windows"]},
-        "dataset": {"root": "/home/someone/koniq"},
-    }
-    study = {**run, "command": "ablate", "ablation": {"name": "lambda"}}
-    made = {tmp_path / "a": run, tmp_path / "b": study}
-    sources = [{"source": str(tmp_path / "a")}, {"source": str(tmp_path / "b")}]
-    both = {"command": "compare", "name": "x", "methods": sources, "score": "q", "resamples": 300, "seed": 0}
-    text = script({**made, tmp_path / "c": both}, "statistics=krcc")
-    assert "/home/someone" not in text
-    assert ': "${KONIQ_ROOT:?' in text
-    assert "fusion.alpha=2.5" in text and "'views.kinds=[\"windows\"]'" in text
-    assert "ablation=lambda fusion.alpha=2.5 dataset.every=10" in text
-    assert (
-        "magiqa compare reproduced/1-koniq-demo reproduced/2-koniq-demo score=q resamples=300 seed=0" in text
-    )
-    assert text.rstrip().endswith("statistics=krcc out=reproduced/paper")
-    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
-    elsewhere = {**both, "methods": [{"source": "/elsewhere/metric.csv"}]}
-    assert command(elsewhere, "o", {}).startswith("# compare")
 
 
 def test_the_matrix_is_antisymmetric_and_stars_what_is_significant(folders):

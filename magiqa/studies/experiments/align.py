@@ -9,6 +9,8 @@ import pandas as pd
 
 from magiqa.checked import Checked
 from magiqa.errors import UserError
+from magiqa.report.display import SCORES
+from magiqa.report.verdicts import verdict
 from magiqa.stats.bootstrap import bootstrap_many
 from magiqa.stats.correlation import point_many
 from magiqa.studies.experiments.study import (
@@ -24,6 +26,9 @@ from magiqa.studies.experiments.study import (
 def _rows(table: pd.DataFrame) -> pd.MultiIndex:
     """A name for each row: the image, and which of its rows it is."""
     return pd.MultiIndex.from_arrays([table["image"], table.groupby("image").cumcount()])
+
+
+_WORDS = {"mos_quality": "quality", "mos_align": "alignment to the prompt"}
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,28 @@ class Align(Checked, key="experiment"):
             f"SRCC of the two labels with each other {with_each_other:+.4f}; diff: quality less align"
         ]
 
+    def captions(self, tables: Tables) -> dict[str, str]:
+        """What the figure shows."""
+        t = tables["align"]
+        names = [SCORES.get(s, s) for s in t["score"]]
+        found = verdict(t, names, "SRCC with quality less SRCC with alignment", "scores")
+        return {
+            "align": "SRCC of each cue, the fused score and the Laplacian control with AGIQA-3K's label of quality and "
+            f"with its label of alignment to the prompt. Bars: 95 % intervals, each alone. {found}"
+        }
+
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """SRCC with both labels."""
         t = tables["align"]
         parts = [
             pd.DataFrame(
-                {"name": t["score"], "value": t[c], "low": t[f"{c}_low"], "high": t[f"{c}_high"], "series": c}
+                {
+                    "name": [SCORES.get(s, s) for s in t["score"]],
+                    "value": t[c],
+                    "low": t[f"{c}_low"],
+                    "high": t[f"{c}_high"],
+                    "series": _WORDS[c],
+                }
             )
             for c in ("mos_quality", "mos_align")
         ]

@@ -3,17 +3,21 @@
 from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from magiqa.checked import Checked
-from magiqa.studies.experiments.study import Study, Tables, draw_dots, tested
+from magiqa.report.verdicts import verdict
+from magiqa.studies.experiments.study import SIMULTANEOUS_WORDS, Study, Tables, at_once, draw_dots, tested
 
 
 @dataclass(frozen=True)
 class Attribution(Checked, key="experiment"):
     """What brings the gain: one or five pairs, whole image, global view or windows too, each cue or both fused."""
+
+    varied: ClassVar[tuple[str, ...]] = ("prompts", "views", "fusion")  # what captions leave out
 
     name: str = "attribution"
 
@@ -64,17 +68,35 @@ class Attribution(Checked, key="experiment"):
         drawn.append(draws[whole[0]] - draws[whole[1]])
         shared = tested(shares, values, drawn, study.units)[["factor", "diff", "diff_low", "diff_high"]]
         notes = [
-            "steps: gain of a factor in SRCC, whatever else is on; shares: its mean over the six orders of adding them "
+            "steps: gain of a factor in SRCC, whatever else is on; shares: its mean over the six orders of "
+            "adding them "
             "(Shapley), which sum to the whole gain",
             "factors are MA-CLIP's and CLIP-IQA's own, whatever views, fusion or pooling the command names",
         ]
         return {"cells": table, "steps": stepped, "shares": shared}, notes
 
+    def captions(self, tables: Tables) -> dict[str, str]:
+        """What the figure shows."""
+        steps = tables["steps"]
+        found = verdict(steps, _steps(steps), "Gain", "steps")
+        return {
+            "attribution": "Gain in SRCC that each factor of MA-CLIP brings when it is added to CLIP-IQA (one pair, "
+            "whole image) and to what was added before it, on the same resamples. Bars: 95 %, all steps at once. "
+            f"{found}"
+        }
+
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """The steps, by factor."""
-        steps = tables["steps"]
-        frame = steps.rename(columns={"diff": "value", "diff_low": "low", "diff_high": "high"})
-        frame = frame.assign(name=steps["factor"] + ", added to " + steps["added_to"])
+        frame = at_once(tables["steps"].assign(name=_steps(tables["steps"])))
         draw_dots(
-            folder, "attribution", frame, "gain in SRCC, paired 95 % interval", "What brings the gain", record
+            folder,
+            "attribution",
+            frame,
+            f"gain in SRCC, {SIMULTANEOUS_WORDS}",
+            "What brings the gain",
+            record,
         )
+
+
+def _steps(table: pd.DataFrame) -> list[str]:
+    return [f"{f}, added to {a}" for f, a in zip(table["factor"], table["added_to"], strict=True)]

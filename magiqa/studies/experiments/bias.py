@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.method.cues import BoxCox
+from magiqa.report.verdicts import LEVEL
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.content import alike, group_distance
 from magiqa.stats.correlation import point_many
@@ -36,6 +37,8 @@ class Bias(Checked, key="experiment"):
             smallest: groups of fewer images are left out.
     """
 
+    varied: ClassVar[tuple[str, ...]] = ("magnitude", "fusion")  # what captions leave out
+
     name: str = "bias"
     lams: tuple[float, ...] = (1.0, 0.5, 0.0, -1.0)
     permutations: Annotated[int, Least(19)] = 99
@@ -52,7 +55,8 @@ class Bias(Checked, key="experiment"):
         kept = sizes[at] >= self.smallest
         if len(set(groups[kept])) < 2:
             raise Lacking(
-                f"dataset {study.features.labels.name}: fewer than two of its {BIAS[by][0]} have {self.smallest} "
+                f"dataset {study.features.labels.name}: fewer than two of its {BIAS[by][0]} have "
+                f"{self.smallest} "
                 "images; set experiment.smallest lower"
             )
         crossed = study.sampling.groups if by != "group" else None
@@ -64,7 +68,7 @@ class Bias(Checked, key="experiment"):
         jobs, names = [], []
         for standardize, lam in product((True, False), self.lams):
             jobs.append(study.job.having(magnitude=BoxCox(float(lam), standardize)))
-            what = "before Box-Cox" if lam == 1 else f"lambda {lam:g}"
+            what = "before Box-Cox" if lam == 1 else f"λ = {lam:g}"
             names.append((what, "standardized |f|" if standardize else "raw |f|"))
         matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1][:, kept]
         ranks = mid_ranks(y) - (len(y) + 1) / 2
@@ -102,9 +106,23 @@ class Bias(Checked, key="experiment"):
             f"p: share of {self.permutations} shuffles that lie as far apart; no smaller than "
             f"{1 / (self.permutations + 1):.3g}"
             + (f"; {left_out} groups of fewer than {self.smallest} images left out" if left_out else ""),
-            "groups differ in the label too (its own row): distance_given_label is of what the label does not explain, "
+            "groups differ in the label too (its own row): distance_given_label is of what the label does "
+            "not explain, "
             "quality's own noise included: no proof of semantics",
         ]
+
+    def captions(self, tables: Tables) -> dict[str, str]:
+        """What the figure shows."""
+        table = tables["bias"]
+        groups = BIAS[str(table["by"].iloc[0])][0]
+        beyond, given = ((table[p] < LEVEL).sum() for p in ("p", "p_given_label"))
+        return {
+            "bias": f"Mean Wasserstein distance between {groups}, in standard deviations of all values, of the label "
+            "and of the magnitude cue before (λ = 1, the plain mean) and after Box-Cox, standardized by the feature's "
+            "deviation or not; beside it the mean over shuffled names (by chance), and both of what the label's rank "
+            f"does not explain. Beyond chance (permutation p < {LEVEL:g}, each row alone): {beyond} of {len(table)} "
+            f"rows; given the label {given} of {int(table['p_given_label'].notna().sum())}."
+        }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """Distances and chance."""

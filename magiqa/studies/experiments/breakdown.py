@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked
+from magiqa.report.display import short_label
+from magiqa.report.verdicts import verdict
 from magiqa.stats.intervals import interval
 from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots, tested_apart
 
@@ -42,11 +44,23 @@ class Breakdown(Checked, key="experiment"):
                 rows.append(row)
             out[by] = tested_apart(rows, values, drawn, units)
         return out, [
-            "SRCC inside each group; diff: q less q_sim; a group under 3 images has empty values, one of fewer than 5 "
+            "SRCC inside each group; diff: q less q_sim; a group under 3 images has empty values, one of "
+            "fewer than 5 "
             "images or clusters no interval",
-            "SRCC inside a group falls with the range of its labels: compare cues inside one group, never groups with "
+            "SRCC inside a group falls with the range of its labels: compare cues inside one group, never "
+            "groups with "
             "each other",
         ]
+
+    def captions(self, tables: Tables) -> dict[str, str]:
+        """What the figures show."""
+        compared = "Fused score less similarity cue"
+        return {
+            f"by_{by}": f"SRCC of each cue and the fused score inside each {by}. Bars: 95 % intervals, each alone. "
+            f"SRCC falls with the range of a {by}'s labels: cues of one {by} can be compared, {by}s cannot. "
+            + verdict(t, [str(n) for n in t[by]], compared, f"{by}s")
+            for by, t in tables.items()
+        }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """SRCC by group, a series a cue."""
@@ -67,4 +81,11 @@ class Breakdown(Checked, key="experiment"):
             if parts:
                 frame = pd.concat(parts, ignore_index=True).dropna(subset=["value"])
                 label = record["dataset"]["label"]
-                draw_dots(folder, f"by_{by}", frame, f"SRCC with {label}, 95 % interval", f"By {by}", record)
+                draw_dots(
+                    folder,
+                    f"by_{by}",
+                    frame,
+                    f"SRCC with {short_label(label)}, 95 % interval",
+                    f"By {by}",
+                    record,
+                )

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from magiqa.checked import Checked, Least
+from magiqa.report.display import short_label
+from magiqa.report.verdicts import verdict
 from magiqa.stats.selection import crossval_linear
 from magiqa.studies.experiments.study import Study, Tables, draw_dots, srcc_dots
 
@@ -38,12 +40,24 @@ class Linear(Checked, key="experiment"):
             else f"mean SRCC inside left-out folds {fitted.srcc:.4f}"
         )
         return {"linear": table}, [
-            "linear: a reference, no ceiling: skewed cues fuse better otherwise; scored without the folds' constants; "
+            "linear: a reference, no ceiling: skewed cues fuse better otherwise; scored without the folds' "
+            "constants; "
             "its interval holds the fitted weights fixed",
             f"linear: fitted on the labels of {self.folds - 1} of {self.folds} folds, so not training-free; "
             f"{inside}; weights of standardized cues {fitted.weights[0]:+.3f} q_sim, "
             f"{fitted.weights[1]:+.3f} q_mag",
         ]
+
+    def captions(self, tables: Tables) -> dict[str, str]:
+        """What the figure shows."""
+        found = verdict(
+            tables["linear"], list(tables["linear"]["method"]), "Difference to the fused score", "methods"
+        )
+        return {
+            "linear": "SRCC of the fused score, of each cue alone, and of a linear fusion fitted on the labels of the "
+            f"other folds ({self.folds} folds; not training-free); beside it the paired difference to the fused "
+            f"score, its band for all rows at once. {found}"
+        }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """SRCC of each."""
@@ -53,7 +67,8 @@ class Linear(Checked, key="experiment"):
             folder,
             "linear",
             frame,
-            f"SRCC with {label}, 95 % interval",
+            f"SRCC with {short_label(label)}, 95 % interval",
             "Linear fusion, for reference",
             record,
+            tested=tables["linear"].assign(name=tables["linear"]["method"]),
         )

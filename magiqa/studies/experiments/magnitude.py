@@ -3,13 +3,15 @@
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
+from magiqa.report.display import short_label
+from magiqa.report.verdicts import excess_verdict
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.bootstrap import bootstrap_partial, resample_counts
 from magiqa.stats.correlation import partial_srcc
@@ -26,6 +28,8 @@ from magiqa.studies.experiments.study import (
 @dataclass(frozen=True)
 class Magnitude(Checked, key="experiment"):
     """Each definition of magnitude against the label, beside its null: the untrained network and the controls."""
+
+    varied: ClassVar[tuple[str, ...]] = ("magnitude", "fusion", "prompts")  # what captions leave out
 
     name: str = "magnitude"
     seeds: tuple[Annotated[int, Least(0)], ...] = (0, 1, 2)
@@ -51,7 +55,8 @@ class Magnitude(Checked, key="experiment"):
         ]
         if bone.untrained in self.seeds:
             raise UserError(
-                f"experiment.seeds: {bone.untrained} is the network that is compared with them (backbone.untrained); "
+                f"experiment.seeds: {bone.untrained} is the network that is compared with them "
+                f"(backbone.untrained); "
                 "use other seeds"
             )
         networks = {bone.shown_label or "as given": job} | {
@@ -101,9 +106,20 @@ class Magnitude(Checked, key="experiment"):
             out.append(row)
         return {"magnitude": pd.DataFrame(out)}, [
             "partial: SRCC with Laplacian variance, file bytes and pixels (where they vary) partialled out",
-            f"diff: SRCC less the mean SRCC of {len(self.seeds)} untrained networks, signed; its interval holds for "
+            f"diff: SRCC less the mean SRCC of {len(self.seeds)} untrained networks, signed; its interval "
+            f"holds for "
             "other seeds too",
         ]
+
+    def captions(self, tables: Tables) -> dict[str, str]:
+        """What the figure shows."""
+        table = tables["magnitude"][tables["magnitude"]["diff"].notna()]
+        untrained = f"SRCC less the mean of {len(self.seeds)} untrained networks"
+        return {
+            "magnitude": "SRCC of the magnitude cue alone with the label, by its definition, of the backbone, of "
+            "untrained networks of its shape, and of controls. Bars: 95 % intervals, each alone. "
+            + excess_verdict(table, list(table["definition"]), untrained)
+        }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """SRCC of each definition, a series a network."""
@@ -111,5 +127,10 @@ class Magnitude(Checked, key="experiment"):
         frame = table.rename(columns={"definition": "name", "network": "series", "srcc": "value"})
         frame = frame.rename(columns={"srcc_low": "low", "srcc_high": "high"})
         draw_dots(
-            folder, "magnitude", frame, "SRCC with the label, 95 % interval", "Magnitude and its null", record
+            folder,
+            "magnitude",
+            frame,
+            f"SRCC with {short_label(record['dataset']['label'])}, 95 % interval",
+            "Magnitude and its null",
+            record,
         )

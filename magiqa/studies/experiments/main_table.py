@@ -2,17 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from magiqa.checked import Checked
+from magiqa.report.display import short_label
+from magiqa.report.verdicts import verdict
 from magiqa.studies.experiments.study import Study, Tables, draw_dots, srcc_dots
 
 
 @dataclass(frozen=True)
 class Main(Checked, key="experiment"):
     """CLIP-IQA, magnitude only and MA-CLIP, with paired differences to MA-CLIP."""
+
+    varied: ClassVar[tuple[str, ...]] = ("prompts", "views", "fusion")  # what captions leave out
 
     name: str = "main"
 
@@ -35,8 +39,18 @@ class Main(Checked, key="experiment"):
         table.insert(0, "method", names)
         return {"main": table}, [
             "diff: method less MA-CLIP, on the same resamples",
-            "methods have their own options and parameters, whatever views, fusion or pooling the command names",
+            "methods have their own options and parameters, whatever views, fusion or pooling the command "
+            "names",
         ]
+
+    def captions(self, tables: Tables) -> dict[str, str]:
+        """What the figure shows."""
+        found = verdict(tables["main"], list(tables["main"]["method"]), "Difference to MA-CLIP", "methods")
+        return {
+            "main": "SRCC of CLIP-IQA, of MA-CLIP, of each of its cues alone, and of two controls that know nothing of "
+            "quality; beside it the paired difference to MA-CLIP on the same resamples, its band for all rows at "
+            f"once. {found}"
+        }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """SRCC of each method."""
@@ -45,7 +59,7 @@ class Main(Checked, key="experiment"):
             folder,
             "main",
             frame,
-            f"SRCC with {record['dataset']['label']}, 95 % interval",
+            f"SRCC with {short_label(record['dataset']['label'])}, 95 % interval",
             "Methods",
             record,
             tested=tables["main"].assign(name=tables["main"]["method"]),

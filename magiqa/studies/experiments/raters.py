@@ -9,6 +9,7 @@ from scipy.stats import skew
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
+from magiqa.report.display import SCORES
 from magiqa.stats.raters import krasula, noise_ceiling
 from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots
 
@@ -57,17 +58,29 @@ class Raters(Checked, key="experiment"):
             band = {f"ordered_rightly_{s}": values.pop(f"ci_{s}") for s in ("low", "high")}
             rows.append({"score": name} | values | band)
         return {"ceiling": pd.DataFrame([asdict(ceiling)]), "pairs": pd.DataFrame(rows)}, [
-            f"{self.ratings} ratings a label; ceiling: SRCC of a predictor that knows each image's true mean opinion",
-            "the ceiling takes true opinions and raters' noise to be normal: skewed or two-peaked opinions put it 0.02 "
-            f"to 0.06 too high (skewness of these labels {skew(study.y):+.2f}); raters of other levels 0.02 too low",
+            f"{self.ratings} ratings a label; ceiling: SRCC of a predictor that knows each image's true mean "
+            f"opinion",
+            "the ceiling takes true opinions and raters' noise to be normal: skewed or two-peaked opinions "
+            "put it 0.02 "
+            f"to 0.06 too high (skewness of these labels {skew(study.y):+.2f}); raters of other levels 0.02 "
+            f"too low",
             f"told apart at {self.level:g} two-sided",
         ]
+
+    def captions(self, tables: Tables) -> dict[str, str]:
+        """What the figure shows."""
+        return {
+            "pairs": f"Of the pairs of images that raters tell apart ({self.level:g}, two-sided; {self.ratings:g} "
+            "ratings a label), the share that each score orders rightly; no skill is 0.5. Bars: 95 % intervals, each "
+            "alone."
+        }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """Share of told-apart pairs ordered rightly."""
         t = tables["pairs"]
         sides = {f"ordered_rightly_{s}": s for s in ("low", "high")}
-        frame = t.rename(columns={"score": "name", "ordered_rightly": "value"} | sides)
+        frame = t.assign(score=[SCORES.get(s, s) for s in t["score"]])
+        frame = frame.rename(columns={"score": "name", "ordered_rightly": "value"} | sides)
         draw_dots(
             folder,
             "pairs",

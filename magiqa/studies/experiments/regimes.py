@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from magiqa.checked import Checked, Least
+from magiqa.report.verdicts import verdict
 from magiqa.stats.paired import bins
-from magiqa.studies.experiments.study import CUES, Study, Tables, tested_apart
+from magiqa.studies.experiments.study import CUES, SIMULTANEOUS_WORDS, Study, Tables, at_once, tested_apart
 
 
 @dataclass(frozen=True)
@@ -44,27 +45,43 @@ class Regimes(Checked, key="experiment"):
                 drawn.append(draws[i] - draws[j])
                 units.append(count)
         return {"regimes": tested_apart(rows, values, drawn, units)}, [
-            "SRCC falls inside a bin because the range is cut: compare cues inside one bin, never bins with each other"
+            "SRCC falls inside a bin because the range is cut: compare cues inside one bin, never bins with "
+            "each other"
         ]
+
+    def captions(self, tables: Tables) -> dict[str, str]:
+        """What the figure shows."""
+        table = tables["regimes"]
+        names = [f"{r.a} - {r.b} in bin {r.bin}" for r in table.itertuples(index=False)]
+        return {
+            "regimes": f"Differences in SRCC between cues inside {self.bins} bins of the label of about equal size, on "
+            "the same resamples. Bars: 95 %, all rows at once. Bins are not compared with each other: SRCC falls where "
+            f"the range is cut. {verdict(table, names, 'First cue less second', 'rows')}"
+        }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """Differences by bin."""
         from magiqa.report.captions import caption
         from magiqa.report.plots import dots
+        from magiqa.report.style import printed_width
 
         table = tables["regimes"]
-        frame = table.rename(columns={"diff": "value", "diff_low": "low", "diff_high": "high"})
-        frame = frame.assign(
-            name=[
-                f"bin {k}: {a:.3g} to {b:.3g}"
-                for k, a, b in zip(table["bin"], table["label_from"], table["label_to"], strict=True)
-            ],
-            series=table["a"] + " - " + table["b"],
-        ).sort_values("bin", kind="stable")
+        frame = (
+            at_once(table)
+            .assign(
+                name=[
+                    f"bin {k}: {a:.3g} to {b:.3g}"
+                    for k, a, b in zip(table["bin"], table["label_from"], table["label_to"], strict=True)
+                ],
+                series=table["a"] + " - " + table["b"],
+            )
+            .sort_values("bin", kind="stable")
+        )
         dots(
             folder / "regimes",
             frame,
-            xlabel="difference in SRCC inside the bin, paired 95 % interval",
+            xlabel=f"difference in SRCC inside the bin, {SIMULTANEOUS_WORDS}",
             title="Cues by quality regime",
             note=caption(record) + " · SRCC across bins mostly measures the range: compare inside a bin only",
+            width=printed_width(record),
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from magiqa import __version__
 from magiqa.errors import UserError
+from magiqa.report.captions import describe
 from magiqa.report.table import Table, number
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
@@ -41,23 +42,30 @@ def _run(
     study: Study, experiment: Any, results: ResultFolder
 ) -> tuple[Tables, Sequence[str], dict[str, Any]]:
     tables, notes = experiment.tables(study)
-    record = {
+    record: dict[str, Any] = {
         "magiqa": __version__,
         "command": "experiment",
         "name": f"{experiment.name}-{study.job.name}",
         "choices": study.job.choices,
         "changed": study.job.changed,
+        "study": study.job.study,
         "config": study.job.config,
         **study.features.record,
         "experiment": {"name": experiment.name, "notes": notes},
         "versions": versions(),
         "warnings": study.clock.warnings,
     }
+    words = describe(record, varied=getattr(experiment, "varied", ()))
+    captions = {name: f"{text} {words}" for name, text in experiment.captions(tables).items()}
+    record["experiment"]["captions"] = captions
     for name, table in tables.items():
         results.csv(name, table)
     results.record(record | {"seconds": study.clock.seconds})
     if study.job.output.figures:
+        from magiqa.report.drawn import Drawn, with_captions
+
         experiment.draw(results.figure_path(), tables, record)
+        with_captions([Drawn(results.figure_path(f"{n}.png"), text) for n, text in captions.items()])
         results.record(record | {"seconds": study.clock.seconds})
     return tables, notes, record
 

@@ -142,7 +142,8 @@ class Study:
         """
         if self.job.source.bundle:
             raise UserError(
-                f"experiment={self.job.experiment.name} needs features of {what}, bundle={self.job.source.bundle} does "
+                f"experiment={self.job.experiment.name} needs features of {what}, "
+                f"bundle={self.job.source.bundle} does "
                 "not hold them all; leave out bundle= and give the images and weights (dataset.root=DIR)"
             )
 
@@ -232,6 +233,16 @@ def with_family(table: pd.DataFrame, found: Family) -> pd.DataFrame:
     return table
 
 
+SIMULTANEOUS_WORDS = "paired, simultaneous 95 % interval"
+
+
+def at_once(table: pd.DataFrame) -> pd.DataFrame:
+    """The differences of a table of `tested`, with the intervals that hold for all rows at once: the printed p's."""
+    return table.assign(
+        value=table["diff"], low=table["ci_simultaneous_low"], high=table["ci_simultaneous_high"]
+    )
+
+
 def draw_dots(
     folder: Path,
     name: str,
@@ -251,6 +262,7 @@ def draw_dots(
     """
     from magiqa.report.captions import caption
     from magiqa.report.plots import differences, dots
+    from magiqa.report.style import printed_width
 
     beside, words = (None, "") if tested is None else differences(tested, tested["name"])
     dots(
@@ -262,6 +274,7 @@ def draw_dots(
         zero=zero,
         beside=beside,
         beside_label=words,
+        width=printed_width(record),
     )
 
 

@@ -43,23 +43,40 @@ class Weights(Checked, key="experiment"):
             f"SRCC of w_sim with the label {value[0]:+.4f} [{low:+.3f}, {high:+.3f}]; w_mag = 1 - w_sim"
         ]
 
+    def captions(self, tables: Tables) -> dict[str, str]:
+        """What the figure shows."""
+        return {
+            "weights": "Mean weight of similarity in the fusion, and mean of each cue, in "
+            f"{len(tables['weights'])} bins of the label of about equal size. Bands: 95 % intervals, each bin alone; "
+            "nothing is tested."
+        }
+
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """w_sim over the label."""
         from magiqa.report.captions import caption
+        from magiqa.report.display import label_name
         from magiqa.report.plots import line_band
+        from magiqa.report.style import NAMES, printed_width
 
         t = tables["weights"]
         parts = [
             pd.DataFrame(
-                {"x": t["label"], "value": t[c], "low": t[f"{c}_low"], "high": t[f"{c}_high"], "series": c}
+                {
+                    "x": t["label"],
+                    "value": t[c],
+                    "low": t[f"{c}_low"],
+                    "high": t[f"{c}_high"],
+                    "series": NAMES.get(c, "weight of similarity w_sim"),
+                }
             )
-            for c in ("w_sim", "q_sim", "q_mag")
+            for c in ("q_sim", "q_mag", "w_sim")
         ]
         line_band(
             folder / "weights",
             pd.concat(parts, ignore_index=True),
-            xlabel=f"{record['dataset']['label']}, bins of equal size",
+            xlabel=f"{label_name(record['dataset']['label'])}, bins of equal size",
             ylabel="mean, 95 % interval",
             title="Weight given to similarity, and the cues",
             note=caption(record),
+            width=printed_width(record),
         )

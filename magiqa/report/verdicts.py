@@ -1,0 +1,74 @@
+"""What tests found, in a sentence: for captions that can be read without their figure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+LEVEL = 0.05
+
+MOST_NAMED = 5
+
+
+def verdict(table: pd.DataFrame, names: Sequence[str], difference: str, rows: str) -> str:
+    """Which rows differ significantly, by the p that holds for all rows of the table at once.
+
+    Args:
+        table: `diff` and `p_adjusted`. names: of its rows. difference: of what to what. rows: what they are.
+
+    Example:
+        >>> rows = pd.DataFrame({"diff": [0.0, 0.1, -0.2, 0.1], "p_adjusted": [np.nan, 0.01, 0.03, 0.4]})
+        >>> verdict(rows, ["a", "b", "c", "d"], "Difference to a", "variants")
+        'Difference to a (p < 0.05, adjusted for all 3 variants): above 0: b; below 0: c; not significant: d.'
+    """
+    if "p_adjusted" not in table:
+        return ""
+    p, gap = table["p_adjusted"].to_numpy(float), table["diff"].to_numpy(float)
+    tested, sure = np.isfinite(p), p < LEVEL
+    if not tested.any():
+        return f"{difference}: not tested."
+    count = int(tested.sum())
+    family = f"adjusted for all {count} {rows}" if count > 1 else "one test"
+    found = _parts(names, tested, sure & (gap > 0), sure & (gap < 0), "not significant")
+    return f"{difference} (p < {LEVEL:g}, {family}): {found}."
+
+
+def pairs_verdict(table: pd.DataFrame) -> str:
+    """How many pairs of methods differ, and which do not.
+
+    Args:
+        table: of `magiqa compare`, one statistic.
+    """
+    p = table["p_adjusted"].to_numpy(float)
+    tested = np.isfinite(p)
+    alike = [f"{r.a} and {r.b}" for r in table[tested & ~(p < LEVEL)].itertuples(index=False)]
+    text = f"Of {int(tested.sum())} pairs {int((p < LEVEL).sum())} differ significantly"
+    if alike and len(alike) <= MOST_NAMED:
+        text += f"; not so: {'; '.join(alike)}"
+    return f"{text}." if tested.any() else "No pair was tested."
+
+
+def excess_verdict(table: pd.DataFrame, names: Sequence[str], difference: str) -> str:
+    """Which differences have an interval, each alone, that leaves out 0.
+
+    Args:
+        table: `diff, diff_low, diff_high`. names: of its rows. difference: of what to what.
+    """
+    low, high = table["diff_low"].to_numpy(float), table["diff_high"].to_numpy(float)
+    known = np.isfinite(low) & np.isfinite(high)
+    if not known.any():
+        return f"{difference}: no intervals."
+    found = _parts(names, known, low > 0, high < 0, "0 inside the interval")
+    return f"{difference} (95 % interval, each row alone): {found}."
+
+
+def _parts(names: Sequence[str], known: np.ndarray, above: np.ndarray, below: np.ndarray, rest: str) -> str:
+    """Which rows are above and below 0 and which are neither: by name where they are few."""
+    parts = []
+    for word, at in (("above 0", above), ("below 0", below), (rest, known & ~above & ~below)):
+        some = [str(name) for name, there in zip(names, at, strict=True) if there]
+        if some:
+            whole = len(some) == known.sum() > 1
+            few = len(some) <= MOST_NAMED
+            parts.append(f"{word}: {'all' if whole else ', '.join(some) if few else len(some)}")
+    return "; ".join(parts)

@@ -1,0 +1,125 @@
+"""The commands of a paper's folder: typed again they make the same jobs, on whatever machine."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from magiqa.config.compose import Configs
+from magiqa.report.reproduce import Places, command, script
+
+RUN = {
+    "command": "evaluate",
+    "name": "koniq-demo-0123abcd",
+    "choices": {"dataset": "koniq_test", "backbone": "demo"},
+    "changed": {"fusion.alpha": 2.5, "dataset.every": 10},
+    "dataset": {"root": "/home/someone/koniq"},
+}
+
+
+def record_of(job, name):
+    """As much of a job's record as its command needs."""
+    root = {"root": str(job.source.dataset.root)}
+    parts = {"choices": job.choices, "changed": job.changed, "study": job.study, "config": job.config}
+    return {"command": name, "name": job.name, **parts, "dataset": root}
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("evaluate", ["dataset=koniq_test", "dataset.root=/x y", "seed=3", "views.kinds=[windows]"]),
+        ("evaluate", ['prompts.pairs=[["It\'s {good}, \\"so\\".","Bad [photo] \\\\."]]', "fit=official"]),
+        (
+            "evaluate",
+            ["dataset=folder", "dataset.root=/x", "dataset.annotation=/y/a b.csv", "dataset.split='1e5'"],
+        ),
+        (
+            "evaluate",
+            ["dataset=folder", "dataset.root=/x", "dataset.annotation=a b.csv", "dataset.mos_column='a, b'"],
+        ),
+        ("evaluate", ["backbone=open_clip", "backbone.name='local-dir:/my/clip'", "backbone.untrained=3"]),
+        ("evaluate", ["backbone=rn50", "backbone.checkpoint=/weights/RN50.pt", "pooling=median"]),
+        ("evaluate", ["dataset=spaq", "dataset.root=/x", "dataset.resize=null"]),
+        (
+            "experiment",
+            ["experiment=bias", "experiment.lams=[1,0.5]", "experiment.smallest=3", "fusion.alpha=2"],
+        ),
+        ("experiment", ["experiment=raters", "experiment.ratings=21"]),
+        ("ablate", ["ablation=lambda", "ablation.axes={magnitude.lam:{step:0.5}}", "+ablation.score=q_mag"]),
+        (
+            "ablate",
+            ["ablation=fusion", 'ablation.variants=[{name:"a: b",fusion:fixed},{name:c,fusion:adaptive}]'],
+        ),
+    ],
+)
+def test_a_command_typed_again_makes_the_same_job(name, overrides):
+    job = Configs().job(overrides)
+    places = Places()
+    line = command(record_of(job, name), "o", {}, places)
+    values = {variable: path for (_, path), variable in places.found.items()}
+    assert not any(path in line for path in values.values())
+    printed = subprocess.run(
+        ["sh", "-c", f"for word in {line}; do printf '%s\\0' \"$word\"; done"],
+        env={**os.environ, **values}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    words = printed.stdout.split("\0")[:-1]
+    assert words[:2] == ["magiqa", name] and words[-1] == "out=o"
+    again = Configs().job(words[2:])
+    assert again.name == job.name and again.method == job.method and again.statistics == job.statistics
+    assert (again.ablation, again.experiment, again.study) == (job.ablation, job.experiment, job.study)
+    assert again.source.dataset == job.source.dataset
+
+
+def test_a_script_names_no_path_of_this_machine_and_asks_for_what_it_needs(tmp_path):
+    csv = tmp_path / "my metric.csv"
+    sources = [{"source": str(tmp_path / "a")}, {"source": str(csv)}]
+    compared = {
+        "command": "compare",
+        "name": "x",
+        "methods": sources,
+        "score": "q",
+        "resamples": 300,
+        "seed": 0,
+    }
+    other = {**RUN, "dataset": {"root": "/elsewhere"}, "choices": {**RUN["choices"], "prompts": "mine"}}
+    made = {tmp_path / "a": RUN, tmp_path / "b": other, tmp_path / "c": compared}
+    text = script(made, ["statistics=krcc"], [csv])
+    assert str(tmp_path) not in text and "/home" not in text and "/elsewhere" not in text
+    lines = text.splitlines()
+    asked = [line for line in lines if line.startswith(": ")]
+    assert [line[5:].partition(":")[0] for line in asked] == ["KONIQ_ROOT", "KONIQ_ROOT_2", "MY_METRIC_CSV"]
+    assert "# prompts=mine is not magiqa's own: put its file to ./conf/prompts/mine.yaml" in lines
+    first, second = "reproduced/1-koniq-demo", "reproduced/2-koniq-demo"
+    assert f'magiqa compare {first} "$MY_METRIC_CSV" score=q resamples=300 seed=0 out=reproduced/3-x' in lines
+    assert lines[-1] == (
+        f'magiqa paper {first} {second} reproduced/3-x "$MY_METRIC_CSV" statistics=krcc out=reproduced/paper'
+    )
+    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+    unset = subprocess.run(
+        ["sh"], input=text, text=True, capture_output=True, env={"PATH": os.environ["PATH"]}
+    )
+    assert unset.returncode != 0 and "KONIQ_ROOT: the folder of the data set koniq" in unset.stderr
+
+
+def test_a_comparison_with_a_run_that_is_not_there_is_a_comment():
+    record = {"command": "compare", "name": "x", "methods": [{"source": "/elsewhere/run"}], "score": "q"}
+    assert command(record, "o", {}, Places()) == "# compare x: see its record; its command is not in it"
+
+
+def test_one_data_set_left_out_is_made_by_the_command_that_makes_its_parts(tmp_path):
+    study = {"ablation": "lambda", "ablation.score": "q_mag"}
+    parts = [
+        {"name": n, "choices": {"dataset": n, "backbone": "demo"}, "changed": {"seed": 1}, "study": study,
+         "dataset": {"root": f"/{n}"}} for n in ("koniq_test", "spaq")
+    ]  # fmt: skip
+    alone = [{**part, "command": "ablate", "dataset": {"root": "/r"}} for part in parts]
+    left_out = {"command": "ablate -m", "parts": parts}
+    made = {tmp_path / "a": alone[0], tmp_path / "b": alone[1], tmp_path / "c": left_out}
+    line, final = script(made, []).splitlines()[-2:]
+    assert shlex.split(line)[:9] == [
+        "magiqa", "ablate", "-m", "dataset=koniq_test,spaq", "backbone=demo", "ablation=lambda",
+        "ablation.score=q_mag", "seed=1", "roots.koniq=$KONIQ_ROOT",
+    ]  # fmt: skip
+    assert Path(shlex.split(line)[-1].removeprefix("out=")).name in final
