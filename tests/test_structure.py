@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "magiqa"
 # from the top: a room imports from those below it only, and never from one above
 ROOMS = (
     *("cli", "studies", "scorer", "config", "report", "scoring", "features", "runs", "datasets", "engines"),
-    *("backbones", "stats", "method", "images", "checked", "package", "cores", "stop", "errors"),
+    *("backbones", "stats", "method", "images", "checked", "package", "progress", "cores", "stop", "errors"),
 )
 ONLY = {
     "open_clip": {"backbones"},

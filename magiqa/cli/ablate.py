@@ -16,6 +16,7 @@ from typing import Any
 from magiqa.cli.given import Given
 from magiqa.cli.sweep import each_job, inside, not_alone, out_of
 from magiqa.config.compose import Configs
+from magiqa.runs.listed import written
 
 
 def run(given: Given) -> int:
@@ -27,7 +28,7 @@ def run(given: Given) -> int:
         not_alone(job, "ablate")
         table, record = ablate(job, given.configs.composer(given.typed))
         print(render(table, record))
-        print(f"\n{folder_of(job)}/: ablation.csv, record.json{', figures/' if job.output.figures else ''}")
+        print(f"\n{written(folder_of(job))}")
         return 0
     out = out_of(given)
     found = each_job(
@@ -60,3 +61,5 @@ def _leave_one_out(done: list[Any], folder: Path) -> None:
         left_out = write_transfer(folder, done)
         print("one data set left out: the variant chosen on the others, and what it gains over the reference")
         print(left_out.to_string(index=False))
+        record = f"{done[0][1]['ablation']['name']}-left_out.json"
+        print(f"\n{written(folder, record)}, and one folder a job")

@@ -8,8 +8,11 @@ image,score (higher = better). Without OTHER: RUN's own cues and controls. Write
   magiqa compare results/runs/mine results/runs/other metric.csv score=q
 """
 
+from pathlib import Path
+
 from magiqa.cli.given import Given
 from magiqa.errors import UserError
+from magiqa.runs.listed import written
 
 
 def run(given: Given) -> int:
@@ -28,5 +31,7 @@ def run(given: Given) -> int:
         seed=given.whole(keys, "seed", 0),
     )
     print(render(table, record))
-    print(f"\n{keys.get('out') or words[0]}/: comparison.csv")
+    folder = Path(keys.get("out") or words[0]).expanduser()
+    beside = "comparison.json"  # in a folder that holds another command's record
+    print(f"\n{written(folder, beside if (folder / beside).is_file() else 'record.json')}")
     return 0

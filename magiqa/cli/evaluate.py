@@ -20,6 +20,7 @@ from magiqa.cli.given import Given
 from magiqa.cli.sweep import each_job, not_alone, out_of
 from magiqa.config.compose import Configs
 from magiqa.errors import UserError
+from magiqa.runs.listed import written
 
 
 def run(given: Given) -> int:
@@ -31,9 +32,7 @@ def run(given: Given) -> int:
     from magiqa.studies.evaluate import evaluate
 
     evaluate(job, show=partial(print, flush=True))
-    drawn = ", figures/" if job.output.figures else ""
-    grouped = "groups.csv, " if (job.folder / "groups.csv").is_file() else ""
-    print(f"\n{job.folder}/: scores.csv, agreement.csv, comparison.csv, {grouped}record.json{drawn}")
+    print(f"\n{written(job.folder)}")
     return 0
 
 
@@ -68,5 +67,5 @@ def _many(given: Given) -> int:
         if found is None:
             return 0
         print(combine(results, *found))
-    print(f"\n{folder}/: agreement.csv, table.md, and one folder a job")
+    print(f"\n{written(folder, 'sweep.json')}, and one folder a job")
     return 2 if found[1] else 0

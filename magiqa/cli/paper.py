@@ -14,6 +14,7 @@ from typing import Literal
 
 from magiqa.cli.given import Given
 from magiqa.errors import UserError
+from magiqa.runs.listed import written
 
 WIDTHS: tuple[Literal["column", "page"], ...] = ("column", "page")
 
@@ -31,8 +32,6 @@ def run(given: Given) -> int:
     from magiqa.report.paper import paper
 
     out = Path(keys["out"]).expanduser()
-    written = paper(folders, out, statistics=statistics, metrics=metrics, width=width)
-    print(
-        f"{out}/: results.tex, paper.tex, figures/, tables/, captions.md, reproduce.sh ({len(written)} files)"
-    )
+    paper(folders, out, statistics=statistics, metrics=metrics, width=width)
+    print(written(out, "paper.json"))
     return 0

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from magiqa.cli.given import Given
+from magiqa.runs.listed import written
 
 
 def run(given: Given) -> int:
@@ -49,7 +50,8 @@ def run(given: Given) -> int:
         resamples=job.statistics.resamples,
         seed=job.statistics.seed,
         figures=job.output.figures,
+        width=job.output.style.width,
         show=partial(print, flush=True),
     )
-    print(f"\n{folder}/: {', '.join(('probe.csv', 'curves.csv', 'levels.csv', 'scores.csv', 'record.json'))}")
+    print(f"\n{written(folder)}")
     return 0

@@ -16,6 +16,7 @@ from magiqa.cli.given import Given
 from magiqa.cli.recorded import as_recorded
 from magiqa.cli.sweep import out_of
 from magiqa.errors import UserError
+from magiqa.runs.listed import written
 
 
 def run(given: Given) -> int:
@@ -59,5 +60,5 @@ def run(given: Given) -> int:
         )
         write(results, table, features, row, clock)
     print(render(table, features, row, clock.warnings))
-    print(f"\n{folder}/: reconcile.csv, record.json")
+    print(f"\n{written(folder)}")
     return 0

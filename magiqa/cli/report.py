@@ -15,6 +15,7 @@ from pathlib import Path
 from magiqa.cli.given import Given
 from magiqa.cli.paper import WIDTHS
 from magiqa.errors import UserError
+from magiqa.runs.listed import written
 
 KEYS = ("out", "thumbnails", "statistics", "style.width")
 
@@ -43,6 +44,6 @@ def run(given: Given) -> int:
         folders.append(out / "runs" / f"bundle-{i}")
         evaluate(given.configs.job([*rest, bundle, f"out={folders[-1]}"]))
     statistics = given.several(keys, "statistics")
-    written = report(folders, out, thumbnails=thumbnails, statistics=statistics, metrics=metrics, width=width)
-    print(f"{out}/: report.html, tables/, figures/ ({len(written)} files)")
+    report(folders, out, thumbnails=thumbnails, statistics=statistics, metrics=metrics, width=width)
+    print(written(out, "report.json"))
     return 0

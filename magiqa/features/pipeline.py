@@ -14,7 +14,6 @@ from itertools import chain, islice
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.batches import Batches, Encoder, OpenImage, Way, way_of
@@ -23,6 +22,7 @@ from magiqa.features.progress import Reporter
 from magiqa.images.controls import controls
 from magiqa.images.decode import LIMITS, Limits, open_image, read_image
 from magiqa.images.views import Pixels, Resize, Views
+from magiqa.progress import progress_bar
 from magiqa.stop import unbroken
 
 SHARD_BYTES = 64 << 20
@@ -192,7 +192,7 @@ def fill_cache(
 
     queue: deque[tuple[str, Future[tuple[OpenImage, Iterator[Sequence[Any]]]]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    bar = tqdm(total=len(todo), desc="encode", unit="image", disable=not progress, smoothing=0.05)
+    bar = progress_bar(total=len(todo), desc="encode", unit="image", shown=progress, smoothing=0.05)
     with ExitStack() as closing:
         # The last first, and each even if the one before it is interrupted: nothing that is encoded gets lost.
         closing.callback(bar.close)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from magiqa.report.captions import caption
-from magiqa.report.display import parameter, set_name, short_label
+from magiqa.report.captions import figure_note
+from magiqa.report.display import parameter, set_name, short_label, variant_name
 from magiqa.report.heatmap import heat_map
 from magiqa.report.plots import differences, dots, line_band
 from magiqa.report.style import Width
@@ -35,8 +35,8 @@ def ablation_figure(
     """
     about = record.get("ablation") or {}
     about = about if isinstance(about, Mapping) else {"name": str(about)}
-    reference = about.get("reference")
-    names = table["variant"].astype(str)
+    reference = None if about.get("reference") is None else variant_name(str(about["reference"]))
+    names = table["variant"].astype(str).map(variant_name)
     parts = []
     for statistic, series in _SERIES:
         if statistic in table and table[statistic].notna().any():
@@ -48,13 +48,16 @@ def ablation_figure(
     below, words = differences(table, names)
     varied = about.get("parameter") or _grid_parameter(table)
     xlabel = f"SRCC with {short_label(str(record.get('dataset', {}).get('label', 'mos')))}, 95 % interval"
-    shared: dict[str, Any] = {"title": f"Ablation: {about.get('name', 'variants')}", "note": caption(record)}
+    shared: dict[str, Any] = {
+        "title": f"Ablation: {about.get('name', 'variants')}",
+        "note": figure_note(record),
+    }
     if varied is None:
         return dots(
             stem,
             rows,
             xlabel=xlabel,
-            reference=None if reference is None else str(reference),
+            reference=reference,
             zero=None,
             beside=below,
             beside_label=words,
@@ -161,7 +164,7 @@ def ablation_figures(
                 zlabel=f"SRCC with {short_label(record['dataset']['label'])}",
                 reference=(at[down], at[across]),
                 best=True,
-                note="; ".join(filter(None, (caption(record), fixed))),
+                note="; ".join(filter(None, (figure_note(record), fixed))),
                 width=width,
             )
     return written

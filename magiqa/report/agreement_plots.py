@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from magiqa.report.captions import caption
+from magiqa.report.captions import figure_note
 from magiqa.report.display import set_name, short_label
 from magiqa.report.plots import dots
 from magiqa.report.scatter import Row, agreement_line, magnitude_figure, scatter
@@ -36,7 +36,7 @@ def run_figures(
     Returns:
         The files written.
     """
-    folder, note = Path(folder), caption(record)
+    folder, note = Path(folder), figure_note(record)
     written = scatter(
         folder / "scatter", [run_row(scores, agreement, record)], SCORES, note=note, width=width
     )
@@ -104,7 +104,7 @@ def _by_group(
         rows.rename(columns={"ci_low": "low", "ci_high": "high"}),
         xlabel=f"SRCC with {short_label(str(record['dataset']['label']))}, 95 % interval",
         title="Agreement by group",
-        note=f"{caption(record)}; SRCC falls with a group's range of labels: compare cues inside a group, not groups",
+        note=f"{figure_note(record)}; compare cues inside a group, not groups: SRCC falls with the range of the labels",
         bold=tuple(names.values()),
         width=width,
     )

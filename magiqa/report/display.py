@@ -3,6 +3,7 @@
 Records and CSVs keep the keys; tables, figures, captions and the page show these.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,14 @@ PARAMETERS = {
     "backbone.positional_embedding": "positional embedding",
 }
 
+SIGNS = {  # in the names of variants
+    **{key.rpartition(".")[2]: name for key, name in PARAMETERS.items()},
+    "kinds": "views",
+    "pairs": "pair",
+}
+
 COLUMNS = {
+    **SCORES,
     "variant": "variant",
     "diff": "difference in SRCC",
     "diff_within": "difference in SRCC in groups",
@@ -65,6 +73,18 @@ COLUMNS = {
     "srcc_within": "SRCC in groups",
     "plcc": "PLCC (raw)",
     "krcc": "KRCC",
+    "mos_quality": "SRCC with quality",
+    "mos_align": "SRCC with alignment",
+    "srcc_a": "SRCC of a",
+    "srcc_b": "SRCC of b",
+    "label_from": "label from",
+    "p": "p (alone)",
+    "p_given_label": "p, given the label",
+    "distance_given_label": "distance, given the label",
+    "chance_given_label": "chance, given the label",
+    "partial": "partial SRCC",
+    "w_sim": "weight of similarity",
+    "diff_p": "p of the difference",
     **{key: name for key, name in PARAMETERS.items() if key != "lam"},
 }
 
@@ -142,6 +162,8 @@ def backbone_name(bone: Mapping[str, Any]) -> str:
     """
     name = ", ".join(_bone(part) for part in plain_name(str(bone.get("name", ""))).split(", "))
     weights = bone.get("label") or bone.get("pretrained")
+    if str(weights).startswith(f"{name}, "):  # demo, trained on ...
+        return str(weights)
     if not weights and bone.get("kind") == "given":
         weights = f"given, sha256 {str(bone.get('weights_sha256', ''))[:8]}"
     return f"{name} ({weights})" if weights else name
@@ -165,6 +187,37 @@ def parameter(key: str) -> str:
         ('λ', 'other')
     """
     return PARAMETERS.get(key, key.rpartition(".")[2].replace("_", " "))
+
+
+def variant_name(name: str) -> str:
+    """An ablation's variant in the field's signs.
+
+    Example:
+        >>> variant_name("lam=-0.50, base_sim=1"), variant_name("fixed, w_sim = 0.25"), variant_name("adaptive")
+        ('λ = -0.50, base of similarity = 1', 'fixed, weight of similarity = 0.25', 'adaptive')
+    """
+
+    def shown(found: re.Match[str]) -> str:
+        return f"{SIGNS.get(found[1], found[1].replace('_', ' '))} = "
+
+    return re.sub(r"\b([A-Za-z_]+) ?= ?", shown, name)
+
+
+def resize_words(resize: Mapping[str, Any]) -> str:
+    """What was done to images before their views were cut.
+
+    Example:
+        >>> resize_words({"mode": "squash", "size": 448, "filter": "bicubic"})
+        'squashed to 448×448 pixels, bicubic'
+        >>> resize_words({"mode": "short_side", "size": 512, "filter": "bilinear"})
+        'resized to a short side of 512 pixels, bilinear'
+    """
+    size, mode = resize.get("size"), str(resize.get("mode"))
+    how = {
+        "squash": f"squashed to {size}×{size} pixels",
+        "short_side": f"resized to a short side of {size} pixels",
+    }
+    return f"{how.get(mode, f'resized ({mode} {size})')}, {resize.get('filter')}"
 
 
 def statistic(key: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from magiqa.report.ablation_plots import ablation_figure, ablation_figures, curves_of_sets
 from magiqa.report.agreement_plots import grid_figure, run_figures
 from magiqa.report.captions import describe, method_words, resampling, unit
-from magiqa.report.display import SCORES, backbone_name, methods, parameter, set_facts, set_name
+from magiqa.report.display import SCORES, backbone_name, methods, parameter, set_facts, set_name, variant_name
 from magiqa.report.escape import md, tex
 from magiqa.report.forest import forest
 from magiqa.report.heatmap import heat_map
@@ -41,6 +41,13 @@ class Drawn:
     def files(self) -> list[Path]:
         """The PNG and the PDF."""
         return [self.png, self.png.with_suffix(".pdf")]
+
+
+def leading(runs: Sequence[Run]) -> list[Run]:
+    """The runs whose score fuses both cues before the others."""
+    return sorted(
+        runs, key=lambda run: run.record.get("choices", {}).get("fusion") in ("similarity", "magnitude")
+    )
 
 
 def drawn_run(run: Run, folder: Path, width: Width = "page") -> list[Drawn]:
@@ -97,7 +104,7 @@ def drawn_methods(
     out = [Drawn(files[0], "SRCC of every method on every data set, from the best in the mean down. Hollow: controls, "
                  f"which know nothing of quality. Dashed: the set's best value. {about} {bands}", True)]  # fmt: skip
     firsts: dict[str, Run] = {}
-    for run in runs:
+    for run in leading(runs):
         firsts.setdefault(set_name(run.record["dataset"]), run)
     alike = len({str(r.record.get("choices", {}) | {"dataset": ""}) for r in firsts.values()}) == 1
     if len(firsts) > 1 and alike:
@@ -117,6 +124,7 @@ def drawn_methods(
 def drawn_ablation(sheet: Sheet, folder: Path, name: str, width: Width = "page") -> list[Drawn]:
     """An ablation's curve or dots with the paired differences, or the heat maps of a grid."""
     about, table = sheet.record["ablation"], sheet.table
+    reference = variant_name(str(about["reference"]))
     groups = ("backbone", "prompts", "views", "magnitude", "fusion")
     there = [str(c) for c in table if "." in str(c) or c in groups]
     keys = [c for c in there if len(set(table[c].astype(str))) > 1]
@@ -125,9 +133,7 @@ def drawn_ablation(sheet: Sheet, folder: Path, name: str, width: Width = "page")
     if len(numeric) > 1:
         at = table["variant"].astype(str).tolist().index(str(about["reference"]))
         files = ablation_figures(folder / name, table, sheet.record, keys, at, width="column")
-        what = (
-            f"SRCC over pairs of parameters, any other at the reference ({about['reference']}). Square: the "
-        )
+        what = f"SRCC over pairs of parameters, any other at the reference ({reference}). Square: the "
         what += "reference; star: the best, picked on these images, which is optimistic."
         return [Drawn(f, f"{what} {words}") for f in files if f.suffix == ".png"]
     files = ablation_figure(folder / name, table, sheet.record, width=width)
@@ -139,10 +145,11 @@ def drawn_ablation(sheet: Sheet, folder: Path, name: str, width: Width = "page")
     )
     score = SCORES.get(str(about.get("score", "q")), "score")
     what = f"Ablation {about['name']} of the {score}: SRCC of each variant, and its paired difference to the "
-    what += f"reference ({about['reference']}) on the same resamples: {band}."
+    what += f"reference ({reference}) on the same resamples: {band}."
     if keys:
         what += f" Varied: {', '.join(map(parameter, keys))}."
-    what = f"{what} {verdict(table, table['variant'].astype(str), 'Difference to the reference', 'variants')}".strip()
+    names = [variant_name(str(name)) for name in table["variant"]]
+    what = f"{what} {verdict(table, names, 'Difference to the reference', 'variants')}".strip()
     return [Drawn(files[0], f"{what} {words}", width == "page")]
 
 

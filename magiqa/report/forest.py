@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from magiqa.report.style import INK, MARKERS, SERIES, Width, add_note, make, save, shorten, styled
+from magiqa.report.style import DARK_GRAY, INK, MARKERS, SERIES, Width, make, save, shorten, styled
 
 ACROSS = {"column": 2, "page": 4}  # panels side by side
 
@@ -46,7 +46,7 @@ def forest(
     )
     pad = 0.06 * (high - low or 1.0)
     with styled():
-        figure = make(width, down * (0.45 + 0.17 * len(names)) + 0.55)
+        figure = make(width, down * (0.45 + 0.17 * len(names)) + 0.45, note)
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
         place = {name: -k for k, name in enumerate(names)}
         for ax, one in zip(grid, sets, strict=False):
@@ -56,7 +56,7 @@ def forest(
                 (True, part[part["name"].isin(controls)]),
             ):
                 y = np.array([place[name] for name in some["name"]], float)
-                color = SERIES[4] if hollow else SERIES[0]
+                color = DARK_GRAY if hollow else SERIES[0]
                 ax.hlines(
                     y, some["low"].to_numpy(float), some["high"].to_numpy(float), color=color, linewidth=1.1
                 )
@@ -82,5 +82,4 @@ def forest(
         grid[0].set_ylim(-len(names) + 0.4, 0.6)
         grid[0].set_xlim(low - pad, high + pad)
         figure.supxlabel(xlabel, fontsize=8)
-        add_note(figure, note)
         return save(figure, stem)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from magiqa.report.captions import caption
+from magiqa.report.display import SCORES, set_name, variant_name
 from magiqa.report.display import column as display_column
-from magiqa.report.display import set_name
 from magiqa.report.table import NONE, Cell, Table, interval, number
 from magiqa.runs.names import CUES
 from magiqa.runs.read import Run
@@ -30,7 +30,7 @@ def groups_table(run: Run) -> Table | None:
                 Cell(NONE) if found is None else number(found.value, found.ci_low, found.ci_high, form=".3f")
             )
         cells.append(row)
-    columns = [("", "group"), ("", "n"), *(("SRCC", score) for score in CUES)]
+    columns = [("", "group"), ("", "n"), *(("SRCC", SCORES[score]) for score in CUES)]
     title = f"SRCC by group: {set_name(run.record['dataset'])}"
     words = caption(run.record) + "."
     return Table(
@@ -74,8 +74,8 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
         texts = _texts(frame[column], 3 if lows is not None else None)
         line = []
         for i, (value, text) in enumerate(zip(frame[column], texts, strict=True)):
-            if column == "variant" and reference is not None and str(value) == reference:
-                text += " (reference)"
+            if column == "variant":
+                text = variant_name(text) + (" (reference)" if str(value) == reference else "")
             detail = interval(lows[i], highs[i]) if lows is not None and highs is not None else ""
             sort = None if not text else float(value) if _is_number(value) else str(value)
             line.append(Cell(text or NONE, sort, ranks.get(i, "") if column == "srcc" else "", detail))

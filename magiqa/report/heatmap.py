@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from magiqa.report.style import INK, Width, add_note, make, save, shorten, styled
+from magiqa.report.style import INK, Width, make, save, shorten, styled
 
 MOST_WRITTEN = 12  # rows or columns up to which the numbers stand in the cells
 
@@ -42,7 +42,7 @@ def heat_map(
     many = max(values.shape) > MOST_WRITTEN
     with styled():
         per_row = 0.1 if many else 0.3 if words is None else 0.42
-        figure = make(width, min(5.5, 1.0 + per_row * len(grid) + (0.3 if not many else 0.0)))
+        figure = make(width, min(5.5, 1.0 + per_row * len(grid) + (0.3 if not many else 0.0)), note)
         ax = figure.subplots()
         finite = values[np.isfinite(values)]
         limit = float(np.abs(finite).max()) if len(finite) else 1.0
@@ -84,7 +84,6 @@ def heat_map(
             legend = figure.legend(shown, names, loc="outside lower center", ncols=2)
             legend.get_frame().set(facecolor="#9ca3af", edgecolor="none", alpha=1.0)
             legend.set_frame_on(True)
-        add_note(figure, note)
         return save(figure, stem)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from magiqa.report.plots import NAMES, add_note, shorten, styled
+from magiqa.report.style import NAMES, add_note, shorten, styled
 
 MOST_PIXELS = 900  # of a side as drawn
 

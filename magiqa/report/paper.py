@@ -15,6 +15,7 @@ from magiqa.report.drawn import (
     drawn_methods,
     drawn_run,
     drawn_study,
+    leading,
     with_captions,
 )
 from magiqa.report.escape import md, tex
@@ -39,6 +40,8 @@ DOCUMENT = r"""% Compile this file; results.tex goes into a paper of your own.
 \renewcommand{\topfraction}{0.95}\renewcommand{\dbltopfraction}{0.95}
 \renewcommand{\floatpagefraction}{0.6}\renewcommand{\dblfloatpagefraction}{0.6}
 \renewcommand{\textfraction}{0.05}\setcounter{topnumber}{9}\setcounter{dbltopnumber}{9}\setcounter{totalnumber}{12}
+\extrafloats{1000}\maxdeadcycles=10000 % as many tables and figures as there are results
+\makeatletter\@fptop=0pt\@dblfptop=0pt\makeatother % pages of floats begin at the top
 \begin{document}
 \input{results}
 \end{document}
@@ -74,14 +77,13 @@ def paper(
         parts = [part for make in (_main, _groups, _comparisons, _ablations, _experiments, _times)
                  for part in make(runs, sheets, results, statistics, metrics, width)]  # fmt: skip
         body = [PACKAGES, *_methods(runs, sheets)]
-        placed = []
         captions = []
         for title, items in _sections(parts):
             body += [rf"\section*{{{tex(title)}}}", _named(items, results)]
             for item in items:
-                placed.append(_item(item, results))
+                body.append(_item(item, results))
                 captions.append(_caption(item))
-        results.text("results.tex", "\n".join([*body, *placed]) + "\n")
+        results.text("results.tex", "\n".join(body) + "\n")
         results.text("paper.tex", DOCUMENT)
         results.text("captions.md", "\n\n".join(captions) + "\n")
         made = {r.folder: r.record for r in runs} | {s.file.parent / s.result: s.record for s in sheets}
@@ -107,11 +109,16 @@ def _named(items: Sequence[Table | Drawn], results: ResultFolder) -> str:
     tables = [rf"\ref{{tab:{_label(t.name)}}}" for t in items if isinstance(t, Table)]
     figures = [rf"\ref{{fig:{_label(_place(d, results))}}}" for d in items if isinstance(d, Drawn)]
     parts = [
-        f"{kind}{'s' * (len(some) > 1)}~{', '.join(some)}"
+        f"{kind}{'s' * (len(some) > 1)}~{_range(some)}"
         for kind, some in (("Table", tables), ("Figure", figures))
         if some
     ]
     return "See " + " and ".join(parts) + "."
+
+
+def _range(refs: Sequence[str]) -> str:
+    """References in words; from first to last where they are many: a section's floats are numbered in order."""
+    return f"{refs[0]} to~{refs[-1]}" if len(refs) > 3 else ", ".join(refs)
 
 
 def _label(name: str) -> str:
@@ -175,7 +182,7 @@ def _groups(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder,
     """Scatter plots, magnitude and groups of the first run on each set."""
     out: list[Part] = []
     seen: set[str] = set()
-    for run in runs:
+    for run in leading(runs):
         key = str(run.record["dataset"].get("fingerprint") or run.record["dataset"])
         if key not in seen:
             seen.add(key)
@@ -283,8 +290,9 @@ def _times(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder, 
         return []
     import pandas as pd
 
-    data = pd.DataFrame(found, columns=["backbone", "engine", "views", "ms_a_view"])
-    rows = [[Cell(b, b), Cell(e, e), Cell(f"{v:,}", v), Cell(f"{t:.1f}", t)] for b, e, v, t in found]
-    heads = [("", name) for name in ("backbone", "engine", "views encoded", "ms a view")]
+    data = pd.DataFrame(found, columns=["dataset", "option", "backbone", "engine", "views", "ms_a_view"])
+    rows = [[*(Cell(word, word) for word in words), Cell(f"{v:,}", v), Cell(f"{ms:.1f}", ms)]
+            for *words, v, ms in found]  # fmt: skip
+    heads = [("", h) for h in ("data set", "views", "backbone", "engine", "views encoded", "ms a view")]
     note = "Wall-clock time of encoding, decoding included, on the machine of the run; cached views are not counted."
     return [("Run time", Table("run_time", "Run time a view", heads, rows, data, [note]))]

@@ -18,7 +18,6 @@ from magiqa.report.style import (
     NAMES,
     SERIES,
     Width,
-    add_note,
     make,
     save,
     shorten,
@@ -82,7 +81,15 @@ def dots(
         labels = [_label(name, width) for name in names]
         tall = max((label.count("\n") for label in labels), default=0)
         step = max(0.15 + 0.05 * len(series), 0.12 * (tall + 1) + 0.03)
-        figure = make(width, max(1.5, 0.95 + len(names) * step + 0.16 * (len(series) > 1)))
+        narrow = beside is not None
+        most = (17 if width == "column" else 30) if narrow else (34 if width == "column" else 80)
+        xlabel, beside_label = _wrapped(xlabel, most), _wrapped(beside_label, most)
+        columns = min(4 if width == "page" else 2, len(series))
+        legend = 0.17 * -(-len(series) // columns) + 0.05 if len(series) > 1 else 0.0
+        below = 0.25 + 0.13 * (1 + max(xlabel.count("\n"), beside_label.count("\n")))
+        if left_out:
+            note = f"{note} · the first {MOST_ROWS} of {MOST_ROWS + left_out} rows"
+        figure = make(width, 0.2 + 0.17 * bool(title) + len(names) * step + below + legend, note)
         panels = figure.subplots(1, 1 if beside is None else 2, sharey=True, squeeze=False)[0]
         ax = panels[0]
         place = {name: -k for k, name in enumerate(names)}
@@ -93,7 +100,7 @@ def dots(
         if beside is not None:
             _intervals(panels[1], beside, place, 0.0, 2, None)
             panels[1].axvline(0, color="#6b7280", linewidth=0.8)
-            panels[1].set_xlabel(_wrapped(beside_label, 30 if width == "page" else 17), fontsize=7)
+            panels[1].set_xlabel(beside_label, fontsize=7)
         if zero is not None:
             ax.axvline(zero, color="#6b7280", linewidth=0.8)
         ax.set_yticks([place[name] for name in names], labels)
@@ -107,15 +114,10 @@ def dots(
             panel.grid(axis="y", visible=False)
             panel.tick_params(axis="y", length=0)
         ax.set_ylim(-len(names) + 0.4, 0.6)
-        narrow = beside is not None
-        most = (17 if width == "column" else 30) if narrow else (34 if width == "column" else 80)
-        ax.set_xlabel(_wrapped(xlabel, most), fontsize=7 if narrow else None)
+        ax.set_xlabel(xlabel, fontsize=7 if narrow else None)
         ax.set_title(title, loc="left")
         if len(series) > 1:
-            figure.legend(loc="outside lower center", ncols=min(4 if width == "page" else 2, len(series)))
-        if left_out:
-            note = f"{note} · the first {MOST_ROWS} of {MOST_ROWS + left_out} rows"
-        add_note(figure, note)
+            figure.legend(loc="outside lower center", ncols=columns)
         return save(figure, stem)
 
 
@@ -138,7 +140,7 @@ def _label(name: str, width: Width) -> str:
 
 
 def _wrapped(text: str, most: int) -> str:
-    return "\n".join(textwrap.wrap(text, most))
+    return "\n".join(textwrap.wrap(text.replace(" %", "\u00a0%"), most))
 
 
 def line_band(
@@ -171,7 +173,7 @@ def line_band(
         width: printed width.
     """
     with styled():
-        figure = make(width, 2.3 if below is None else 3.4)
+        figure = make(width, 2.2 if below is None else 3.3, note)
         ratios = [1] if below is None else [3, 2]
         panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
         count = _lines(panels[0], frame)
@@ -190,7 +192,6 @@ def line_band(
             handles, labels = panels[0].get_legend_handles_labels()
             columns = min(4 if width == "page" else 2, len(labels))
             figure.legend(handles, labels, loc="outside lower center", ncols=columns)
-        add_note(figure, note)
         return save(figure, stem)
 
 
@@ -203,6 +204,8 @@ def _lines(ax: Any, frame: pd.DataFrame, labeled: bool = True) -> int:
         x, value, low, high = (part[key].to_numpy(float) for key in ("x", "value", "low", "high"))
         color = SERIES[k % len(SERIES)] if labeled or len(series) > 1 else INK
         ax.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
+        for edge in (low, high):  # in gray, bands that overlap are told apart by their edges
+            ax.plot(x, edge, color=color, linewidth=0.4, linestyle=DASHES[k % len(DASHES)])
         marker = "" if len(x) > 25 else MARKERS[k % len(MARKERS)]
         ax.plot(
             x,

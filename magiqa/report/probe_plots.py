@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from magiqa.report.plots import NAMES, SERIES, add_note, dots, save, styled
+from magiqa.report.plots import dots
+from magiqa.report.style import DASHES, MARKERS, NAMES, SERIES, Width, make, save, styled
 
 DRAWN = ("q_sim", "q_mag", "q", "laplacian")
 
-ACROSS = 4
+ACROSS = {"column": 2, "page": 4}  # panels side by side
 
 
 def probe_figures(
-    folder: Path, table: pd.DataFrame, curves: pd.DataFrame, record: Mapping[str, Any]
+    folder: Path, table: pd.DataFrame, curves: pd.DataFrame, record: Mapping[str, Any], width: Width = "page"
 ) -> list[Path]:
     """``curves`` and ``srcc``, PNG and PDF each."""
     bone = record["backbone"]
@@ -29,23 +29,24 @@ def probe_figures(
     rows = rows.assign(name=[n.replace("_", " ") for n in rows["name"]])
     rows = rows.sort_values("series", key=lambda s: s.map(list(DRAWN).index), kind="stable")
     return [
-        *_curves(folder / "curves", curves, note),
+        *_curves(folder / "curves", curves, note, width),
         *dots(
             folder / "srcc",
             rows,
             xlabel="SRCC of score and level within an image, median (-1 = falls)",
             note=note,
+            width=width,
         ),
     ]
 
 
-def _curves(stem: Path, curves: pd.DataFrame, note: str) -> list[Path]:
+def _curves(stem: Path, curves: pd.DataFrame, note: str, width: Width) -> list[Path]:
     """A panel a type: medians over images, with their quartiles."""
     kinds = list(dict.fromkeys(curves["type"]))
-    down = -(-len(kinds) // ACROSS)
-    across = min(ACROSS, len(kinds))
+    across = min(ACROSS[width], len(kinds))
+    down = -(-len(kinds) // across)
     with styled():
-        figure = Figure(figsize=(2.1 * across + 0.6, 1.75 * down + 1.1), layout="constrained")
+        figure = make(width, 1.35 * down + 0.75, note)
         axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         for ax in axes.ravel()[len(kinds) :]:
             ax.set_axis_off()
@@ -59,9 +60,9 @@ def _curves(stem: Path, curves: pd.DataFrame, note: str) -> list[Path]:
                 ax.plot(
                     x,
                     middle,
-                    "--" if control else "o-",
+                    linestyle=DASHES[k],
+                    marker="" if control else MARKERS[k],
                     color=SERIES[k],
-                    linewidth=1.5,
                     markersize=2.8,
                     label="Laplacian variance (control)" if control else NAMES[name],
                 )
@@ -72,10 +73,9 @@ def _curves(stem: Path, curves: pd.DataFrame, note: str) -> list[Path]:
         margin = 0.05 * (high - low) or 1.0
         axes[0, 0].set_ylim(low - margin, high + margin)  # the control may leave the panel
         for k in range(across):  # the lowest panel of each column
-            axes[(len(kinds) - 1 - k) // ACROSS, k].set_xlabel("level")
-            axes[(len(kinds) - 1 - k) // ACROSS, k].tick_params(labelbottom=True)
-        figure.supylabel("change from level 0, in standard deviations among photos", fontsize=9)
+            axes[(len(kinds) - 1 - k) // across, k].set_xlabel("level")
+            axes[(len(kinds) - 1 - k) // across, k].tick_params(labelbottom=True)
+        figure.supylabel("change from level 0, in standard deviations among photos", fontsize=8)
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
-        add_note(figure, note)
+        figure.legend(handles, labels, loc="outside lower center", ncols=4 if width == "page" else 2)
         return save(figure, stem)

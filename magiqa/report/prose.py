@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magiqa.report.captions import method_words, unit
-from magiqa.report.display import backbone_name, label_name, set_facts, set_name
+from magiqa.report.display import backbone_name, label_name, resize_words, set_facts, set_name
 
 Record = Mapping[str, Any]
 
@@ -34,8 +34,9 @@ def _data(records: Sequence[Record]) -> list[str]:
     for r in sets.values():
         data = r["dataset"]
         if data.get("resize"):
-            out.append(f"Images of {set_name(data)} were resized ({data['resize']}).")
-        out += [f"{set_name(data)}: {note}." for note in data.get("notes") or []]
+            out.append(f"Images of {set_name(data)} were {resize_words(data['resize'])}.")
+        notes = [note for note in data.get("notes") or [] if not str(note).startswith("images resized")]
+        out += [f"{set_name(data)}: {note}." for note in notes]
     labels = _each([label_name(str(r["dataset"].get("label"))) for r in sets.values()])
     out.append(f"The label is {labels}, higher is better in all that follows.")
     return out
@@ -101,8 +102,8 @@ def _versions(records: Sequence[Record]) -> list[str]:
     return [f"Versions: {words}."] if words else []
 
 
-def run_times(records: Sequence[Record]) -> list[tuple[str, str, int, float]]:
-    """(backbone, engine, views, milliseconds a view) of runs that encoded something themselves."""
+def run_times(records: Sequence[Record]) -> list[tuple[str, str, str, str, int, float]]:
+    """(set, views' option, backbone, engine, views, milliseconds a view) of runs that encoded something themselves."""
     out = []
     for record in records:
         views = int((record.get("cache") or {}).get("views_encoded") or 0)
@@ -110,5 +111,9 @@ def run_times(records: Sequence[Record]) -> list[tuple[str, str, int, float]]:
         engine = record.get("engine") or {}
         if views and seconds:
             words = " ".join(str(engine.get(k)) for k in ("engine", "precision", "device") if engine.get(k))
-            out.append((backbone_name(record["backbone"]), words, views, 1000 * float(seconds) / views))
+            kind = str((record.get("choices") or {}).get("views", ""))
+            ms = 1000 * float(seconds) / views
+            out.append(
+                (set_name(record["dataset"]), kind, backbone_name(record["backbone"]), words, views, ms)
+            )
     return out

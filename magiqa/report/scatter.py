@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from matplotlib.lines import Line2D
 
 from magiqa.report.captions import axis
 from magiqa.report.display import short_label
-from magiqa.report.style import COLORS, GRAY, INK, NAMES, SERIES, Width, add_note, make, save, shorten, styled
+from magiqa.report.style import COLORS, GRAY, INK, MARKERS, NAMES, Width, make, save, shorten, styled
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.intervals import mean_band
 from magiqa.stats.logistic import logistic
+
+LAYERS = 8  # of points, each with some of every group
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,16 @@ def scatter(
     down = -(-len(columns) // across) if one else len(rows)
     names = sorted(rows[0].frame["group"].astype(str).unique()) if one and "group" in rows[0].frame else []
     color_of = dict(zip(names, COLORS, strict=False)) if 2 <= len(names) <= len(COLORS) else {}
+    if len(names) > len(COLORS):
+        note = "; ".join(filter(None, (note, f"{len(names)} groups, not colored")))
     with styled():
         side = 1.85 if width == "column" else 2.15
         figure = make(
             width,
             down * (side if one else 1.65)
-            + 0.55
+            + 0.45
             + 0.13 * (-(-len(color_of) // (5 if width == "page" else 2))),
+            note,
         )
         grid = figure.subplots(down, across, sharey="row" if not one else True, squeeze=False)
         for i, row in enumerate(rows):
@@ -66,15 +72,14 @@ def scatter(
         for j in range(len(columns), down * across if one else 0):
             grid[j // across][j % across].set_axis_off()
         if color_of:
-            marks = [Line2D([], [], linestyle="", marker="o", color=c) for c in color_of.values()]
+            marks = [
+                Line2D([], [], linestyle="", marker=m, color=c)
+                for c, m in zip(color_of.values(), MARKERS, strict=False)
+            ]
             labels = [shorten(name, 24) for name in color_of]
             figure.legend(
                 marks, labels, loc="outside lower center", ncols=min(5 if width == "page" else 2, len(labels))
             )
-        elif len(names) > len(COLORS):
-            words = f"{len(names)} groups, not colored"
-            note = f"{note} · {words}" if note else words
-        add_note(figure, note)
         return save(figure, stem)
 
 
@@ -85,11 +90,15 @@ def _wrapped(text: str) -> str:
 def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str], width: Width) -> None:
     """Points, the fitted curve and what stands over them."""
     frame = row.frame
-    order = np.random.default_rng(0).permutation(len(frame))  # fixed; so that no group hides the others
-    x, y = frame[column].to_numpy(float)[order], frame[row.label].to_numpy(float)[order]
-    colors = frame["group"].astype(str).map(color_of).to_numpy()[order] if color_of else GRAY
+    x, y = frame[column].to_numpy(float), frame[row.label].to_numpy(float)
+    groups = frame["group"].astype(str).to_numpy() if color_of else np.full(len(frame), "")
     size = float(np.clip(2500 / max(len(frame), 1), 1.2, 10))
-    ax.scatter(x, y, s=size, c=colors, alpha=0.6 if color_of else 0.45, linewidths=0, rasterized=True)
+    order = np.random.default_rng(0).permutation(len(frame))  # fixed
+    for some in np.array_split(order, LAYERS if color_of else 1):  # so that no group hides the others
+        for (group, color), marker in zip((color_of or {"": GRAY}).items(), cycle(MARKERS), strict=False):
+            at = some[groups[some] == group]
+            look: dict[str, Any] = {"s": size, "marker": marker, "alpha": 0.6 if color_of else 0.45}
+            ax.scatter(x[at], y[at], color=color, linewidths=0, rasterized=True, **look)
     params = row.curves.get(column)
     if params is not None:
         grid = np.linspace(np.nanmin(x), np.nanmax(x), 200)
@@ -161,17 +170,16 @@ def magnitude_figure(
     x, y = scores["q_mag"].to_numpy(float), scores[label].to_numpy(float)
     table = binned(x, y, clusters)
     with styled():
-        figure = make(width, 2.3)
+        figure = make(width, 2.2, note)
         ax = figure.subplots()
         size = float(np.clip(2500 / max(len(x), 1), 1.2, 10))
         ax.scatter(x, y, s=size, c=GRAY, alpha=0.35, linewidths=0, rasterized=True)
         off = table[["low", "high"]].sub(table["value"], axis=0).abs().to_numpy().T
         ax.errorbar(
-            table["x"], table["value"], yerr=off, color=SERIES[1], marker="o", linewidth=1.2, elinewidth=1.0,
+            table["x"], table["value"], yerr=off, color=INK, marker="o", linewidth=1.2, elinewidth=1.0,
             capsize=2, label=f"mean of {len(table)} bins, 95 % interval",
         )  # fmt: skip
         ax.set_xlabel(NAMES["q_mag"])
         ax.set_ylabel(_wrapped(axis(label)))
         ax.legend(loc="best")
-        add_note(figure, note)
         return save(figure, stem)

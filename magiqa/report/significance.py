@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from magiqa.report.captions import caption
+from magiqa.report.captions import caption, figure_note
 from magiqa.report.display import set_name, statistic
 from magiqa.report.heatmap import heat_map
 from magiqa.report.style import Width
@@ -59,7 +59,7 @@ def significance_figure(
         values,
         words=words,
         zlabel=f"{statistic(one)}, row less column",
-        note=caption(record),
+        note=figure_note(record),
         symmetric=True,
         width=width,
     )

@@ -32,13 +32,13 @@ COLORS = (
 )
 
 # of these the lightness differs too
-SERIES = ("#1f5fa8", "#e76300", "#1d1d1f", "#832db6", "#6f7f7d", "#bd1f01")
+SERIES = ("#1f5fa8", "#e76300", "#1d1d1f", "#56b4e9", "#8a1c1c", "#a96b59")
 
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)), (0, (1, 3)))
 
-GRAY, INK = "#8a9199", "#111827"
+GRAY, DARK_GRAY, INK = "#8a9199", "#6b7280", "#111827"
 
 SCORES = ("q_sim", "q_mag", "q")
 
@@ -86,16 +86,23 @@ def styled() -> Any:
     return style.context(["default", STYLE])
 
 
-def make(width: Width, height: float) -> Figure:
-    """An empty figure of a printed width and a height in inches."""
-    return Figure(figsize=(WIDTHS[width], height), layout="constrained")
+def make(width: Width, height: float, note: str = "") -> Figure:
+    """An empty figure of a printed width and a height in inches, and a note over it, which makes it higher."""
+    lines = len(_wrapped(note, WIDTHS[width]))
+    figure = Figure(figsize=(WIDTHS[width], height + 0.12 * lines), layout="constrained")
+    add_note(figure, note)
+    return figure
 
 
 def add_note(figure: Figure, note: str) -> None:
-    """The line over a figure."""
+    """The lines over a figure."""
     if note:
-        lines = textwrap.wrap(note, int(figure.get_figwidth() * 19))
+        lines = _wrapped(note, figure.get_figwidth())
         figure.suptitle("\n".join(lines), fontsize=6.5, color="#4b5563", x=0.01, ha="left")
+
+
+def _wrapped(note: str, inches: float) -> list[str]:
+    return textwrap.wrap(note, int(inches * 19))
 
 
 def shorten(name: str, most: int = 42) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from magiqa.errors import UserError
+from magiqa.runs.schema import load_record
 
 
 def is_below(name: object) -> bool:
@@ -23,6 +24,17 @@ def files_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         name: dict(about) for name, about in files.items() if is_below(name) and isinstance(about, Mapping)
     }
+
+
+def written(folder: Path, record: str = "record.json") -> str:
+    """A command's last line: the folder, and what its record lists in it; of folders inside it their names.
+
+    Raises:
+        UserError: no such record, or it cannot be read.
+    """
+    names = [*files_of(load_record(Path(folder) / record)), record]
+    tops = {first + "/" * bool(rest) for first, rest in (name.partition("/")[::2] for name in names)}
+    return f"{folder}/: {', '.join(sorted(tops, key=lambda name: (name.endswith('/'), name)))}"
 
 
 def read_listed(folder: Path, record: Mapping[str, Any], name: str) -> bytes:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from magiqa import __version__
 from magiqa.cores import allowed_cores
@@ -25,7 +24,9 @@ from magiqa.features.hashing import content_sha256
 from magiqa.images.controls import laplacian_variance
 from magiqa.images.decode import open_image, read_image
 from magiqa.images.distortions import LEVELS, MORE, SEEN, UNSEEN, distort
+from magiqa.progress import progress_bar
 from magiqa.report.table import Cell, Table, number
+from magiqa.runs.config import Width
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS
 from magiqa.runs.provenance import Clock, versions
@@ -99,12 +100,12 @@ def measure(
     by_key = {key: i for i, key in enumerate(keys)}
     with ThreadPoolExecutor(allowed_cores()) as pool:
         measured = list(
-            tqdm(
+            progress_bar(
                 pool.map(lambda r: _yardsticks(*r), rows),
                 total=len(rows),
                 desc="yardsticks",
                 unit="image",
-                disable=not progress,
+                shown=progress,
             )
         )
     out = pd.DataFrame([(p.name, kind, level) for p, kind, level in rows], columns=["image", "type", "level"])
@@ -206,6 +207,7 @@ def probe(
     resamples: int = 2000,
     seed: int = 0,
     figures: bool = True,
+    width: Width = "page",
     progress: bool = True,
     show: Callable[[str], object] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -261,7 +263,7 @@ def probe(
             from magiqa.report.probe_plots import probe_figures
 
             with clock.stage("figures"):
-                probe_figures(results.figure_path(), table, curve, record)
+                probe_figures(results.figure_path(), table, curve, record, width)
             results.record(record | {"seconds": clock.seconds})
     return table, record
 

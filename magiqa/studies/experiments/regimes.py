@@ -61,7 +61,7 @@ class Regimes(Checked, key="experiment"):
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """Differences by bin."""
-        from magiqa.report.captions import caption
+        from magiqa.report.captions import figure_note
         from magiqa.report.plots import dots
         from magiqa.report.style import printed_width
 
@@ -82,6 +82,7 @@ class Regimes(Checked, key="experiment"):
             frame,
             xlabel=f"difference in SRCC inside the bin, {SIMULTANEOUS_WORDS}",
             title="Cues by quality regime",
-            note=caption(record) + " · SRCC across bins mostly measures the range: compare inside a bin only",
+            note=figure_note(record)
+            + " · SRCC across bins mostly measures the range: compare inside a bin only",
             width=printed_width(record),
         )

@@ -10,6 +10,7 @@ from magiqa.report.captions import describe
 from magiqa.report.table import Table, number
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
+from magiqa.runs.listed import written
 from magiqa.runs.provenance import Clock, versions
 from magiqa.studies.ablation import Compose
 from magiqa.studies.experiments.study import Study, Tables
@@ -35,7 +36,7 @@ def run(job: RunConfig, compose: Compose | None = None, *, progress: bool = True
     folder = folder_of(job, experiment.name)
     with ResultFolder(folder, f"experiment experiment={experiment.name}") as results:
         tables, notes, record = _run(study, experiment, results)
-    return render(tables, notes, record) + f"\n\n{folder}/: {', '.join(f'{n}.csv' for n in tables)}"
+    return render(tables, notes, record) + f"\n\n{written(folder)}"
 
 
 def _run(

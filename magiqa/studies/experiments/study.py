@@ -260,7 +260,7 @@ def draw_dots(
         zero: the value of no skill. tested: a table of `statistics` with a column `name`: its paired differences, which
             decide, stand beside.
     """
-    from magiqa.report.captions import caption
+    from magiqa.report.captions import figure_note
     from magiqa.report.plots import differences, dots
     from magiqa.report.style import printed_width
 
@@ -270,7 +270,7 @@ def draw_dots(
         frame,
         xlabel=xlabel,
         title=title,
-        note=caption(record),
+        note=figure_note(record),
         zero=zero,
         beside=beside,
         beside_label=words,

@@ -53,7 +53,7 @@ class Weights(Checked, key="experiment"):
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """w_sim over the label."""
-        from magiqa.report.captions import caption
+        from magiqa.report.captions import figure_note
         from magiqa.report.display import label_name
         from magiqa.report.plots import line_band
         from magiqa.report.style import NAMES, printed_width
@@ -77,6 +77,6 @@ class Weights(Checked, key="experiment"):
             xlabel=f"{label_name(record['dataset']['label'])}, bins of equal size",
             ylabel="mean, 95 % interval",
             title="Weight given to similarity, and the cues",
-            note=caption(record),
+            note=figure_note(record),
             width=printed_width(record),
         )
