@@ -48,6 +48,9 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
         f"{c}_{side}" for c in frame for side in ("low", "high") if {f"{c}_low", f"{c}_high"} <= set(frame)
     }
     sides |= {"ci_low", "ci_high"} if "value" in frame else set()
+    alone = {f"{c[:-4]}_low": c[:-4] for c in frame if str(c).endswith("_low") and c not in sides}
+    alone = {low: one for low, one in alone.items() if f"{one}_high" in frame}
+    sides |= {f"{one}_high" for one in alone.values()}
     notes, shown = [], []
     for column in (c for c in frame if c not in sides):
         values = set(frame[column].astype(str))
@@ -67,6 +70,10 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
         )
     columns = []
     for column in shown:
+        if column in alone:  # an interval of no column: one of its own
+            ends = zip(frame[column], frame[f"{alone[column]}_high"], strict=True)
+            columns.append([Cell(interval(low, high) or NONE, float(low)) for low, high in ends])
+            continue
         lows, highs = (
             frame.get(f"{column}_{side}", frame.get(f"ci_{side}") if column == "value" else None)
             for side in ("low", "high")
@@ -81,7 +88,14 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
             line.append(Cell(text or NONE, sort, ranks.get(i, "") if column == "srcc" else "", detail))
         columns.append(line)
     cells = [list(row) for row in zip(*columns, strict=True)]
-    return Table(name, title, [("", display_column(column)) for column in shown], cells, frame, notes)
+    return Table(
+        name,
+        title,
+        [("", display_column(alone.get(column, column))) for column in shown],
+        cells,
+        frame,
+        notes,
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 
 from magiqa import __version__
 from magiqa.report.captions import describe
-from magiqa.report.display import set_name
 from magiqa.report.drawn import (
     Drawn,
     drawn_ablation,
@@ -27,6 +26,7 @@ from magiqa.report.significance import significance_table
 from magiqa.report.style import Width
 from magiqa.report.table import Cell, Table
 from magiqa.report.table_files import DIGITS
+from magiqa.report.titles import result_title
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import slug
 from magiqa.runs.read import Run, Sheet, long_table, read
@@ -80,9 +80,10 @@ def paper(
         captions = []
         for title, items in _sections(parts):
             body += [rf"\section*{{{tex(title)}}}", _named(items, results)]
-            for item in items:
-                body.append(_item(item, results))
-                captions.append(_caption(item))
+            body += [tex(item) for item in items if isinstance(item, str)]
+            floats = [item for item in items if not isinstance(item, str)]
+            body += [_item(item, results) for item in floats]
+            captions += [_caption(item) for item in floats]
         results.text("results.tex", "\n".join(body) + "\n")
         results.text("paper.tex", DOCUMENT)
         results.text("captions.md", "\n\n".join(captions) + "\n")
@@ -94,17 +95,19 @@ def paper(
     return [out / name for name in listed]
 
 
-Part = tuple[str, Table | Drawn]
+Item = Table | Drawn | str
+
+Part = tuple[str, Item]
 
 
-def _sections(parts: Sequence[Part]) -> list[tuple[str, list[Table | Drawn]]]:
-    out: dict[str, list[Table | Drawn]] = {}
+def _sections(parts: Sequence[Part]) -> list[tuple[str, list[Item]]]:
+    out: dict[str, list[Item]] = {}
     for title, item in parts:
         out.setdefault(title, []).append(item)
     return list(out.items())
 
 
-def _named(items: Sequence[Table | Drawn], results: ResultFolder) -> str:
+def _named(items: Sequence[Item], results: ResultFolder) -> str:
     """The sentence that points at a section's tables and figures."""
     tables = [rf"\ref{{tab:{_label(t.name)}}}" for t in items if isinstance(t, Table)]
     figures = [rf"\ref{{fig:{_label(_place(d, results))}}}" for d in items if isinstance(d, Drawn)]
@@ -213,23 +216,23 @@ def _ablations(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFold
             out += [
                 ("Ablations", d) for d in drawn_ablation(sheet, folder, f"ablation_{sheet.name}", rest[2])
             ]
-            if len(sheet.table) <= SHORT:
-                out.append(
-                    (
-                        "Ablations",
-                        _table(
-                            sheet,
-                            f"Ablation {sheet.record['ablation']['name']}, {set_name(sheet.record['dataset'])}",
-                        ),
-                    )
-                )
+            out.append(("Ablations", _short(sheet, result_title(sheet.record, sheet.file.stem), results)))
         elif sheet.record.get("command") == "ablate -m":
-            title = f"{sheet.file.stem.removesuffix('-left_out')}: the variant chosen on the other data sets"
-            out.append(("Ablations", _table(sheet, title)))
+            title = result_title(sheet.record, sheet.file.stem)
+            out.append(("Ablations", _table(sheet, f"{title}, the variant chosen on the others")))
     return out
 
 
 SHORT = 25  # rows of a table that a paper shows whole
+
+
+def _short(sheet: Sheet, title: str, results: ResultFolder) -> Table | str:
+    """A table, or where it lies, whole, if it is too long for a paper."""
+    if len(sheet.table) <= SHORT:
+        return _table(sheet, title)
+    name = f"tables/{slug(sheet.name)}"
+    results.csv(name, sheet.table, float_format=DIGITS)
+    return f"{title}: a table of {len(sheet.table):,} rows, too long to print: {name}.csv."
 
 
 def _experiments(
@@ -244,9 +247,9 @@ def _experiments(
         if sheet.result not in seen:
             seen.add(sheet.result)
             out += [("Experiments", d) for d in drawn_study(sheet, results.figure_path(sheet.result))]
-        if len(sheet.table) <= SHORT:
-            title = f"Experiment {about.get('name')}: {sheet.file.stem}, {set_name(sheet.record['dataset'])}"
-            out.append(("Experiments", _table(sheet, title)))
+        part = f": {sheet.file.stem}" if sheet.file.stem != about.get("name") else ""
+        title = result_title(sheet.record, sheet.file.stem) + part
+        out.append(("Experiments", _short(sheet, title, results)))
     return out
 
 

@@ -204,8 +204,6 @@ def _lines(ax: Any, frame: pd.DataFrame, labeled: bool = True) -> int:
         x, value, low, high = (part[key].to_numpy(float) for key in ("x", "value", "low", "high"))
         color = SERIES[k % len(SERIES)] if labeled or len(series) > 1 else INK
         ax.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
-        for edge in (low, high):  # in gray, bands that overlap are told apart by their edges
-            ax.plot(x, edge, color=color, linewidth=0.4, linestyle=DASHES[k % len(DASHES)])
         marker = "" if len(x) > 25 else MARKERS[k % len(MARKERS)]
         ax.plot(
             x,
@@ -215,4 +213,6 @@ def _lines(ax: Any, frame: pd.DataFrame, labeled: bool = True) -> int:
             color=color,
             label=(one or None) if labeled else None,
         )
+        for edge in (low, high):  # in gray, bands that overlap are told apart by their edges
+            ax.plot(x, edge, color=color, linewidth=0.4, linestyle=DASHES[k % len(DASHES)])
     return len(series)

@@ -31,6 +31,7 @@ from magiqa.report.significance import significance_table
 from magiqa.report.style import NAMES, Width
 from magiqa.report.table import Table
 from magiqa.report.table_files import write_tables
+from magiqa.report.titles import each_once, result_title, run_title
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CUES, slug
 from magiqa.runs.read import Run, Sheet, long_table, read
@@ -82,19 +83,26 @@ def _report(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder,
         tables += _agreement(runs, page, results, asked)
         pictures = Pictures(runs, asked.thumbnails)
         blocks = []
+        titles = each_once([run_title(run.record) for run in runs], [run.name for run in runs])
         for k, run in enumerate(runs):
             with_captions(drawn_run(run, results.figure_path(run.name), asked.width))
             groups = groups_table(run)
             tables += [groups] if groups else []
-            blocks.append(_run(k, run, groups, pictures))
+            blocks.append(_run(k, run, titles[k], groups, pictures))
         page.sections.append(Section("runs", "Runs", blocks, pictures.remark))
         page.data = pictures.data(runs)
     by_folder: dict[Path, list[Sheet]] = {}
     for sheet in sheets:
         by_folder.setdefault(sheet.file.parent / sheet.result, []).append(sheet)
+    studies = list(by_folder.values())
+    titles = each_once(
+        [result_title(some[0].record, some[0].file.stem) for some in studies], [s[0].result for s in studies]
+    )
     for anchor, title in _SECTIONS.items():
         found = [
-            _result(some, results, asked.width) for some in by_folder.values() if _section(some) == anchor
+            _result(some, its, results, asked.width)
+            for some, its in zip(studies, titles, strict=True)
+            if _section(some) == anchor
         ]
         tables += [table for made, _ in found for table in made]
         blocks = [block for _, block in found]
@@ -148,7 +156,7 @@ def _agreement(runs: Sequence[Run], page: Page, results: ResultFolder, asked: Op
     return [main, *([beside] if beside else [])]
 
 
-def _run(k: int, run: Run, groups: Table | None, pictures: Pictures) -> Block:
+def _run(k: int, run: Run, title: str, groups: Table | None, pictures: Pictures) -> Block:
     """One run: facts, scatter plots, groups, gallery, other tables of its folder, record."""
     record = run.record
     folds = [Fold("Groups", groups)] if groups else []
@@ -157,7 +165,7 @@ def _run(k: int, run: Run, groups: Table | None, pictures: Pictures) -> Block:
         name = f"{run.name}-{slug(file.stem)}"
         folds.append(Fold(file.name, frame_table(name, file.stem, pd.read_csv(file))))
     return Block(
-        title=run.name,
+        title=title,
         anchor=f"run-{k}",
         run=k,
         facts=[
@@ -190,15 +198,14 @@ def _panel(run: Run, score: str) -> Panel:
     return Panel(score, NAMES[score], parts, alt)
 
 
-def _result(sheets: Sequence[Sheet], results: ResultFolder, width: Width) -> tuple[list[Table], Block]:
+def _result(
+    sheets: Sequence[Sheet], title: str, results: ResultFolder, width: Width
+) -> tuple[list[Table], Block]:
     """A folder of an ablation or another result: its figures, tables, notes and record."""
     first = sheets[0]
     record = first.record
     about = record.get(str(record.get("command", "")).replace("ablate", "ablation"))
     about = about if isinstance(about, dict) else {}
-    title = f"{'Ablation' if first.ablation else str(record.get('command', 'results')).capitalize()} {first.result}"
-    if record.get("command") == LEFT_OUT:
-        title = f"{first.file.stem.removesuffix('-left_out')}: one data set left out"
     words = caption(record)
     reference = None if about.get("reference") is None else str(about["reference"])
     tables = []

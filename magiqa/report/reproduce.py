@@ -56,7 +56,7 @@ def script(made: Mapping[Path, Record], final: Sequence[str], metrics: Sequence[
     """
     places = Places()
     outs: dict[str, str] = {}
-    swept = {part["name"] for r in made.values() for part in r.get("parts") or []}
+    swept = {part["name"] for r in made.values() for part in _parts(r)}
     body = []
     for k, (folder, record) in enumerate(made.items()):
         if record.get("name") in swept:  # the command that left one data set out makes it too
@@ -90,7 +90,7 @@ def command(record: Record, out: str, outs: Mapping[str, str], places: Places) -
         ...          "changed": {"fusion.alpha": 2}, "dataset": {"root": "/x"}}, "r", {}, Places())
         'magiqa evaluate dataset=koniq backbone=rn50 fusion.alpha=2 dataset.root="$KONIQ_ROOT" out=r'
     """
-    name, parts = str(record.get("command")), record.get("parts") or []
+    name, parts = str(record.get("command")), _parts(record)
     if name == "compare" and record.get("score"):
         words = _compared(record, outs, places)
         if words:
@@ -104,6 +104,12 @@ def command(record: Record, out: str, outs: Mapping[str, str], places: Places) -
         return f"# {name} {record.get('name', '')}: see its record; its command is not in it"
     words = [*_words(record), *_lying(record, places)]
     return " ".join(["magiqa", name, *words, f"out={shlex.quote(out)}"])
+
+
+def _parts(record: Record) -> list[Record]:
+    """The ablations behind a table of one data set left out; none where their records do not say how they were made."""
+    parts = list(record.get("parts") or [])
+    return parts if all(isinstance(part.get("choices"), Mapping) for part in parts) else []
 
 
 def _words(record: Record) -> list[str]:

@@ -99,10 +99,12 @@ def test_points_lie_where_score_and_label_say_in_their_groups_color(tmp_path, dr
     scores, agreement, groups, record = run
     run_figures(tmp_path / "out", scores, agreement, groups, record)
     for ax, score in zip(drawn[0].axes, ("q_sim", "q_mag", "q"), strict=True):
-        points = ax.collections[0].get_offsets().data
+        points = np.concatenate([some.get_offsets().data for some in ax.collections])
         expected = scores[[score, "mos"]].to_numpy()
         np.testing.assert_array_equal(points[np.lexsort(points.T)], expected[np.lexsort(expected.T)])
-    rgb = ax.collections[0].get_facecolor()[:, :3]
+    rgb = np.concatenate(
+        [np.repeat(some.get_facecolor()[:, :3], len(some.get_offsets()), axis=0) for some in ax.collections]
+    )
     of_group = {tuple(p): g for p, g in zip(expected.tolist(), scores["group"], strict=True)}
     pairs = {(of_group[tuple(p)], tuple(c)) for p, c in zip(points.tolist(), rgb.tolist(), strict=True)}
     assert len(pairs) == scores["group"].nunique() == 3
