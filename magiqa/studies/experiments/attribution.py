@@ -68,8 +68,7 @@ class Attribution(Checked, key="experiment"):
         drawn.append(draws[whole[0]] - draws[whole[1]])
         shared = tested(shares, values, drawn, study.units)[["factor", "diff", "diff_low", "diff_high"]]
         notes = [
-            "steps: gain of a factor in SRCC, whatever else is on; shares: its mean over the six orders of "
-            "adding them "
+            "steps: gain of a factor in SRCC, whatever else is on; shares: its mean over the six orders of adding them "
             "(Shapley), which sum to the whole gain",
             "factors are MA-CLIP's and CLIP-IQA's own, whatever views, fusion or pooling the command names",
         ]

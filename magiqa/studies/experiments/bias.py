@@ -55,8 +55,7 @@ class Bias(Checked, key="experiment"):
         kept = sizes[at] >= self.smallest
         if len(set(groups[kept])) < 2:
             raise Lacking(
-                f"dataset {study.features.labels.name}: fewer than two of its {BIAS[by][0]} have "
-                f"{self.smallest} "
+                f"dataset {study.features.labels.name}: fewer than two of its {BIAS[by][0]} have {self.smallest} "
                 "images; set experiment.smallest lower"
             )
         crossed = study.sampling.groups if by != "group" else None
@@ -106,8 +105,7 @@ class Bias(Checked, key="experiment"):
             f"p: share of {self.permutations} shuffles that lie as far apart; no smaller than "
             f"{1 / (self.permutations + 1):.3g}"
             + (f"; {left_out} groups of fewer than {self.smallest} images left out" if left_out else ""),
-            "groups differ in the label too (its own row): distance_given_label is of what the label does "
-            "not explain, "
+            "groups differ in the label too (its own row): distance_given_label is of what the label does not explain, "
             "quality's own noise included: no proof of semantics",
         ]
 

@@ -40,8 +40,7 @@ class Linear(Checked, key="experiment"):
             else f"mean SRCC inside left-out folds {fitted.srcc:.4f}"
         )
         return {"linear": table}, [
-            "linear: a reference, no ceiling: skewed cues fuse better otherwise; scored without the folds' "
-            "constants; "
+            "linear: a reference, no ceiling: skewed cues fuse better otherwise; scored without the folds' constants; "
             "its interval holds the fitted weights fixed",
             f"linear: fitted on the labels of {self.folds - 1} of {self.folds} folds, so not training-free; "
             f"{inside}; weights of standardized cues {fitted.weights[0]:+.3f} q_sim, "

@@ -55,8 +55,7 @@ class Magnitude(Checked, key="experiment"):
         ]
         if bone.untrained in self.seeds:
             raise UserError(
-                f"experiment.seeds: {bone.untrained} is the network that is compared with them "
-                f"(backbone.untrained); "
+                f"experiment.seeds: {bone.untrained} is the network that is compared with them (backbone.untrained); "
                 "use other seeds"
             )
         networks = {bone.shown_label or "as given": job} | {
@@ -106,8 +105,7 @@ class Magnitude(Checked, key="experiment"):
             out.append(row)
         return {"magnitude": pd.DataFrame(out)}, [
             "partial: SRCC with Laplacian variance, file bytes and pixels (where they vary) partialled out",
-            f"diff: SRCC less the mean SRCC of {len(self.seeds)} untrained networks, signed; its interval "
-            f"holds for "
+            f"diff: SRCC less the mean SRCC of {len(self.seeds)} untrained networks, signed; its interval holds for "
             "other seeds too",
         ]
 

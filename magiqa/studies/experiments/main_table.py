@@ -39,8 +39,7 @@ class Main(Checked, key="experiment"):
         table.insert(0, "method", names)
         return {"main": table}, [
             "diff: method less MA-CLIP, on the same resamples",
-            "methods have their own options and parameters, whatever views, fusion or pooling the command "
-            "names",
+            "methods have their own options and parameters, whatever views, fusion or pooling the command names",
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:

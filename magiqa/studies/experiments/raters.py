@@ -58,12 +58,9 @@ class Raters(Checked, key="experiment"):
             band = {f"ordered_rightly_{s}": values.pop(f"ci_{s}") for s in ("low", "high")}
             rows.append({"score": name} | values | band)
         return {"ceiling": pd.DataFrame([asdict(ceiling)]), "pairs": pd.DataFrame(rows)}, [
-            f"{self.ratings} ratings a label; ceiling: SRCC of a predictor that knows each image's true mean "
-            f"opinion",
-            "the ceiling takes true opinions and raters' noise to be normal: skewed or two-peaked opinions "
-            "put it 0.02 "
-            f"to 0.06 too high (skewness of these labels {skew(study.y):+.2f}); raters of other levels 0.02 "
-            f"too low",
+            f"{self.ratings} ratings a label; ceiling: SRCC of a predictor that knows each image's true mean opinion",
+            "the ceiling takes true opinions and raters' noise to be normal: skewed or two-peaked opinions put it 0.02 "
+            f"to 0.06 too high (skewness of these labels {skew(study.y):+.2f}); raters of other levels 0.02 too low",
             f"told apart at {self.level:g} two-sided",
         ]
 

@@ -45,8 +45,7 @@ class Regimes(Checked, key="experiment"):
                 drawn.append(draws[i] - draws[j])
                 units.append(count)
         return {"regimes": tested_apart(rows, values, drawn, units)}, [
-            "SRCC falls inside a bin because the range is cut: compare cues inside one bin, never bins with "
-            "each other"
+            "SRCC falls inside a bin because the range is cut: compare cues inside one bin, never bins with each other"
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:

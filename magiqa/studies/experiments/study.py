@@ -142,8 +142,7 @@ class Study:
         """
         if self.job.source.bundle:
             raise UserError(
-                f"experiment={self.job.experiment.name} needs features of {what}, "
-                f"bundle={self.job.source.bundle} does "
+                f"experiment={self.job.experiment.name} needs features of {what}, bundle={self.job.source.bundle} does "
                 "not hold them all; leave out bundle= and give the images and weights (dataset.root=DIR)"
             )
 
