@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magiqa.report.display import backbone_name, label_name, parameter, set_facts, set_name
+from magiqa.runs.names import pooling
 
 
 def caption(record: Mapping[str, Any]) -> str:
@@ -64,8 +65,8 @@ def method_words(record: Mapping[str, Any], *, varied: Sequence[str] = ()) -> st
         )
         facts = _FACTS[one](held)
         out.append(f"{one} {choices[one]}" + (f" ({facts})" if facts else ""))
-    if config.get("pooling", "mean") != "mean":
-        out.append(f"pooling {config['pooling']}")
+    if how := pooling(config):
+        out.append(f"pooling {how}")
     text = "; ".join(out)
     return text[:1].upper() + text[1:]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from magiqa.runs.names import CONTROLS, method, option, other_than_published
+from magiqa.runs.names import CONTROLS, method, option, other_than_published, pooling
 from magiqa.runs.portable import plain_name
 
 SETS = {
@@ -284,6 +284,5 @@ def _paper(record: Mapping[str, Any], score: str) -> str:
 
 def _option(record: Mapping[str, Any], group: str) -> str:
     if group == "pooling":
-        pooling = str(record.get("config", {}).get("pooling", "mean"))
-        return "" if pooling == "mean" else pooling
+        return pooling(record.get("config", {}))
     return option(record, group)

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,18 +166,20 @@ def _csv(file: Path, places: Places) -> str:
     )
 
 
-def _own(records: Iterable[Record]) -> list[str]:
-    """What a stranger lacks: options that are in nobody's package."""
-    named = [
-        (g, str(o))
-        for r in records
-        for g, o in {**(r.get("choices") or {}), **(r.get("study") or {})}.items()
-    ]
-    groups = (*GROUPS, "ablation", "experiment")
-    own = [(g, o) for g, o in named if g in groups and not (conf_dir() / g / f"{o}.yaml").is_file()]
-    return [
-        f"# {g}={o} is not magiqa's own: put its file to ./conf/{g}/{o}.yaml" for g, o in dict.fromkeys(own)
-    ]
+def _own(records: Collection[Record]) -> list[str]:
+    """What a stranger lacks: options and classes that are in nobody's package."""
+    lines = []
+    for record in records:
+        for group, option in {**(record.get("choices") or {}), **(record.get("study") or {})}.items():
+            known = group not in (*GROUPS, "ablation", "experiment")
+            if not known and not (conf_dir() / group / f"{option}.yaml").is_file():
+                lines.append(
+                    f"# {group}={option} is not magiqa's own: its file is ./conf/{group}/{option}.yaml"
+                )
+        for name, version in (record.get("versions") or {}).items():
+            if str(version).startswith("sha256 "):
+                lines.append(f"# needs the module {name}, {version}")
+    return list(dict.fromkeys(lines))
 
 
 def typed(value: Any) -> str:

@@ -17,6 +17,7 @@ from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError
 from magiqa.images.decode import LIMITS, Limits
 from magiqa.images.views import Views
+from magiqa.method.pooling import NAMED
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.launcher import Launcher
 
@@ -60,7 +61,7 @@ class Method(Checked):
     """What turns an image into a score.
 
     Args:
-        pooling: over an image's views.
+        pooling: over an image's views: a name, or a function of their values (V,) that gives a number.
     """
 
     backbone: Backbone
@@ -68,10 +69,15 @@ class Method(Checked):
     views: Views
     magnitude: Magnitude
     fusion: Fusion
-    pooling: Literal["mean", "median", "worst_tenth"] = "mean"
+    pooling: Any = "mean"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not callable(self.pooling) and self.pooling not in NAMED:
+            raise UserError(
+                f"pooling={self.pooling} is not known: use {', '.join(NAMED)}, or {{_target_: my_module.MyClass}}, "
+                "whose objects turn an image's views' values into a number"
+            )
         if "whole" in self.views.kinds and self.backbone.positional_embedding != "drop":
             raise UserError(
                 f"views.kinds={list(self.views.kinds)} holds whole images of any size, which need "

@@ -27,6 +27,20 @@ def option(record: Mapping[str, Any], group: str) -> str:
     return f"{chosen}({', '.join(changed)})" if changed else chosen
 
 
+def pooling(config: Mapping[str, Any]) -> str:
+    """How views' scores were pooled, in words; empty for the mean.
+
+    Example:
+        >>> pooling({"pooling": "median"}), pooling({"pooling": {"_target_": "mine.Trimmed", "share": 0.1}})
+        ('median', 'Trimmed(share=0.1)')
+    """
+    how = config.get("pooling", "mean")
+    if isinstance(how, Mapping):
+        own = ", ".join(f"{key}={value}" for key, value in how.items() if not key.startswith("_"))
+        return str(how.get("_target_", "")).rpartition(".")[2] + (f"({own})" if own else "")
+    return "" if how == "mean" else str(how)
+
+
 def method(record: Mapping[str, Any], score: str) -> str:
     """The name of a run's method: what makes this score, and nothing that does not.
 
@@ -39,8 +53,8 @@ def method(record: Mapping[str, Any], score: str) -> str:
     )
     config = record.get("config", {})
     extra = []
-    if config.get("pooling", "mean") != "mean":
-        extra.append(f"pooling {config['pooling']}")
+    if how := pooling(config):
+        extra.append(f"pooling {how}")
     positional = record.get("backbone", {}).get("positional_embedding", "drop")
     if positional != "drop":
         extra.append(f"positional embedding {positional}")

@@ -1,10 +1,14 @@
 """What a record says of how a run came about: seconds, warnings, versions."""
 
 import platform
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 from magiqa import __version__
 
@@ -27,12 +31,30 @@ class Clock:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + own, 3)
 
 
-def versions() -> dict[str, str]:
-    """Versions of everything that can change a number."""
+def own_code(config: Mapping[str, Any]) -> dict[str, str]:
+    """The sha256 of the files of classes that a config names and that are not magiqa's: module -> sha256.
+
+    Example:
+        >>> own_code({"fusion": {"_target_": "magiqa.method.fusion.Product"}})
+        {}
+    """
+    out: dict[str, str] = {}
+    for value in config.values():
+        if isinstance(value, Mapping):
+            out |= own_code(value)
+            module = str(value.get("_target_", "")).rpartition(".")[0]
+            if module and module.partition(".")[0] != "magiqa":
+                file = getattr(sys.modules.get(module), "__file__", None)
+                out[module] = sha256(Path(file).read_bytes()).hexdigest() if file else "unknown"
+    return out
+
+
+def versions(config: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Versions of everything that can change a number, and the sha256 of a user's own modules that a config names."""
     out = {"python": platform.python_version(), "magiqa": __version__}
     for package in ("torch", "open_clip_torch", "numpy", "scipy", "pandas", "pillow", "openvino"):
         try:
             out[package] = version(package)
         except PackageNotFoundError:
             continue
-    return out
+    return out | {name: f"sha256 {digest}" for name, digest in own_code(config or {}).items()}

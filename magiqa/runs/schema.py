@@ -51,6 +51,12 @@ def _nullable(inner: Any) -> Callable[[Any, str], None]:
     return lambda value, key: None if value is None else _check(value, inner, key)
 
 
+def _pooling(value: Any, key: str) -> None:
+    """A name, or the config of a class."""
+    if not isinstance(value, str | Mapping):
+        raise UserError(f"{key} must be text or a mapping of names")
+
+
 _Params = _nullable(_listed(float))
 
 _DATASET: dict[str, Any] = {
@@ -96,7 +102,7 @@ _RECORD: dict[str, Any] = {
     "name": str,
     "choices": _mapping(str),
     "changed": _mapping(),
-    "config": {"dataset": _mapping(), "pooling": str, "resamples": int, "seed": int},
+    "config": {"dataset": _mapping(), "pooling": _pooling, "resamples": int, "seed": int},
     "fits": _mapping({"status": str, "params": _Params}),
     "versions": _mapping(),
     "warnings": _listed(str),

@@ -70,7 +70,7 @@ class Session:
         found = {
             "choices": job.choices,
             "changed": job.changed,
-            "config": {"pooling": job.method.pooling},
+            "config": {"pooling": job.config.get("pooling", "mean")},
             "backbone": self._weigh().record(job.method.backbone),
         }
         return {

@@ -115,7 +115,7 @@ def _ablate(
             "best_gain": _number(table["srcc"].iloc[best] - table["srcc"].iloc[reference]),
             "split_half": {k: _number(v) for k, v in chosen.items()} | {"splits": split.shape[1] // 2},
         },
-        "versions": versions(),
+        "versions": versions(job.config),
         "warnings": clock.warnings,
     }
     results.csv("ablation", table)

@@ -171,7 +171,7 @@ def write_run(
         **features.record,
         "scores": SCORES_NOTE,
         "fits": fits,
-        "versions": versions(),
+        "versions": versions(job.config),
         "warnings": clock.warnings,
     }
     results.csv("scores", scores)

@@ -53,7 +53,7 @@ def _run(
         "config": study.job.config,
         **study.features.record,
         "experiment": {"name": experiment.name, "notes": notes},
-        "versions": versions(),
+        "versions": versions(study.job.config),
         "warnings": study.clock.warnings,
     }
     words = describe(record, varied=getattr(experiment, "varied", ()))
