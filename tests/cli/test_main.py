@@ -208,7 +208,7 @@ def test_files_that_no_record_claims_are_never_overwritten(run, tmp_path):
 def test_a_run_stopped_in_its_figures_keeps_its_tables_and_leaves_nothing_half(run, tmp_path, monkeypatch):
     args = [*folder_args(make_set(tmp_path / "set")), "out=o"]
 
-    def stop(folder, *rest):
+    def stop(folder, *rest, **options):
         folder.mkdir(exist_ok=True)
         (folder / "half.png").write_text("half")
         raise KeyboardInterrupt
@@ -389,7 +389,7 @@ def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch
     assert own[["a", "b", "statistic"]].to_numpy().tolist() == [["q", "q_sim", "srcc"]]
     assert not (tmp_path / "o" / "comparison.json").exists()
 
-    def stopped(*_):
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("magiqa.report.drawn.run_figures", stopped)
