@@ -16,9 +16,10 @@ from magiqa.report.forest import forest
 from magiqa.report.heatmap import heat_map
 from magiqa.report.significance import significance_figure
 from magiqa.report.style import Width, printed_width
+from magiqa.report.table import interval, number
 from magiqa.report.verdicts import verdict
 from magiqa.runs.listed import files_of, read_listed
-from magiqa.runs.names import CONTROLS
+from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import Run, Sheet
 
 
@@ -57,11 +58,12 @@ def drawn_run(run: Run, folder: Path, width: Width = "page") -> list[Drawn]:
         words += f" They hold these {run.groups['group'].nunique()} groups fixed."
     captions = {
         "scatter": "Scores against the label, a point an image. Curve: the fitted logistic function. Each title gives "
-        "SRCC and raw PLCC with their intervals.",
+        f"SRCC and raw PLCC with their intervals, each alone. {_srcc(run, CUES)}",
         "magnitude": "The magnitude cue against the label: points are images; the line is the label's mean in bins of "
-        "the cue of about equal size.",
+        f"the cue of about equal size. {_srcc(run, ('q_mag',))}",
         "srcc_by_group": "SRCC of each cue and the fused score inside each group, above these of all images pooled "
-        "and in the mean over groups.",
+        "and in the mean over groups. Bars: 95 % intervals, each alone; nothing is tested between groups. "
+        f"{_srcc(run, CUES)}",
     }
     files = run_figures(folder, run.scores, run.agreement, run.groups, run.record, width=width)
     return [
@@ -69,6 +71,19 @@ def drawn_run(run: Run, folder: Path, width: Width = "page") -> list[Drawn]:
         for f in files
         if f.suffix == ".png"
     ]
+
+
+def _srcc(run: Run, scores: Sequence[str]) -> str:
+    """SRCC on all images with its interval, and whether it leaves out 0."""
+    rows = run.agreement[run.agreement["statistic"] == "srcc"].set_index("score")
+    parts = []
+    for score in (s for s in scores if s in rows.index):
+        value, low, high = (float(rows.loc[score, c]) for c in ("value", "ci_low", "ci_high"))
+        sure = "" if pd.isna(low) else ", above 0" if low > 0 else ", below 0" if high < 0 else ", 0 inside"
+        parts.append(
+            f"{SCORES[score]} {number(value, low, high, form='.3f').text} {interval(low, high)}{sure}".strip()
+        )
+    return f"SRCC on all images: {'; '.join(parts)}."
 
 
 def drawn_methods(
@@ -101,7 +116,8 @@ def drawn_methods(
     bone = "; ".join(sorted({backbone_name(r["backbone"]) for r in records.values() if r.get("backbone")}))
     bands = " ".join(dict.fromkeys(f"{set_name(r['dataset'])}: {resampling(r)}" for r in sets.values()))
     about = f"{words}. Backbone {bone}. {above}".strip()
-    out = [Drawn(files[0], "SRCC of every method on every data set, from the best in the mean down. Hollow: controls, "
+    out = [Drawn(files[0], "SRCC of every method on every data set, from the best in the mean down; intervals are each "
+                 "alone, and the table says which methods may be the best. Hollow: controls, "
                  f"which know nothing of quality. Dashed: the set's best value. {about} {bands}", True)]  # fmt: skip
     firsts: dict[str, Run] = {}
     for run in leading(runs):
