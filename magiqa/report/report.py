@@ -1,6 +1,6 @@
 """A report of runs and ablations: tables, figures, and the page that holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,7 +176,7 @@ def _run(k: int, run: Run, groups: Table | None, pictures: Pictures) -> Block:
         groups=group_names(run),
         folds=folds,
         gallery=list(gallery(run, pictures)),
-        record=record,
+        record=record.given,
     )
 
 
@@ -235,12 +235,12 @@ def _result(sheets: Sequence[Sheet], results: ResultFolder, width: Width) -> tup
         tables=shown,
         figures=_pictures(drawn),
         folds=folds,
-        record=record,
+        record=record.given,
     )
     return tables, block
 
 
-def _copied(source: Path, record: dict[str, Any], names: Sequence[str], folder: Path) -> list[Path]:
+def _copied(source: Path, record: Mapping[str, Any], names: Sequence[str], folder: Path) -> list[Path]:
     """Copies of the figures that a record lists, each as it was drawn: nothing else that lies there."""
     files = []
     for name in names:

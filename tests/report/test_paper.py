@@ -153,7 +153,7 @@ def test_commands_are_of_the_records(tmp_path):
     text = script({**made, tmp_path / "c": both}, "statistics=krcc")
     assert "/home/someone" not in text
     assert ': "${KONIQ_ROOT:?' in text
-    assert "fusion.alpha=2.5" in text and "'views.kinds=[\"windows\"]'" in text
+    assert "fusion.alpha=2.5" in text and "'views.kinds=[windows]'" in text
     assert "ablation=lambda fusion.alpha=2.5 dataset.every=10" in text
     assert (
         "magiqa compare reproduced/1-koniq-demo reproduced/2-koniq-demo score=q resamples=300 seed=0" in text

@@ -12,7 +12,7 @@ from runs import put, write_run
 
 from magiqa.errors import UserError, printable
 from magiqa.runs.read import read, read_record, read_run
-from magiqa.runs.schema import check_record, load_record
+from magiqa.runs.record import RunRecord, load_record, read_as
 
 RECORD = {
     "magiqa": "0",
@@ -122,7 +122,7 @@ def test_any_junk_anywhere_is_a_users_error_or_let_through_as_it_is(data):
         break
     here[key] = data.draw(junk)
     try:
-        assert check_record(record, "record.json") == record
+        assert read_as(RunRecord, record, "record.json").given == record
     except UserError as error:
         assert "\n" not in str(error) and str(error).startswith("record.json: ")
 
