@@ -61,7 +61,7 @@ def writer(argv: list[str], log: Path) -> int:
         load, add = images.load_file, pipeline._Shards.add
 
         def slow(*args: object, **more: object) -> object:
-            time.sleep(0.02)
+            time.sleep(0.06)
             return load(*args, **more)
 
         def said(shards: object, image: object) -> None:
