@@ -66,6 +66,7 @@ def _ablate(
     jobs = [v.job for v in variants]
     if ablation.intervals:
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
+        clock.warnings += _same_scores([v.name for v in variants], matrix)
         y, sampling = _labels_of(features, job)
         with clock.stage("statistics"):
             found = statistics(matrix, y, reference, **sampling.options)
@@ -137,6 +138,14 @@ def _halves(sampling: Sampling, clock: Clock) -> np.ndarray:
         )
         return np.empty((0, sampling.n), np.uint8)
     return halves(sampling.n, clusters=sampling.clusters, splits=SPLITS, seed=sampling.seed)
+
+
+def _same_scores(names: Sequence[str], matrix: np.ndarray) -> list[str]:
+    """Which variants score every image alike, to the bit: what is compared there is one and the same."""
+    alike: dict[bytes, list[str]] = {}
+    for name, row in zip(names, matrix, strict=True):
+        alike.setdefault(row.tobytes(), []).append(name)
+    return [f"the same score on every image: {', '.join(some)}" for some in alike.values() if len(some) > 1]
 
 
 def _weights(job: RunConfig) -> str:
