@@ -57,14 +57,15 @@ class Checked:
 
     def __post_init__(self) -> None:
         own: Any = type(self)
-        for name, kind in _kinds(own).items():
+        for name, kind in kinds_of(own).items():
             object.__setattr__(
                 self, name, checked(getattr(self, name), kind, f"{self._key}.{name}".lstrip("."))
             )
 
 
 @cache
-def _kinds(cls: Any) -> dict[str, Any]:
+def kinds_of(cls: Any) -> dict[str, Any]:
+    """The annotation of each field of a dataclass."""
     hints = get_type_hints(cls, include_extras=True)
     return {f.name: hints[f.name] for f in fields(cls)}
 
@@ -85,6 +86,11 @@ def checked(value: Any, kind: Any, key: str) -> Any:
     raise UserError(f"{key}={value} must be {_words(kind)}")
 
 
+def needed_of(cls: Any) -> tuple[str, ...]:
+    """The fields of a dataclass that have no default."""
+    return tuple(f.name for f in fields(cls) if f.default is f.default_factory is MISSING)
+
+
 def check_names(cls: Any, given: Sequence[str], key: str) -> None:
     """Check the names of the fields given for a dataclass.
 
@@ -99,9 +105,9 @@ def check_names(cls: Any, given: Sequence[str], key: str) -> None:
             raise UserError(
                 f"{key}.{name}: {owner} has no such field; it has {', '.join(f.name for f in known)}"
             )
-    for f in known:
-        if f.default is f.default_factory is MISSING and f.name not in given:
-            raise UserError(f"{key}.{f.name} is not set; {owner} needs it")
+    for name in needed_of(cls):
+        if name not in given:
+            raise UserError(f"{key}.{name} is not set; {owner} needs it")
 
 
 def _as(value: Any, kind: Any, key: str) -> Any:
@@ -122,8 +128,7 @@ def _as(value: Any, kind: Any, key: str) -> Any:
     if kind is int:
         return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else _NO
     if kind is float:
-        real = isinstance(value, Real) and not isinstance(value, bool)
-        return float(value) if real and math.isfinite(value) else _NO
+        return _finite(value) if isinstance(value, Real) and not isinstance(value, bool) else _NO
     if kind is str:
         whole = isinstance(value, int) and not isinstance(value, bool)
         return str(value) if isinstance(value, str) or whole else _NO
@@ -132,10 +137,18 @@ def _as(value: Any, kind: Any, key: str) -> Any:
     if kind is Mapping or origin is Mapping or kind is dict or origin is dict:
         return value if isinstance(value, Mapping) else _NO
     if isinstance(kind, type) and issubclass(kind, Checked):
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and not isinstance(value, kind):
             raise UserError(f"{key}={dict(value)}: add _target_: {kind.__module__}.{kind.__name__} to it")
         return value if isinstance(value, kind) else _NO
     return value
+
+
+def _finite(value: Any) -> Any:
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return _NO
+    return number if math.isfinite(number) else _NO
 
 
 def _least(value: Any, kind: Any, key: str) -> Any:

@@ -1,6 +1,7 @@
 """How fast is magiqa? Contenders side by side in one run, in alternating order, as ratios. Weights are for timing only.
 
     python scripts/benchmark.py --images DIR [--model RN50] [--count 24] [--rounds 3] [--json FILE]
+    python scripts/benchmark.py --images DIR --before OLD      beside an older commit, checked out in OLD
     python scripts/benchmark.py --images DIR --model demo --sweep --memory 362628
 
 (a) magiqa's encode, from image files to cached features, each engine and precision; (b) the raw engine on ready
@@ -16,15 +17,17 @@ import argparse
 import io
 import itertools
 import json
+import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +35,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from idle import profile
 from PIL import Image
 
 from magiqa.backbones.model import build_model
@@ -39,15 +43,12 @@ from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
 from magiqa.engines.build import build
-from magiqa.engines.device import OnDevice
 from magiqa.engines.engine import probe_views
 from magiqa.engines.resolve import Resolved, resolve, threads
 from magiqa.errors import UserError
-from magiqa.features.batches import way_of
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
-from magiqa.features.memory_cache import MemoryCache
-from magiqa.features.pipeline import fill_cache, load_file
+from magiqa.features.pipeline import fill_cache
 from magiqa.images.decode import open_image
 from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views, cut
 from magiqa.method.cues import BoxCox, similarity
@@ -356,102 +357,27 @@ def scoring(
     }
 
 
-class Sleeping(Stub):
-    """A GPU as its host sees it: 20,000 views a second, made on the device of pixels that are sent once."""
+class Before:
+    """The engines of an older checkout, see `scripts/before.py`: asked with its words, it answers when it is done."""
 
-    batch_size, streams, rate = 64, 2, 20_000
+    def __init__(self, tree: Path, model: str, paths: list[str]) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("before.py")), str(tree)]
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self(model=model, paths=[str(Path(path).resolve()) for path in paths])
 
-    def __init__(self, on_device: bool = True) -> None:
-        super().__init__()
-        if on_device:
-            made = OnDevice(torch.device("cpu"), self.batch_size, VIEWS.window, nullcontext, self, self)
-            self.way = SimpleNamespace(cut=made.cut, encode=self)
-
-    def __call__(self, views: Any) -> np.ndarray:
-        """(B, 3, H, W) -> (B, 1024), after B * streams / rate seconds."""
-        time.sleep(len(views) * self.streams / self.rate)
-        return self.drawer[: len(views)]
-
-
-class Profiled:
-    """An engine and its way with the pipeline, every stage of it timed in the threads that run it.
-
-    Seconds: decode (read, decode, controls), cut (until each view is handed over), copy (into batches) and engine, of
-    the wall's clock, summed over threads; those of each stage's threads that waited for a core are in it.
-    """
-
-    def __init__(self, engine: Any, load: Callable[..., Any]) -> None:
-        self.read = load
-        self.engine, self.batch_size, self.streams = engine, engine.batch_size, engine.streams
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.lock = threading.Lock()
-        self.inner = way_of(self if getattr(engine, "way", None) is None else engine, VIEWS.window)
-        self.way = SimpleNamespace(cut=self.cut, encode=self.encode)
-
-    def timed(self, name: str, run: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Run something on the clock of a stage."""
-        start = time.perf_counter()
-        try:
-            return run(*args, **options)
-        finally:
-            with self.lock:
-                self.seconds[name] += time.perf_counter() - start
-
-    def __call__(self, views: np.ndarray) -> np.ndarray:
-        """Encode."""
-        return self.timed("engine", self.engine, views)  # type: ignore[no-any-return]
-
-    def load(self, *args: Any) -> Any:
-        """Read and decode an image."""
-        return self.timed("decode", self.read, *args)
-
-    def cut(self, *args: Any, **options: Any) -> Any:
-        """Cut an image into views."""
-        blocks = self.inner.cut(*args, **options)
-        while (block := self.timed("cut", next, blocks, None)) is not None:
-            yield block
-
-    def encode(self, views: Any) -> Any:
-        """Copy views together and encode them."""
-        return self.timed("copy and engine", self.inner.encode, views)
-
-
-def profile(
-    engine: Any, paths: list[str], weights: Any, workers: int, load: Callable[..., Any] = load_file
-) -> dict[str, float]:
-    """What the engine waits for: the seconds of each stage, and the share of its streams' time that they were idle."""
-    profiled = Profiled(engine, load)
-    from_files = load is load_file
-    keys = [content_sha256(Path(p).read_bytes()) if from_files else str(i) for i, p in enumerate(paths)]
-    options = {"views": VIEWS, "mean": weights.mean, "std": weights.std, "progress": False}
-    start = time.perf_counter()
-    views, _ = fill_cache(
-        MemoryCache(),
-        list(zip(paths, keys, strict=True)),
-        lambda: profiled,
-        workers=workers,
-        load=profiled.load,
-        **options,
-    )
-    wall = time.perf_counter() - start
-    seconds = profiled.seconds
-    busy = seconds["copy and engine"] / (engine.streams * wall)
-    return {"views_per_second": views / wall, "wall": wall, "idle": 1 - busy} | dict(seconds)
-
-
-def stub(paths: list[str], weights: Any) -> dict[str, dict[str, float]]:
-    """A stub of 20,000 views/s fed from files by this machine's cores, and by 16 threads that only wait to decode."""
-    pixels = np.asarray(open_image(Path(paths[0]).read_bytes(), paths[0]).convert("RGB"))
-
-    def waiting(item: Any, key: str) -> tuple[np.ndarray, np.ndarray]:
-        time.sleep(0.006)  # what decoding a photo of 512x512 takes a core
-        return pixels, np.zeros(4)
-
-    return {
-        "views on the host": profile(Sleeping(on_device=False), paths, weights, threads()),
-        "views on the device": profile(Sleeping(), paths, weights, threads()),
-        "16 decoders simulated": profile(Sleeping(), paths * (1 + 2000 // len(paths)), weights, 16, waiting),
-    }
+    def __call__(self, **asked: Any) -> dict[str, Any]:
+        """Ask and wait."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self.process.args}: ended with {self.process.wait()}")
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
 
 def machine() -> str:
@@ -485,7 +411,10 @@ def main() -> None:
         "--score", type=int, default=0, metavar="FILES", help="also (f), so many files in one call"
     )
     parser.add_argument(
-        "--profile", action="store_true", help="also what each engine waits for, and a stub of 20,000 views/s"
+        "--profile", action="store_true", help="also what each engine waits for (scripts/idle.py)"
+    )
+    parser.add_argument(
+        "--before", type=Path, metavar="DIR", help="also the engines of that checkout, in turn"
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -521,6 +450,7 @@ def main() -> None:
         "reference, text per image": loop(True),
         "reference, text once": loop(False),
     }
+    before = Before(options.before, options.model, paths) if options.before else None
     best: dict[str, int] = {}
     errors: dict[str, float] = {}
     for engine_name in options.engines.split(","):
@@ -551,8 +481,16 @@ def main() -> None:
             engine = engines[best[name]]
             contenders[f"{name} raw"] = raw(engine)
             contenders[f"{name} end to end"] = whole(engine)
+            if before:
+                answer = before(engine=name, batch=best[name])
+                if "error" in answer:
+                    print(f"{name} before: left out: {answer['error']}")
+                else:
+                    contenders[f"{name} raw, before"] = lambda name=name: before(raw=name)["views"]  # type: ignore[misc]
+                    contenders[f"{name} end to end, before"] = lambda name=name: before(end=name)["views"]  # type: ignore[misc]
             if options.profile:
-                found_idle = profile(engine, paths, weights, threads())
+                keyed = [(path, content_sha256(Path(path).read_bytes())) for path in paths]
+                found_idle = profile(engine, keyed, threads(), mean=weights.mean, std=weights.std)
                 report.setdefault("profile", {})[name] = found_idle
                 print(f"profile {name}:", {k: round(v, 3) for k, v in found_idle.items()}, flush=True)
             _, features = end_to_end(engine, paths[:3], weights, threads())
@@ -592,6 +530,8 @@ def main() -> None:
         if name.endswith("end to end"):
             key = name.removesuffix(" end to end")
             raw_name = f"{key} raw"
+            if f"{name}, before" in rates:
+                row["x_before"] = ratio(rates, name, f"{name}, before")
             row["x_raw"] = ratio(rates, name, raw_name)
             # what core-seconds imply: the forward takes all cores, decoding one of them
             each = zip(values, rates[raw_name], rates["decode and cut, one core"], strict=True)
@@ -604,6 +544,7 @@ def main() -> None:
         "views_per_second",
         "x_text_once",
         "x_text_per_image",
+        "x_before",
         "x_raw",
         "x_implied",
         "cue_error",
@@ -624,10 +565,6 @@ def main() -> None:
         fastest = max((n for n in contenders if n.endswith("fp32 raw")), key=lambda n: max(rates[n]))
         report["score"] = scoring(paths, options.score, reference, spec, contenders[fastest], options.rounds)
         print("score:", json.dumps(report["score"], indent=1))
-    if options.profile:
-        report["stub"] = stub(paths, weights)
-        for name, found_idle in report["stub"].items():
-            print(f"stub of 20,000 views/s, {name}:", {k: round(v, 3) for k, v in found_idle.items()})
     if options.sweep:
         report["sweep"] = sweep(2982, 1024)
         print("sweep:", report["sweep"])

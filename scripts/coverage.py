@@ -74,6 +74,12 @@ def heavy(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     return x / np.sqrt(rng.chisquare(3, n) / 3), y
 
 
+def far_out(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Normal, but three in a hundred scores are noise of five times the spread."""
+    x, y = normal(rng, n)
+    return np.where(rng.random(n) < 0.03, 5 * rng.normal(size=n), x), y
+
+
 def tied(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Both rounded to whole standard deviations."""
     x, y = normal(rng, n)
@@ -89,6 +95,7 @@ POPULATIONS: dict[str, Draw] = {
     "skewed (lognormal 0.8)": shaped(lambda x: np.exp(0.8 * x)),
     "skewed (lognormal 1.3)": shaped(lambda x: np.exp(1.3 * x)),
     "heavy-tailed (t3)": heavy,
+    "3 % far out": far_out,
 }
 
 

@@ -1,13 +1,16 @@
-"""Thousands of broken inputs, seeded: command lines, labels, images, shards, records, tables and bundles.
+"""Thousands of broken inputs, seeded: command lines, options, labels, images, caches, runs, bundles, weights.
 
-Every case must end with exit code 0, or with 2 and one line; none may take a minute, run what a file names, or, where
-the input is a cache, give other scores than the untouched one does.
+Whole commands, and between them many more cases of the readers alone. Every case must end with exit code 0, or with 2
+and one line (a reader: with an error for users); none may take a minute or run what a file names. Numbers are not taken
+on trust either: what a run says of its images is what the untouched run says of them, its labels are those that another
+reader finds in the file, and its agreement is what SciPy makes of its scores.
 
   python scripts/fuzz.py --minutes 10 --seed 0 [--only records,bundles]
 """
 
 import argparse
 import contextlib
+import csv
 import hashlib
 import io
 import json
@@ -20,23 +23,41 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from PIL import Image
+from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import tiny
 from bundles import altered
 
+from magiqa.backbones.checkpoint import read_checkpoint
 from magiqa.cli.main import COMMANDS, main
+from magiqa.config.from_bundle import top_keys
+from magiqa.config.trust import check_config
+from magiqa.datasets.folder import Folder
+from magiqa.errors import UserError
+from magiqa.features.bundle import read_header, verify_bundle
+from magiqa.features.shard import read_features, read_text_shard, verify_features
+from magiqa.images.controls import CONTROLS
+from magiqa.images.decode import Limits, open_image, read_image
+from magiqa.images.views import Views, cut
+from magiqa.package import conf_dir
+from magiqa.runs.external import external_scores
+from magiqa.runs.read import long_table, read, read_record, read_run
 
 JUNK: list[Any] = [
     None, True, False, 0, -1, 1, 10**30, 1.5, 1e308, "", " ", "x", "../x", "/etc/passwd", "~", "~x/y", "${oc.env:HOME}",
     "nan", "inf", "-inf", "null", "\x1b[2J", "\u202e", "é" * 90, "x" * 5000, [], [1], ["a", "b"], [[]], {}, {"a": 1},
     {"_target_": "os.system", "_args_": ["touch hacked"]}, [{"_target_": "io.open"}], "=1+1", "a\0b", "1" * 400,
+    10**400, "\ud800", "; touch hacked", "$(touch hacked)", "a\ntouch hacked", "<script>", "$x_1$",
+    {"a": {"b": [1, {}]}},
 ]  # fmt: skip
 
 WORDS = [
@@ -55,11 +76,76 @@ VALUES = [
 ]  # fmt: skip
 
 
+YAML = [
+    "a: &a [x]\nb: *a\n", "a: &a [*a]\n", "a: &a [x, x]\n" + "".join(f"{c}: &{c} [{', '.join([f'*{p}'] * 9)}]\n"
+    for p, c in zip("abcdefgh", "bcdefghi", strict=True)), "[" * 2000, "x: " * 500,
+    "_target_: os.system\n_args_: [touch hacked]\n",
+    "_target_: builtins.exec\n", "x: ${oc.env:HOME}\n", "defaults:\n  - ../../hydra/launcher: joblib\n",
+    "!!python/object/apply:os.system [touch hacked]\n", "pairs: 3\n", "pairs: [[a]]\n", "\ud800", "\0", "---\n---\n",
+    "hydra:\n  run:\n    dir: hacked\n", "# @package _global_\nout: hacked\n", "? [a]\n: b\n", "1: 2\n", "null: 3\n",
+]  # fmt: skip
+OPTIONS = {"prompts": "maclip", "fusion": "adaptive", "views": "maclip", "magnitude": "boxcox"}
+TABLES = ("scores.csv", "agreement.csv", "groups.csv", "comparison.csv")
+FORMATS = ("png", "jpg", "bmp", "tif", "webp", "gif", "ppm", "jp2")
+WEIGHTS = ("plain.pt", "old.pt", "w.safetensors", "script.pt")
+
+
 class Case:
     """A folder of its own, and the seeded dice."""
 
     def __init__(self, base: Path, folder: Path, dice: random.Random) -> None:
         self.base, self.folder, self.dice = base, folder, dice
+
+    def changed_labels(self) -> Path:
+        """A CSV of ratings with changed bytes, cells or names."""
+        file, text = self.folder / "labels.csv", (self.base / "set" / "labels.csv").read_bytes()
+        if self.dice.random() < 0.5:
+            file.write_bytes(self.broken(text))
+        else:
+            rows = [row.split(",") for row in text.decode().splitlines()]
+            for _ in range(self.dice.randint(1, 3)):
+                row = self.dice.choice(rows)
+                row[self.dice.randrange(len(row))] = str(self.dice.choice(JUNK))
+            file.write_text("\n".join(",".join(row) for row in rows) + "\n", errors="surrogatepass")
+        return file
+
+    def changed_run(self) -> Path:
+        """A run whose record has changed, missing and foreign keys, or a table changed cells or bytes."""
+        return self.changed_record() if self.dice.random() < 0.5 else self.changed_table()
+
+    def changed_record(self) -> Path:
+        """A run whose record has changed, missing and foreign keys."""
+        run = Path(shutil.copytree(self.base / "run", self.folder / "run"))
+        record = json.loads((run / "record.json").read_text())
+        for _ in range(self.dice.randint(1, 2)):
+            self.change(record)
+        relisted(run, record)
+        return run
+
+    def changed_table(self) -> Path:
+        """A run whose table has changed cells or bytes, listed as if it had been written so."""
+        run = Path(shutil.copytree(self.base / "run", self.folder / "run"))
+        file = run / self.dice.choice(["scores.csv", "agreement.csv", "groups.csv", "comparison.csv"])
+        if self.dice.random() < 0.3:
+            file.write_bytes(self.broken(file.read_bytes()))
+        else:
+            table = pd.read_csv(file, dtype=object)
+            for _ in range(self.dice.randint(1, 3)):
+                row, column = self.dice.randrange(len(table)), self.dice.choice(list(table.columns))
+                table.loc[row, column] = str(self.dice.choice(JUNK))
+            if self.dice.random() < 0.3:
+                table = table.drop(columns=self.dice.choice(list(table.columns)))
+            table.to_csv(file, index=False, errors="surrogatepass")
+        relisted(run, json.loads((run / "record.json").read_text()))
+        return run
+
+    def changed_bundle(self) -> Path:
+        """A bundle whose header is changed and whose checksum fits, or whose bytes are changed."""
+        source, file = self.base / "bundle.safetensors", self.folder / "b.safetensors"
+        if self.dice.random() < 0.2:
+            file.write_bytes(self.broken(source.read_bytes()))
+            return file
+        return Path(altered(source, self.folder / "b", lambda arrays, meta: self.change(meta)))
 
     def broken(self, data: bytes) -> bytes:
         """Bytes with a few changes."""
@@ -123,20 +209,26 @@ def command_lines(case: Case) -> list[str]:
     return [w for w in [command, *own, *safe] if "\0" not in w]
 
 
-def labels(case: Case) -> list[str]:
-    """A CSV of ratings with changed bytes, cells or names."""
-    shutil.copytree(case.base / "set", case.folder / "set")
-    file = case.folder / "set" / "labels.csv"
+def options(case: Case) -> list[str]:
+    """An option of one's own, of junk, which the command names; or of nobody's, which it does not."""
+    group = case.dice.choice(["prompts", "fusion", "views", "magnitude"])
+    folder = case.folder / "conf" / group
+    folder.mkdir(parents=True)
+    text = (conf_dir() / group / f"{OPTIONS[group]}.yaml").read_bytes()
     if case.dice.random() < 0.5:
-        file.write_bytes(case.broken(file.read_bytes()))
+        text = case.broken(text)
     else:
-        rows = [row.split(",") for row in file.read_text().splitlines()]
-        for _ in range(case.dice.randint(1, 3)):
-            row = case.dice.choice(rows)
-            row[case.dice.randrange(len(row))] = str(case.dice.choice(JUNK))
-        file.write_text("\n".join(",".join(row) for row in rows) + "\n", errors="surrogateescape")
+        text += str(case.dice.choice(YAML)).encode("utf-8", "surrogatepass")
+    (folder / "mine.yaml").write_bytes(text)
+    return ["evaluate", *overrides(case), *([f"{group}=mine"] if case.dice.random() < 0.8 else [])]
+
+
+def labels(case: Case) -> list[str]:
+    """Changed labels."""
+    shutil.copytree(case.base / "set", case.folder / "set")
+    case.changed_labels().replace(case.folder / "set" / "labels.csv")
     return [
-        case.dice.choice(["evaluate", "check"]),
+        case.dice.choice(["evaluate", "evaluate", "check"]),
         *overrides(case, case.dice.choice(["on_error=skip", "on_error=raise"])),
     ]
 
@@ -164,7 +256,7 @@ def relisted(run: Path, record: dict[str, Any]) -> None:
     """The record of a folder, listing what lies there now, as a stranger would write it."""
     files = record.get("files")
     for name in files if isinstance(files, dict) else []:
-        if isinstance(files[name], dict) and name in ("scores.csv", "agreement.csv", "groups.csv"):
+        if isinstance(files[name], dict) and name in TABLES:
             files[name]["sha256"] = hashlib.sha256((run / name).read_bytes()).hexdigest()
     (run / "record.json").write_text(json.dumps(record))
 
@@ -172,81 +264,243 @@ def relisted(run: Path, record: dict[str, Any]) -> None:
 def reading(case: Case) -> list[str]:
     """A command that reads a run's folder."""
     run, out = str(case.folder / "run"), f"out={case.folder / 'out'}"
+    compare = ["compare", run, out, "resamples=100"]
     return case.dice.choice(
         [
-            ["report", run, out, "thumbnails=false"],
-            ["compare", run, out, "resamples=100"],
+            [case.dice.choice(["report", "paper"]), run, out],
+            compare,
+            compare,
+            compare,
             ["compare", str(case.base / "run"), run, out, "resamples=100"],
             ["pack", run, f"out={case.folder / 'b.safetensors'}", f"cache_dir={case.base / 'cache'}"],
+            [
+                "reconcile",
+                run,
+                str(case.base / "run"),
+                out,
+                "resamples=100",
+                f"cache_dir={case.base / 'cache'}",
+            ],
         ]
     )
 
 
 def records(case: Case) -> list[str]:
-    """A run's record with changed, missing and foreign keys."""
-    shutil.copytree(case.base / "run", case.folder / "run")
-    record = json.loads((case.folder / "run" / "record.json").read_text())
-    for _ in range(case.dice.randint(1, 2)):
-        case.change(record)
-    relisted(case.folder / "run", record)
+    """A changed record."""
+    case.changed_record()
     return reading(case)
 
 
 def tables(case: Case) -> list[str]:
-    """A run's table with changed cells or bytes, listed as if it had been written so."""
-    shutil.copytree(case.base / "run", case.folder / "run")
-    file = case.folder / "run" / case.dice.choice(["scores.csv", "agreement.csv", "groups.csv"])
-    if case.dice.random() < 0.3:
-        file.write_bytes(case.broken(file.read_bytes()))
-    else:
-        table = pd.read_csv(file, dtype=object)
-        for _ in range(case.dice.randint(1, 3)):
-            row, column = case.dice.randrange(len(table)), case.dice.choice(list(table.columns))
-            table.loc[row, column] = str(case.dice.choice(JUNK))
-        if case.dice.random() < 0.3:
-            table = table.drop(columns=case.dice.choice(list(table.columns)))
-        table.to_csv(file, index=False, errors="surrogateescape")
-    relisted(case.folder / "run", json.loads((case.folder / "run" / "record.json").read_text()))
+    """A changed table."""
+    case.changed_table()
     return reading(case)
 
 
 def bundles(case: Case) -> list[str]:
-    """A bundle whose header is changed and whose checksum fits, or whose bytes are changed."""
-    source, file = case.base / "bundle.safetensors", case.folder / "b.safetensors"
-    if case.dice.random() < 0.2:
-        file.write_bytes(case.broken(source.read_bytes()))
-    else:
-        file = altered(source, case.folder / "b", lambda arrays, meta: case.change(meta))
-    out = f"out={case.folder / 'out'}"
+    """A changed bundle."""
+    file, out = case.changed_bundle(), f"out={case.folder / 'out'}"
     return case.dice.choice(
         [
             ["evaluate", f"bundle={file}", out, "figures=false", "resamples=100"],
             ["ablate", "ablation=lambda", f"bundle={file}", out, "figures=false", "resamples=100"],
-            ["report", f"bundle={file}", out, "resamples=100", "thumbnails=false"],
+            ["encode", f"bundle={file}"],
             ["verify", str(file), f"dataset.root={case.base / 'set'}"],
         ]
     )
 
 
 KINDS: dict[str, Callable[[Case], list[str]]] = {
-    f.__name__: f for f in (command_lines, labels, images, shards, records, tables, bundles)
+    f.__name__: f for f in (command_lines, options, labels, images, shards, records, tables, bundles)
 }
 
 
-def prepared(base: Path) -> bytes:
-    """A set, a cache, a run and a bundle; the run's scores."""
+def read_labels(case: Case) -> None:
+    """Changed labels: what is read is what Python's own reader finds there."""
+    file = case.changed_labels()
+    found = Folder(str(case.base / "set"), annotation=str(file), outside_root=case.dice.random() < 0.2).load()
+    same_labels(file, found.table)
+
+
+def read_images(case: Case) -> None:
+    """A changed file of each format: pixels of the size that its header says, or none."""
+    name = case.dice.choice(FORMATS)
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    file = case.folder / f"x.{name}"
+    Image.fromarray(pixels).save(file)
+    file.write_bytes(case.broken(file.read_bytes()))
+    limits = Limits(10_000_000, 1_000_000)
+    image = open_image(read_image(file), "x", limits)
+    for block in cut(image, Views(window=64, stride=32, small="upscale"), limits=limits):
+        assert np.isfinite(block).all() and block.shape[1:] == (3, 64, 64)
+
+
+def read_shards(case: Case) -> None:
+    """A changed shard: refused, or as it was."""
+    there = case.dice.choice(sorted((case.base / "cache").rglob("*.safetensors")))
+    file = case.folder / "s.safetensors"
+    file.write_bytes(case.broken(there.read_bytes()))
+    if "text" in there.parts:
+        assert np.array_equal(read_text_shard(file)[0], read_text_shard(there)[0])
+        return
+    read_features(file, len(CONTROLS))
+    found, was = verify_features(file, len(CONTROLS)), verify_features(there, len(CONTROLS))
+    assert found.images == was.images and np.array_equal(found.features, was.features)
+
+
+def read_runs(case: Case) -> None:
+    """A changed run, by every reader of runs."""
+    run = case.changed_run()
+    if case.dice.random() < 0.5:
+        read_run(run)
+    runs, _ = read([run])
+    if runs:
+        long_table(runs)
+        assert runs[0].scores[runs[0].label].dtype.kind in "fiu"
+    read_record(run)
+
+
+def read_bundles(case: Case) -> None:
+    """A changed bundle's header, to the config that would be instantiated."""
+    file = case.changed_bundle()
+    header = read_header(file)
+    verify_bundle(file)
+    check_config(header.config.given, header.choices, "b", top_keys())
+    assert len(header.frame()) == len(header.images)
+    json.dumps(header.record.plain(), allow_nan=False).encode()
+
+
+def read_scores(case: Case) -> None:
+    """Another program's changed scores."""
+    names = [f"{i:02d}.png" for i in range(tiny.N)]
+    file = case.folder / "s.csv"
+    text = "image,score\n" + "".join(f"{n},{k / 7}\n" for k, n in enumerate(names))
+    file.write_bytes(case.broken(text.encode()))
+    assert np.isfinite(external_scores(file, names)[0]).all()
+
+
+def read_weights(case: Case) -> None:
+    """A changed checkpoint, of each kind of file."""
+    there = case.base / case.dice.choice(WEIGHTS)
+    file = case.folder / there.name
+    data = there.read_bytes()
+    edge = case.dice.choice([0, max(0, len(data) - 2000)])  # where a header or a directory lies
+    file.write_bytes(data[:edge] + case.broken(data[edge : edge + 2000]) + data[edge + 2000 :])
+    state, _ = read_checkpoint(file)
+    assert all(str(name) and value.shape is not None for name, value in state.items())
+
+
+READERS: dict[str, Callable[[Case], None]] = {
+    f.__name__: f
+    for f in (read_labels, read_images, read_shards, read_runs, read_bundles, read_scores, read_weights)
+}
+
+
+def same_labels(file: Path, table: pd.DataFrame) -> None:
+    """Labels are those that Python's own reader of CSV finds."""
+    with open(file, newline="", encoding="utf-8-sig") as opened:
+        rows = [{str(k).strip(): v for k, v in row.items()} for row in csv.DictReader(opened)]
+    theirs = [(row["image"], float(row["mos"])) for row in rows]
+    ours = list(zip(table["image"], table["mos"], strict=True))
+    assert set(ours) <= set(theirs), "other labels, without a word"
+
+
+def prepared(base: Path) -> pd.DataFrame:
+    """A set, a cache, a run, a bundle and weights; the run's scores by image."""
+    import torch
+    from safetensors.torch import save_file
+
     tiny.make(base)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         if main(["evaluate", *tiny.overrides(base, "resamples=100", f"out={base / 'run'}")]) or main(
             ["pack", str(base / "run"), f"out={base / 'bundle.safetensors'}", f"cache_dir={base / 'cache'}"]
         ):
             raise SystemExit("fuzz: the untouched run fails")
-    return (base / "run" / "scores.csv").read_bytes()
+    state = {f"layer{i}.weight": torch.arange(float(8 * i)).reshape(2, -1) for i in range(1, 9)}
+    torch.save(state, base / "plain.pt")
+    torch.save(state, base / "old.pt", _use_new_zipfile_serialization=False)
+    save_file(state, base / "w.safetensors")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), base / "script.pt")
+    return pd.read_csv(base / "run" / "scores.csv", dtype={"image": str}).set_index("image")
 
 
-def problem_of(kind: str, args: list[str], folder: Path, scores: bytes) -> str | None:
+def wrong_numbers(kind: str, folder: Path, scores: pd.DataFrame) -> None:
+    """Check what a run or comparison wrote.
+
+    Raises:
+        AssertionError: it is not what the untouched run says, or not what SciPy makes of its scores.
+    """
+    out = folder / "out"
+    if (out / "scores.csv").is_file():
+        found = pd.read_csv(out / "scores.csv", dtype={"image": str})
+        label = "mos" if "mos" in found else found.columns[1]
+        table = pd.read_csv(out / "agreement.csv")
+        for score in ("q_sim", "q_mag", "q"):
+            said = table[(table["score"] == score) & (table["statistic"] == "srcc")]["value"].iloc[0]
+            assert abs(said - spearmanr(found[score], found[label])[0]) < 1e-9, (
+                "an agreement that SciPy does not find"
+            )
+        assert len(found) == table["n"].iloc[0], "an n that is not that of the scores"
+        if kind in ("labels", "images", "shards"):
+            same = found[found["image"].isin(scores.index)]
+            same = same[(same["bytes"] == scores.loc[same["image"], "bytes"].to_numpy())]
+            was = scores.loc[same["image"]]
+            # an image whose bytes were changed is another image: its sha256, not its scores, is compared
+            unlike = np.abs(
+                same[["q_sim", "q_mag", "q"]].to_numpy() - was[["q_sim", "q_mag", "q"]].to_numpy()
+            ).max(1)
+            assert (unlike > 1e-5).sum() <= (kind == "images"), "other scores, without a word"
+        if kind == "labels" and (folder / "set" / "labels.csv").is_file():
+            same_labels(folder / "set" / "labels.csv", found)
+    if (out / "comparison.csv").is_file() and (folder / "run" / "scores.csv").is_file():
+        table = pd.read_csv(out / "comparison.csv")
+        assert (table["p"].isna() | table["p"].between(0, 1)).all(), "no p"
+        theirs = pd.read_csv(folder / "run" / "scores.csv")
+        for name, said in table[table["statistic"] == "srcc"].set_index("a")["value_a"].items():
+            score = str(name).split(" (")[0]
+            if score in theirs and not np.isnan(said):
+                label = "mos" if "mos" in theirs else theirs.columns[1]
+                assert abs(said - spearmanr(theirs[score], theirs[label])[0]) < 1e-9, "not what SciPy finds"
+
+
+def problem_of(kind: str, args: list[str], folder: Path, scores: pd.DataFrame) -> str | None:
     """Run a case; what is wrong with how it ended."""
     out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(args)
+        said = [line for line in err.getvalue().splitlines() if line.startswith("magiqa:")]
+        if code not in (0, 2):
+            return f"exit code {code}"
+        if code == 2 and not said and not out.getvalue() and not err.getvalue():
+            return "exit code 2 without a word"
+        if len(said) > 1 or "Traceback" in err.getvalue() or "\x1b" in out.getvalue():
+            return f"more than one line, or raw escapes: {err.getvalue()[:500]}"
+        if code == 0:
+            wrong_numbers(kind, folder, scores)
+    except BaseException:  # whatever it is, it is what this script looks for
+        return traceback.format_exc(limit=-3)
+    return None
+
+
+def reader_problem(kind: str, case: Case) -> str | None:
+    """Run a reader alone; what is wrong with how it ended."""
+    try:
+        READERS[kind](case)
+    except UserError as error:
+        return f"more than one line: {error}" if "\n" in str(error) else None
+    except BaseException:
+        return traceback.format_exc(limit=-3)
+    return None
+
+
+# a command, then readers: those take milliseconds
+ORDER = [kind for command in KINDS for kind in (command, *(list(READERS) * 3))]
+
+
+@contextlib.contextmanager
+def a_minute() -> Iterator[None]:
+    """No case may take longer."""
 
     def late(number: int, frame: object) -> None:
         raise TimeoutError("a minute")
@@ -254,23 +508,9 @@ def problem_of(kind: str, args: list[str], folder: Path, scores: bytes) -> str |
     signal.signal(signal.SIGALRM, late)
     signal.alarm(60)
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main(args)
-    except BaseException:  # whatever it is, it is what this script looks for
-        return traceback.format_exc(limit=-3)
+        yield
     finally:
         signal.alarm(0)
-    said = [line for line in err.getvalue().splitlines() if line.startswith("magiqa:")]
-    if code not in (0, 2):
-        return f"exit code {code}"
-    if code == 2 and not said and not out.getvalue() and not err.getvalue():
-        return "exit code 2 without a word"
-    if len(said) > 1 or "Traceback" in err.getvalue() or "\x1b" in out.getvalue():
-        return f"more than one line, or raw escapes: {err.getvalue()[:500]}"
-    made = folder / "out" / "scores.csv"
-    if kind == "shards" and code == 0 and made.is_file() and made.read_bytes() != scores:
-        return "other scores, without a word"
-    return None
 
 
 def main_(argv: list[str]) -> int:
@@ -279,11 +519,11 @@ def main_(argv: list[str]) -> int:
     )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default=",".join(KINDS))
+    parser.add_argument("--only", help="kinds of cases, separated by commas")
     parser.add_argument("--case", type=int, help="run this one case alone, and show what it says")
     options = parser.parse_args(argv)
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))  # a bomb is an error, not the machine's end
-    kinds = options.only.split(",")
+    kinds = options.only.split(",") if options.only else ORDER
     counts, failed = Counter(), 0
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary) / "base"
@@ -293,12 +533,14 @@ def main_(argv: list[str]) -> int:
             dice, kind = random.Random(f"{options.seed} {number}"), kinds[number % len(kinds)]
             folder = Path(temporary) / f"case{number}"
             folder.mkdir()
-            with contextlib.chdir(folder):
-                args = KINDS[kind](Case(base, folder, dice))
+            case, args = Case(base, folder, dice), []
+            with contextlib.chdir(folder), a_minute():
+                if kind in KINDS:
+                    args = KINDS[kind](case)
                 if options.case is not None:
                     print(args)
-                    return main(args)
-                problem = problem_of(kind, args, folder, scores)
+                    return main(args) if args else print(reader_problem(kind, case)) or 0
+                problem = problem_of(kind, args, folder, scores) if args else reader_problem(kind, case)
                 if (folder / "hacked").exists():
                     problem = "a file's code was run"
             counts[kind] += 1

@@ -3,10 +3,13 @@
     make gpu-check                                   on a machine with a GPU, under ten minutes, no network
     python scripts/gpu_check.py [--device cuda] [--out results/gpu] [--quick]
 
+On a CPU (``make gpu-check DEVICE=cpu``) it does the same with fewer images, so that it takes about as long.
+
 The tests of views made on a device; the golden cases of the official implementation in each precision; agreement of
 cues with plain float32 torch on the CPU; views a second from files, views made on the device and on the host, with one
-stream and all, beside the raw engine and one image at a time; decoding threads needed; peak memory. Weights are
-synthetic but for the demo's. A part that fails is listed with its error, and the rest goes on; the exit code is 1 then.
+stream and all, beside the raw engine (in both memory layouts) and one image at a time; decoding threads needed; peak
+memory. Weights are synthetic but for the demo's. A part that fails is listed with its error, and the rest goes on; the
+exit code is 1 then.
 """
 
 import argparse
@@ -23,8 +26,10 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import open_clip
 import torch
 from benchmark import PAIRS, Peak, alternate, machine, ratio
 from PIL import Image, ImageFilter
@@ -34,6 +39,7 @@ from magiqa.backbones.model import build_model
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
+from magiqa.engines import pytorch
 from magiqa.engines.build import build
 from magiqa.engines.hardware import hardware
 from magiqa.engines.resolve import decoders, resolve
@@ -51,6 +57,12 @@ GOLDEN = ROOT / "tests" / "golden"
 SIZE = (224, 224)
 VIEWS = Views()
 MODELS = ("RN50", "ViT-B-32", "demo")
+# what is encoded: photos and their size for agreement, and for speed; the batch size; rounds
+SIZES = {
+    "quick": (6, (256, 256), 3, (512, 384), 4, 1),
+    "cpu": (8, (352, 352), 4, (512, 512), 5, 2),
+    "gpu": (24, (512, 512), 256, (1024, 768), "auto", 3),
+}
 CLOSE = {"fp32": 5e-5, "bf16": 5e-2, "fp16": 1e-2}  # of cues, from the official implementation's in float32
 
 
@@ -102,6 +114,7 @@ def encode(engine: Any, paths: list[Path], model: Model, workers: int) -> tuple[
 
 def photos(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
     """Synthetic photos, from sharp to blurred and from clean to noisy, each another file."""
+    folder.mkdir()
     rng = np.random.default_rng(0)
     out = []
     for i in range(count):
@@ -146,9 +159,7 @@ def golden(device: str, precisions: list[str]) -> list[dict[str, Any]]:
         ]
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / "weights.safetensors"
-            untrained = build_model(
-                Backbone(backbone, untrained=0), load_weights(Backbone(backbone, untrained=0))
-            )
+            untrained = open_clip.create_model(f"{backbone}-quickgelu", pretrained=None)
             state = golden_weights.fill(untrained.state_dict(), cases["seed"])
             save_file({k: v.clone().contiguous() for k, v in state.items()}, file)
             model = Model(Backbone(backbone, checkpoint=str(file), quickgelu=True), device)
@@ -230,6 +241,9 @@ def speed(model: Model, precisions: list[str], paths: list[Path], rounds: int) -
         alone.streams = 1
 
         contenders[f"raw engine, pixels sent before {precision}"] = raw(on_device, paths[0])
+        with mock.patch.object(pytorch, "memory_format", other_layout(pytorch.memory_format)):
+            other = model.engine(precision, batch_size=size)
+        contenders[f"raw engine, the other memory layout {precision}"] = raw(other, paths[0])
         for name, engine in (
             (f"files, views on the device {precision}", on_device),
             (f"files, views on the host {precision}", on_host),
@@ -248,6 +262,24 @@ def speed(model: Model, precisions: list[str], paths: list[Path], rounds: int) -
         | facts.get(name, {})
         for name, values in rates.items()
     ]
+
+
+def other_layout(chosen: Callable[..., Any]) -> Callable[..., Any]:
+    """Channels last where they would be first, and the other way round."""
+    layouts = (torch.channels_last, torch.contiguous_format)
+    return lambda *args: layouts[layouts.index(chosen(*args)) - 1]
+
+
+def worthwhile(model: Model, precisions: list[str], left_out: list[str]) -> list[str]:
+    """The precisions to time on a CPU: without arithmetic for bf16 it would take most of the check."""
+    out = []
+    for precision in precisions:
+        warning = model.engine(precision).warning
+        if warning:
+            left_out.append(f"speed of {precision}: {warning}")
+        else:
+            out.append(precision)
+    return out
 
 
 def raw(engine: Any, path: Path) -> Callable[[], int]:
@@ -321,10 +353,11 @@ def main(argv: list[str] | None = None) -> int:
         device = resolve("torch", "fp32", options.device).device
     except UserError as error:
         parser.error(str(error))
-    quick = options.quick
-    precisions = ["fp32", "bf16"] if device == "cpu" else ["fp32", "bf16", "fp16"]
-    if quick:
-        precisions = precisions[:1] if device == "cpu" else precisions
+    quick, on_cpu = options.quick, device == "cpu"
+    precisions = ["fp32"] if on_cpu and quick else ["fp32", "bf16"] if on_cpu else ["fp32", "bf16", "fp16"]
+    few_n, few_size, many_n, many_size, batch_size, rounds = SIZES[
+        "quick" if quick else "cpu" if on_cpu else "gpu"
+    ]
     report: dict[str, Any] = {
         "device": device,
         "quick": quick,
@@ -332,26 +365,21 @@ def main(argv: list[str] | None = None) -> int:
         "versions": versions(),
         "hardware": hardware(device),
         "failed": {},
+        "left_out": [],
     }
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
-        small, large = Path(temporary) / "small", Path(temporary) / "large"
-        small.mkdir()
-        large.mkdir()
-        few = photos(small, 6 if quick else 24, (256, 256) if quick else (512, 512))
-        many = photos(
-            large, 3 if quick else 32 if device == "cpu" else 256, (512, 384) if quick else (1024, 768)
-        )
-        names = ("demo",) if quick else MODELS
+        few = photos(Path(temporary) / "few", few_n, few_size)
+        many = photos(Path(temporary) / "many", many_n, many_size)
         models = [
-            Model(Backbone(n) if n == "demo" else Backbone(n, untrained=0), device, 4 if quick else "auto")
-            for n in names
+            Model(Backbone(n) if n == "demo" else Backbone(n, untrained=0), device, batch_size)
+            for n in (("demo",) if quick else MODELS)
         ]
-        fast = precisions[-1]
+        fast = precisions if not on_cpu else worthwhile(models[0], precisions, report["left_out"])
         parts: dict[str, Callable[[], Any]] = {
             "agreement": lambda: agreement(models, precisions, few),
-            "speed": lambda: speed(models[0], precisions, many, 1 if quick else 3),
-            "decoding": lambda: decoding(models[0], fast, many),
+            "speed": lambda: speed(models[0], fast, many, rounds),
+            "decoding": lambda: decoding(models[0], fast[-1], many),
         }
         if not quick:
             tests = {"tests": lambda: device_tests(device), "golden": lambda: golden(device, precisions)}
@@ -370,8 +398,9 @@ def main(argv: list[str] | None = None) -> int:
     report["seconds"] = round(time.perf_counter() - begin, 1)
     options.out.mkdir(parents=True, exist_ok=True)
     text = markdown(report)
-    (options.out / "gpu_check.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.out / "gpu_check.md").write_text(text)
+    name = device.replace(":", "_")
+    (options.out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.out / f"{name}.md").write_text(text)
     print(text, end="")
     return 1 if report["failed"] else 0
 
@@ -396,6 +425,7 @@ def markdown(report: dict[str, Any]) -> str:
             f"Decoding threads ({found['precision']}): views/s by threads {rates}; {found['enough']} are enough",
             "",
         ]
+    lines += [f"Left out: {what}" for what in report["left_out"]]
     lines += [f"FAILED {name}: {why}" for name, why in report["failed"].items()]
     return "\n".join(lines).rstrip() + "\n"
 

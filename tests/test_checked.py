@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pytest
 
-from magiqa.checked import Checked, Least, check_names
+from magiqa.checked import Checked, Least, check_names, checked
 from magiqa.config.compose import Configs
 from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError
@@ -94,3 +94,8 @@ def test_checking_imports_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_a_whole_number_that_no_float_holds_is_no_finite_number():
+    with pytest.raises(UserError, match="must be a finite number"):
+        checked(10**400, float, "x")

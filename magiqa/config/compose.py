@@ -160,6 +160,7 @@ class Configs:
         from hydra.errors import ConfigCompositionException
         from hydra.types import RunMode
         from omegaconf import open_dict
+        from yaml import YAMLError
 
         try:
             cfg = self._loader.load_configuration(
@@ -167,6 +168,11 @@ class Configs:
             )
         except ConfigCompositionException as error:
             raise UserError(one_line(error) + self._suggest(overrides, error)) from error
+        except (YAMLError, RecursionError) as error:
+            named = " ".join(o for o in overrides if o.partition("=")[0] in (*GROUPS, *OTHERS))
+            raise UserError(
+                f"{named}: an option's file is not readable as YAML ({one_line(error)}); mend it"
+            ) from error
         except ValueError as error:
             if is_users(error):
                 raise

@@ -38,17 +38,18 @@ def bundled(rest: Sequence[str], bundle: str | None) -> Bundled:
         return Bundled()
     from omegaconf import OmegaConf
 
-    from magiqa.features.bundle import read_meta, verify_bundle
+    from magiqa.features.bundle import read_header, verify_bundle
 
     verify_bundle(bundle)
-    meta = read_meta(bundle)
+    header = read_header(bundle)
     known = [key for key in top_keys() if key not in (*MACHINE, *OTHERS)]
-    check_config(meta.get("config"), meta.get("choices"), f"bundle={bundle}", known, trusted_classes(rest))
+    config = header.config.given
+    check_config(config, header.choices, f"bundle={bundle}", known, trusted_classes(rest))
     typed = set(typed_keys(rest))
     # paths of a bundle are of another machine: their last part is a name and no more
-    held = {k: v for k, v in portable(meta["config"]).items() if k not in typed}
-    choices = {g: c for g, c in meta["choices"].items() if g in held}
-    changed = {k: v for k, v in meta["changed"].items() if k.partition(".")[0] in held}
+    held = {k: v for k, v in portable(config).items() if k not in typed}
+    choices = {g: c for g, c in header.choices.items() if g in held}
+    changed = {k: v for k, v in header.changed.items() if k.partition(".")[0] in held}
     options = [f"{g}={c}" for g, c in choices.items() if (conf_dir() / g / f"{c}.yaml").is_file()]
     nodes = {k: OmegaConf.create(v) if isinstance(v, dict) else v for k, v in held.items()}
     return Bundled(options, nodes, choices, changed)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from magiqa.config.own_files import read_option
 from magiqa.config.trust import GROUPS, OTHERS
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
@@ -38,7 +39,7 @@ def own_folders(config_dir: str | None) -> list[Path]:
         for group in (*GROUPS, *OTHERS):
             for file in sorted((folder / group).glob("*.yaml")):
                 other = first.setdefault(f"{group}/{file.name}", file)
-                if other.read_bytes() != file.read_bytes():
+                if read_option(other) != read_option(file):
                     raise UserError(
                         f"{file}: {other} has that name too and one would be ignored; rename your file"
                     )

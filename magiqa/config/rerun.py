@@ -26,10 +26,12 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
     record = read_record(folder)
     rest, literal = split_literal(overrides)
     where = f"{folder}/record.json"
-    config = {k: v for k, v in record["config"].items() if k != "launcher"}  # its setup lines are a shell's
-    check_config(config, record["choices"], where, top_keys(), trusted_classes(rest))
+    config = {
+        k: v for k, v in record.given["config"].items() if k != "launcher"
+    }  # its setup lines are a shell's
+    check_config(config, record.choices, where, top_keys(), trusted_classes(rest))
     cfg: Any = OmegaConf.create(config)
-    changed = dict(record["changed"])
+    changed = dict(record.changed)
     for key, value in [*map(override_value, rest), *literal.items()]:
         parent, _, leaf = key.rpartition(".")
         node = OmegaConf.select(cfg, parent) if parent else cfg
@@ -45,4 +47,4 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
     cfg["ablation"] = cfg["experiment"] = None
     if not cfg.get("cache_dir"):
         cfg["cache_dir"] = default_cache_dir()
-    return instantiated(OmegaConf.to_container(cfg, resolve=True), record["choices"], changed)  # type: ignore[arg-type]
+    return instantiated(OmegaConf.to_container(cfg, resolve=True), record.choices, changed)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ import pandas as pd
 
 from magiqa.checked import Checked
 from magiqa.datasets.base import Every, ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.datasets.excel import read_excel
 from magiqa.errors import UserError
 from magiqa.images.views import Resize
 
@@ -42,7 +43,7 @@ class Agiqa1k(Checked, key="dataset"):
         """Read the labels. ``group`` is the generator: the name up to its first underscore."""
         root = find_root(self.root, PAGE)
         file = find_file(root, ["AIGC_MOS_Zscore.xlsx"], PAGE)
-        raw = read_table(file, pd.read_excel, ["Image", "Prompt", "MOS"])
+        raw = read_table(file, read_excel, ["Image", "Prompt", "MOS"])
         index = ImageIndex([root / "file", root / "images", root])
         names = raw["Image"].astype(str)
         table = pd.DataFrame(

@@ -14,6 +14,7 @@ import pandas as pd
 
 from magiqa.checked import Checked
 from magiqa.datasets.base import Every, ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.datasets.excel import read_excel
 from magiqa.errors import UserError
 from magiqa.images.views import Resize
 
@@ -37,7 +38,7 @@ class Csiq(Checked, key="dataset"):
         root = find_root(self.root, PAGE)
         file = find_file(root, ["csiq.DMOS.xlsx", "CSIQ/csiq.DMOS.xlsx"], PAGE)
         columns = ["image", "dst_type", "dst_lev", "dmos_std", "dmos"]
-        raw = read_table(file, lambda f: pd.read_excel(f, sheet_name="all_by_image", header=3), columns)
+        raw = read_table(file, lambda f: read_excel(f, sheet_name="all_by_image", header=3), columns)
         raw = raw[[c for c in raw.columns if not str(c).startswith("Unnamed")]].dropna(how="all")
         types = raw["dst_type"].astype(str).str.strip().str.lower()
         unknown = sorted(set(types) - set(FILE_TYPES))

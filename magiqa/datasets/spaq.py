@@ -12,6 +12,7 @@ import pandas as pd
 
 from magiqa.checked import Checked
 from magiqa.datasets.base import Every, ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.datasets.excel import read_excel
 from magiqa.images.views import Resize
 
 PAGE = "https://github.com/h4nwei/SPAQ"
@@ -33,7 +34,7 @@ class Spaq(Checked, key="dataset"):
         root = find_root(self.root, PAGE)
         candidates = [f"{folder}{name}" for folder in ("Annotations/", "") for name in FILES]
         file = find_file(root, candidates, PAGE)
-        raw = read_table(file, pd.read_excel, ["Image name", "MOS"])
+        raw = read_table(file, read_excel, ["Image name", "MOS"])
         names = raw["Image name"].astype(str)
         index = ImageIndex([root / "TestImage", root / "Dataset" / "TestImage", root / "Dataset", root])
         table = pd.DataFrame(

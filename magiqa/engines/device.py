@@ -6,10 +6,9 @@ operation after another in float32, so that views are equal to rounding; the sam
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -60,8 +59,7 @@ def send(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
     return there
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
+class Piece(NamedTuple):
     """A view to be made: of which pixels, how, where, in what normalization, of what shape (3, H, W)."""
 
     pixels: Sent

@@ -20,9 +20,10 @@ import pandas as pd
 
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
+from magiqa.features.header import Header
 from magiqa.features.key import key_hash
 from magiqa.features.shard import read_shard, verify_shard
-from magiqa.runs.schema import check_bundle
+from magiqa.runs.record import read_as
 
 FORMAT = 1
 
@@ -40,13 +41,6 @@ def columns_of(table: pd.DataFrame) -> dict[str, Any]:
         listed = [None if pd.isna(v) else v for v in values.tolist()]
         out[column] = [kind, listed if kind != "str" else [v if v is None else str(v) for v in listed]]
     return out
-
-
-def table_of(columns: Mapping[str, Any]) -> pd.DataFrame:
-    """The table that `columns_of` made columns of."""
-    types = {"float": np.float64, "int": np.int64, "str": object}
-    table = pd.DataFrame({c: pd.Series(v, dtype=types[kind]) for c, (kind, v) in columns.items()})
-    return table.assign(path="")
 
 
 def write_bundle(
@@ -92,11 +86,12 @@ def write_bundle(
         temporary.unlink(missing_ok=True)
 
 
-def read_meta(path: str | Path) -> dict[str, Any]:
+def read_header(path: str | Path) -> Header:
     """A bundle's header: everything but the tensors.
 
     Raises:
-        UserError: the file is missing, cut short, or no bundle of a known format.
+        UserError: the file is missing, cut short, or no bundle of a known format; a key is missing or holds something
+            of another kind.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -111,7 +106,7 @@ def read_meta(path: str | Path) -> dict[str, Any]:
         ) from None
     if meta.get("format") != FORMAT:
         raise UserError(f"bundle={path}: format {meta.get('format')!r:.60} is not known here; update magiqa")
-    return check_bundle(meta, f"bundle={path}")
+    return read_as(Header, meta, f"bundle={path}")
 
 
 def verify_bundle(path: str | Path) -> None:
@@ -120,7 +115,7 @@ def verify_bundle(path: str | Path) -> None:
     Raises:
         UserError: the file is missing, no bundle, or does not match.
     """
-    read_meta(path)
+    read_header(path)
     try:
         verify_shard(Path(path).expanduser())
     except UserError:

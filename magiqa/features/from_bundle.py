@@ -7,7 +7,7 @@ import numpy as np
 
 from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
-from magiqa.features.bundle import BundleCache, read_meta, table_of, verify_bundle
+from magiqa.features.bundle import LABELS, BundleCache, read_header, verify_bundle
 from magiqa.features.features import Features
 from magiqa.features.shard import text_of
 from magiqa.method.prompts import PromptSet
@@ -23,25 +23,25 @@ def from_bundle(job: RunConfig) -> Features:
     """
     assert job.source.bundle is not None
     path = Path(job.source.bundle).expanduser()
-    meta = read_meta(path)
+    header = read_header(path)
     verify_bundle(job.source.bundle)
-    cache = BundleCache(path, meta["key"])
-    unheld = next((image for image in meta["images"] if image not in cache), None)
+    cache = BundleCache(path, dict(header.key))
+    unheld = next((image for image in header.images if image not in cache), None)
     if unheld is not None:
         raise UserError(
             f"bundle={job.source.bundle}: holds no features of its image {unheld[:64]!r}; pack it anew"
         )
     views = {**asdict(job.method.views), "kinds": list(job.method.views.kinds)}
-    held = {k: v for k, v in meta["record"]["views"].items() if k != "count"}
-    config = meta["config"]
+    held = {k: v for k, v in header.record.views.plain().items() if k != "count"}
+    config = header.config.given
     asked_set = portable({"dataset": job.config.get("dataset", config["dataset"])})["dataset"]
     if asked_set != config["dataset"]:
         raise UserError(
-            f"bundle={job.source.bundle}: holds the data set {meta['labels']['name']} with its labels; leave "
+            f"bundle={job.source.bundle}: holds the data set {header.labels.name} with its labels; leave "
             "out dataset="
         )
     for key, asked, has in (
-        ("backbone", portable({"backbone": asdict(job.method.backbone)})["backbone"], meta["backbone"]),
+        ("backbone", portable({"backbone": asdict(job.method.backbone)})["backbone"], header.backbone),
         ("views", views, held),
         ("all", {"precision": job.machine.precision}, {"precision": config["precision"]}),
         ("all", {"engine": job.machine.engine}, {"engine": config["engine"]}),
@@ -53,10 +53,10 @@ def from_bundle(job: RunConfig) -> Features:
                     f"bundle={job.source.bundle}: holds features of {where}={has.get(name)}, not {asked[name]}; "
                     "other features need the images and weights"
                 )
-    table = table_of(meta["table"])
-    labels = Labels(**{**meta["labels"], "notes": tuple(meta["labels"]["notes"])}, table=table)
-    text, scale = text_of(path, len(meta["pairs"]), cache.width)
-    known = {tuple(pair): i for i, pair in enumerate(meta["pairs"])}
+    table = header.frame()
+    labels = Labels(**{name: getattr(header.labels, name) for name in (*LABELS, "notes")}, table=table)
+    text, scale = text_of(path, len(header.pairs), cache.width)
+    known = {pair: i for i, pair in enumerate(header.pairs)}
 
     def embeddings(prompts: PromptSet) -> tuple[np.ndarray, float]:
         missing = next((p for p in prompts.pairs if p not in known), None)
@@ -67,5 +67,7 @@ def from_bundle(job: RunConfig) -> Features:
             )
         return text[[known[p] for p in prompts.pairs]], scale
 
-    record = meta["record"] | {"bundle": {"magiqa": meta["magiqa"], "code_sha256": meta["code_sha256"]}}
-    return Features(labels, table, cache, meta["images"], meta["skipped"], record, embeddings)
+    made = {"magiqa": header.magiqa, "code_sha256": header.code_sha256}
+    skipped = [one.plain() for one in header.skipped]
+    record = header.record.plain() | {"bundle": made}
+    return Features(labels, table, cache, list(header.images), skipped, record, embeddings)

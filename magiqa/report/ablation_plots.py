@@ -133,7 +133,7 @@ def curves_of_sets(
 def ablation_figures(
     folder: Path,
     table: pd.DataFrame,
-    record: dict[str, Any],
+    record: Mapping[str, Any],
     keys: list[str],
     reference: int,
     *,

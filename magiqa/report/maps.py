@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from magiqa.report.style import NAMES, add_note, shorten, styled
@@ -44,7 +45,9 @@ def map_figure(
                 values[::step, ::step], extent=(0, width, height, 0), vmin=low, vmax=high, cmap="viridis"
             )
             ax.set_title(NAMES.get(name, name), loc="left")
-            figure.colorbar(drawn, ax=ax, orientation="horizontal", shrink=0.9, pad=0.03)
+            figure.colorbar(
+                drawn, ax=ax, orientation="horizontal", shrink=0.8, pad=0.03, ticks=MaxNLocator(5)
+            )
         for ax in axes:
             ax.set_axis_off()
             ax.set_anchor("N")  # side by side, whatever stands below them

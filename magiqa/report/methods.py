@@ -1,6 +1,6 @@
 """The methods table: rows methods, columns statistics by data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from magiqa.report.table import NONE, Cell, Table, number
 from magiqa.runs.external import external_scores
 from magiqa.runs.names import CONTROLS, dataset
 from magiqa.runs.read import Run, long_table
+from magiqa.runs.record import Bone, External
 from magiqa.stats.agreement import agreement
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many
@@ -104,7 +105,7 @@ def _chosen(rows: pd.DataFrame, statistics: Sequence[str]) -> list[str]:
 
 
 def _names(
-    lines: pd.DataFrame, records: dict[str, dict[str, Any]], others: set[str]
+    lines: pd.DataFrame, records: Mapping[str, Mapping[str, Any]], others: set[str]
 ) -> tuple[list[str], str]:
     """Names of the rows, unique with their backbone; and what stands above the table."""
     rows = lines.to_dict("records")
@@ -229,7 +230,8 @@ def _external(name: str, method: str, base: Run, values: np.ndarray, note: str) 
         "seed": int(base.record.get("config", {}).get("seed", 0)),
     }
     table = pd.DataFrame([{"score": "q", **row} for row in agreement(values, y, **options).rows()])
-    record = {**base.record, "external": {"method": method, "note": note}, "backbone": {}, "fits": {}}
+    none = Bone(name="", label=None)
+    record = replace(base.record, external=External(method=method, note=note), backbone=none, fits={})
     return replace(base, name=name, record=record, scores=scores, agreement=table, groups=None)
 
 

@@ -6,7 +6,7 @@ Names of images and groups may hold anything: the template escapes all text, and
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class Block:
     figures: Sequence[Picture] = ()
     folds: Sequence[Fold] = ()
     gallery: Sequence[tuple[str, list[Shown]]] = ()
-    record: dict[str, Any] | None = None
+    record: Mapping[str, Any] | None = None
 
     @property
     def mapped(self) -> bool:

@@ -1,6 +1,6 @@
 """A paper's results section: a folder that compiles as it is, from the folders of results alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,9 @@ def _caption(item: Table | Drawn) -> str:
 
 
 def _methods(runs: Sequence[Run], sheets: Sequence[Sheet]) -> list[str]:
-    records = [r.record for r in runs] or [s.record for s in sheets if s.record.get("config")]
+    records: list[Mapping[str, Any]] = [r.record for r in runs] or [
+        s.record for s in sheets if s.record.get("config")
+    ]
     if not records:
         return []
     text = methods_paragraph(records, tested=len(runs) > 0)
@@ -242,7 +244,7 @@ def _experiments(
     seen: set[str] = set()
     for sheet in sheets:
         about = sheet.record.get("experiment")
-        if not isinstance(about, dict):
+        if not isinstance(about, Mapping):
             continue
         if sheet.result not in seen:
             seen.add(sheet.result)

@@ -1,6 +1,6 @@
 """A report of runs and ablations: tables, figures, and the page that holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,7 @@ def _run(k: int, run: Run, title: str, groups: Table | None, pictures: Pictures)
         groups=group_names(run),
         folds=folds,
         gallery=list(gallery(run, pictures)),
-        record=record,
+        record=record.given,
     )
 
 
@@ -205,7 +205,7 @@ def _result(
     first = sheets[0]
     record = first.record
     about = record.get(str(record.get("command", "")).replace("ablate", "ablation"))
-    about = about if isinstance(about, dict) else {}
+    about = about if isinstance(about, Mapping) else {}
     words = caption(record)
     reference = None if about.get("reference") is None else str(about["reference"])
     tables = []
@@ -239,6 +239,6 @@ def _result(
         tables=shown,
         figures=_pictures(drawn),
         folds=folds,
-        record=record,
+        record=record.given,
     )
     return tables, block

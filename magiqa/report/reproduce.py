@@ -7,13 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from magiqa.errors import printable
 from magiqa.package import conf_dir
+from magiqa.runs.config import MACHINE
+from magiqa.runs.names import slug
 
 HEAD = """#!/bin/sh
 # The commands behind this folder's numbers, from the records of the results.
 # Set where each data set and file lies, then run this file: ./reproduce.sh
 set -e
 """
+
+# keys, options and words that can do no more than set a value: no class, no path, nothing of Hydra's
+_KEY = re.compile(r"\+?(?!hydra\b)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+_OPTION = re.compile(r"\w[\w.+-]*", re.ASCII)
+_CLASSES = ("magiqa.images.views.Resize",)
 
 GROUPS = ("dataset", "backbone", "prompts", "views", "magnitude", "fusion")
 
@@ -43,7 +51,10 @@ class Places:
         if (name, path) not in self.found:
             count = sum(known == name for known, _ in self.found)
             self.found[name, path] = f"{name}_{count + 1}" if count else name
-            self.lines.append(f': "${{{self.found[name, path]}:?{what or f"the {kind} of {stem}"}}}"')
+            said = re.sub(
+                r"[^\w .,:-]", "_", what or f"the {kind} of {stem}", flags=re.ASCII
+            )  # whoever wrote it
+            self.lines.append(f': "${{{self.found[name, path]}:?{said}}}"')
         return f'"${self.found[name, path]}"'
 
 
@@ -62,7 +73,7 @@ def script(made: Mapping[Path, Record], final: Sequence[str], metrics: Sequence[
         if record.get("name") in swept:  # the command that left one data set out makes it too
             continue
         name = re.sub(r"-[0-9a-f]{8}$", "", str(record.get("name") or record.get("command")))
-        out = f"reproduced/{k + 1}-{re.sub(r'[^A-Za-z0-9._-]', '-', name)}"
+        out = f"reproduced/{k + 1}-{slug(name)}"
         body.append(command(record, out, outs, places))
         if not body[-1].startswith("#"):
             outs[str(folder.absolute())] = out
@@ -72,7 +83,7 @@ def script(made: Mapping[Path, Record], final: Sequence[str], metrics: Sequence[
     lines = [
         *places.lines,
         "",
-        *(f"# made by magiqa {version}" for version in versions),
+        *(_comment(f"made by magiqa {version}") for version in versions),
         *_own(made.values()),
     ]
     return HEAD + "\n".join([*lines, *body]) + "\n"
@@ -95,15 +106,57 @@ def command(record: Record, out: str, outs: Mapping[str, str], places: Places) -
         words = _compared(record, outs, places)
         if words:
             return " ".join(["magiqa compare", *words, f"out={shlex.quote(out)}"])
+    foreign = [word for one in (record, *parts) for word in _foreign(one)]
+    if foreign:
+        said = f"its record holds {foreign[0][:80]!r}, which is no value of magiqa's own keys"
+        return _comment(f"{name} {record.get('name', '')}: {said}")
     if name == "ablate -m" and parts:
         sets = ",".join(dict.fromkeys(str(part["choices"]["dataset"]) for part in parts))
         words = [f"dataset={sets}", *_words(parts[0])[1:]]
         words += dict.fromkeys(_root(part, places, "roots.{}") for part in parts if _rooted(part))
         return " ".join(["magiqa ablate -m", *words, f"out={shlex.quote(out)}"])
     if name not in ("evaluate", "ablate", "experiment") or not isinstance(record.get("choices"), Mapping):
-        return f"# {name} {record.get('name', '')}: see its record; its command is not in it"
+        return _comment(f"{name} {record.get('name', '')}: see its record; its command is not in it")
     words = [*_words(record), *_lying(record, places)]
     return " ".join(["magiqa", name, *words, f"out={shlex.quote(out)}"])
+
+
+def _comment(text: str) -> str:
+    """A comment of one line, whatever the record holds."""
+    return "# " + " ".join(printable(text).split())
+
+
+def _foreign(record: Record) -> list[str]:
+    """What a record holds that could do more than set a value: whoever wrote it, its command does nothing else."""
+    choices, changed = record.get("choices") or {}, record.get("changed") or {}
+    study = _study(record)
+    out = [str(option) for option in choices.values() if not _OPTION.fullmatch(str(option))]
+    out += [str(v) for k, v in study.items() if "." not in k and not _OPTION.fullmatch(str(v))]
+    out += [
+        k
+        for k in (*changed, *study)
+        if not _KEY.fullmatch(k) or k.partition(".")[0] in (*MACHINE, "_target_")
+    ]
+    return out + [word for value in (*changed.values(), *study.values()) for word in _foreign_keys(value)]
+
+
+def _foreign_keys(value: Any) -> list[str]:
+    out: list[str] = []
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            known = inner in _CLASSES if key == "_target_" else _KEY.fullmatch(str(key))
+            out += ([] if known else [str(inner if key == "_target_" else key)]) + _foreign_keys(inner)
+    elif isinstance(value, list | tuple):
+        out = [word for inner in value for word in _foreign_keys(inner)]
+    return out
+
+
+def _study(record: Record) -> dict[str, Any]:
+    """The study's option and what was changed of it; of a record that does not say so, its name."""
+    command = record.get("command")
+    named = {"ablate": "ablation", "experiment": "experiment"}.get(str(command), "")
+    about = record.get(named) if named else None
+    return dict(record.get("study") or ({named: about["name"]} if about else {}))
 
 
 def _parts(record: Record) -> list[Record]:
@@ -115,11 +168,7 @@ def _parts(record: Record) -> list[Record]:
 def _words(record: Record) -> list[str]:
     """Options, the study, and what was changed of both."""
     words = [f"{group}={record['choices'][group]}" for group in GROUPS if record["choices"].get(group)]
-    study = record.get("study") or {
-        study: record[study]["name"]  # of a record that does not say what was changed of the study
-        for command, study in (("ablate", "ablation"), ("experiment", "experiment"))
-        if record.get("command") == command and isinstance(record.get(study), Mapping)
-    }
+    study = _study(record)
     changed = {
         k: v for k, v in (record.get("changed") or {}).items() if k != "backbone.name" or ":" not in str(v)
     }
@@ -178,7 +227,7 @@ def _own(records: Collection[Record]) -> list[str]:
                 )
         for name, version in (record.get("versions") or {}).items():
             if str(version).startswith("sha256 "):
-                lines.append(f"# needs the module {name}, {version}")
+                lines.append(_comment(f"needs the module {name}, {version}"))
     return list(dict.fromkeys(lines))
 
 
@@ -187,7 +236,7 @@ def typed(value: Any) -> str:
 
     Example:
         >>> typed({"magnitude.lam": {"start": -1.0}}), typed(["a b", True, None]), typed("monotone")
-        ('{magnitude.lam:{start:-1.0}}', '["a b",true,null]', 'monotone')
+        ('{magnitude.lam:{start:-1.0}}', "['a b',true,null]", 'monotone')
     """
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{typed(inner)}" for key, inner in value.items()) + "}"
@@ -207,7 +256,7 @@ def typed(value: Any) -> str:
     ):
         return text
     # within quotes, a backslash counts before a quote alone
-    return '"' + re.sub(r'(\\*)"', r'\1\1\\"', re.sub(r"(\\+)$", r"\1\1", text)) + '"'
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", text)) + "'"
 
 
 def _rooted(record: Record) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from magiqa.errors import UserError
-from magiqa.runs.schema import load_record
+from magiqa.runs.record import load_record
 
 
 def is_below(name: object) -> bool:
@@ -55,7 +55,8 @@ def read_listed(folder: Path, record: Mapping[str, Any], name: str) -> bytes:
         raise UserError(f"{path}: no such file, and the record lists it; run the command that wrote it again")
     if hashlib.sha256(data).hexdigest() != about.get("sha256"):
         lines = max(0, data.count(b"\n") - 1)
-        short = f", {about['rows']} rows there, {lines} here" if about.get("rows", lines) != lines else ""
+        rows = about.get("rows")
+        short = f", {rows} rows there, {lines} here" if rows not in (None, lines) else ""
         raise UserError(
             f"{path}: is not what its record says (other sha256{short}): cut short, changed or of another run; run the "
             "command that wrote it again"

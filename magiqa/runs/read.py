@@ -15,7 +15,7 @@ from magiqa.errors import UserError
 from magiqa.runs.listed import files_of, read_listed
 from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method, slug
 from magiqa.runs.portable import portable
-from magiqa.runs.schema import check_portable, load_record
+from magiqa.runs.record import Record, RunRecord, load_record
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Run:
 
     name: str
     folder: Path
-    record: dict[str, Any]
+    record: RunRecord
     scores: pd.DataFrame
     agreement: pd.DataFrame
     groups: pd.DataFrame | None
@@ -32,7 +32,7 @@ class Run:
     @property
     def label(self) -> str:
         """The label's column."""
-        return str(self.record["dataset"]["label"])
+        return self.record.dataset.label
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Sheet:
     name: str
     result: str
     file: Path
-    record: dict[str, Any]
+    record: Record
     table: pd.DataFrame
     ablation: bool
 
@@ -77,11 +77,11 @@ def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
         name = slug(_shown(record) or folder.name)
         name = next(n for n in (name, *(f"{name}-{k}" for k in range(2, 10_000))) if n not in taken)
         taken.add(name)
-        if record.get("command") == "evaluate":
+        if isinstance(record, RunRecord):
             runs.append(_run(name, folder, record))
             continue
         tables = sorted(n for n in files_of(record) if n.endswith(".csv") and "/" not in n)
-        for file in [folder / t for t in (["ablation.csv"] if record.get("command") == "ablate" else tables)]:
+        for file in [folder / t for t in (["ablation.csv"] if record.command == "ablate" else tables)]:
             ablation = file.name == "ablation.csv"
             sheet = name if ablation else f"{name}-{slug(file.stem)}"
             sheets.append(Sheet(sheet, name, file, record, _csv(folder, record, file.name), ablation))
@@ -103,27 +103,22 @@ def _beside(folders: Sequence[Path], taken: set[str]) -> list[Sheet]:
     return out
 
 
-def _shown(record: Mapping[str, Any]) -> str:
+def _shown(record: Record) -> str:
     """A record's name without its hash, which depends on where the data set lies: tables must not."""
-    return re.sub(r"-[0-9a-f]{8}$", "", str(record.get("name") or ""))
+    return re.sub(r"-[0-9a-f]{8}$", "", record.name)
 
 
 def _order(folder: Path) -> tuple[str, str, Path]:
     """Sorts results by what they are, then by where they lie."""
     record = load_record(folder / "record.json")
-    config = record.get("config")
-    return (
-        _shown(record),
-        json.dumps(portable(config) if isinstance(config, dict) else None, sort_keys=True),
-        folder,
-    )
+    return _shown(record), json.dumps(portable(record.given.get("config", {})), sort_keys=True), folder
 
 
-def _run(name: str, folder: Path, record: dict[str, Any]) -> Run:
-    data = record["dataset"]
+def _run(name: str, folder: Path, record: RunRecord) -> Run:
+    label = record.dataset.label
     scores, agreement = (_csv(folder, record, f"{name}.csv") for name in ("scores", "agreement"))
     for table, file, columns in (
-        (scores, "scores.csv", ("image", data["label"], *CUES)),
+        (scores, "scores.csv", ("image", label, *CUES)),
         (agreement, "agreement.csv", ("score", "statistic", "value", "ci_low", "ci_high", "n")),
     ):
         missing = [column for column in columns if column not in table]
@@ -131,7 +126,7 @@ def _run(name: str, folder: Path, record: dict[str, Any]) -> Run:
             raise UserError(
                 f"{folder}/{file}: the column {missing[0]} is missing; run magiqa evaluate again with out={folder}"
             )
-    _check_numbers(scores, folder / "scores.csv", (data["label"], *CUES), finite=True)
+    _check_numbers(scores, folder / "scores.csv", (label, *CUES), finite=True)
     groups = _csv(folder, record, "groups.csv") if "groups.csv" in files_of(record) else None
     return Run(name, folder, record, scores, agreement, groups)
 
@@ -193,29 +188,29 @@ def long_table(runs: Sequence[Run]) -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> RunRecord:
     """A run's ``record.json``.
 
     Raises:
         UserError: the folder is none that ``magiqa evaluate`` wrote, or the record lacks what a rerun needs.
     """
     file = folder / "record.json"
-    record = load_record(file) if file.exists() else {}
-    if record.get("command") != "evaluate":
+    record = load_record(file) if file.exists() else None
+    if not isinstance(record, RunRecord):
         raise UserError(f"{folder}: no run's folder; give one that holds the record.json of magiqa evaluate")
-    check_portable(record, str(file))
+    record.check_portable(str(file))
     return record
 
 
-def read_run(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_run(folder: Path) -> tuple[pd.DataFrame, RunRecord]:
     """A run's scores and record.
 
     Raises:
         UserError: the folder is none that ``magiqa evaluate`` wrote.
     """
     file = folder / "record.json"
-    record = load_record(file) if file.exists() else {}
-    if record.get("command") != "evaluate":
+    record = load_record(file) if file.exists() else None
+    if not isinstance(record, RunRecord):
         raise UserError(
             f"{folder}: no run's folder; give one that holds the record.json and scores.csv of magiqa evaluate, or a "
             "CSV of image,score"

@@ -16,6 +16,7 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.provenance import Clock, versions
 from magiqa.runs.read import Sheet
+from magiqa.runs.record import load_record
 from magiqa.scoring.grid import grid_srcc
 from magiqa.scoring.score import score_many, unique
 from magiqa.scoring.shared_features import score_all
@@ -67,6 +68,7 @@ def _ablate(
     jobs = [v.job for v in variants]
     if ablation.intervals:
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
+        clock.warnings += _same_scores([v.name for v in variants], matrix)
         y, sampling = _labels_of(features, job)
         with clock.stage("statistics"):
             found = statistics(matrix, y, reference, **sampling.options)
@@ -124,7 +126,8 @@ def _ablate(
         from magiqa.report.drawn import drawn_ablation, with_captions
 
         with clock.stage("figures"):
-            sheet = Sheet("ablation", "", results.path / "ablation.csv", record, table, True)
+            written = load_record(results.path / "record.json")
+            sheet = Sheet("ablation", "", results.path / "ablation.csv", written, table, True)
             with_captions(drawn_ablation(sheet, results.figure_path(), "ablation", job.output.style.width))
         results.record(record | {"seconds": clock.seconds})
     return table, record
@@ -140,6 +143,14 @@ def _halves(sampling: Sampling, clock: Clock) -> np.ndarray:
         )
         return np.empty((0, sampling.n), np.uint8)
     return halves(sampling.n, clusters=sampling.clusters, splits=SPLITS, seed=sampling.seed)
+
+
+def _same_scores(names: Sequence[str], matrix: np.ndarray) -> list[str]:
+    """Which variants score every image alike, to the bit: what is compared there is one and the same."""
+    alike: dict[bytes, list[str]] = {}
+    for name, row in zip(names, matrix, strict=True):
+        alike.setdefault(row.tobytes(), []).append(name)
+    return [f"the same score on every image: {', '.join(some)}" for some in alike.values() if len(some) > 1]
 
 
 def _weights(job: RunConfig) -> str:

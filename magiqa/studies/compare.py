@@ -14,6 +14,7 @@ from magiqa.runs.external import external_scores
 from magiqa.runs.folder import ResultFolder, command_of
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import read_run
+from magiqa.runs.record import RunRecord
 from magiqa.stats.correlation import srcc
 from magiqa.stats.paired import compare as paired_tests
 from magiqa.stats.paired import paired_row
@@ -24,12 +25,12 @@ COMPARED = ("q", "q_sim", "q_mag", *CONTROLS)
 STATISTICS = ("srcc", "plcc")
 
 
-def _from_run(folder: Path, score: str, base: pd.DataFrame, label: str) -> tuple[np.ndarray, dict[str, Any]]:
+def _from_run(folder: Path, score: str, base: pd.DataFrame, label: str) -> tuple[np.ndarray, RunRecord]:
     """Scores of another run in the order of the first one's images."""
     scores, record = read_run(folder)
-    if record["dataset"]["label"] != label:
+    if record.dataset.label != label:
         raise UserError(
-            f"{folder}: its label is {record['dataset']['label']}, the first run's {label}; compare like with like"
+            f"{folder}: its label is {record.dataset.label}, the first run's {label}; compare like with like"
         )
     keys = [t.groupby("image").cumcount() for t in (base, scores)]
     left = pd.MultiIndex.from_arrays([base["image"], keys[0]])
@@ -91,13 +92,13 @@ def compare(
 def _compare(
     first: Path,
     base: pd.DataFrame,
-    record: dict[str, Any],
+    record: RunRecord,
     others: Sequence[str | Path],
     score: str,
     resamples: int,
     seed: int,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    label = record["dataset"]["label"]
+    label = record.dataset.label
     y = base[label].to_numpy(float)
     methods: dict[str, np.ndarray] = {}
     about: list[dict[str, str]] = []
@@ -111,13 +112,13 @@ def _compare(
 
     own = [score] if others else list(COMPARED)
     for one in own:
-        mark = record["backbone"]["label"] if one in CUES else "control"
+        mark = record.backbone.label if one in CUES else "control"
         add(f"{first.name} {one}" if others else one, base[one].to_numpy(float), str(first), mark)
     for other in map(Path, others):
         other = other.expanduser()
         if other.is_dir():
             values, its = _from_run(other, score, base, label)
-            add(f"{other.name} {score}", values, str(other), its["backbone"]["label"])
+            add(f"{other.name} {score}", values, str(other), its.backbone.label)
         elif other.is_file():
             values, note = external_scores(other, base["image"].tolist())
             if srcc(values, y) < 0:
@@ -129,20 +130,20 @@ def _compare(
             raise UserError(
                 f"{other}: no such folder or file; give runs' folders or CSV files of image,score"
             )
-    sampling = Sampling.of(base, record["dataset"]["cluster"], resamples, seed)
+    sampling = Sampling.of(base, record.dataset.cluster, resamples, seed)
     rows = []
     for statistic in (*STATISTICS, *(["srcc_within"] if sampling.groups is not None else [])):
         rows += [
             paired_row(pair) for pair in paired_tests(methods, y, statistic=statistic, **sampling.options)
         ]
     table = pd.DataFrame(rows)
-    kept = {k: record["dataset"][k] for k in ("name", "variant", "n", "label", "cluster", "every")}
+    kept = {k: getattr(record.dataset, k) for k in ("name", "variant", "n", "label", "cluster", "every")}
     found = {
         "magiqa": __version__,
         "command": "compare",
         "name": f"compare-{first.name}",
         "dataset": kept,
-        "backbone": {"name": record["backbone"]["name"], "label": record["backbone"]["label"]},
+        "backbone": {"name": record.backbone.name, "label": record.backbone.label},
         "methods": about,
         "score": score,
         "resamples": resamples,

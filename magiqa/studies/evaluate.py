@@ -18,7 +18,7 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.provenance import Clock, versions
-from magiqa.runs.read import Run
+from magiqa.runs.read import Run, read_record
 from magiqa.scoring.score import score, score_views
 from magiqa.stats.agreement import Agreement, agreement, by_group
 from magiqa.stats.logistic import WORDS
@@ -189,7 +189,7 @@ def write_run(
         from magiqa.report.drawn import drawn_run, with_captions
 
         with clock.stage("figures"):
-            run = Run(job.name, job.folder, record, scores, table, groups)
+            run = Run(job.name, job.folder, read_record(results.path), scores, table, groups)
             with_captions(drawn_run(run, results.figure_path(), job.output.style.width))
         results.record(record | {"seconds": clock.seconds})
     return table, record

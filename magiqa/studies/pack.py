@@ -37,18 +37,18 @@ def pack(
     recorded = read_record(folder)
     features = prepare(job.having(rehash=True), Clock())
     for what, then, now in (
-        ("the labels", recorded["dataset"]["fingerprint"], features.record["dataset"]["fingerprint"]),
+        ("the labels", recorded.dataset.fingerprint, features.record["dataset"]["fingerprint"]),
         (
             "images, or which were left out,",
-            recorded["dataset"]["images_sha256"],
+            recorded.dataset.images_sha256,
             features.record["dataset"]["images_sha256"],
         ),
         (
             "the weights",
-            recorded["backbone"]["weights_sha256"],
+            recorded.backbone.weights_sha256,
             features.record["backbone"]["weights_sha256"],
         ),
-        ("what shapes the features", recorded["cache"]["key"], features.record["cache"]["key"]),
+        ("what shapes the features", recorded.cache.get("key"), features.record["cache"]["key"]),
     ):
         if then != now:
             raise UserError(
@@ -81,7 +81,7 @@ def pack(
         "format": FORMAT,
         "magiqa": __version__,
         "code_sha256": code_sha256(),
-        "versions": recorded.get("versions", {}),
+        "versions": recorded.versions,
         "key": features.cache.key,
         "images": features.images,
         "table": columns_of(features.table),
@@ -90,9 +90,9 @@ def pack(
         "n_annotated": len(features.labels.table),
         "skipped": skipped,
         "pairs": [list(p) for p in pairs],
-        "choices": recorded["choices"],
-        "changed": recorded["changed"],
-        "config": portable(recorded["config"]),
+        "choices": recorded.choices,
+        "changed": recorded.changed,
+        "config": portable(recorded.given["config"]),
         "backbone": portable({"backbone": asdict(job.method.backbone)})["backbone"],
         "record": record,
     }

@@ -1,6 +1,6 @@
 """Why two numbers differ: from one protocol to another, a factor at a time, with the change in SRCC at each step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from magiqa.report.table import Cell, Table, number
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.provenance import Clock, versions
+from magiqa.runs.record import RunRecord
 from magiqa.scoring.score import score
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many, srcc
@@ -156,10 +157,10 @@ def _keys(features: Features) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([table["image"], table.groupby("image").cumcount()])
 
 
-def _another(job: RunConfig, record: Mapping[str, Any], what: str) -> UserError:
+def _another(job: RunConfig, record: RunRecord, what: str) -> UserError:
     where = job.source.bundle or getattr(job.source.dataset, "root", "")
     return UserError(
-        f"reconcile: the {what} of {record['name']} are not those found now in {where}; give two runs on one data set, "
+        f"reconcile: the {what} of {record.name} are not those found now in {where}; give two runs on one data set, "
         "made since it last changed"
     )
 
@@ -173,7 +174,7 @@ def reconcile(
     seed: int = 0,
     progress: bool = True,
     clock: Clock | None = None,
-    records: Sequence[Mapping[str, Any]] = (),
+    records: Sequence[RunRecord] = (),
 ) -> tuple[pd.DataFrame, list[Features]]:
     """Walk from one protocol to another.
 
@@ -195,17 +196,14 @@ def reconcile(
     steps = path(first, last)
     ends = [(steps[at][1], record) for at, record in zip((0, -1), records, strict=False)]
     for job, record in ends:  # before anything is encoded
-        if (
-            not job.source.bundle
-            and fingerprint(job.source.dataset.load()) != record["dataset"]["fingerprint"]
-        ):
+        if not job.source.bundle and fingerprint(job.source.dataset.load()) != record.dataset.fingerprint:
             raise _another(job, record, "labels")
     found: list[tuple[Features, np.ndarray, np.ndarray]] = []
     for _, job in steps:
         features = prepare(job, clock, progress=progress)
         for end, record in ends:
             for key, what in (("fingerprint", "labels"), ("images_sha256", "images")):
-                if end is job and features.record["dataset"][key] != record["dataset"][key]:
+                if end is job and features.record["dataset"][key] != getattr(record.dataset, key):
                     raise _another(job, record, what)
         cues = score(features, job.method)
         found.append(

@@ -17,8 +17,9 @@ from magiqa.datasets.base import Labels, fingerprint, occurrences
 from magiqa.engines.build import build
 from magiqa.engines.resolve import resolve
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.bundle import BundleCache, read_meta, table_of
+from magiqa.features.bundle import BundleCache, read_header
 from magiqa.features.cache import FeatureCache
+from magiqa.features.header import Header
 from magiqa.features.key import feature_key
 from magiqa.features.pipeline import Encoder, fill_cache, load_file
 from magiqa.features.present import load_labels
@@ -57,7 +58,7 @@ def verify(
     Raises:
         UserError: the bundle cannot be read, or data set and weights cannot be had.
     """
-    meta = read_meta(path)
+    header = read_header(path)
     file = Path(path).expanduser()
     problems: list[str] = []
     try:
@@ -66,21 +67,21 @@ def verify(
         problems.append("the file does not match its own checksum")
     job = job.having(bundle=None)
     labels, images, _, kept = load_labels(job)
-    own = table_of(meta["table"])
-    problems += _left_out(meta, kept, job.source.limits)
-    gone = {one["image"] for one in meta["skipped"]} - set(own["image"])
+    own = header.frame()
+    problems += _left_out(header, kept, job.source.limits)
+    gone = {one.image for one in header.skipped} - set(own["image"])
     chosen_rows = ~kept["image"].isin(gone).to_numpy()
     images, kept = [i for i, here in zip(images, chosen_rows, strict=True) if here], kept[chosen_rows]
-    problems += _compare_labels(own, meta, labels, kept.reset_index(drop=True))
-    problems += _compare_facts(meta, job, labels)
+    problems += _compare_labels(own, header, labels, kept.reset_index(drop=True))
+    problems += _compare_facts(header, job, labels)
     weights = load_weights(job.method.backbone)
-    claimed = meta["record"]["backbone"]["weights_sha256"]
+    claimed = header.record.backbone.weights_sha256
     if weights.sha256 != claimed:
         problems.append(f"weights: sha256 {weights.sha256[:12]} here, {claimed[:12]} in the bundle")
     seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
     # by name and occurrence: a name may be annotated twice
     here = dict(zip(occurrences(kept["image"]), zip(images, kept["path"], strict=True), strict=True))
-    there = dict(zip(occurrences(own["image"]), meta["images"], strict=True))
+    there = dict(zip(occurrences(own["image"]), header.images, strict=True))
     both = [name for name in there if name in here]
     drawn = np.random.default_rng(seed).permutation(len(both))[:sampled]
     chosen = [both[i] for i in sorted(drawn)]
@@ -89,17 +90,17 @@ def verify(
         job.method.backbone, weights, job.method.views, job.source.dataset.resize, resolved.precision
     )
     key = json.loads(json.dumps(key))
-    different = [k for k in key if k != "weights_sha256" and key[k] != meta["key"].get(k)]
-    problems += [f"{k}: {key[k]} here, {meta['key'].get(k)} in the bundle" for k in different]
+    different = [k for k in key if k != "weights_sha256" and key[k] != header.key.get(k)]
+    problems += [f"{k}: {key[k]} here, {header.key.get(k)} in the bundle" for k in different]
     model: Any = build_model(job.method.backbone, weights)
     tensors = read_shard(file)[0]
-    text, scale = encode_text(model, job.method.backbone, [(str(a), str(b)) for a, b in meta["pairs"]])
+    text, scale = encode_text(model, job.method.backbone, list(header.pairs))
     wrong = np.abs(text - tensors["text"]).max(axis=(1, 2)) > TOLERANCE["fp32"]
     wrong |= ~np.isclose(float(tensors["logit_scale"][0]), scale, rtol=1e-6)
     problems += [
-        f"prompts: the embeddings of {' / '.join(meta['pairs'][i])} differ" for i in np.flatnonzero(wrong)
+        f"prompts: the embeddings of {' / '.join(header.pairs[i])} differ" for i in np.flatnonzero(wrong)
     ]
-    held = BundleCache(file, meta["key"])
+    held = BundleCache(file, dict(header.key))
     worst = 0.0
     with tempfile.TemporaryDirectory() as temporary:
         fresh = FeatureCache(temporary, key)
@@ -155,9 +156,9 @@ def verify(
     return problems, done
 
 
-def _left_out(meta: dict[str, Any], kept: pd.DataFrame, limits: Limits) -> list[str]:
+def _left_out(header: Header, kept: pd.DataFrame, limits: Limits) -> list[str]:
     """Images that the bundle leaves out as unreadable, and that can be read here."""
-    reasons = {one["image"]: one["reason"] for one in meta["skipped"]}
+    reasons = {one.image: one.reason for one in header.skipped}
     out = []
     for name, path in zip(kept["image"], kept["path"], strict=True):
         if name in reasons:
@@ -169,33 +170,32 @@ def _left_out(meta: dict[str, Any], kept: pd.DataFrame, limits: Limits) -> list[
     return out
 
 
-def _compare_facts(meta: dict[str, Any], job: RunConfig, labels: Labels) -> list[str]:
+def _compare_facts(header: Header, job: RunConfig, labels: Labels) -> list[str]:
     """What the record says of labels and weights, against what they are here."""
-    record, out = meta["record"], []
+    record, out = header.record, []
     for key in ("variant", "label", "higher_is_better", "cluster", "expected", "every"):
         here = getattr(labels, key)
-        for claimed in (meta["labels"].get(key), record["dataset"].get(key)):
+        for claimed in (getattr(header.labels, key), getattr(record.dataset, key)):
             if claimed != here:
                 out.append(f"labels: {key} is {here} here, {claimed} in the bundle")
                 break
-    spec, claims = job.method.backbone, record["backbone"]
+    spec, claims = job.method.backbone, record.backbone
     kinds = ("given", "published") if spec.kind == "given" else (spec.kind,)  # a file may stand for a tag
-    if claims.get("kind") not in kinds:
-        out.append(f"weights: {spec.kind} here, {claims.get('kind')} in the bundle")
-    claims = claims | {"name": plain_name(str(claims.get("name")))}
-    for key, here in (
-        ("label", spec.shown_label),
-        ("name", plain_name(spec.name)),
-        ("positional_embedding", spec.positional_embedding),
+    if claims.kind not in kinds:
+        out.append(f"weights: {spec.kind} here, {claims.kind} in the bundle")
+    for key, here, claimed in (
+        ("label", spec.shown_label, claims.label),
+        ("name", plain_name(spec.name), plain_name(claims.name)),
+        ("positional_embedding", spec.positional_embedding, claims.positional_embedding),
     ):
-        if claims.get(key) != here:
-            out.append(f"weights: {key} is {here} here, {claims.get(key)} in the bundle")
+        if claimed != here:
+            out.append(f"weights: {key} is {here} here, {claimed} in the bundle")
     return out
 
 
-def _compare_labels(own: pd.DataFrame, meta: dict[str, Any], labels: Labels, kept: pd.DataFrame) -> list[str]:
+def _compare_labels(own: pd.DataFrame, header: Header, labels: Labels, kept: pd.DataFrame) -> list[str]:
     """What differs between the bundle's labels and the data set's: every row is compared."""
-    column, claimed = labels.label, meta["labels"]["label"]
+    column, claimed = labels.label, header.labels.label
     if column != claimed:
         return [f"labels: the label is {column} here, {claimed} in the bundle"]
     if own["image"].tolist() != kept["image"].tolist():
@@ -223,6 +223,6 @@ def _compare_labels(own: pd.DataFrame, meta: dict[str, Any], labels: Labels, kep
                 out.append(
                     f"labels: the column {extra} differs for {same.count(False)} of {len(same)} images"
                 )
-    if not out and fingerprint(labels) != meta["fingerprint"]:
+    if not out and fingerprint(labels) != header.fingerprint:
         out.append("labels: the annotation differs from the bundle's fingerprint")
     return out

@@ -283,6 +283,17 @@ def test_one_cluster_leaves_out_the_optimism_and_keeps_the_rest(folder, tmp_path
     assert "all images are of one cluster, which cannot be halved" in render(table, record)
 
 
+def test_variants_that_score_alike_are_named(folder, tmp_path):
+    job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")
+    job = job.having(
+        views=replace(job.method.views, kinds=("global",))
+    )  # of one view all poolings are the same
+    _, record = command.ablate(job, progress=False)
+    assert record["warnings"] == [
+        "the same score on every image: pooling=mean, pooling=median, pooling=worst_tenth"
+    ]
+
+
 @pytest.mark.parametrize("scenes", [4, 12])
 def test_too_few_clusters_have_no_p_and_a_word(folder, tmp_path, scenes):
     job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")

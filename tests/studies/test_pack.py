@@ -14,7 +14,7 @@ from magiqa.config.compose import Configs
 from magiqa.config.rerun import job_of
 from magiqa.errors import UserError
 from magiqa.features import hashing
-from magiqa.features.bundle import read_meta
+from magiqa.features.bundle import read_header
 from magiqa.package import conf_dir
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.pack import pack
@@ -62,7 +62,7 @@ def test_tables_are_the_same_bytes_in_another_folder(folder, bundle, tmp_path):
         assert (tmp_path / "out" / name).read_bytes() == (folder / "run" / name).read_bytes()
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["backbone"]["label"] == "untrained, seed 0"
-    assert record["bundle"]["code_sha256"] == read_meta(bundle)["code_sha256"]
+    assert record["bundle"]["code_sha256"] == read_header(bundle).code_sha256
     assert not (tmp_path / "none").exists()
 
 
@@ -269,9 +269,9 @@ def test_wrong_prompts_scale_and_claims_are_always_found(folder, bundle, tmp_pat
     def cluster(arrays, meta):
         meta["labels"]["higher_is_better"] = False
 
-    meta = read_meta(bundle)
-    assert check("text", text) == [f"prompts: the embeddings of {' / '.join(meta['pairs'][2])} differ"]
-    assert len(check("scale", scale)) == len(meta["pairs"])
+    header = read_header(bundle)
+    assert check("text", text) == [f"prompts: the embeddings of {' / '.join(header.pairs[2])} differ"]
+    assert len(check("scale", scale)) == len(header.pairs)
     assert check("weights", weights) == [
         "weights: untrained here, published in the bundle",
         "weights: label is untrained, seed 0 here, None in the bundle",
@@ -289,7 +289,7 @@ def test_a_run_that_left_an_image_out(folder, tmp_path, capsys):
     assert cli.main(["pack", str(tmp_path / "run"), f"cache_dir={folder / 'cache'}"]) == 0
     bundle = tmp_path / "run" / "bundle.safetensors"
     assert str(tmp_path).encode() not in bundle.read_bytes()
-    assert [one["image"] for one in read_meta(bundle)["skipped"]] == ["05.png"]
+    assert [one.image for one in read_header(bundle).skipped] == ["05.png"]
     job = from_bundle(bundle, where[0], f"backbone.name='local-dir:{folder / 'clip'}'")
     problems, done = verify(bundle, job, progress=False)
     assert problems == [] and done["labels"] == tiny.N - 1

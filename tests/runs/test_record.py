@@ -12,7 +12,7 @@ from runs import put, write_run
 
 from magiqa.errors import UserError, printable
 from magiqa.runs.read import read, read_record, read_run
-from magiqa.runs.schema import check_record, load_record
+from magiqa.runs.record import Record, RunRecord, load_record, read_as
 
 RECORD = {
     "magiqa": "0",
@@ -122,7 +122,7 @@ def test_any_junk_anywhere_is_a_users_error_or_let_through_as_it_is(data):
         break
     here[key] = data.draw(junk)
     try:
-        assert check_record(record, "record.json") == record
+        assert read_as(RunRecord, record, "record.json").given == record
     except UserError as error:
         assert "\n" not in str(error) and str(error).startswith("record.json: ")
 
@@ -154,3 +154,26 @@ def test_no_text_moves_a_cursor_or_fails_to_be_written(text):
     shown.encode("utf-8")
     assert not any(ord(c) < 32 and c not in "\n\t" for c in shown) and "\x7f" not in shown
     assert printable(shown) == shown
+
+
+def test_a_record_read_is_typed_and_what_it_lacks_is_filled_in():
+    record = read_as(RunRecord, RECORD | {"new": {"a": 1}}, "record.json")
+    assert (record.dataset.n, record.dataset.notes, record.backbone.positional_embedding) == (
+        3,
+        ("a",),
+        "drop",
+    )
+    assert record.fits["q"].params == (1.0, 2.0) and record.files["scores.csv"].rows == 3
+    assert record["new"] == {"a": 1} and record.get("ablation", "none") == "none"
+    assert record["dataset"]["cluster"] is None and "expected" not in record["dataset"]
+    plain = record.plain()
+    assert (
+        plain["dataset"]["skipped"] == [] and plain["backbone"]["label"] is None and plain["new"] == {"a": 1}
+    )
+    with pytest.raises(AttributeError):
+        record.name = "other"
+
+
+def test_halves_of_characters_are_no_text():
+    with pytest.raises(UserError, match=r"name=.* must be text"):
+        read_as(Record, {"name": "\ud800"}, "record.json")

@@ -1,0 +1,70 @@
+"""Sheets of Excel files: few bytes can claim a table that no memory holds, so their size is read first."""
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+import pandas as pd
+
+from magiqa.errors import UserError
+
+_XML_BYTES = 64 << 20  # unpacked; the largest sheet that is read here, SPAQ's, has a tenth
+
+_CELLS = 20_000_000  # of the rectangle that a sheet's cells span, empty ones included
+
+_CELL = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
+
+
+def read_excel(file: Path, **options: Any) -> pd.DataFrame:
+    """A sheet, as pandas reads it.
+
+    Args:
+        options: of ``pandas.read_excel``.
+
+    Raises:
+        UserError: it unpacks to more than any table that is read here, or spans more cells.
+    """
+    with zipfile.ZipFile(file) as opened:
+        parts = [part for part in opened.infolist() if not part.is_dir()]
+        size = sum(part.file_size for part in parts)
+        if size > _XML_BYTES:
+            raise UserError(f"it unpacks to {size} bytes, more than a table of labels has")
+        for part in parts:
+            if part.filename.endswith((".xml", ".rels")):
+                _check_part(opened, part)
+    return pd.read_excel(file, **options)
+
+
+def _check_part(opened: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
+    """Go through a part's elements, none of which is kept."""
+    rows = columns = at = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal rows, columns, at
+        kind, place = name.rpartition(":")[2], attributes.get("r", "")
+        if kind == "row":
+            rows, at = max(rows + 1, int(place or 0)), 0
+        elif kind == "c":
+            cell = _CELL.fullmatch(place)
+            at = _column(cell[1]) if cell else at + 1
+            columns = max(columns, at)
+        if rows * max(columns, 1) > _CELLS:
+            raise UserError(f"its sheet spans {rows} x {columns} cells, more than a table of labels has")
+
+    def doctype(*_: object) -> None:
+        raise UserError("it declares a document type, which no sheet needs")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    parser.StartDoctypeDeclHandler = doctype
+    with opened.open(part) as file:
+        parser.ParseFile(file)
+
+
+def _column(letters: str) -> int:
+    number = 0
+    for letter in letters:
+        number = 26 * number + ord(letter) - ord("A") + 1
+    return number

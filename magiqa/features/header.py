@@ -1,0 +1,142 @@
+"""A bundle's header, read: typed and checked at once, as records are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from magiqa.errors import UserError
+from magiqa.runs.parsed import Parsed, parsed
+from magiqa.runs.record import Bone, Count, DataSet, Engine, Skipped
+
+_KINDS: dict[str, Any] = {"float": float | None, "int": int, "str": str | None}
+
+_TYPES = {"float": np.float64, "int": np.int64, "str": object}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column(Parsed):
+    """A column of a bundle's table, in JSON a list of both.
+
+    Args:
+        kind: ``float``, ``int`` or ``str``. cells: of that kind, or None but for ``int``.
+    """
+
+    kind: str
+    cells: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, value: Any, key: str = "") -> Self:
+        """Read it. Raises: UserError."""
+        kind = value[0] if isinstance(value, list) and len(value) == 2 else None
+        if not isinstance(kind, str) or kind not in _KINDS or not isinstance(value[1], list):
+            raise UserError(f"{key} must be a kind ({', '.join(_KINDS)}) and a list of values")
+        cells = tuple(parsed(one, _KINDS[kind], f"{key}[{i}]") for i, one in enumerate(value[1]))
+        if kind == "int" and any(abs(one) >= 2**63 for one in cells):
+            raise UserError(f"{key} holds a number that is too large")
+        return cls(kind=kind, cells=cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFacts(Parsed):
+    """What `magiqa.datasets.base.Labels` holds beside its table."""
+
+    name: str
+    variant: str
+    label: str
+    higher_is_better: bool
+    cluster: str | None
+    expected: Count | None
+    page: str
+    layout: str
+    every: Count
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeBy(Parsed):
+    """An engine, and how many of the images it encoded."""
+
+    engine: str | None
+    device: str | None
+    images: Count = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cached(Parsed):
+    """How the features came about."""
+
+    made_by: tuple[MadeBy, ...] = ()
+    views_encoded: Count = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen(Parsed):
+    """The views of all images."""
+
+    count: Count
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin(Parsed):
+    """What a run's record says of its features."""
+
+    dataset: DataSet
+    backbone: Bone
+    engine: Engine
+    views: Seen
+    cache: Cached = field(default_factory=Cached)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Parsed):
+    """The config of the run that was packed."""
+
+    dataset: Mapping[str, Any]
+    precision: str
+    engine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header(Parsed):
+    """All of a bundle but its tensors.
+
+    Args:
+        table: the labels' columns, a row an image. images: sha256 a row. pairs: of prompts, whose embeddings it holds.
+        key: of the feature cache. Others: as the run's record and config have them.
+    """
+
+    magiqa: str
+    code_sha256: str
+    versions: Mapping[str, Any]
+    key: Mapping[str, Any]
+    images: tuple[str, ...]
+    table: Mapping[str, Column]
+    labels: LabelFacts
+    fingerprint: str
+    n_annotated: Count
+    skipped: tuple[Skipped, ...]
+    pairs: tuple[tuple[str, str], ...]
+    choices: Mapping[str, str]
+    changed: Mapping[str, Any]
+    config: Config
+    backbone: Mapping[str, Any]
+    record: Origin
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len({len(column.cells) for column in self.table.values()} | {len(self.images)}) > 1:
+            raise UserError("table must hold a row for each image, in every column")
+        for name, kinds in (("image", ("str",)), (self.labels.label, ("float", "int"))):
+            column = self.table.get(name)
+            if column is None or column.kind not in kinds or None in column.cells:
+                what = "names" if name == "image" else "numbers"
+                raise UserError(f"table.{name[:60]} must be a column of {what}, with no cell empty")
+
+    def frame(self) -> pd.DataFrame:
+        """The labels' table, without paths."""
+        columns = {n: pd.Series(c.cells, dtype=_TYPES[c.kind]) for n, c in self.table.items()}
+        return pd.DataFrame(columns).assign(path="")

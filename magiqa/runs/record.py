@@ -1,0 +1,247 @@
+"""A run's record, read: typed and checked at once, so that no later line meets junk.
+
+Records travel between people. A key that is missing, or holds something of another kind, is told with the file's name
+and its own; keys that are not known here are let through.
+"""
+
+import json
+import math
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from magiqa.checked import Least
+from magiqa.errors import UserError
+from magiqa.runs.parsed import Parsed
+
+RECORD_BYTES = 256 << 20
+
+_AGAIN = "run the command that wrote it again"
+
+Count = Annotated[int, Least(0)]
+
+P = TypeVar("P", bound=Parsed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped(Parsed):
+    """An image that was left out, and why."""
+
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet(Parsed):
+    """What a run was measured on: see `magiqa.features.describe.dataset_record`."""
+
+    name: str
+    label: str
+    n: Count
+    variant: str = ""
+    root: str = ""
+    n_annotated: Count | None = None
+    expected: Count | None = None
+    higher_is_better: bool | None = None
+    cluster: str | None = None
+    every: Annotated[int, Least(1)] = 1
+    layout: str = ""
+    notes: tuple[str, ...] = ()
+    page: str = ""
+    fingerprint: str = ""
+    images_sha256: str = ""
+    resize: Mapping[str, Any] | None = None
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bone(Parsed):
+    """The backbone of a run, with its weights: see `magiqa.backbones.weights.Weights.record`."""
+
+    name: str
+    label: str | None
+    kind: str = ""
+    pretrained: str | None = None
+    weights_sha256: str = ""
+    source: str = ""
+    activation: str = ""
+    positional_embedding: str = "drop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine(Parsed):
+    """What encoded."""
+
+    engine: str = ""
+    precision: str = "fp32"
+    device: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed(Parsed):
+    """A file beside a record."""
+
+    sha256: str
+    rows: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Parsed):
+    """A logistic fitted to a score."""
+
+    status: str = ""
+    params: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Parsed):
+    """A run's config as its record holds it, of which only this is read without instantiating it."""
+
+    dataset: Mapping[str, Any] | None = None
+    pooling: Any = "mean"
+    resamples: Count | None = None
+    seed: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation(Parsed):
+    """What an ablation found."""
+
+    name: str
+    reference: str
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    parameter: str | None = None
+    best: str = ""
+    best_gain: float | None = None
+    split_half: Mapping[str, float | None] = field(default_factory=dict)
+    score: str = "q"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Parsed):
+    """An experiment's name and what it says of itself."""
+
+    name: str
+    notes: tuple[str, ...] = ()
+    captions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared(Parsed):
+    """A method of a comparison."""
+
+    name: str
+    source: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class External(Parsed):
+    """Scores of another program."""
+
+    method: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Parsed):
+    """A command's record."""
+
+    magiqa: str = ""
+    command: str = ""
+    name: str = ""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    study: Mapping[str, Any] = field(default_factory=dict)
+    config: RunSettings | None = None
+    dataset: DataSet | None = None
+    backbone: Bone | None = None
+    engine: Engine | None = None
+    views: Mapping[str, Any] = field(default_factory=dict)
+    cache: Mapping[str, Any] = field(default_factory=dict)
+    fits: Mapping[str, Fit] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    files: Mapping[str, Listed] = field(default_factory=dict)
+    ablation: Ablation | None = None
+    experiment: Experiment | None = None
+    external: External | None = None
+    methods: tuple[Compared, ...] | None = None
+    resamples: Count | None = None
+    seed: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Record):
+    """The record of ``magiqa evaluate``: without these keys a run cannot be shown or compared."""
+
+    dataset: DataSet = field()
+    backbone: Bone = field()
+    files: Mapping[str, Listed] = field()
+
+    def check_portable(self, where: str) -> None:
+        """Check that it says what packing and rerunning need.
+
+        Args:
+            where: its file, for messages.
+
+        Raises:
+            UserError: it does not: it is of an older magiqa.
+        """
+        held = {
+            "dataset.fingerprint": self.dataset.fingerprint,
+            "dataset.images_sha256": self.dataset.images_sha256,
+            "backbone.weights_sha256": self.backbone.weights_sha256,
+            **{key: key in self.given for key in ("config", "choices", "changed")},
+        }
+        for key, there in held.items():
+            if not there:
+                raise UserError(f"{where}: {key} is missing; {_AGAIN}")
+
+
+def read_as(kind: type[P], value: Any, where: str) -> P:
+    """JSON as an object of that kind.
+
+    Args:
+        where: its file, for messages.
+
+    Raises:
+        UserError: names the file, the key and what is wrong, in one line.
+    """
+    try:
+        return kind.of(value)
+    except UserError as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())[:300]}; {_AGAIN}") from None
+
+
+def load_record(file: Path) -> Record:
+    """A record's file: of ``magiqa evaluate`` a `RunRecord`.
+
+    Raises:
+        UserError: it is no plain file of JSON, or holds what a record may not.
+    """
+    try:
+        status = os.stat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > RECORD_BYTES:
+            raise ValueError("no plain file, or too large for a record")
+        record = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number, parse_float=_finite)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: not readable as JSON ({reason}); {_AGAIN}") from None
+    run = isinstance(record, Mapping) and record.get("command") == "evaluate"
+    return read_as(RunRecord if run else Record, record, str(file))
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value

@@ -1,0 +1,67 @@
+"""Excel files of a few kilobytes that claim what no memory holds: one line, at once."""
+
+import io
+import time
+import zipfile
+
+import pandas as pd
+import pytest
+
+from magiqa.datasets.spaq import Spaq
+from magiqa.errors import UserError
+
+NAME = "MOS and Image attribute scores.xlsx"
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+def workbook(change=lambda parts: None) -> bytes:
+    """A sheet of four rated images, with a change of its parts."""
+    plain = io.BytesIO()
+    pd.DataFrame({"Image name": [f"{i}.jpg" for i in range(4)], "MOS": [1.0, 2, 3, 4]}).to_excel(
+        plain, index=False
+    )
+    with zipfile.ZipFile(plain) as opened:
+        parts = {name: opened.read(name) for name in opened.namelist()}
+    change(parts)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as written:
+        for name, data in parts.items():
+            written.writestr(name, data)
+    return out.getvalue()
+
+
+def rows(parts, xml: bytes) -> None:
+    parts[SHEET] = parts[SHEET].replace(b"</sheetData>", xml + b"</sheetData>")
+
+
+def entities(parts) -> None:
+    lines = b'<!ENTITY a0 "aaaaaaaaaa">' + b"".join(
+        b'<!ENTITY a%d "%s">' % (i + 1, b"&a%d;" % i * 10) for i in range(9)
+    )
+    parts[SHEET] = b"<!DOCTYPE x [" + lines + b"]>" + parts[SHEET].partition(b"?>")[2]
+
+
+BOMBS = {
+    "zeros": (lambda p: p.update({"xl/media.bin": b"\0" * (65 << 20)}), r"it unpacks to \d+ bytes"),
+    "a far row": (lambda p: rows(p, b'<row r="99999999999"/>'), "its sheet spans 99999999999 x 2 cells"),
+    "far columns": (
+        lambda p: rows(p, b"".join(b'<row r="%d"><c r="ZZZ%d"><v>1</v></c></row>' % (i, i) for i in range(6, 2000))),
+        "its sheet spans .* x 18278 cells",
+    ),
+    "entities": (entities, "it declares a document type"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_one_line_at_once(tmp_path, name):
+    change, message = BOMBS[name]
+    (tmp_path / NAME).write_bytes(workbook(change))
+    started = time.monotonic()
+    with pytest.raises(UserError, match=rf"scores.xlsx: cannot be read \({message}") as caught:
+        Spaq(str(tmp_path)).load()
+    assert "\n" not in str(caught.value) and time.monotonic() - started < 30
+
+
+def test_a_plain_sheet_is_read(tmp_path):
+    (tmp_path / NAME).write_bytes(workbook())
+    assert Spaq(str(tmp_path)).load().table["mos"].tolist() == [1, 2, 3, 4]
