@@ -248,8 +248,8 @@ def family_null(methods: int, clusters: int, each: int, statistic: str = "srcc")
         matrix, y, names = clustered(rng, clusters, each, methods, 0.0 if each == 1 else 0.7)
         counts = resample_counts(len(y), None if each == 1 else names, None, resamples, seed)
         point, draws = point_many(statistic, matrix, y), bootstrap_many(statistic, matrix, y, counts)
-        draws *= widened(*matrix, y) if statistic == "plcc" else 1.0  # as the methods table does
         units = count_units(len(y), None if each == 1 else names)
+        draws *= widened(*matrix, y, units=units) if statistic == "plcc" else 1.0  # as the methods table does
         found = family(point[1:] - point[0], draws[1:] - draws[0], units)
         pairs = np.triu_indices(methods, 1)
         every = family(point[pairs[0]] - point[pairs[1]], draws[pairs[0]] - draws[pairs[1]], units)

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import open_clip  # noqa: F401 (writers are forked: what they would import is here)
+import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -77,10 +78,15 @@ def writer(argv: list[str], log: Path) -> int:
         os._exit(1)
 
 
-def with_configs_composed(all_overrides: Iterable[list[str]]) -> None:
-    """Compose these overrides here, for all writers: that is most of their start."""
+def prepared_for_writers(all_overrides: Iterable[list[str]]) -> None:
+    """Compose these overrides and build their model here, once for all writers: that is most of their start."""
+    torch.set_num_threads(1)  # no threads of torch's own in the parent: they would not be in its children
     job, composed = Configs.job, {tuple(o): Configs().job(o) for o in all_overrides}
     Configs.job = lambda self, overrides: composed.get(tuple(overrides)) or job(self, overrides)  # type: ignore
+    spec = next(iter(composed.values())).method.backbone
+    weights = images.load_weights(spec)
+    model = images.build_model(spec, weights)
+    images.load_weights, images.build_model = lambda _: weights, lambda *_: model
 
 
 def held(cache: Path) -> tuple[dict[str, int], int]:
@@ -155,7 +161,7 @@ def main_(argv: list[str]) -> int:
             ["encode", *tiny.overrides(base, f"part={w + 1}/{WRITERS}", f"cache_dir={cache}")]
             for w in range(WRITERS)
         ]
-        with_configs_composed(a[1:] for a in args)
+        prepared_for_writers(a[1:] for a in args)
         gone: set[str] = set()  # images whose views were encoded, and lost
         for number in range(2 * options.rounds):
             asked = (signal.SIGTERM, signal.SIGKILL)[number % 2]

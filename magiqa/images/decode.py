@@ -40,7 +40,7 @@ class Limits:
 
     Args:
         pixels: of an image, as stored and as resized for its views: about 12 bytes of memory each, in every thread.
-        whole: of a view that the backbone sees whole (``views.kinds=[whole]``): about 100 bytes of memory each.
+        whole: of a view that the backbone sees whole (``views.kinds=[whole]``): about 200 bytes of memory each (RN50).
     """
 
     pixels: int = 250_000_000

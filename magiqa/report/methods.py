@@ -292,7 +292,9 @@ def _p_best(best: Run, one: str, scores: Sequence[np.ndarray | None], seed: int)
     units = count_units(len(y), clusters)
     counts = resample_counts(len(y), clusters, groups if clusters is None else None, RESAMPLES, seed)
     matrix = np.stack([scores[k] for k in at])  # type: ignore[misc]
-    draws = bootstrap_many(one, matrix, y, counts, groups) * (widened(*matrix, y) if one == "plcc" else 1.0)
+    draws = bootstrap_many(one, matrix, y, counts, groups)
+    if one == "plcc":
+        draws *= widened(*matrix, y, units=units)
     out[at] = best_set(point_many(one, matrix, y, groups), draws, units)
     return out
 

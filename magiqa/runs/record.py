@@ -107,6 +107,14 @@ class RunSettings(Parsed):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitHalf(Parsed):
+    """What a variant picked on one half of the images loses on the other."""
+
+    optimism: float | None = None
+    splits: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ablation(Parsed):
     """What an ablation found."""
 
@@ -116,7 +124,7 @@ class Ablation(Parsed):
     parameter: str | None = None
     best: str = ""
     best_gain: float | None = None
-    split_half: Mapping[str, float | None] = field(default_factory=dict)
+    split_half: SplitHalf | None = None
     score: str = "q"
 
 

@@ -15,6 +15,7 @@ MIN_DEFINED = 0.95  # share of resamples in which a statistic must be defined fo
 
 MIN_UNITS = 5  # clusters, or images; fewer say too little about how they vary
 
+_FEW = 10  # units, under which the bootstrap needs help from outside
 _BLOCK = 1 << 18
 
 
@@ -99,14 +100,17 @@ def too_heavy(values: np.ndarray, name: str) -> str:
     return f"{name} too heavy-tailed for a test of PLCC" if heavy else ""
 
 
-def widened(*values: np.ndarray) -> float:
-    """By how much heavy tails of any of values (N,) widen what is said of PLCC: the fourth root of kurtosis / 3.
+def widened(*values: np.ndarray, units: int) -> float:
+    """By how much heavy tails of any of values (N,) widen what is said of PLCC.
+
+    The fourth root of kurtosis / 3; kurtosis / 3 where fewer than ten units are resampled: they show little of the tails.
 
     Example:
-        >>> round(widened(np.arange(9.0)), 2), round(widened(np.arange(9.0), np.arange(9.0) ** 5), 2)
-        (1.0, 1.09)
+        >>> x = np.arange(9.0)
+        >>> [round(widened(x, x**5, units=n), 2) for n in (100, 5)], widened(x, units=5)
+        ([1.09, 1.4], 1.0)
     """
-    return float(max(1.0, *(kurtosis(v) / 3 for v in values)) ** 0.25)
+    return float(max(1.0, *(kurtosis(v) / 3 for v in values)) ** (0.25 if units >= _FEW else 1.0))
 
 
 def mean_band(
@@ -159,7 +163,7 @@ def shifted(
     if not np.isfinite(values).any():
         return NAN, NAN
     low, high = interval(values + (value - np.nanmean(values)), units, level)
-    if MIN_UNITS <= units < 10:
+    if MIN_UNITS <= units < _FEW:
         half = as_student(normal_quantile((1 - level) / 2), units) * np.nanstd(values, ddof=1)
         low, high = np.minimum(low, value - half), np.maximum(high, value + half)
     return float(np.clip(low, *within)), float(np.clip(high, *within))
@@ -217,7 +221,11 @@ def studentized_plcc_many(
         )
         out += [
             _studentized(
-                one, drawn[:, k * width : (k + 1) * width], units, level, widened(scores[at + k], labels)
+                one,
+                drawn[:, k * width : (k + 1) * width],
+                units,
+                level,
+                widened(scores[at + k], labels, units=units),
             )
             for k, one in enumerate(every)
         ]

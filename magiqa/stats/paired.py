@@ -131,9 +131,10 @@ def compare(
         [np.nan if r else point[i] - point[j] for (i, j), r in zip(pairs, reasons, strict=True)]
     )
     drawn = np.array([draws[i] - draws[j] for i, j in pairs]).reshape(len(pairs), -1)
+    units = count_units(len(y), clusters)
     if statistic == "plcc":
-        drawn *= np.array([[widened(matrix[i], matrix[j], y)] for i, j in pairs])
-    found = family(values, drawn, count_units(len(y), clusters), level)
+        drawn *= np.array([[widened(matrix[i], matrix[j], y, units=units)] for i, j in pairs])
+    found = family(values, drawn, units, level)
     out = []
     for k, (i, j) in enumerate(pairs):
         test = Paired(

@@ -1,9 +1,12 @@
 """A full disk, a cut table, two commands in one folder: one line from every command, and nothing lost."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import tiny
 
@@ -37,11 +40,14 @@ def commands(made, out):
         "ablate": ["ablate", *tiny.overrides(made, "ablation=lambda", f"out={out}")],
         "compare": ["compare", run, f"out={out}", "resamples=100"],
         "report": ["report", run, f"out={out}", "thumbnails=false"],
+        "paper": ["paper", run, f"out={out}"],
         "pack": ["pack", run, f"out={out}", f"cache_dir={made / 'cache'}"],
     }
 
 
-@pytest.mark.parametrize("name", ["evaluate", "evaluate with figures", "ablate", "compare", "report", "pack"])
+@pytest.mark.parametrize(
+    "name", ["evaluate", "evaluate with figures", "ablate", "compare", "report", "paper", "pack"]
+)
 def test_a_full_disk_is_one_line(made, tmp_path, name):
     out = tmp_path / "out"
     most = "9000" if name == "evaluate with figures" else "300"
@@ -104,3 +110,65 @@ def test_links_in_a_folder_that_came_from_elsewhere_lead_no_command_out(made, tm
         "comparison.csv": "mine",
         "picture.png": "mine",
     }
+
+
+READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'  # which binds root too
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("unshare"), reason="only root can mount")
+def test_a_cache_on_a_disk_that_can_only_be_read_serves_reads_with_a_word(made, tmp_path):
+    shutil.copytree(made / "cache", tmp_path / "cache")
+
+    def run(name, *more):
+        args = tiny.overrides(made, f"cache_dir={tmp_path / 'cache'}", f"out={tmp_path / name}", *more)
+        command = [sys.executable, "-m", "magiqa.cli.main", "evaluate", *args]
+        mounted = ["unshare", "-m", "sh", "-c", READ_ONLY, str(tmp_path / "cache"), *command]
+        return subprocess.run(mounted, capture_output=True, text=True, timeout=300)
+
+    known = run("known", "prompts=clipiqa")
+    assert known.returncode == 0, known.stderr
+    assert "are not stored" in known.stdout + known.stderr
+    new = run("new", "views.stride=16")
+    said = [line for line in new.stderr.splitlines() if line.startswith("magiqa:")]
+    assert new.returncode == 2 and len(said) == 1
+    assert "the cache cannot be written (Read-only file system)" in said[0]
+
+
+def scores(folder):
+    return pd.read_csv(folder / "scores.csv", dtype={"image": str}).set_index("image")
+
+
+def test_an_image_that_is_replaced_or_there_twice_or_skipped_has_its_own_scores(made, tmp_path):
+    shutil.copytree(made / "set", tmp_path / "set")
+    where = [f"dataset.root={tmp_path / 'set'}", "on_error=skip"]
+    (tmp_path / "set" / "03.png").write_bytes(
+        (tmp_path / "set" / "07.png").read_bytes()
+    )  # replaced, and a duplicate
+    (tmp_path / "set" / "05.png").write_bytes(b"no image")
+    evaluate(tiny.job(made, *where, f"out={tmp_path / 'a'}"), progress=False)
+    was, now = scores(made / "run"), scores(tmp_path / "a")
+    assert list(now.index) == [name for name in was.index if name != "05.png"]
+    cues = ["q_sim", "q_mag", "q"]
+    assert (
+        now.loc["03.png", cues].tolist()
+        == was.loc["07.png", cues].tolist()
+        == now.loc["07.png", cues].tolist()
+    )
+    others = [name for name in now.index if name != "03.png"]
+    assert now.loc[others, cues].equals(was.loc[others, cues])
+    assert (
+        json.loads((tmp_path / "a" / "record.json").read_text())["dataset"]["skipped"][0]["image"] == "05.png"
+    )
+
+
+def test_a_folder_that_was_moved_has_the_same_scores_and_packs_where_it_is_now(made, tmp_path, capsys):
+    shutil.copytree(made / "set", tmp_path / "set")
+    run = tmp_path / "run"
+    evaluate(tiny.job(made, f"dataset.root={tmp_path / 'set'}", f"out={run}"), progress=False)
+    (tmp_path / "set").rename(tmp_path / "moved")
+    assert cli.main(["pack", str(run), f"cache_dir={made / 'cache'}"]) == 2
+    assert f"dataset.root={tmp_path / 'set'}: no such folder" in capsys.readouterr().err
+    moved = f"dataset.root={tmp_path / 'moved'}"
+    assert cli.main(["pack", str(run), f"cache_dir={made / 'cache'}", moved]) == 0
+    _, record = evaluate(tiny.job(made, moved, f"out={tmp_path / 'again'}"), progress=False)
+    assert record["cache"]["views_encoded"] == 0 and scores(tmp_path / "again").equals(scores(run))

@@ -170,6 +170,9 @@ def test_a_record_read_is_typed_and_what_it_lacks_is_filled_in():
     assert (
         plain["dataset"]["skipped"] == [] and plain["backbone"]["label"] is None and plain["new"] == {"a": 1}
     )
+    ablation = {"name": "lambda", "reference": "a", "split_half": {"optimism": 1, "splits": 10, "more": 2}}
+    split = read_as(Record, {"ablation": ablation}, "record.json")["ablation"]["split_half"]
+    assert repr([split["optimism"], split["splits"], split["more"]]) == "[1.0, 10, 2]"  # as a page shows them
     with pytest.raises(AttributeError):
         record.name = "other"
 

@@ -1,0 +1,135 @@
+"""A bundle's header of junk: refused in one line that names file and key, or read as it is; and the cache's key."""
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.weights import Weights
+from magiqa.errors import UserError
+from magiqa.features.header import Header
+from magiqa.features.key import feature_key, key_hash
+from magiqa.images.views import Views
+from magiqa.runs.record import read_as
+
+HEADER = {
+    "magiqa": "0",
+    "code_sha256": "c",
+    "versions": {"torch": "2"},
+    "key": {"precision": "fp32"},
+    "images": ["aa", "bb", "cc"],
+    "table": {"image": ["str", ["a", "b", "c"]], "mos": ["float", [1, 2.5, 3]], "group": ["str", ["g", None, "g"]]},
+    "labels": {"name": "s", "variant": "", "label": "mos", "higher_is_better": True, "cluster": None, "expected": 3,
+               "page": "", "layout": "", "every": 1, "notes": ["n"]},
+    "fingerprint": "f",
+    "n_annotated": 3,
+    "skipped": [{"image": "d", "reason": "r"}],
+    "pairs": [["good", "bad"]],
+    "choices": {"prompts": "maclip"},
+    "changed": {"fusion.alpha": 2},
+    "config": {"dataset": {"root": ""}, "precision": "fp32", "engine": "torch"},
+    "backbone": {"name": "RN50"},
+    "record": {
+        "dataset": {"name": "s", "label": "mos", "n": 3},
+        "backbone": {"name": "RN50", "label": None},
+        "engine": {"engine": "torch"},
+        "views": {"count": 3, "kinds": ["global"]},
+    },
+}  # fmt: skip
+
+CHANGES = [
+    ("images", ["aa"], "table must hold a row for each image"),
+    ("images", "aa", "images must be a list"),
+    ("table.mos", ["float", [1, "2", 3]], r"table.mos\[1\]=2 must be a finite number"),
+    ("table.mos", ["float", [1, None, 3]], "table.mos must be a column of numbers, with no cell empty"),
+    ("table.mos", ["float", [1, float("nan"), 3]], r"table.mos\[1\]=nan must be"),
+    ("table.mos", ["float", [1, 10**400, 3]], r"table.mos\[1\]=1000"),
+    ("table.mos", ["int", [1, 2**63, 3]], "table.mos holds a number that is too large"),
+    ("table.image", ["str", ["a", "\ud800", "c"]], r"table.image\[1\]='\\ud800' must be text"),
+    ("table.image", ["object", []], r"table.image must be a kind \(float, int, str\)"),
+    ("table.group", [], "table.group must be a kind"),
+    ("labels.label", "other", "table.other must be a column of numbers"),
+    ("pairs", [["good"]], r"pairs\[0\] must hold 2 values"),
+    ("record.engine", None, "record.engine must be a mapping"),
+    ("record.views.count", True, "record.views.count=True must be a whole number from 0"),
+    ("config.precision", 3, "config.precision=3 must be text"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), CHANGES)
+def test_a_key_of_another_kind_is_named(key, value, message):
+    header = copy.deepcopy(HEADER)
+    *parents, leaf = key.split(".")
+    at = header
+    for part in parents:
+        at = at[part]
+    at[leaf] = value
+    with pytest.raises(UserError, match=rf"^b: {message}") as caught:
+        read_as(Header, header, "b")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_it_holds_is_typed():
+    header = read_as(Header, HEADER, "b")
+    assert header.frame()["mos"].tolist() == [1.0, 2.5, 3.0] and header.pairs == (("good", "bad"),)
+    assert header.record.plain()["backbone"]["positional_embedding"] == "drop"
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_any_junk_anywhere_is_a_users_error_or_a_header_that_can_be_used(data):
+    header = copy.deepcopy(HEADER)
+    here = header
+    while True:
+        key = data.draw(st.sampled_from(sorted(here) if isinstance(here, dict) else list(range(len(here)))))
+        if not (isinstance(here[key], dict | list) and here[key] and data.draw(st.booleans())):
+            break
+        here = here[key]
+    here[key] = data.draw(junk)
+    try:
+        found = read_as(Header, header, "b")
+    except UserError as error:
+        assert "\n" not in str(error) and str(error).startswith("b: ")
+        return
+    assert len(found.frame()) == len(found.images) == 3
+    json.dumps(found.record.plain())
+
+
+WEIGHTS = Weights({}, "0" * 64, {"embed_dim": 4}, (0.5,) * 3, (0.2,) * 3, "here")
+
+DIFFERENT = {
+    "weights": st.builds(lambda c: {"weights": replace(WEIGHTS, sha256=c * 64)}, st.sampled_from("0123")),
+    "mean": st.builds(lambda m: {"weights": replace(WEIGHTS, mean=(m,) * 3)}, st.sampled_from([0.5, 0.4])),
+    "views": st.builds(
+        lambda window, stride, cover: {"views": Views(window=window, stride=stride, cover=cover)},
+        st.sampled_from([64, 224]), st.sampled_from([32, 128]), st.booleans(),
+    ),
+    "precision": st.builds(lambda p: {"precision": p}, st.sampled_from(["fp32", "bf16"])),
+}  # fmt: skip
+
+settings_of_features = st.builds(
+    lambda *parts: {k: v for p in parts for k, v in p.items()}, *DIFFERENT.values()
+)
+
+
+@given(settings_of_features, settings_of_features)
+@settings(max_examples=200, deadline=None)
+def test_features_have_one_key_exactly_where_all_that_shapes_them_is_the_same(one, other):
+    def key(given):
+        full = {"weights": WEIGHTS, "views": Views(), "precision": "fp32", **given}
+        return key_hash(
+            feature_key(Backbone("RN50"), full["weights"], full["views"], None, full["precision"])
+        )
+
+    assert (key(one) == key(other)) == (one == other)
