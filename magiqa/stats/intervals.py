@@ -103,7 +103,7 @@ def too_heavy(values: np.ndarray, name: str) -> str:
 def widened(*values: np.ndarray, units: int) -> float:
     """By how much heavy tails of any of values (N,) widen what is said of PLCC.
 
-    The fourth root of kurtosis / 3; kurtosis / 3 where fewer than ten units are resampled: they show little of the tails.
+    The fourth root of kurtosis / 3; kurtosis / 3 itself of under ten units, which show little of the tails.
 
     Example:
         >>> x = np.arange(9.0)
