@@ -326,8 +326,10 @@ def test_a_published_row_stands_beside_the_same_method_on_the_same_set(tmp_path)
 
 def test_a_published_plcc_of_fitted_values_stands_beside_the_official_fit_only(tmp_path):
     published_runs(tmp_path)
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    record["fits"]["q_sim"] |= {"method": "official", "status": "start_values"}
+    (tmp_path / "run" / "record.json").write_text(json.dumps(record))
     (run,), _ = read([tmp_path / "run"])
-    run.record["fits"]["q_sim"] |= {"method": "official", "status": "start_values"}
     table, refused = published_table([run])
     assert refused == []
     row = table.data[(table.data["method"] == "CLIP-IQA") & (table.data["statistic"] == "plcc")].iloc[0]
@@ -471,7 +473,7 @@ def test_any_other_result_is_shown_with_its_tables_figures_and_notes(folders, tm
     record |= {
         "command": "experiment",
         "name": "regimes-x",
-        "experiment": {"notes": ["SRCC across bins <measures> the range"]},
+        "experiment": {"name": "regimes", "notes": ["SRCC across bins <measures> the range"]},
     }
     (folder / "record.json").write_text(json.dumps(record))
     list_files(folder)
