@@ -479,7 +479,7 @@ def test_any_other_result_is_shown_with_its_tables_figures_and_notes(folders, tm
     list_files(folder)
     report([folder], tmp_path / "out")
     page = Page((tmp_path / "out" / "report.html").read_text())
-    assert "Experiment regimes-x" in page.text and "SRCC across bins <measures> the range" in page.text
+    assert "Experiment regimes, " in page.text and "SRCC across bins <measures> the range" in page.text
     assert sum(attributes.get("class") == "sortable" for _, attributes in page.tags) == 2
     assert sum(tag == "img" for tag, _ in page.tags) == 1
     assert (tmp_path / "out" / "figures" / "regimes-x" / "regimes.png").is_file()
