@@ -17,7 +17,7 @@ from magiqa.report.heatmap import heat_map
 from magiqa.report.significance import significance_figure
 from magiqa.report.style import Width, printed_width
 from magiqa.report.table import interval, number
-from magiqa.report.verdicts import verdict
+from magiqa.report.verdicts import pairs_verdict, verdict
 from magiqa.runs.listed import files_of, read_listed
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import Run, Sheet
@@ -197,10 +197,12 @@ def drawn_curves(sheets: Sequence[Sheet], folder: Path) -> list[Drawn]:
 def drawn_comparison(sheet: Sheet, folder: Path, name: str) -> list[Drawn]:
     """The significance matrix of each statistic that was compared."""
     files = significance_figure(folder / name, sheet.table, sheet.record)
-    words = describe(sheet.record)
-    return [Drawn(files[0], "Paired differences in SRCC between methods, row less column, with their 95 % intervals. "
-            "*: p < 0.05, "
-                  f"adjusted for all pairs. {words}", True)]  # fmt: skip
+    table = sheet.table[sheet.table["statistic"] == "srcc"]
+    words = (
+        "Paired differences in SRCC between methods, row less column, with their 95 % intervals. *: p < 0.05, adjusted "
+        f"for all pairs. {pairs_verdict(table)} {describe(sheet.record)}"
+    )
+    return [Drawn(files[0], words, True)]
 
 
 def drawn_study(sheet: Sheet, folder: Path) -> list[Drawn]:

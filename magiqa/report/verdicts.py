@@ -38,6 +38,10 @@ def pairs_verdict(table: pd.DataFrame) -> str:
 
     Args:
         table: of `magiqa compare`, one statistic.
+
+    Example:
+        >>> pairs_verdict(pd.DataFrame({"a": ["q", "q"], "b": ["q_sim", "bytes"], "p_adjusted": [0.4, 0.01]}))
+        'Of 2 pairs 1 differ significantly; not so: q and q_sim.'
     """
     p = table["p_adjusted"].to_numpy(float)
     tested = np.isfinite(p)
