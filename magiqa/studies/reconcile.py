@@ -141,7 +141,7 @@ def _shown(job: RunConfig, factor: str) -> str:
         f"stride {job.method.views.stride}" + (", cover" if job.method.views.cover else ""),
         "positional embedding": job.method.backbone.positional_embedding,
         "precision": f"{job.machine.precision}, engine {job.machine.engine}",
-        "prompts": f"{job.choices.get('prompts') or job.method.prompts.name} ({len(job.method.prompts.pairs)} pairs)",
+        "prompts": f"{job.method.prompts.name} ({len(job.method.prompts.pairs)} pairs)",
         "magnitude": str(job.method.magnitude),
         "fusion": str(job.method.fusion),
         "pooling": str(job.method.pooling),

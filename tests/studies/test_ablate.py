@@ -217,7 +217,7 @@ def test_the_grid_command(folder, tmp_path):
     assert best["srcc"] == table["srcc"].max()
     assert best["diff_low"] <= best["diff"] <= best["diff_high"]
     assert table["srcc_low"].notna().sum() <= 2
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 3
+    assert len(list((tmp_path / "figures").rglob("*.png"))) == 3
     assert "44541 variants; ablation.csv holds all" in render(table, record)
 
 
