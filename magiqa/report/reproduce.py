@@ -162,7 +162,7 @@ def _study(record: Record) -> dict[str, Any]:
 def _parts(record: Record) -> list[Record]:
     """The ablations behind a table of one data set left out; none where their records do not say how they were made."""
     parts = list(record.get("parts") or [])
-    return parts if all(isinstance(part.get("choices"), Mapping) for part in parts) else []
+    return parts if all(part["choices"].get("dataset") for part in parts) else []
 
 
 def _words(record: Record) -> list[str]:
@@ -205,7 +205,7 @@ def _compared(record: Record, outs: Mapping[str, str], places: Places) -> list[s
             words.append(shlex.quote(outs.get(str(source.absolute()), "")))
     if not words or "''" in words:
         return []
-    options = [f"{key}={record[key]}" for key in ("score", "resamples", "seed") if key in record]
+    options = [shlex.quote(f"{key}={record[key]}") for key in ("score", "resamples", "seed") if key in record]
     return [*dict.fromkeys(words), *options]
 
 
@@ -220,11 +220,11 @@ def _own(records: Collection[Record]) -> list[str]:
     lines = []
     for record in records:
         for group, option in {**(record.get("choices") or {}), **(record.get("study") or {})}.items():
-            known = group not in (*GROUPS, "ablation", "experiment")
-            if not known and not (conf_dir() / group / f"{option}.yaml").is_file():
-                lines.append(
-                    f"# {group}={option} is not magiqa's own: its file is ./conf/{group}/{option}.yaml"
-                )
+            if group not in (*GROUPS, "ablation", "experiment"):
+                continue
+            if not _OPTION.fullmatch(str(option)) or not (conf_dir() / group / f"{option}.yaml").is_file():
+                said = f"{group}={option} is not magiqa's own: its file is ./conf/{group}/{option}.yaml"
+                lines.append(_comment(said))
         for name, version in (record.get("versions") or {}).items():
             if str(version).startswith("sha256 "):
                 lines.append(_comment(f"needs the module {name}, {version}"))

@@ -155,6 +155,17 @@ class External(Parsed):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part(Parsed):
+    """An ablation behind a table of one data set left out."""
+
+    name: str = ""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    study: Mapping[str, Any] = field(default_factory=dict)
+    dataset: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record(Parsed):
     """A command's record."""
 
@@ -179,6 +190,8 @@ class Record(Parsed):
     experiment: Experiment | None = None
     external: External | None = None
     methods: tuple[Compared, ...] | None = None
+    parts: tuple[Part, ...] = ()
+    score: str | None = None
     resamples: Count | None = None
     seed: Count | None = None
 

@@ -142,6 +142,13 @@ HOSTILE = [
     {"changed": {"dataset.split": "'; touch hacked; '"}},
     {"changed": {"dataset.split": "`touch hacked`"}},
     {"command": "ablate", "ablation": {"name": "lambda; touch hacked"}},
+    {"choices": {"dataset": "koniq", "prompts": "x\ntouch hacked"}},
+    {"command": "compare", "score": "q; touch hacked", "methods": [{"source": "/x.csv"}]},
+    {"command": "compare", "score": "q\ntouch hacked", "methods": [{"source": "/x.csv"}]},
+    {
+        "command": "ablate -m",
+        "parts": [{"name": "", "choices": {"dataset": "koniq", "prompts": "x; touch hacked"}}],
+    },
 ]
 
 
@@ -152,7 +159,7 @@ def test_a_record_cannot_have_the_script_run_anything_else(tmp_path, change):
     (tmp_path / "reproduce.sh").write_text(text)
     (tmp_path / "magiqa").write_text('#!/bin/sh\nprintf "%s\\n" "$@" >> "$HERE/words"\n')
     (tmp_path / "magiqa").chmod(0o755)
-    roots = dict.fromkeys(re.findall(r"(\w+_ROOT):", text), "here")
+    roots = dict.fromkeys(re.findall(r"(\w+_(?:ROOT|CSV)):", text), "here")
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HERE": str(tmp_path), **roots}
     subprocess.run(["sh", "reproduce.sh"], cwd=tmp_path, env=path, check=True, timeout=60)
     assert {p.name for p in tmp_path.iterdir()} == {"magiqa", "reproduce.sh", "words"}
