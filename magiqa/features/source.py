@@ -37,8 +37,7 @@ def prepare_together(jobs: Sequence[RunConfig], clock: Clock, *, progress: bool 
 def encoded_together(a: RunConfig, b: RunConfig) -> bool:
     """Whether one engine makes the features of both, of views that differ in where their windows lie at most."""
     return (
-        (a.source.dataset, a.machine.precision, a.machine.engine, a.source.bundle)
-        == (b.source.dataset, b.machine.precision, b.machine.engine, b.source.bundle)
+        (a.source, a.machine) == (b.source, b.machine)
         and differ_in_grid_only(a.method.views, b.method.views)
         and bool(alike(a.method.backbone, b.method.backbone, a.method.views.window))
     )

@@ -13,9 +13,8 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.provenance import Clock
 from magiqa.scoring.score import score_many
 
-Source = tuple[
-    RunConfig, list[int]
-]  # a job whose features must be had, and the positions of those that use them
+# a job whose features must be had, and the positions of those that use them
+Source = tuple[RunConfig, list[int]]
 
 
 def _alone(kinds: tuple[str, ...]) -> bool:
@@ -26,8 +25,8 @@ def _alone(kinds: tuple[str, ...]) -> bool:
 def _part_of(job: RunConfig, source: RunConfig) -> bool:
     """Whether a job's features are among those of another."""
     return (
-        (job.method.backbone, job.source.dataset, job.machine.precision, job.machine.engine)
-        == (source.method.backbone, source.source.dataset, source.machine.precision, source.machine.engine)
+        (job.method.backbone, job.source, job.machine)
+        == (source.method.backbone, source.source, source.machine)
         and replace(job.method.views, kinds=source.method.views.kinds) == source.method.views
         and set(job.method.views.kinds) <= set(source.method.views.kinds)
         and (
