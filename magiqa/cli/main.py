@@ -151,6 +151,9 @@ def _main(argv: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return code
     except (KeyboardInterrupt, Terminated) as stopped:
+        if isinstance(stopped.__context__, UserError):  # it was ending already, and not all may be cached
+            print(f"magiqa: {one_line(stopped.__context__)}", file=sys.stderr)
+            return 2
         print(
             "magiqa: stopped; what was encoded is cached: the same command goes on from there",
             file=sys.stderr,

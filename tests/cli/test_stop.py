@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import tiny
 
+from magiqa.cli import main as cli
+from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.features.source import prepare
 from magiqa.runs.provenance import Clock
@@ -64,6 +66,20 @@ def test_a_signal_loses_no_view_that_was_encoded(tmp_path, number, code):
     for image in whole.images:
         a, b = (np.concatenate([rows for _, rows in f.cache.blocks([image])]) for f in (rest, whole))
         assert np.array_equal(a, b)
+
+
+def test_a_signal_to_a_command_that_is_failing_hides_no_failure(tmp_path, capsys, monkeypatch):
+    class Full:
+        @staticmethod
+        def run(given):
+            try:
+                raise UserError("cache_dir=/c: No space left on device")
+            finally:
+                raise Terminated(143)
+
+    monkeypatch.setattr(cli, "command_of", lambda name: Full)
+    assert cli.main(["cache"]) == 2
+    assert capsys.readouterr().err == "magiqa: cache_dir=/c: No space left on device\n"
 
 
 def test_a_library_and_a_launcher_keep_their_own_handlers():
