@@ -22,14 +22,15 @@ def caption(record: Mapping[str, Any]) -> str:
 
 
 def figure_note(record: Mapping[str, Any]) -> str:
-    """What a figure must say itself, should it lose its caption: set, n, subset, backbone with its weights.
+    """What a figure must say itself, should it lose its caption: set, n, what is left out, backbone with its weights.
 
     Example:
-        >>> figure_note({"dataset": {"name": "agiqa3k", "n": 299, "every": 10}, "backbone": {"name": "RN50"}})
-        'AGIQA-3K, n = 299, one row in 10; RN50'
+        >>> data = {"name": "agiqa3k", "n": 299, "every": 10, "skipped": [{"image": "a", "reason": "truncated"}]}
+        >>> figure_note({"dataset": data, "backbone": {"name": "RN50"}})
+        'AGIQA-3K, n = 299, one row in 10, 1 images skipped; RN50'
     """
     data, bone = record.get("dataset", {}), record.get("backbone", {})
-    facts = set_facts({k: v for k, v in data.items() if k in ("n", "every")})
+    facts = set_facts(data, of_label=False)
     weights = backbone_name(bone) if bone.get("name") or bone.get("label") else ""
     return "; ".join(filter(None, (", ".join(filter(None, (set_name(data), facts))), weights)))
 

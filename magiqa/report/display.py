@@ -112,8 +112,11 @@ def set_name(data: Mapping[str, Any]) -> str:
     return " ".join(filter(None, (SETS.get(name, name), str(data.get("variant") or ""))))
 
 
-def set_facts(data: Mapping[str, Any]) -> str:
-    """What a reader of a number must know of the images behind it: n, subset, label, direction.
+def set_facts(data: Mapping[str, Any], *, of_label: bool = True) -> str:
+    """What a reader of a number must know of the images behind it: n, subset, what is lacking, label, direction.
+
+    Args:
+        of_label: say so of a label that is no opinion; figures have it on an axis.
 
     Example:
         >>> set_facts({"n": 2982, "label": "mos", "every": 1})
@@ -128,7 +131,7 @@ def set_facts(data: Mapping[str, Any]) -> str:
     if data.get("skipped"):
         facts.append(f"{len(data['skipped'])} images skipped")
     label = str(data.get("label", "mos"))
-    if label != "mos":
+    if of_label and label != "mos":
         facts.append(f"label {label_name(label)} (no human opinion)")
     if data.get("higher_is_better") is False:
         facts.append(f"{label_name(label)} negated, so that higher = better")
