@@ -387,37 +387,110 @@ def machine() -> str:
     return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
 
 
-def main() -> None:
-    """Measure, print the tables, write the JSON."""
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--images", required=True, help="a folder of images, COUNT of them are used, evenly spread by name"
-    )
-    parser.add_argument("--model", default="RN50", help="an open_clip name, or demo")
-    parser.add_argument("--count", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--engines", default="torch,openvino", help="of torch, compile, openvino")
-    parser.add_argument("--precisions", default="fp32,bf16")
-    parser.add_argument(
-        "--batch", default="5,10,20", help="batch sizes of the raw engine; the best one is used"
-    )
-    parser.add_argument("--sweep", action="store_true", help="also (e), over 2,982 images of 10 views")
-    parser.add_argument(
-        "--memory", type=int, default=0, metavar="VIEWS", help="also a set of that many views"
-    )
-    parser.add_argument(
-        "--score", type=int, default=0, metavar="FILES", help="also (f), so many files in one call"
-    )
-    parser.add_argument(
-        "--profile", action="store_true", help="also what each engine waits for (scripts/idle.py)"
-    )
-    parser.add_argument(
-        "--before", type=Path, metavar="DIR", help="also the engines of that checkout, in turn"
-    )
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    add = parser.add_argument
+    add("--images", required=True, help="a folder of images, COUNT of them are used, evenly spread by name")
+    add("--model", default="RN50", help="an open_clip name, or demo")
+    add("--count", type=int, default=24)
+    add("--rounds", type=int, default=3)
+    add("--engines", default="torch,openvino", help="of torch, compile, openvino")
+    add("--precisions", default="fp32,bf16")
+    add("--batch", default="5,10,20", help="batch sizes of the raw engine; the best one is used")
+    add("--sweep", action="store_true", help="also (e), over 2,982 images of 10 views")
+    add("--memory", type=int, default=0, metavar="VIEWS", help="also a set of that many views")
+    add("--score", type=int, default=0, metavar="FILES", help="also (f), so many files in one call")
+    add("--profile", action="store_true", help="also what each engine waits for (scripts/idle.py)")
+    add("--before", type=Path, metavar="DIR", help="also the engines of that checkout, in turn")
+    add("--json", type=Path)
+    return parser.parse_args()
+
+
+def cue_error(engine: Any, reference: Reference, paths: list[str], weights: Any) -> float:
+    """The largest difference of a view's cues from the reference's, over three images."""
+    _, features = end_to_end(engine, paths[:3], weights, threads())
+    worst = 0.0
+    for i, path in enumerate(paths[:3]):
+        q_sim, q_mag = reference(path, False)
+        own = similarity(features[i], *reference.text).mean(axis=1), BoxCox()(features[i])
+        worst = max(worst, *(float(np.abs(a - b).max()) for a, b in zip(own, (q_sim, q_mag), strict=True)))
+    return worst
+
+
+def raw_run(engine: Any) -> Callable[[], int]:
+    """The engine alone, on views that are there."""
+    views = probe_views(engine.batch_size, SIZE)
+    repeats = max(2, 40 // engine.batch_size) * engine.streams
+    pool = ThreadPoolExecutor(engine.streams)
+    return lambda: sum(map(len, pool.map(engine, [views] * repeats)))
+
+
+def decode_run(paths: list[str], weights: Any) -> Callable[[], int]:
+    """Decoding and cutting alone."""
+
+    def run() -> int:
+        images = ((Path(path).read_bytes(), path) for path in paths)
+        return sum(
+            len(block)
+            for data, path in images
+            for block in cut(open_image(data, path), VIEWS, mean=weights.mean, std=weights.std)
+        )
+
+    return run
+
+
+def add_before(contenders: dict[str, Callable[[], int]], before: Before, name: str, batch_size: int) -> None:
+    """The older checkout's engine of that name, where it has one."""
+    answer = before(engine=name, batch=batch_size)
+    if "error" in answer:
+        print(f"{name} before: left out: {answer['error']}")
+        return
+    contenders[f"{name} raw, before"] = lambda: int(before(raw=name)["views"])
+    contenders[f"{name} end to end, before"] = lambda: int(before(end=name)["views"])
+
+
+def rows_of(
+    rates: dict[str, list[float]], best: dict[str, int], errors: dict[str, float]
+) -> list[dict[str, Any]]:
+    """A row a contender: its rate, and its ratios to others in the same round."""
+    rows = []
+    for name, values in rates.items():
+        row: dict[str, Any] = {
+            "contender": name,
+            "views_per_second": statistics.median(values),
+            "x_text_once": ratio(rates, name, "reference, text once"),
+            "x_text_per_image": ratio(rates, name, "reference, text per image"),
+        }
+        if name.endswith("end to end"):
+            key = name.removesuffix(" end to end")
+            if f"{name}, before" in rates:
+                row["x_before"] = ratio(rates, name, f"{name}, before")
+            row["x_raw"] = ratio(rates, name, f"{key} raw")
+            # what core-seconds imply: the forward takes all cores, decoding one of them
+            each = zip(values, rates[f"{key} raw"], rates["decode and cut, one core"], strict=True)
+            row["x_implied"] = statistics.median(v * (1 / r + 1 / (d * threads())) for v, r, d in each)
+            row["batch_size"], row["cue_error"] = best[key], errors[key]
+        rows.append(row)
+    return rows
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """As a table."""
+    head = ("contender", "views_per_second", "x_text_once", "x_text_per_image", "x_before", "x_raw")
+    head = (*head, "x_implied", "cue_error")
+    print("  ".join(h.ljust(28 if h == "contender" else 16) for h in head))
+    for row in rows:
+        cells = [(h, row.get(h, "")) for h in head]
+        text = [c if isinstance(c, str) else f"{c:.1e}" if h == "cue_error" else f"{c:.2f}" for h, c in cells]
+        print("  ".join(t.ljust(28 if i == 0 else 16) for i, t in enumerate(text)).rstrip())
+
+
+def main() -> None:
+    """Measure, print the tables, write the JSON."""
+    options = parse()
     found = sorted(p for p in Path(options.images).iterdir() if p.suffix.lower() in (".jpg", ".png", ".bmp"))
     step = max(1, len(found) // options.count)
     paths = [str(p) for p in found[::step][: options.count]]
@@ -453,114 +526,42 @@ def main() -> None:
     before = Before(options.before, options.model, paths) if options.before else None
     best: dict[str, int] = {}
     errors: dict[str, float] = {}
-    for engine_name in options.engines.split(","):
-        for precision in options.precisions.split(","):
-            name = f"{engine_name} {precision}"
-            try:
-                resolved: Resolved = resolve(engine_name, precision, "cpu")
-                engines = {
-                    int(b): build(model.visual, resolved, batch_size=int(b), view_size=SIZE)
-                    for b in options.batch.split(",")
-                }
-            except UserError as error:
-                print(f"{name}: left out: {error}")
-                continue
+    for kind, precision in itertools.product(options.engines.split(","), options.precisions.split(",")):
+        name = f"{kind} {precision}"
+        try:
+            resolved: Resolved = resolve(kind, precision, "cpu")
+            sizes = map(int, options.batch.split(","))
+            engines = {b: build(model.visual, resolved, batch_size=b, view_size=SIZE) for b in sizes}
+        except UserError as error:
+            print(f"{name}: left out: {error}")
+            continue
+        rates = alternate({str(b): raw_run(e) for b, e in engines.items()}, 2)
+        best[name] = int(max(rates, key=lambda b: max(rates[b])))
+        report.setdefault("batches", {})[name] = {b: max(r) for b, r in rates.items()}
+        engine = engines[best[name]]
+        contenders[f"{name} raw"] = raw_run(engine)
+        contenders[f"{name} end to end"] = lambda e=engine: end_to_end(e, paths, weights, threads())[0]  # type: ignore[misc]
+        if before:
+            add_before(contenders, before, name, best[name])
+        if options.profile:
+            keyed = [(path, content_sha256(Path(path).read_bytes())) for path in paths]
+            idle = profile(engine, keyed, threads(), mean=weights.mean, std=weights.std)
+            report.setdefault("profile", {})[name] = idle
+            print(f"profile {name}:", {k: round(v, 3) for k, v in idle.items()}, flush=True)
+        errors[name] = cue_error(engine, reference, paths, weights)
+        by_size = ", ".join(f"{b}: {max(r):.1f}" for b, r in rates.items())
+        print(f"built {name}: views/s by batch size {by_size}; cues differ by {errors[name]:.1e}", flush=True)
+        if engine.warning:
+            print(f"warning: {engine.warning}", flush=True)
 
-            def raw(engine: Any) -> Callable[[], int]:
-                views = probe_views(engine.batch_size, SIZE)
-                repeats = max(2, 40 // engine.batch_size) * engine.streams
-                pool = ThreadPoolExecutor(engine.streams)
-                return lambda: sum(map(len, pool.map(engine, [views] * repeats)))
-
-            def whole(engine: Any) -> Callable[[], int]:
-                return lambda: end_to_end(engine, paths, weights, threads())[0]
-
-            rates = alternate({str(b): raw(e) for b, e in engines.items()}, 2)
-            best[name] = int(max(rates, key=lambda b: max(rates[b])))
-            report.setdefault("batches", {})[name] = {b: max(r) for b, r in rates.items()}
-            engine = engines[best[name]]
-            contenders[f"{name} raw"] = raw(engine)
-            contenders[f"{name} end to end"] = whole(engine)
-            if before:
-                answer = before(engine=name, batch=best[name])
-                if "error" in answer:
-                    print(f"{name} before: left out: {answer['error']}")
-                else:
-                    contenders[f"{name} raw, before"] = lambda name=name: before(raw=name)["views"]  # type: ignore[misc]
-                    contenders[f"{name} end to end, before"] = lambda name=name: before(end=name)["views"]  # type: ignore[misc]
-            if options.profile:
-                keyed = [(path, content_sha256(Path(path).read_bytes())) for path in paths]
-                found_idle = profile(engine, keyed, threads(), mean=weights.mean, std=weights.std)
-                report.setdefault("profile", {})[name] = found_idle
-                print(f"profile {name}:", {k: round(v, 3) for k, v in found_idle.items()}, flush=True)
-            _, features = end_to_end(engine, paths[:3], weights, threads())
-            sims = [similarity(features[i], *reference.text).mean(axis=1) for i in range(3)]
-            against = [reference(p, False) for p in paths[:3]]
-            errors[name] = max(
-                max(float(np.abs(sims[i] - against[i][0]).max()) for i in range(3)),
-                max(float(np.abs(BoxCox()(features[i]) - against[i][1]).max()) for i in range(3)),
-            )
-            by_size = ", ".join(f"{b}: {max(r):.1f}" for b, r in rates.items())
-            print(
-                f"built {name}: views/s by batch size {by_size}; cues differ by {errors[name]:.1e}",
-                flush=True,
-            )
-            if engine.warning:
-                print(f"warning: {engine.warning}", flush=True)
-
-    def decode() -> int:
-        count = 0
-        for path in paths:
-            data = Path(path).read_bytes()
-            count += sum(
-                len(block) for block in cut(open_image(data, path), VIEWS, mean=weights.mean, std=weights.std)
-            )
-        return count
-
-    contenders["decode and cut, one core"] = decode
+    contenders["decode and cut, one core"] = decode_run(paths, weights)
     rates = alternate(contenders, options.rounds)
-    rows = []
-    for name, values in rates.items():
-        row: dict[str, Any] = {
-            "contender": name,
-            "views_per_second": statistics.median(values),
-            "x_text_once": ratio(rates, name, "reference, text once"),
-            "x_text_per_image": ratio(rates, name, "reference, text per image"),
-        }
-        if name.endswith("end to end"):
-            key = name.removesuffix(" end to end")
-            raw_name = f"{key} raw"
-            if f"{name}, before" in rates:
-                row["x_before"] = ratio(rates, name, f"{name}, before")
-            row["x_raw"] = ratio(rates, name, raw_name)
-            # what core-seconds imply: the forward takes all cores, decoding one of them
-            each = zip(values, rates[raw_name], rates["decode and cut, one core"], strict=True)
-            row["x_implied"] = statistics.median(v * (1 / r + 1 / (d * threads())) for v, r, d in each)
-            row["batch_size"], row["cue_error"] = best[key], errors[key]
-        rows.append(row)
-    report["rows"] = rows
-    head = [
-        "contender",
-        "views_per_second",
-        "x_text_once",
-        "x_text_per_image",
-        "x_before",
-        "x_raw",
-        "x_implied",
-        "cue_error",
-    ]
+    report["rows"] = rows_of(rates, best, errors)
     print(
         f"\n{options.model} ({spec.shown_label}), {len(paths)} images, {threads()} threads, {options.rounds} rounds"
     )
     print(f"{report['machine']}; {', '.join(f'{k} {v}' for k, v in report['versions'].items())}")
-    print("  ".join(h.ljust(28 if h == "contender" else 16) for h in head))
-    for row in rows:
-        cells = [row.get(h, "") for h in head]
-        text = [
-            c if isinstance(c, str) else f"{c:.1e}" if h == "cue_error" else f"{c:.2f}"
-            for h, c in zip(head, cells, strict=True)
-        ]
-        print("  ".join(t.ljust(28 if i == 0 else 16) for i, t in enumerate(text)).rstrip())
+    print_rows(report["rows"])
     if options.score:
         fastest = max((n for n in contenders if n.endswith("fp32 raw")), key=lambda n: max(rates[n]))
         report["score"] = scoring(paths, options.score, reference, spec, contenders[fastest], options.rounds)

@@ -49,7 +49,7 @@ from magiqa.images.controls import CONTROLS
 from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.images.views import Views, cut
 from magiqa.package import conf_dir
-from magiqa.runs.external import external_scores
+from magiqa.runs.external_scores import external_scores
 from magiqa.runs.read import long_table, read, read_record, read_run
 
 JUNK: list[Any] = [

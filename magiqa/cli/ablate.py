@@ -16,7 +16,7 @@ from typing import Any
 from magiqa.cli.given import Given
 from magiqa.cli.sweep import each_job, inside, not_alone, out_of
 from magiqa.config.compose import Configs
-from magiqa.runs.listed import written
+from magiqa.runs.listed_files import written
 
 
 def run(given: Given) -> int:

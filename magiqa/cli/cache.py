@@ -19,7 +19,7 @@ from magiqa.errors import UserError
 
 def run(given: Given) -> int:
     """List, verify or prune."""
-    from magiqa.features.upkeep import corrupt_shards, describe, hashes, listing, prune
+    from magiqa.features.cache_upkeep import corrupt_shards, describe, hashes, listing, prune
     from magiqa.runs.config import default_cache_dir
 
     words, keys = given.words, given.keys(("prune", "cache_dir"))

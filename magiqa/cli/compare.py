@@ -12,7 +12,7 @@ from pathlib import Path
 
 from magiqa.cli.given import Given
 from magiqa.errors import UserError
-from magiqa.runs.listed import written
+from magiqa.runs.listed_files import written
 
 
 def run(given: Given) -> int:

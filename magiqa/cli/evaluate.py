@@ -20,7 +20,7 @@ from magiqa.cli.given import Given
 from magiqa.cli.sweep import each_job, not_alone, out_of
 from magiqa.config.compose import Configs
 from magiqa.errors import UserError
-from magiqa.runs.listed import written
+from magiqa.runs.listed_files import written
 
 
 def run(given: Given) -> int:

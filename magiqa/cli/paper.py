@@ -14,7 +14,7 @@ from typing import Literal
 
 from magiqa.cli.given import Given
 from magiqa.errors import UserError
-from magiqa.runs.listed import written
+from magiqa.runs.listed_files import written
 
 WIDTHS: tuple[Literal["column", "page"], ...] = ("column", "page")
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from magiqa.cli.given import Given
-from magiqa.runs.listed import written
+from magiqa.runs.listed_files import written
 
 
 def run(given: Given) -> int:

@@ -16,7 +16,7 @@ from magiqa.cli.given import Given
 from magiqa.cli.recorded import as_recorded
 from magiqa.cli.sweep import out_of
 from magiqa.errors import UserError
-from magiqa.runs.listed import written
+from magiqa.runs.listed_files import written
 
 
 def run(given: Given) -> int:

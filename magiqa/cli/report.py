@@ -15,7 +15,7 @@ from pathlib import Path
 from magiqa.cli.given import Given
 from magiqa.cli.paper import WIDTHS
 from magiqa.errors import UserError
-from magiqa.runs.listed import written
+from magiqa.runs.listed_files import written
 
 KEYS = ("out", "thumbnails", "statistics", "style.width")
 

@@ -20,10 +20,10 @@ from magiqa.errors import UserError
 from magiqa.features.batch_size import choose, remember, search_key
 from magiqa.features.cache import FeatureCache
 from magiqa.features.describe import dataset_record
-from magiqa.features.elsewhere import elsewhere
 from magiqa.features.features import Features
 from magiqa.features.hashing import HashIndex
 from magiqa.features.key import Maker, feature_key
+from magiqa.features.other_settings import elsewhere
 from magiqa.features.pipeline import Encoder, fill_cache, load_file
 from magiqa.features.present import hash_images
 from magiqa.features.progress import reporter

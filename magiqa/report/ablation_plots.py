@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from magiqa.report.captions import figure_note
-from magiqa.report.display import parameter, set_name, short_label, variant_name
-from magiqa.report.heatmap import heat_map
+from magiqa.report.color_tables import heat_map
+from magiqa.report.display_names import parameter, set_name, short_label, variant_name
 from magiqa.report.plots import differences, dots, line_band
 from magiqa.report.style import Width
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from magiqa.report.captions import figure_note
-from magiqa.report.display import set_name, short_label
+from magiqa.report.display_names import set_name, short_label
 from magiqa.report.plots import dots
 from magiqa.report.scatter import Row, agreement_line, magnitude_figure, scatter
 from magiqa.report.style import NAMES, SCORES, Width

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from magiqa.report.captions import caption
-from magiqa.report.display import SCORES, set_name, variant_name
-from magiqa.report.display import column as display_column
+from magiqa.report.display_names import SCORES, set_name, variant_name
+from magiqa.report.display_names import column as display_column
 from magiqa.report.table import NONE, Cell, Table, interval, number
 from magiqa.runs.names import CUES
 from magiqa.runs.read import Run

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from magiqa import __version__
-from magiqa.report.captions import describe
-from magiqa.report.drawn import (
+from magiqa.report.captioned_figures import (
     Drawn,
     drawn_ablation,
     drawn_comparison,
@@ -17,11 +16,12 @@ from magiqa.report.drawn import (
     leading,
     with_captions,
 )
+from magiqa.report.captions import describe
 from magiqa.report.escape import md, tex
 from magiqa.report.group_tables import frame_table, groups_table
-from magiqa.report.methods import agreement_table, external_runs, with_external
-from magiqa.report.prose import methods_paragraph, run_times
-from magiqa.report.reproduce import script
+from magiqa.report.methods_paragraph import methods_paragraph, run_times
+from magiqa.report.methods_table import agreement_table, external_runs, with_external
+from magiqa.report.reproduce_script import script
 from magiqa.report.significance import significance_table
 from magiqa.report.style import Width
 from magiqa.report.table import Cell, Table

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magiqa.report.gallery_maps import WindowMaps
 from magiqa.report.thumbnails import LARGE, data_uri, locate, make_tiles, thumbnail
-from magiqa.report.window_maps import WindowMaps
 from magiqa.runs.names import CUES
 from magiqa.runs.read import Run
 

@@ -8,10 +8,7 @@ from typing import Any
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.report.beside import published_table
-from magiqa.report.captions import caption
-from magiqa.report.display import backbone_name, set_facts, set_name
-from magiqa.report.drawn import (
+from magiqa.report.captioned_figures import (
     Drawn,
     drawn_ablation,
     drawn_comparison,
@@ -21,11 +18,14 @@ from magiqa.report.drawn import (
     drawn_study,
     with_captions,
 )
+from magiqa.report.captions import caption
+from magiqa.report.display_names import backbone_name, set_facts, set_name
 from magiqa.report.gallery import gallery
 from magiqa.report.group_tables import frame_table, groups_table
-from magiqa.report.methods import agreement_table, external_runs, with_external
+from magiqa.report.methods_table import agreement_table, external_runs, with_external
 from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section, folded
 from magiqa.report.pictures import Pictures, group_names
+from magiqa.report.published_beside import published_table
 from magiqa.report.scatter import agreement_line
 from magiqa.report.significance import significance_table
 from magiqa.report.style import NAMES, Width

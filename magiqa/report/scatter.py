@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from magiqa.report.captions import axis
-from magiqa.report.display import short_label
+from magiqa.report.display_names import short_label
 from magiqa.report.style import COLORS, GRAY, INK, MARKERS, NAMES, Width, make, save, shorten, styled
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.intervals import mean_band

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from magiqa.report.captions import caption, figure_note
-from magiqa.report.display import set_name, statistic
-from magiqa.report.heatmap import heat_map
+from magiqa.report.color_tables import heat_map
+from magiqa.report.display_names import set_name, statistic
 from magiqa.report.style import Width
 from magiqa.report.table import Cell, Table
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from magiqa.report.display import SCORES as SCORE_NAMES
+from magiqa.report.display_names import SCORES as SCORE_NAMES
 from magiqa.runs.config import Width
 
 WIDTHS = {"column": 3.35, "page": 6.9}  # inches: what a column and the text of a two-column page are wide

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from magiqa.report.display import SCORES, set_name
+from magiqa.report.display_names import SCORES, set_name
 from magiqa.runs.names import method
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.errors import UserError
-from magiqa.runs.listed import files_of, read_listed
+from magiqa.runs.listed_files import files_of, read_listed
 from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method, slug
 from magiqa.runs.portable import portable
 from magiqa.runs.record import Record, RunRecord, load_record

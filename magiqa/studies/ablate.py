@@ -123,7 +123,7 @@ def _ablate(
     results.csv("ablation", table)
     results.record(record | {"seconds": clock.seconds})
     if job.output.figures:
-        from magiqa.report.drawn import drawn_ablation, with_captions
+        from magiqa.report.captioned_figures import drawn_ablation, with_captions
 
         with clock.stage("figures"):
             written = load_record(results.path / "record.json")

@@ -10,7 +10,7 @@ import pandas as pd
 from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.report.table import Cell, Table, number, p_cell
-from magiqa.runs.external import external_scores
+from magiqa.runs.external_scores import external_scores
 from magiqa.runs.folder import ResultFolder, command_of
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import read_run

@@ -186,7 +186,7 @@ def write_run(
     if show:
         show("\n".join([render(table, record), *paired_lines(comparison)]))
     if job.output.figures:
-        from magiqa.report.drawn import drawn_run, with_captions
+        from magiqa.report.captioned_figures import drawn_run, with_captions
 
         with clock.stage("figures"):
             run = Run(job.name, job.folder, read_record(results.path), scores, table, groups)

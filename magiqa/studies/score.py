@@ -137,7 +137,7 @@ def write_json(ranking: Ranking, file: str) -> None:
 
 def write_html(ranking: Ranking, file: str, part: pd.DataFrame) -> None:
     """A contact sheet of a part of the ranking."""
-    from magiqa.report.contact import contact_sheet
+    from magiqa.report.contact_sheet import contact_sheet
 
     page = contact_sheet(part, len(ranking.table), method_line(ranking.record), ranking.skipped)
     _write(file, "html", page)
@@ -164,7 +164,7 @@ def write_maps(
     Returns:
         The files' names, in the order of ``part``.
     """
-    from magiqa.report.maps import map_figure
+    from magiqa.report.map_pictures import map_figure
 
     views = scorer.map_views(window, stride)
     paths = list(part["image"])

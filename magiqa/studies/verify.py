@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,15 +94,9 @@ def verify(
     different = [k for k in key if k != "weights_sha256" and key[k] != header.key.get(k)]
     problems += [f"{k}: {key[k]} here, {header.key.get(k)} in the bundle" for k in different]
     model: Any = build_model(job.method.backbone, weights)
-    tensors = read_shard(file)[0]
-    text, scale = encode_text(model, job.method.backbone, list(header.pairs))
-    wrong = np.abs(text - tensors["text"]).max(axis=(1, 2)) > TOLERANCE["fp32"]
-    wrong |= ~np.isclose(float(tensors["logit_scale"][0]), scale, rtol=1e-6)
-    problems += [
-        f"prompts: the embeddings of {' / '.join(header.pairs[i])} differ" for i in np.flatnonzero(wrong)
-    ]
-    held = BundleCache(file, dict(header.key))
-    worst = 0.0
+    problems += _compare_prompts(
+        header, read_shard(file)[0], *encode_text(model, job.method.backbone, list(header.pairs))
+    )
     with tempfile.TemporaryDirectory() as temporary:
         fresh = FeatureCache(temporary, key)
 
@@ -122,38 +117,66 @@ def verify(
             limits=job.source.limits,
             progress=progress,
         )
-        for name in chosen:
-            sha, shown = here[name][0], name[0]
-            if there[name] != sha:
-                problems.append(
-                    f"{shown}: the image file is another one (sha256 {sha[:12]}, not {there[name][:12]})"
-                )
-                continue
-            new, old = fresh.entries[sha], held.entries[sha]
-            if new.count != old.count:
-                problems.append(f"{shown}: {new.count} views here, {old.count} in the bundle")
-                continue
-            if not np.array_equal(new.controls, old.controls):
-                problems.append(f"{shown}: its controls (size, bytes, Laplacian) differ")
-            a = np.array(read_shard(new.shard)[0]["features"][new.start : new.start + new.count], np.float64)
-            b = np.array(read_shard(old.shard)[0]["features"][old.start : old.start + old.count], np.float64)
-            error = np.abs(a - b).max(axis=1) / np.abs(a).max()
-            error = np.where(np.isfinite(error), error, np.inf)
-            worst = max(worst, float(error.max()))
-            if error.max() > TOLERANCE[resolved.precision]:
-                problems.append(
-                    f"{shown}: the features of view {int(error.argmax())} differ by {error.max():.2g} of its largest, "
-                    f"more than {TOLERANCE[resolved.precision]:g}"
-                )
+        tolerance = TOLERANCE[resolved.precision]
+        wrong, worst = _compare_features(
+            [(name[0], here[name][0], there[name]) for name in chosen],
+            fresh,
+            BundleCache(file, dict(header.key)),
+            tolerance,
+        )
+    problems += wrong
     done = {
         "labels": len(kept),
         "images": len(chosen),
         "seed": seed,
         "largest_difference": worst,
-        "tolerance": TOLERANCE[resolved.precision],
+        "tolerance": tolerance,
         "weights_sha256": weights.sha256,
     }
     return problems, done
+
+
+def _compare_prompts(
+    header: Header, tensors: Mapping[str, np.ndarray], text: np.ndarray, scale: float
+) -> list[str]:
+    """The bundle's text embeddings, against those of its prompts here."""
+    wrong = np.abs(text - tensors["text"]).max(axis=(1, 2)) > TOLERANCE["fp32"]
+    wrong |= ~np.isclose(float(tensors["logit_scale"][0]), scale, rtol=1e-6)
+    return [f"prompts: the embeddings of {' / '.join(header.pairs[i])} differ" for i in np.flatnonzero(wrong)]
+
+
+def _compare_features(
+    chosen: Sequence[tuple[str, str, str]], fresh: FeatureCache, held: FeatureCache, tolerance: float
+) -> tuple[list[str], float]:
+    """Features encoded here against the bundle's, of images by name, sha256 here and sha256 in the bundle.
+
+    Returns:
+        What is wrong, and the largest difference, as a share of its image's largest feature.
+    """
+    problems, worst = [], 0.0
+    for name, sha, claimed in chosen:
+        if claimed != sha:
+            problems.append(f"{name}: the image file is another one (sha256 {sha[:12]}, not {claimed[:12]})")
+            continue
+        new, old = fresh.entries[sha], held.entries[sha]
+        if new.count != old.count:
+            problems.append(f"{name}: {new.count} views here, {old.count} in the bundle")
+            continue
+        if not np.array_equal(new.controls, old.controls):
+            problems.append(f"{name}: its controls (size, bytes, Laplacian) differ")
+        a, b = (
+            np.array(read_shard(e.shard)[0]["features"][e.start : e.start + e.count], np.float64)
+            for e in (new, old)
+        )
+        error = np.abs(a - b).max(axis=1) / np.abs(a).max()
+        error = np.where(np.isfinite(error), error, np.inf)
+        worst = max(worst, float(error.max()))
+        if error.max() > tolerance:
+            problems.append(
+                f"{name}: the features of view {int(error.argmax())} differ by {error.max():.2g} of its largest, "
+                f"more than {tolerance:g}"
+            )
+    return problems, worst
 
 
 def _left_out(header: Header, kept: pd.DataFrame, limits: Limits) -> list[str]:

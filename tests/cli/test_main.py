@@ -214,7 +214,7 @@ def test_a_run_stopped_in_its_figures_keeps_its_tables_and_leaves_nothing_half(r
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("magiqa.report.drawn.run_figures", stop)
+        patch.setattr("magiqa.report.captioned_figures.run_figures", stop)
         assert run("evaluate", *args, "views_file=true")[0] == 130
     written = {f.name for f in (tmp_path / "o").rglob("*") if f.is_file()}
     assert written == {"scores.csv", "agreement.csv", "comparison.csv", "views.csv", "record.json"}
@@ -392,7 +392,7 @@ def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path, monkeypatch
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("magiqa.report.drawn.run_figures", stopped)
+    monkeypatch.setattr("magiqa.report.captioned_figures.run_figures", stopped)
     run("evaluate", *args, "fusion.alpha=3")
     assert json.loads((tmp_path / "o" / "record.json").read_text())["config"]["fusion"]["alpha"] == 3
 

@@ -14,10 +14,10 @@ from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import Weights
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache, read_text, text_path, write_text
+from magiqa.features.cache_upkeep import listing, prune
 from magiqa.features.hashing import content_sha256
 from magiqa.features.key import feature_key, key_hash
 from magiqa.features.shard import CorruptShard, read_shard, verify_shard
-from magiqa.features.upkeep import listing, prune
 from magiqa.images.views import Resize, Views
 
 RNG = np.random.default_rng(5)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from magiqa.cli import main as cli
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache, read_text, write_text
+from magiqa.features.cache_upkeep import corrupt_shards, prune
 from magiqa.features.shard import CorruptShard, read_features, read_shard, serialized
-from magiqa.features.upkeep import corrupt_shards, prune
 
 KEY = {"weights_sha256": "0" * 64}
 GOOD = {

@@ -9,10 +9,10 @@ import tiny
 from magiqa.engines import engine as engines
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
-from magiqa.features.elsewhere import elsewhere
+from magiqa.features.cache_upkeep import describe, listing
 from magiqa.features.key import SHARING, Maker, key_hash, own_key
+from magiqa.features.other_settings import elsewhere
 from magiqa.features.source import prepare
-from magiqa.features.upkeep import describe, listing
 from magiqa.runs.provenance import Clock
 
 FP32 = {

@@ -16,12 +16,12 @@ from PIL import Image
 from runs import DEMO, NASTY, RN50, list_files, put, write_ablation, write_run
 
 from magiqa.errors import UserError
-from magiqa.report.beside import published_table
 from magiqa.report.escape import tex
 from magiqa.report.gallery import disagreement
 from magiqa.report.group_tables import frame_table, groups_table
-from magiqa.report.methods import agreement_table, external_runs
+from magiqa.report.methods_table import agreement_table, external_runs
 from magiqa.report.published import published
+from magiqa.report.published_beside import published_table
 from magiqa.report.report import _panel, report
 from magiqa.report.table import Cell, Table
 from magiqa.report.thumbnails import COLUMNS, PER_SHEET, locate, make_tiles

@@ -14,9 +14,9 @@ from runs import DEMO, NASTY, write_ablation, write_run
 from magiqa.cli.main import main
 from magiqa.errors import UserError
 from magiqa.report.captions import describe
-from magiqa.report.heatmap import heat_map
+from magiqa.report.color_tables import heat_map
+from magiqa.report.methods_paragraph import methods_paragraph, run_times
 from magiqa.report.paper import paper
-from magiqa.report.prose import methods_paragraph, run_times
 from magiqa.report.report import report
 from magiqa.report.significance import matrices, significance_table
 from magiqa.studies.ablate import write_transfer

@@ -12,11 +12,11 @@ import pytest
 from matplotlib.figure import Figure
 from runs import DEMO, write_ablation, write_run
 
-from magiqa.report import forest, heatmap, plots, scatter
+from magiqa.report import color_tables, forest_plot, plots, scatter
 from magiqa.report.ablation_plots import ablation_figure
 from magiqa.report.agreement_plots import run_figures
 from magiqa.report.captions import caption
-from magiqa.report.display import label_name
+from magiqa.report.display_names import label_name
 from magiqa.report.plots import dots
 
 
@@ -29,7 +29,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         kept.append(figure)
         return [stem]
 
-    for module in (plots, scatter, heatmap, forest):
+    for module in (plots, scatter, color_tables, forest_plot):
         monkeypatch.setattr(module, "save", keep, raising=False)
     return kept
 

@@ -12,7 +12,7 @@ import pytest
 
 from magiqa.errors import UserError
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.listed import read_listed
+from magiqa.runs.listed_files import read_listed
 
 FILES = ["scores.csv", "agreement.csv"]
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from magiqa.checked import Checked
 from magiqa.errors import UserError
-from magiqa.report.display import SCORES
+from magiqa.report.display_names import SCORES
 from magiqa.report.verdicts import verdict
 from magiqa.stats.bootstrap import bootstrap_many
 from magiqa.stats.correlation import point_many

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked
-from magiqa.report.display import short_label
+from magiqa.report.display_names import short_label
 from magiqa.report.verdicts import verdict
 from magiqa.stats.intervals import interval
 from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots, tested_apart

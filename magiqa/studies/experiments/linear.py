@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from magiqa.checked import Checked, Least
-from magiqa.report.display import short_label
+from magiqa.report.display_names import short_label
 from magiqa.report.verdicts import verdict
 from magiqa.stats.selection import crossval_linear
 from magiqa.studies.experiments.study import Study, Tables, draw_dots, srcc_dots

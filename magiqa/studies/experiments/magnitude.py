@@ -10,7 +10,7 @@ import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
-from magiqa.report.display import short_label
+from magiqa.report.display_names import short_label
 from magiqa.report.verdicts import excess_verdict
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.bootstrap import bootstrap_partial, resample_counts

@@ -9,7 +9,7 @@ from scipy.stats import skew
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
-from magiqa.report.display import SCORES
+from magiqa.report.display_names import SCORES
 from magiqa.stats.raters import krasula, noise_ceiling
 from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots
 

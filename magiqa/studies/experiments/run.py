@@ -10,7 +10,7 @@ from magiqa.report.captions import describe
 from magiqa.report.table import Table, number
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.listed import written
+from magiqa.runs.listed_files import written
 from magiqa.runs.provenance import Clock, versions
 from magiqa.studies.ablation import Compose
 from magiqa.studies.experiments.study import Study, Tables
@@ -63,7 +63,7 @@ def _run(
         results.csv(name, table)
     results.record(record | {"seconds": study.clock.seconds})
     if study.job.output.figures:
-        from magiqa.report.drawn import Drawn, with_captions
+        from magiqa.report.captioned_figures import Drawn, with_captions
 
         experiment.draw(results.figure_path(), tables, record)
         with_captions([Drawn(results.figure_path(f"{n}.png"), text) for n, text in captions.items()])

@@ -54,7 +54,7 @@ class Weights(Checked, key="experiment"):
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
         """w_sim over the label."""
         from magiqa.report.captions import figure_note
-        from magiqa.report.display import label_name
+        from magiqa.report.display_names import label_name
         from magiqa.report.plots import line_band
         from magiqa.report.style import NAMES, printed_width
 

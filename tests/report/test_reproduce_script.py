@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from magiqa.config.compose import Configs
-from magiqa.report.reproduce import Places, command, script
+from magiqa.report.reproduce_script import Places, command, script
 
 RUN = {
     "command": "evaluate",

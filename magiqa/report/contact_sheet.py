@@ -44,7 +44,7 @@ def contact_sheet(part: pd.DataFrame, total: int, method: str, skipped: Mapping[
     ]
     return (
         environment()
-        .get_template("contact.html.j2")
+        .get_template("contact_sheet.html.j2")
         .render(
             tiles=tiles,
             total=total,

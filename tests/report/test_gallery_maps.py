@@ -8,8 +8,8 @@ import pytest
 import tiny
 from matplotlib import colormaps
 
+from magiqa.report.gallery_maps import WindowMaps
 from magiqa.report.report import report
-from magiqa.report.window_maps import WindowMaps
 from magiqa.runs.read import read
 from magiqa.studies.evaluate import evaluate
 

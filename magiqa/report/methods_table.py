@@ -10,10 +10,10 @@ import pandas as pd
 
 from magiqa.datasets.base import occurrences
 from magiqa.errors import UserError
-from magiqa.report.display import STATISTICS, backbone_name, methods, set_facts, set_name, statistic
+from magiqa.report.display_names import STATISTICS, backbone_name, methods, set_facts, set_name, statistic
 from magiqa.report.escape import DAGGER
 from magiqa.report.table import NONE, Cell, Table, number
-from magiqa.runs.external import external_scores
+from magiqa.runs.external_scores import external_scores
 from magiqa.runs.names import CONTROLS, dataset
 from magiqa.runs.read import Run, long_table
 from magiqa.runs.record import Bone, External

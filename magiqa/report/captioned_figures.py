@@ -10,15 +10,23 @@ import pandas as pd
 from magiqa.report.ablation_plots import ablation_figure, ablation_figures, curves_of_sets
 from magiqa.report.agreement_plots import grid_figure, run_figures
 from magiqa.report.captions import describe, method_words, resampling, unit
-from magiqa.report.display import SCORES, backbone_name, methods, parameter, set_facts, set_name, variant_name
+from magiqa.report.color_tables import heat_map
+from magiqa.report.display_names import (
+    SCORES,
+    backbone_name,
+    methods,
+    parameter,
+    set_facts,
+    set_name,
+    variant_name,
+)
 from magiqa.report.escape import md, tex
-from magiqa.report.forest import forest
-from magiqa.report.heatmap import heat_map
+from magiqa.report.forest_plot import forest
 from magiqa.report.significance import significance_figure
 from magiqa.report.style import Width, printed_width
 from magiqa.report.table import interval, number
 from magiqa.report.verdicts import pairs_verdict, verdict
-from magiqa.runs.listed import files_of, read_listed
+from magiqa.runs.listed_files import files_of, read_listed
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import Run, Sheet
 

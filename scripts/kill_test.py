@@ -5,7 +5,7 @@ Of SIGTERM nothing that was encoded may be lost. At the end a run on that cache 
 never stopped, byte for byte. With --disk the cache lies on a disk of that many kilobytes (a tmpfs; needs root), too few
 for all features: writers that find it full end with one line, and lose only what has no room.
 
-  python scripts/kill.py --rounds 20 --seed 0 [--disk 200]
+  python scripts/kill_test.py --rounds 20 --seed 0 [--disk 200]
 """
 
 import argparse
@@ -40,8 +40,8 @@ import magiqa.features.from_images as images
 from magiqa.cli.main import main
 from magiqa.config.compose import Configs
 from magiqa.features import pipeline
+from magiqa.features.cache_upkeep import corrupt_shards
 from magiqa.features.shard import read_features
-from magiqa.features.upkeep import corrupt_shards
 from magiqa.images.controls import CONTROLS
 
 IMAGES, WRITERS = 240, 3

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magiqa.report.captions import method_words, unit
-from magiqa.report.display import backbone_name, label_name, resize_words, set_facts, set_name
+from magiqa.report.display_names import backbone_name, label_name, resize_words, set_facts, set_name
 
 Record = Mapping[str, Any]
 
