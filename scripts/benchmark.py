@@ -341,7 +341,10 @@ def scoring(
         },
         rounds,
     )
-    theirs_q = [float(torch.stack(list(torchmetrics_score(p).values())).mean()) for p in paths[:3]]
+    # torchmetrics has CLIP's trained logit scale, 100, in its code: an untrained network's own is another
+    q_pairs = whole.cues(paths[:3])[[positive for positive, _ in PAIRS]].to_numpy()
+    q_pairs = 1 / (1 + (1 / q_pairs - 1) ** (100 / reference.text[1]))
+    theirs_q = [torch.stack(list(torchmetrics_score(p).values())).ravel().numpy() for p in paths[:3]]
     per_image = sum(views[p] for p in many) / count
     encoder = [s * per_image / r for s, r in zip(rates["Scorer"], rates["raw engine, views"], strict=True)]
     return {
@@ -353,7 +356,7 @@ def scoring(
             rates, "Scorer, whole image", "torchmetrics CLIP-IQA, whole image, one at a time"
         ),
         "x_raw_engine": statistics.median(encoder),
-        "whole_image_difference": float(np.abs(whole(paths[:3]) - theirs_q).max()),
+        "whole_image_difference": float(np.abs(q_pairs - theirs_q).max()),
     }
 
 

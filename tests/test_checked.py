@@ -58,6 +58,7 @@ def test_what_is_wrong_is_one_line(made):
     assert str(error.value) == message
 
 
+@pytest.mark.slow
 def test_the_command_line_gives_the_same_line():
     for override, made in (
         ("views.stride=64.5", lambda: Views(stride=64.5)),
@@ -87,6 +88,7 @@ def test_names_of_fields_are_checked():
         check_names(Folder, [], "dataset")
 
 
+@pytest.mark.slow
 def test_checking_imports_no_torch():
     code = (
         "import sys; from magiqa.datasets.folder import Folder; from magiqa.method.cues import BoxCox\n"

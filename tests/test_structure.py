@@ -71,6 +71,7 @@ def test_no_import_circle():
 
 
 @pytest.mark.parametrize("library", ONLY)
+@pytest.mark.slow
 def test_one_room_knows_each_library(library):
     knowing = {
         name_of(file).split(".")[1]

@@ -205,6 +205,7 @@ def test_files_that_no_record_claims_are_never_overwritten(run, tmp_path):
         (tmp_path / "mine" / name).unlink()
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_its_figures_keeps_its_tables_and_leaves_nothing_half(run, tmp_path, monkeypatch):
     args = [*folder_args(make_set(tmp_path / "set")), "out=o"]
 

@@ -17,6 +17,7 @@ def made(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_pack_prints_what_the_record_names_and_typed_ones_win(made, capsys):
     assert cli.main(["pack", str(made / "run")]) == 0
     said = capsys.readouterr().out
@@ -30,6 +31,7 @@ def test_pack_prints_what_the_record_names_and_typed_ones_win(made, capsys):
     assert "cache_dir=" not in (said := capsys.readouterr().out) and "dataset.root=" not in said
 
 
+@pytest.mark.slow
 def test_a_cache_that_only_a_record_names_is_not_written(made, tmp_path, capsys):
     record = json.loads((made / "run" / "record.json").read_text())
     record["config"]["cache_dir"] = str(tmp_path / "theirs")
@@ -43,6 +45,7 @@ def test_a_cache_that_only_a_record_names_is_not_written(made, tmp_path, capsys)
     assert (tmp_path / "typed").is_dir()
 
 
+@pytest.mark.slow
 def test_a_launcher_in_a_record_is_not_read(made):
     record = json.loads((made / "run" / "record.json").read_text())
     record["config"]["launcher"] = {"_target_": "os.system", "_args_": [f"touch {made / 'hacked'}"]}
@@ -51,6 +54,7 @@ def test_a_launcher_in_a_record_is_not_read(made):
     assert not (made / "hacked").exists()
 
 
+@pytest.mark.slow
 def test_escapes_in_names_are_shown_as_text(made, capsys):
     record = json.loads((made / "run" / "record.json").read_text())
     record["config"]["dataset"]["root"] = str(made / "set") + "\x1b]0;owned\x07\u202e"
@@ -61,6 +65,7 @@ def test_escapes_in_names_are_shown_as_text(made, capsys):
     assert r"\x1b]0;owned\x07\u202e" in said.out
 
 
+@pytest.mark.slow
 def test_a_cache_that_can_only_be_read_serves_reads_with_a_word(made, capsys):
     from magiqa.features.shard import read_only
 

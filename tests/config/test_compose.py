@@ -30,6 +30,7 @@ def own(folder, name, text):
     file.write_text(text)
 
 
+@pytest.mark.slow
 def test_inside_somebodys_own_hydra_application(tmp_path):
     (tmp_path / "app").mkdir()
     own(tmp_path / "app", "config.yaml", "seed: 3\n")
@@ -53,6 +54,7 @@ def test_inside_somebodys_own_hydra_application(tmp_path):
     assert done.stdout.split() == ["3", "2.0", "app"], done.stderr
 
 
+@pytest.mark.slow
 def test_threads_compose_side_by_side():
     configs = Configs()
     with ThreadPoolExecutor(4) as pool:
@@ -82,6 +84,7 @@ def test_another_hydra_projects_folder_has_no_effect(tmp_path):
     assert not (tmp_path / "mark").exists() and not (tmp_path / "theirs").exists()
 
 
+@pytest.mark.slow
 def test_changed_says_what_no_options_name_tells(tmp_path):
     own(tmp_path, "prompts/mine.yaml", OWN)
     configs = Configs()
@@ -97,6 +100,7 @@ def test_changed_says_what_no_options_name_tells(tmp_path):
         assert configs.job(overrides).changed == changed, overrides
 
 
+@pytest.mark.slow
 def test_the_printed_config_is_an_option_of_ones_own(tmp_path, capsys):
     assert cli.main(["evaluate", "--cfg", "fusion.alpha=2"]) == 0
     fusion = yaml.safe_load(capsys.readouterr().out)["fusion"]
@@ -105,6 +109,7 @@ def test_the_printed_config_is_an_option_of_ones_own(tmp_path, capsys):
     assert (job.method.fusion.alpha, job.changed) == (2.0, {})
 
 
+@pytest.mark.slow
 def test_roots_of_sets_in_their_order(tmp_path, monkeypatch):
     configs = Configs()
     with pytest.raises(
@@ -139,6 +144,7 @@ def test_every_reader_of_a_set_that_is_distributed_has_a_folder():
     assert readers - {"folder", "sample"} == set(FOLDERS)
 
 
+@pytest.mark.slow
 def test_sets_that_lie_apart_in_one_sweep(tmp_path, capsys):
     for folder in "ac":
         (tmp_path / folder).mkdir()

@@ -79,7 +79,7 @@ def test_a_sweep_in_tasks_writes_what_it_writes_here(tmp_path, capsys):
 @pytest.mark.slow
 def test_ablations_and_experiments_in_tasks_print_what_they_found(tmp_path, capsys):
     folder = tiny.make(tmp_path)
-    typed = tiny.overrides(folder, "launcher=local", f"out={tmp_path}/out")
+    typed = tiny.overrides(folder, "launcher=local", "launcher.jobs=1", f"out={tmp_path}/out")
     assert main(["ablate", "-m", "ablation=pooling,fusion", *typed]) == 0
     assert "ablation pooling: 3 variants" in (out := capsys.readouterr().out) and "ablation fusion" in out
     assert main(["experiment", "-m", "experiment=bias,linear", *typed]) == 0
@@ -100,6 +100,7 @@ def test_an_unreadable_image_fails_its_task_and_no_other(tmp_path, capsys):
     assert len(features(tmp_path / "cache")) == tiny.N - 1
 
 
+@pytest.mark.slow
 def test_names_and_cache_do_not_depend_on_where_work_runs(tmp_path):
     folder = tiny.make(tmp_path)
     here, there = tiny.job(folder), tiny.job(folder, "launcher=slurm", "launcher.slurm_partition=gpu")
@@ -120,12 +121,14 @@ def test_names_and_cache_do_not_depend_on_where_work_runs(tmp_path):
         ("encode", ["launcher=slurm", "launcher.slurm_partitoin=x"], "slurm_partition"),
     ],
 )
+@pytest.mark.slow
 def test_what_cannot_be_launched_is_said_before_anything_is(tmp_path, capsys, command, typed, message):
     assert main([command, *tiny.overrides(tiny.make(tmp_path), *typed)]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "cache" / "launches").exists()
 
 
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="SLURM is installed here")
+@pytest.mark.slow
 def test_without_slurm_it_says_so(tmp_path, capsys):
     assert main(["encode", *tiny.overrides(tiny.make(tmp_path), "launcher=slurm")]) == 2
     assert 'Could not detect "srun"' in (err := capsys.readouterr().err) and "use launcher=local" in err
@@ -290,6 +293,7 @@ def watching_error() -> str:
     return "ended without a result; its log's last line: slurmstepd: error: Exceeded memory limit"
 
 
+@pytest.mark.slow
 def test_a_requeued_task_and_a_busy_controller_are_waited_for(queue):
     launched, said = queue
     finish(launched, 0, [Outcome("a")])

@@ -20,6 +20,7 @@ def job(*overrides: str, config_dir: str | None = None):
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda v: v)
+@pytest.mark.slow
 def test_every_option_composes_and_instantiates(group, option, tmp_path):
     overrides = [f"{group}={option}", f"cache_dir={tmp_path}", *MANDATORY.get(option, [])]
     if group == "dataset" and option != "sample":
@@ -151,6 +152,7 @@ def test_a_missing_config_dir(tmp_path):
         ("backbone.name=RN50-quickgelu", "write RN50 and backbone.quickgelu=true"),
     ],
 )
+@pytest.mark.slow
 def test_config_objects_check_themselves(override, message, tmp_path, capsys):
     assert cli.main(["evaluate", override, f"cache_dir={tmp_path}", f"out={tmp_path / 'out'}"]) == 2
     error = capsys.readouterr().err

@@ -77,6 +77,7 @@ plain = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=5), plain, max_size=5), st.randoms())
 @settings(max_examples=200, deadline=None)
+@pytest.mark.slow
 def test_a_key_is_of_what_it_holds_and_not_of_its_order(key, dice):
     names = list(key)
     dice.shuffle(names)

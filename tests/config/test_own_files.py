@@ -19,6 +19,7 @@ def test_a_bomb_is_refused_before_it_is_read(tmp_path, text):
 
 
 @pytest.mark.parametrize("text", ["a: &a [x]\nb: *a\nc: *a", "a: [*unknown &", "[" * 3000 + "&*", ""])
+@pytest.mark.slow
 def test_other_files_are_read_as_they_are(tmp_path, text):
     file = tmp_path / "mine.yaml"
     file.write_text(text)
@@ -28,6 +29,7 @@ def test_other_files_are_read_as_they_are(tmp_path, text):
 @pytest.mark.parametrize(
     "text", [BOMB, "a: [*a", "[" * 3000, "a: 1\na: 2", "\0", "!!python/object/apply:os.system [x]"]
 )
+@pytest.mark.slow
 def test_an_option_of_junk_is_one_line(tmp_path, monkeypatch, capsys, text):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf" / "prompts").mkdir(parents=True)

@@ -83,6 +83,7 @@ def test_what_is_no_file_is_said_and_skipped_as_such(tmp_path):
     assert [s["image"] for s in skipped] == ["03.png"] and "is a named pipe" in skipped[0]["reason"]
 
 
+@pytest.mark.slow
 def test_the_record_holds_the_word_of_who_said_so(tmp_path):
     made = tiny.make(tmp_path)
     assert tiny.job(made).config["dataset"]["outside_root"] is False
@@ -96,6 +97,7 @@ cells = st.text(max_size=12) | st.sampled_from(
 
 @given(st.lists(st.lists(cells, min_size=1, max_size=3), max_size=6), st.binary(max_size=20))
 @settings(max_examples=150, deadline=None)
+@pytest.mark.slow
 def test_any_labels_are_read_or_refused_in_one_line_and_name_nothing_outside(tmp_path_factory, rows, end):
     root = tmp_path_factory.mktemp("any")
     text = "image,mos\n" + "\n".join(",".join(row) for row in rows)

@@ -86,6 +86,7 @@ def features(engine, wanted, views, workers=3) -> dict[str, np.ndarray]:
     return cache.features
 
 
+@pytest.mark.slow
 def test_the_pipeline_sends_each_image_once_and_waits_for_features_only(gpu, tmp_path):
     visual, wanted = tower("resnet"), photos(tmp_path)
     engine = on_gpu(visual)
@@ -103,6 +104,7 @@ def test_the_pipeline_sends_each_image_once_and_waits_for_features_only(gpu, tmp
     assert gpu.waits.count("synchronize") == len(gpu.sent) and len(gpu.waits) == len(gpu.sent) + batches
 
 
+@pytest.mark.slow
 def test_whole_images_too_and_float32_pixels(gpu):
     visual = tower("resnet")
     engine, here = on_gpu(visual), build(visual, CPU, batch_size=4, view_size=SIZE)

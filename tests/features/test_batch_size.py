@@ -42,6 +42,7 @@ def test_a_damaged_memory_is_none(tmp_path, text):
     assert remembered(tmp_path, KEY) is None
 
 
+@pytest.mark.slow
 def test_the_first_run_searches_the_second_does_not_and_both_give_the_same_bytes(tmp_path, monkeypatch):
     searched = []
     fastest = building._fastest

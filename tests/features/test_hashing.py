@@ -161,6 +161,7 @@ def test_the_index_is_listed_and_goes_with_prune_all(tmp_path, files):
     assert counts(hashed(tmp_path, files))[:2] == (6, 0)
 
 
+@pytest.mark.slow
 def test_parts_read_every_byte_once_in_all(tmp_path, monkeypatch):
     monkeypatch.setattr(hashing, "RACY_NS", 0)
     folder = tiny.make(tmp_path)

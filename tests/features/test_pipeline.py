@@ -464,6 +464,7 @@ def on_device():
 
 
 @pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.slow
 def test_an_engine_that_makes_its_views_gives_the_features_of_ready_made_ones(
     tmp_path, photos, on_device, workers
 ):

@@ -158,6 +158,7 @@ def test_old_keys_are_listed_and_never_read(tmp_path):
     assert rows[3]["makers"] == {"torch cuda": 2}
 
 
+@pytest.mark.slow
 def test_a_run_finds_what_another_engine_encoded_and_says_who_made_it(tmp_path, monkeypatch):
     folder = tiny.make(tmp_path)
     first = prepare(tiny.job(folder), Clock(), progress=False)
@@ -174,6 +175,7 @@ def test_a_run_finds_what_another_engine_encoded_and_says_who_made_it(tmp_path, 
         prepare(tiny.job(folder, "device=cuda", "cache_engine=same"), Clock(), progress=False)
 
 
+@pytest.mark.slow
 def test_what_lies_there_already_is_said_before_encoding(tmp_path, capsys):
     folder = tiny.make(tmp_path)
     prepare(tiny.job(folder), Clock(), progress=False)

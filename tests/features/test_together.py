@@ -59,6 +59,7 @@ def same(a, b):
     return mine.keys() == theirs.keys() and all(np.array_equal(mine[i], theirs[i]) for i in mine)
 
 
+@pytest.mark.slow
 def test_strides_encoded_together_hold_what_each_holds_alone(alone, both):
     for one, other in zip(alone, both, strict=True):
         # the same key, and each view's feature to the bit, whatever lay beside it in its batch
@@ -79,6 +80,7 @@ def test_scores_of_strides_equal_those_of_single_runs_and_encode_nothing_more(fo
         assert score(features, job.method)["q"].to_list() == row.tolist()
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_full_is_neither_encoded_nor_written_again(folder, tmp_path):
     jobs = jobs_of(folder, tmp_path)
     first = prepare(jobs[3], Clock(), progress=False)
@@ -100,6 +102,7 @@ def test_a_pass_that_was_cut_short_is_completed_key_by_key(folder, tmp_path):
     assert sorted(chain(*held)) == sorted(found.images)  # each once
 
 
+@pytest.mark.slow
 def test_upscaled_and_resized_images_are_cut_in_their_final_size(folder, tmp_path):
     def jobs(cache):
         typed = [f"cache_dir={tmp_path / cache}", "views.window=80", "views.small=upscale"]
@@ -130,6 +133,7 @@ def embedded(base, how):
     return base.having(backbone=replace(base.method.backbone, positional_embedding=how))
 
 
+@pytest.mark.slow
 def test_the_same_features_under_several_names_are_encoded_once_and_said_so(folder, tmp_path):
     base = tiny.job(folder, f"cache_dir={tmp_path}")
     jobs = [embedded(base, how) for how in ("native", "interpolate")]
@@ -146,6 +150,7 @@ def test_the_same_features_under_several_names_are_encoded_once_and_said_so(fold
     assert filled.record["cache"]["views_encoded"] == 0 and same(filled, alone)
 
 
+@pytest.mark.slow
 def test_native_at_another_size_is_still_refused(folder, tmp_path):
     base = tiny.job(folder, f"cache_dir={tmp_path}", "views.window=48", "views.stride=48")
     with pytest.raises(UserError, match="takes 64x64 views, not 48x48"):

@@ -99,6 +99,7 @@ def test_two_folders_of_one_name_stay_apart(folders, tmp_path):
     assert [r.name for r in runs] == ["demo", "demo-2"]
 
 
+@pytest.mark.slow
 def test_images_named_like_missing_values_keep_their_names(tmp_path):
     folder = write_run(tmp_path / "run")
     scores = pd.read_csv(folder / "scores.csv")
@@ -132,6 +133,7 @@ def test_best_and_second_are_marked_and_controls_do_not_compete(folders):
         assert [c.mark for c in cells[-2:]] == ["", ""]
 
 
+@pytest.mark.slow
 def test_a_control_that_wins_still_does_not_compete(tmp_path):
     folder = write_run(tmp_path / "run")
     agreement = pd.read_csv(folder / "agreement.csv")
@@ -194,6 +196,7 @@ def test_the_user_chooses_the_statistics(folders):
         agreement_table(runs, ["srrc"])
 
 
+@pytest.mark.slow
 def test_averages_over_sets_are_plain_and_weighted_and_only_of_methods_on_all_of_them(tmp_path):
     a = write_run(tmp_path / "a", n=40)
     b = write_run(tmp_path / "b", n=120, dataset={"name": "koniq"})
@@ -207,6 +210,7 @@ def test_averages_over_sets_are_plain_and_weighted_and_only_of_methods_on_all_of
     assert by["CLIP-IQA"][-1].text == by["CLIP-IQA"][-2].text == by["CLIP-IQA"][0].text == "–"
 
 
+@pytest.mark.slow
 def test_another_programs_scores_are_a_row_on_the_sets_that_they_cover(tmp_path):
     folder = write_run(tmp_path / "run", n=60)
     scores = pd.read_csv(folder / "scores.csv")
@@ -238,6 +242,7 @@ def test_other_images_are_not_tested_against_and_the_table_says_so(tmp_path):
     assert table.data["untested"].eq(True).any()
 
 
+@pytest.mark.slow
 def test_a_score_that_is_a_cue_is_shown_once(tmp_path):
     folder = write_run(tmp_path / "run", choices={"fusion": "similarity"})
     scores = pd.read_csv(folder / "scores.csv")
@@ -306,6 +311,7 @@ def published_runs(tmp_path: Path, **options: object) -> tuple[Table | None, lis
     return published_table(read([write_run(tmp_path / "run", groups=0, **options)])[0])
 
 
+@pytest.mark.slow
 def test_a_published_row_stands_beside_the_same_method_on_the_same_set(tmp_path):
     table, refused = published_runs(tmp_path)
     assert (
@@ -324,6 +330,7 @@ def test_a_published_row_stands_beside_the_same_method_on_the_same_set(tmp_path)
     assert first["difference"] == pytest.approx(measured - 0.695, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_published_plcc_of_fitted_values_stands_beside_the_official_fit_only(tmp_path):
     published_runs(tmp_path)
     record = json.loads((tmp_path / "run" / "record.json").read_text())
@@ -352,6 +359,7 @@ def test_a_published_plcc_of_fitted_values_stands_beside_the_official_fit_only(t
         ({"dataset": {"skipped": [{"image": "x", "reason": "truncated"}]}}, "1 images were skipped"),
     ],
 )
+@pytest.mark.slow
 def test_other_weights_and_subsets_never_stand_beside_published_values(tmp_path, options, reason):
     table, refused = published_runs(tmp_path, **options)
     assert table is None
@@ -372,15 +380,18 @@ def test_other_weights_and_subsets_never_stand_beside_published_values(tmp_path,
         {"choices": {"dataset": "spaq", "prompts": "maclip", "views": "windows"}},
     ],
 )
+@pytest.mark.slow
 def test_another_protocol_backbone_or_set_is_not_compared(tmp_path, options):
     assert published_runs(tmp_path, **options)[0] is None
 
 
+@pytest.mark.slow
 def test_a_checkpoint_given_by_path_is_compared_and_said_to_be_one(tmp_path):
     table, _ = published_runs(tmp_path, backbone={**RN50, "kind": "given", "pretrained": None})
     assert table is not None and table.data["remarks"].str.contains("weights given by path").all()
 
 
+@pytest.mark.slow
 def test_spaq_meets_the_rows_that_were_resized_as_it_was(tmp_path):
     whole = {**WHOLE, "dataset": "spaq_512"}
     table, _ = published_runs(tmp_path / "a", choices=whole, dataset={"name": "spaq", "variant": ""})
@@ -391,6 +402,7 @@ def test_spaq_meets_the_rows_that_were_resized_as_it_was(tmp_path):
     assert set(table.data["method"]) == {"MA-CLIP"} and set(table.data["published"]) == {0.7725}
 
 
+@pytest.mark.slow
 def test_a_data_set_with_another_parameter_than_its_options_is_not_compared(tmp_path):
     published_runs(tmp_path)
     record = json.loads((tmp_path / "run" / "record.json").read_text())
@@ -403,6 +415,7 @@ def test_a_data_set_with_another_parameter_than_its_options_is_not_compared(tmp_
         assert (published_table(read([tmp_path / "run"])[0])[0] is not None) == compared
 
 
+@pytest.mark.slow
 def test_maclip_with_its_own_parameters_meets_its_published_row_and_else_does_not(tmp_path):
     own = {"choices": {"dataset": "koniq"}, "dataset": {"variant": "", "n": 10073}}
     table, _ = published_runs(tmp_path, **own)
@@ -631,6 +644,7 @@ def test_a_withheld_interval_shows_as_none(tmp_path):
     assert plcc == f"PLCC {table.loc[heavy, 'value'].item():.3f}"
 
 
+@pytest.mark.slow
 def test_unreachable_images_are_said_to_be_and_nothing_fails(tmp_path):
     folder = write_run(tmp_path / "run", images=tmp_path / "images")
     (tmp_path / "images" / "image-0003.png").unlink()
@@ -747,6 +761,7 @@ def test_where_a_set_lies_changes_no_table(tmp_path):
         assert file.read_bytes() == (tmp_path / "elsewhere" / file.relative_to(tmp_path / "a")).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_set_with_an_image_annotated_twice_is_tested(tmp_path):
     folders = [
         write_run(tmp_path / name, groups=0, **options)

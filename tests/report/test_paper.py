@@ -86,6 +86,7 @@ def test_every_caption_names_set_n_backbone_label_and_what_was_resampled(out):
     assert re.search(r"(resampled by|resamples of) images", text)
 
 
+@pytest.mark.slow
 def test_runs_that_differ_never_carry_the_same_words(tmp_path):
     records = []
     for k, options in enumerate(

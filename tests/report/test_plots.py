@@ -76,6 +76,7 @@ def test_a_run_has_scatter_and_group_figures_as_png_and_pdf(tmp_path, run):
     assert files[1].read_bytes()[:5] == b"%PDF-"
 
 
+@pytest.mark.slow
 def test_without_groups_there_is_one_figure_and_no_color(tmp_path, drawn):
     run_figures(tmp_path / "out", *load(write_run(tmp_path / "run", groups=0)))
     assert len(drawn) == 2 and not drawn[0].legends
@@ -155,6 +156,7 @@ def test_labels_that_are_no_opinion_are_named_for_what_they_are():
     assert "MOS negated, so that higher = better" in caption(turned)
 
 
+@pytest.mark.slow
 def test_names_may_hold_anything_and_are_drawn_as_they_are(tmp_path):
     names = ["$x^", "\\frac", "a\nb", "名前", "<b>", "%_#", "x" * 200]
     rows = pd.DataFrame({"name": names, "value": 0.5, "low": 0.4, "high": 0.6})

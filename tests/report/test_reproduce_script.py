@@ -55,6 +55,7 @@ def record_of(job, name):
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_command_typed_again_makes_the_same_job(name, overrides):
     job = Configs().job(overrides)
     places = Places()

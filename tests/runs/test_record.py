@@ -128,6 +128,7 @@ def test_any_junk_anywhere_is_a_users_error_or_let_through_as_it_is(data):
 
 
 @pytest.mark.parametrize("cell", ["abc", "True", "=1+1", "1e999", "inf", ""])
+@pytest.mark.slow
 def test_a_score_that_is_no_number_is_named_by_every_reader(tmp_path, cell):
     folder = write_run(tmp_path / "run", n=12, resamples=100)
     scores = pd.read_csv(folder / "scores.csv", dtype=object)

@@ -68,6 +68,7 @@ def test_it_lives_in_collections_copies_pickles_and_processes(scorer, batches):
     assert own.higher_is_better and not own.is_differentiable
 
 
+@pytest.mark.slow
 def test_a_pyiqa_loop_finds_what_it_asks_for(scorer, batches, tmp_path):
     metric = PyiqaMetric(scorer).to("cpu").eval()
     assert (metric.metric_mode, metric.lower_better) == ("NR", False)

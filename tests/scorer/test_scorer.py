@@ -50,6 +50,7 @@ def scorer(folder) -> Scorer:
     return scorer_of(folder)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_evaluate_to_the_last_digit(folder, paths, tmp_path):
     job = tiny.job(folder, f"out={tmp_path / 'run'}", f"cache_dir={tmp_path / 'cache'}")
     evaluate(job, progress=False)
@@ -64,6 +65,7 @@ def as_tensor(path: str) -> torch.Tensor:
     return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1).float() / 255
 
 
+@pytest.mark.slow
 def test_an_image_scores_the_same_whatever_it_comes_as(scorer, paths):
     expected = scorer(paths[:3])
     assert expected.shape == (3,) and expected.dtype == np.float64 and expected.flags.writeable
@@ -90,6 +92,7 @@ def test_an_image_scores_the_same_whatever_it_comes_as(scorer, paths):
         np.testing.assert_array_equal(scorer(one), expected[:1])
 
 
+@pytest.mark.slow
 def test_a_score_depends_on_its_image_alone(scorer, paths, monkeypatch):
     together = scorer(paths)
     np.testing.assert_array_equal([scorer(p)[0] for p in paths], together)
@@ -101,6 +104,7 @@ def test_a_score_depends_on_its_image_alone(scorer, paths, monkeypatch):
     assert by_view.groupby("image", sort=False)["q"].mean().to_numpy() == pytest.approx(together, abs=1e-15)
 
 
+@pytest.mark.slow
 def test_threads_at_once_give_what_one_gives(folder, paths):
     expected = scorer_of(folder)(paths)
     fresh = scorer_of(folder)  # its model is made while all of them ask for it
@@ -132,6 +136,7 @@ def test_views_say_where_they_lie(scorer, paths):
     np.testing.assert_array_equal(alone.loc[0, "q_mag"], table.loc[4, "q_mag"])
 
 
+@pytest.mark.slow
 def test_config_objects_stand_for_options(folder, paths):
     named = scorer_of(folder, magnitude="boxcox", fusion="adaptive", prompts="clipiqa")
     made = scorer_of(
@@ -147,6 +152,7 @@ def test_config_objects_stand_for_options(folder, paths):
     np.testing.assert_array_equal(composed(paths[:4]), named(paths[:4]))
 
 
+@pytest.mark.slow
 def test_a_data_sets_resize_is_part_of_its_protocol(folder, paths):
     overrides = [o for o in tiny.overrides(folder) if not o.startswith(("dataset", "cache_dir"))]
     spaq = Scorer.compose(*overrides, "dataset=spaq")
@@ -155,6 +161,7 @@ def test_a_data_sets_resize_is_part_of_its_protocol(folder, paths):
     np.testing.assert_array_equal(spaq(paths[:2]), same(paths[:2]))
 
 
+@pytest.mark.slow
 def test_features_are_shared_with_runs_by_a_cache_folder(folder, paths, tmp_path, monkeypatch):
     job = tiny.job(folder, f"out={tmp_path / 'run'}", f"cache_dir={tmp_path / 'cache'}")
     evaluate(job, progress=False)
@@ -167,6 +174,7 @@ def test_features_are_shared_with_runs_by_a_cache_folder(folder, paths, tmp_path
     assert sorted((tmp_path / "cache").rglob("*")) == held
 
 
+@pytest.mark.slow
 def test_what_is_no_file_is_cached_by_its_pixels(folder, paths, tmp_path):
     pixels = [np.array(Image.open(p)) for p in paths[:3]]
     expected = scorer_of(folder)(pixels)
@@ -179,6 +187,7 @@ def test_what_is_no_file_is_cached_by_its_pixels(folder, paths, tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.slow
 def test_the_host_program_finds_everything_as_it_was(folder, paths, tmp_path, monkeypatch, engine):
     if engine == "openvino":
         pytest.importorskip("openvino")
@@ -290,6 +299,7 @@ def test_settings_and_options_that_do_not_exist_are_named(folder):
         Scorer.compose("fusion.alhpa=2")
 
 
+@pytest.mark.slow
 def test_a_map_is_of_the_images_size_and_runs_between_its_windows(scorer, paths):
     (found,) = scorer.heatmap(paths[1], window=64, stride=16)
     assert set(found) == set(scorer.cues(paths[1]).columns) - {"image"}

@@ -25,6 +25,7 @@ def found(coverage, row, sets: int = SETS) -> pd.DataFrame:
     return pd.DataFrame(coverage.run(row, sets, 200)).set_index("printed")
 
 
+@pytest.mark.slow
 def test_many_small_groups_cover_their_expectation(coverage):  # 42 to 57 % before
     assert found(coverage, coverage.within(100, 6), 40).loc["srcc_within", "rate"] > 0.85
 
@@ -33,6 +34,7 @@ def test_groups_inside_clusters_cover_their_expectation(coverage):  # 87 to 90 %
     assert found(coverage, coverage.within(20, 10, "inside", 10)).loc["srcc_within", "rate"] > 0.85
 
 
+@pytest.mark.slow
 def test_two_and_three_clusters_have_no_interval(coverage):  # 43 to 74 % before
     for clusters in (2, 3):
         assert (found(coverage, coverage.by_clusters(clusters), 5)["withheld"] == 1).all()
@@ -40,6 +42,7 @@ def test_two_and_three_clusters_have_no_interval(coverage):  # 43 to 74 % before
     assert (five["withheld"] == 0).all() and (five["rate"] > 0.85).all()
 
 
+@pytest.mark.slow
 def test_skewed_scores_have_no_interval_of_plcc(coverage):  # 58 to 64 % before
     draw = coverage.POPULATIONS["skewed (lognormal 1.3)"]
     rows = found(coverage, coverage.independent("skewed (lognormal 1.3)", draw, 300), 30)
@@ -47,6 +50,7 @@ def test_skewed_scores_have_no_interval_of_plcc(coverage):  # 58 to 64 % before
     assert rows.loc["srcc", "withheld"] == 0 and rows.loc["srcc", "rate"] > 0.8
 
 
+@pytest.mark.slow
 def test_heavy_tails_widen_plcc_and_withhold_nothing(
     coverage,
 ):  # 88 to 91 % of the samples that hid them before
@@ -55,11 +59,13 @@ def test_heavy_tails_widen_plcc_and_withhold_nothing(
 
 
 @pytest.mark.parametrize("name", ["normal", "bounded"])
+@pytest.mark.slow
 def test_nothing_is_withheld_for_normal_and_bounded_scores_of_50_images(coverage, name):
     rows = found(coverage, coverage.independent(name, coverage.POPULATIONS[name], 50))
     assert (rows["withheld"] == 0).all() and (rows["rate"] > 0.85).all()
 
 
+@pytest.mark.slow
 def test_five_images_cover(coverage):  # 76 %, and no width in 24 % of sets, before
     rows = found(coverage, coverage.independent("normal rho 0.9", coverage.POPULATIONS["normal rho 0.9"], 5))
     assert rows.loc["srcc", "rate"] > 0.9

@@ -247,6 +247,7 @@ class TestAgreement:
         assert down["srcc_logistic"].value == pytest.approx(up["srcc_logistic"].value, abs=0.02)
         assert down["srcc_logistic"].value > 0.3
 
+    @pytest.mark.slow
     def test_clusters_widen_the_interval_of_images_that_repeat_each_other(self):
         x, y = sample("plain", n=50)
         x10, y10, clusters = np.repeat(x, 10), np.repeat(y, 10), np.repeat(np.arange(50), 10)
@@ -488,6 +489,7 @@ def test_steps_and_sawteeth_are_called_so():
     assert fit_logistic(x, y).status == "ok"
 
 
+@pytest.mark.slow
 def test_an_unrelated_score_fits_well_in_sample_but_not_out_of_fold():
     rng = np.random.default_rng(0)
     found = [agreement(*rng.normal(size=(2, 50)), resamples=100) for _ in range(60)]

@@ -72,6 +72,7 @@ def test_few_units_are_read_as_students_t():
 
 
 @pytest.mark.parametrize("units, tests", [(10, 12), (200, 12)])
+@pytest.mark.slow
 def test_a_family_of_true_nulls_is_called_different_in_one_of_twenty(units, tests):
     rng, trials = np.random.default_rng(3), 400
     called = sum(
@@ -82,6 +83,7 @@ def test_a_family_of_true_nulls_is_called_different_in_one_of_twenty(units, test
 
 
 @pytest.mark.parametrize("units", [12, 200])
+@pytest.mark.slow
 def test_ten_equal_methods_all_lie_in_the_best_set(units):
     rng, trials = np.random.default_rng(4), 300
     lost = sum(

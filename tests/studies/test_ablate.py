@@ -120,6 +120,7 @@ def by_view(features, method):
     )
 
 
+@pytest.mark.slow
 def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
     base = tiny.job(folder)
     jobs = [
@@ -262,6 +263,7 @@ def test_another_commands_record_is_kept(folder, tmp_path):
         ablate(folder, "pooling", tmp_path)
 
 
+@pytest.mark.slow
 def test_every_label_of_the_weights_is_shown(folder, tmp_path):
     job = tiny.job(folder, f"out={tmp_path}").having(ablation=Ablation("a", {"backbone.untrained": [0, 1]}))
     table, record = command.ablate(job, progress=False)
@@ -283,6 +285,7 @@ def test_one_cluster_leaves_out_the_optimism_and_keeps_the_rest(folder, tmp_path
     assert "all images are of one cluster, which cannot be halved" in render(table, record)
 
 
+@pytest.mark.slow
 def test_variants_that_score_alike_are_named(folder, tmp_path):
     job = tiny.job(folder, f"out={tmp_path}", "ablation=pooling")
     job = job.having(

@@ -49,6 +49,7 @@ def compared(folder, out, *networks, reference=None):
     return ablate(job.having(ablation=Ablation("nets", variants=variants, reference=chosen)), progress=False)
 
 
+@pytest.mark.slow
 def test_those_that_are_there_are_compared_and_the_others_named(folder, tmp_path):
     table, record = compared(
         folder, tmp_path, ("far", None), ("one", 0), ("other", 1), ("first", 2), reference=2

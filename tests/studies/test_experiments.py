@@ -111,6 +111,7 @@ def test_another_commands_record_is_kept(folder, tmp_path):
         experiment(folder, "linear", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_folder_used_again_holds_the_last_experiment_alone(folder, tmp_path):
     experiment(folder, "breakdown", tmp_path, "figures=true")
     record = json.loads((tmp_path / "record.json").read_text())
@@ -131,6 +132,7 @@ def test_a_folder_used_again_holds_the_last_experiment_alone(folder, tmp_path):
     assert json.loads((tmp_path / "record.json").read_text()) == record
 
 
+@pytest.mark.slow
 def test_a_sweep_has_a_folder_a_job(folder, tmp_path, capsys):
     args = tiny.overrides(folder, "experiment=linear", "fusion.alpha=0,2", f"out={tmp_path / 'all'}")
     assert cli.main(["experiment", "-m", *args]) == 0
@@ -224,6 +226,7 @@ def test_regimes_say_that_bins_cannot_be_compared(folder, tmp_path):
     assert table.groupby(["a", "b"])["n"].sum().tolist() == [24, 24, 24]
 
 
+@pytest.mark.slow
 def test_breakdown_equals_scipy_inside_a_group(folder, tmp_path):
     experiment(folder, "breakdown", tmp_path / "e")
     evaluate(tiny.job(folder, f"out={tmp_path / 'r'}"), progress=False)
@@ -245,6 +248,7 @@ def test_weights_are_those_of_the_run(folder, tmp_path):
         experiment(folder, "weights", tmp_path / "p", "fusion=product")
 
 
+@pytest.mark.slow
 def test_what_a_data_set_lacks_is_said(folder, tmp_path):
     with pytest.raises(
         UserError, match=r"^dataset set has no mos_align; use dataset=agiqa3k dataset.root=DIR$"

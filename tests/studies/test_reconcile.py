@@ -81,6 +81,7 @@ def test_three_known_factors_are_each_found(folder, tmp_path):
     assert "weights: untrained, seed 0" in render(table, features)
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_change_covers_a_known_effect(folder):
     """A label column with more noise: the change is that of the noise, and a step that changes nothing is not there."""
     table, _ = reconcile(tiny.job(folder), tiny.job(folder, "dataset.mos_column=noisy"), progress=False)
@@ -123,6 +124,7 @@ def test_each_factor_changes_its_own_part_only(folder):
     assert [f for f, _ in path(first, last)] == ["start", *FACTORS]
 
 
+@pytest.mark.slow
 def test_the_official_fit_is_the_last_step(folder):
     table, _ = reconcile(tiny.job(folder), tiny.job(folder, "fit=official"), progress=False)
     assert table["factor"].tolist() == ["start", "fit"]
@@ -152,6 +154,7 @@ def test_a_walk_between_official_fits_has_intervals_and_says_how_the_fits_went(f
     assert shown.endswith("warning: something slow")
 
 
+@pytest.mark.slow
 def test_the_record_says_both_ends_weights_and_the_warnings(folder, tmp_path):
     last = tiny.job(folder, "backbone.untrained=1")
     clock = Clock()
@@ -219,6 +222,7 @@ def test_published_rows():
 
 
 @pytest.mark.parametrize("method", sorted(PROTOCOLS))
+@pytest.mark.slow
 def test_each_known_protocol_composes(tmp_path, method):
     options = [f.stem for f in (conf_dir() / "dataset").glob("*.yaml")]
     typed = [f"dataset.root={tmp_path}"]

@@ -68,6 +68,7 @@ def test_what_means_no_file_is_named(words, message):
         find_files(words)
 
 
+@pytest.mark.slow
 def test_the_ranking_is_that_of_evaluate_to_the_last_digit(score, folder, tmp_path):
     evaluate(tiny.job(folder, f"out={tmp_path / 'run'}", f"cache_dir={tmp_path / 'cache'}"), progress=False)
     run = pd.read_csv(tmp_path / "run" / "scores.csv").sort_values("q", ascending=False, kind="stable")
@@ -90,6 +91,7 @@ def test_the_ranking_is_that_of_evaluate_to_the_last_digit(score, folder, tmp_pa
     assert [line[-1] for line in shown] == [own["image"][i] for i in (0, 1, 23)]
 
 
+@pytest.mark.slow
 def test_a_second_call_encodes_nothing(score, folder, monkeypatch):
     _, first, _ = score(folder / "set")
     monkeypatch.setattr("magiqa.engines.build.build", lambda *a, **k: pytest.fail("encoded what was cached"))
@@ -99,6 +101,7 @@ def test_a_second_call_encodes_nothing(score, folder, monkeypatch):
     assert code == 0 and fused != first
 
 
+@pytest.mark.slow
 def test_what_cannot_be_scored_comes_last_with_its_reason_and_the_exit_code(score, folder, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"nothing")
     Image.new("RGB", (40, 90)).save(tmp_path / "small.png")
@@ -113,6 +116,7 @@ def test_what_cannot_be_scored_comes_last_with_its_reason_and_the_exit_code(scor
     assert code == 2 and "0 images" in out and Path("b.csv").read_text().startswith("image,q,")
 
 
+@pytest.mark.slow
 def test_pairs_of_ones_own(score, folder, tmp_path):
     code, out, _ = score(
         folder / "set", "pairs=[[Sharp photo.,Blurry photo.],[Good photo.,Bad photo.]]", "csv=a.csv"
@@ -133,6 +137,7 @@ def test_pairs_of_ones_own(score, folder, tmp_path):
     np.testing.assert_allclose(mine, table.set_index("image").loc[mine.index, "Sharp photo."], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_list_on_standard_input(score, folder, monkeypatch):
     files = sorted((folder / "set").glob("*.png"))[:3]
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{f}\n" for f in files)))
@@ -140,6 +145,7 @@ def test_a_list_on_standard_input(score, folder, monkeypatch):
     assert code == 0 and out.startswith("3 images")
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_shows_the_best_first_and_escapes_names(score, folder, tmp_path):
     name = "<script>&\"'.png"
     (tmp_path / name).write_bytes((folder / "set" / "05.png").read_bytes())
@@ -153,6 +159,7 @@ def test_the_contact_sheet_shows_the_best_first_and_escapes_names(score, folder,
     assert at == sorted(at)
 
 
+@pytest.mark.slow
 def test_maps_share_one_scale_and_a_second_call_replaces_them(score, folder):
     files = sorted((folder / "set").glob("*.png"))
     code, out, _ = score(*files[:3], "map=maps", "window=32", "stride=32")
@@ -184,6 +191,7 @@ def test_maps_share_one_scale_and_a_second_call_replaces_them(score, folder):
         (["pairs=[[one]]"], "two texts"),
     ],
 )
+@pytest.mark.slow
 def test_mistakes_are_named(score, folder, argv, message):
     code, _, err = score(folder / "set" / "01.png", *argv)
     assert code == 2 and message in err
