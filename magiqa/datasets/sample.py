@@ -154,6 +154,15 @@ def _ensure(root: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def file_names(root: str | Path) -> dict[str, str]:
+    """Each image's file in a sample's folder, which several images may share; empty where there is no sample."""
+    try:
+        table = pd.read_csv(Path(root) / _TABLE, dtype=str)
+        return dict(zip(table["image"], table["file"], strict=True))
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
 @dataclass(frozen=True)
 class Sample(Checked, key="dataset"):
     """Sixteen photos x eight distortion types x five levels, and each photo undistorted (level 0) in every type."""

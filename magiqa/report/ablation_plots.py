@@ -12,6 +12,7 @@ from magiqa.report.color_tables import heat_map
 from magiqa.report.display_names import parameter, set_name, short_label, variant_name
 from magiqa.report.plots import differences, dots, line_band
 from magiqa.report.style import Width
+from magiqa.report.titles import ablation_title
 
 # Columns of an ablation table that hold results; any other column is a parameter.
 _RESULTS = (
@@ -49,7 +50,7 @@ def ablation_figure(
     varied = about.get("parameter") or _grid_parameter(table)
     xlabel = f"SRCC with {short_label(str(record.get('dataset', {}).get('label', 'mos')))}, 95 % interval"
     shared: dict[str, Any] = {
-        "title": f"Ablation: {about.get('name', 'variants')}",
+        "title": ablation_title(about),
         "note": figure_note(record),
     }
     if varied is None:
@@ -73,7 +74,7 @@ def ablation_figure(
         xlabel=parameter(varied),
         ylabel=xlabel,
         mark=mark,
-        mark_name=f"reference: {parameter(varied)} = {mark:g}" if mark is not None else "",
+        mark_name=f"reference: {mark:g}" if mark is not None else "",
         below=None if below is None else below.assign(x=below["name"].map(place)),
         below_label=words,
         width=width,

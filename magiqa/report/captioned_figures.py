@@ -25,6 +25,7 @@ from magiqa.report.forest_plot import forest
 from magiqa.report.significance import significance_figure
 from magiqa.report.style import Width, printed_width
 from magiqa.report.table import interval, number
+from magiqa.report.titles import ablation_title
 from magiqa.report.verdicts import pairs_verdict, verdict
 from magiqa.runs.listed_files import files_of, read_listed
 from magiqa.runs.names import CONTROLS, CUES
@@ -167,8 +168,7 @@ def drawn_ablation(sheet: Sheet, folder: Path, name: str, width: Width = "page")
         if together
         else "its interval is of one pair"
     )
-    score = SCORES.get(str(about.get("score", "q")), "score")
-    what = f"Ablation {about['name']} of the {score}: SRCC of each variant, and its paired difference to the "
+    what = f"{ablation_title(about)}: SRCC of each variant, and its paired difference to the "
     what += f"reference ({reference}) on the same resamples: {band}."
     if keys:
         what += f" Varied: {', '.join(map(parameter, keys))}."

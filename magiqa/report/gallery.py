@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from magiqa.report.display_names import short_label
 from magiqa.report.pictures import Pictures
 from magiqa.runs.names import CUES
 from magiqa.runs.read import Run
@@ -40,14 +41,14 @@ def gallery(run: Run, pictures: Pictures) -> Iterator[tuple[str, list[Shown]]]:
         most = max(1, min(pictures.gallery, len(order) // 2))
         for side, rows in (("above", order[::-1][:most]), ("below", order[:most])):
             yield (
-                f"{score} far {side} {run.label}",
+                f"{score} far {side} {short_label(run.label)}",
                 [_shown(run, int(i), score, float(gap[i]), pictures) for i in rows],
             )
 
 
 def _shown(run: Run, i: int, score: str, gap: float, pictures: Pictures) -> Shown:
     row = run.scores.iloc[i]
-    text = f"{run.label} {row[run.label]:.3g}, {score} {row[score]:.4g}"
+    text = f"{short_label(run.label)} {row[run.label]:.3g}, {score} {row[score]:.4g}"
     shown = pictures.large(run, i)
     overlay = None if shown is None else pictures.map(run, i, score)
     return Shown(str(row["image"]), shown, overlay, text, f"{100 * gap:+.0f} % of ranks")

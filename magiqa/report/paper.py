@@ -41,7 +41,7 @@ DOCUMENT = r"""% Compile this file; results.tex goes into a paper of your own.
 \renewcommand{\floatpagefraction}{0.6}\renewcommand{\dblfloatpagefraction}{0.6}
 \renewcommand{\textfraction}{0.05}\setcounter{topnumber}{9}\setcounter{dbltopnumber}{9}\setcounter{totalnumber}{12}
 \extrafloats{1000}\maxdeadcycles=10000 % as many tables and figures as there are results
-\makeatletter\@fptop=0pt\@dblfptop=0pt\makeatother % pages of floats begin at the top
+\makeatletter\@fptop=0pt\@dblfptop=0pt\@fpsep=18pt\@dblfpsep=18pt\makeatother % pages of floats begin at the top
 \begin{document}
 \input{results}
 \end{document}

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magiqa.datasets.sample import file_names
+from magiqa.report.display_names import short_label
 from magiqa.report.gallery_maps import WindowMaps
 from magiqa.report.thumbnails import LARGE, data_uri, locate, make_tiles, thumbnail
 from magiqa.runs.names import CUES
@@ -94,7 +96,7 @@ class Pictures:
         fits = run.record.get("fits", {})
         out: dict[str, Any] = {
             "set": self.set_of[run.name],
-            "label": run.label,
+            "label": short_label(run.label),
             "curves": {score: (fits.get(score) or {}).get("params") for score in CUES},
             "y": _floats(run.scores[run.label]),
         }
@@ -117,7 +119,11 @@ def _paths(run: Run) -> list[Path | None]:
     n = len(run.scores)
     sizes = run.scores["bytes"].tolist() if "bytes" in run.scores else [None] * n
     root = str(run.record["dataset"].get("root") or "")
-    return locate(root, run.scores["image"].tolist(), sizes, search=named)
+    names = run.scores["image"].tolist()
+    if run.record["dataset"].get("name") == "sample":
+        files = file_names(root)
+        names = [files.get(name, name) for name in names]
+    return locate(root, names, sizes, search=named)
 
 
 def _floats(values: pd.Series) -> list[float | None]:

@@ -19,7 +19,7 @@ from magiqa.report.captioned_figures import (
     with_captions,
 )
 from magiqa.report.captions import caption
-from magiqa.report.display_names import backbone_name, set_facts, set_name
+from magiqa.report.display_names import backbone_name, set_facts, set_name, variant_name
 from magiqa.report.gallery import gallery
 from magiqa.report.group_tables import frame_table, groups_table
 from magiqa.report.methods_table import agreement_table, external_runs, with_external
@@ -218,8 +218,9 @@ def _result(
     notes = [str(note) for note in about.get("notes") or []]
     split = about.get("split_half") or {}
     if split.get("optimism") is not None:
+        best = variant_name(str(about.get("best", "")))
         notes.append(
-            f"Picked on these images, {about.get('best')} gains {about.get('best_gain') or 0:+.4f}. A variant picked "
+            f"Picked on these images, {best} gains {about.get('best_gain') or 0:+.4f}. A variant picked "
             f"on one half of them gains {split['optimism']:.4f} less on the other ({split.get('splits')} splits)."
         )
     tables[-1].notes.extend(notes)

@@ -20,6 +20,31 @@ def run_title(record: Mapping[str, Any]) -> str:
     return f"{set_name(record['dataset'])}: {method(record, score)}"
 
 
+_VARIED = {  # by an ablation's name
+    "alpha": "α",
+    "base": "the bases",
+    "grid": "λ, bases and α",
+    "lambda": "λ",
+    "lambda_magnitude": "λ",
+    "positional_embedding": "the positional embedding",
+}
+
+
+def ablation_title(about: Mapping[str, Any]) -> str:
+    """What varies, and of which score.
+
+    Args:
+        about: ``ablation`` of a record: `name`, `score`.
+
+    Example:
+        >>> ablation_title({"name": "lambda_magnitude", "score": "q_mag"}), ablation_title({"name": "my_own"})
+        ('Ablation of λ, magnitude cue', 'Ablation of my own')
+    """
+    name = str(about.get("name") or "variants")
+    of = SCORES.get(str(about.get("score")), "")
+    return f"Ablation of {_VARIED.get(name, name.replace('_', ' '))}" + (f", {of}" if of else "")
+
+
 def result_title(record: Mapping[str, Any], stem: str) -> str:
     """A study's question and data set.
 
@@ -29,17 +54,18 @@ def result_title(record: Mapping[str, Any], stem: str) -> str:
     Example:
         >>> result_title({"command": "ablate", "dataset": {"name": "spaq"},
         ...               "ablation": {"name": "pairs", "score": "q_sim"}}, "ablation")
-        'Ablation pairs of the similarity cue, SPAQ'
+        'Ablation of pairs, similarity cue, SPAQ'
     """
     command = str(record.get("command", "results"))
     if command == "ablate -m":
-        return f"Ablation {stem.removesuffix('-left_out')}: one data set left out"
+        return f"{ablation_title({'name': stem.removesuffix('-left_out')})}: one data set left out"
     about = record.get({"ablate": "ablation"}.get(command, command))
     name = str(about.get("name", "")) if isinstance(about, Mapping) else ""
     word = {"ablate": "Ablation", "compare": "Methods compared"}.get(command, command.capitalize())
-    of = f" of the {SCORES.get(str(about.get('score')), 'score')}" if command == "ablate" and about else ""
-    data = record.get("dataset") or {}
-    return ", ".join(filter(None, (f"{word} {name}".strip() + of, set_name(data))))
+    what = f"{word} {name.replace('_', ' ')}".strip()
+    if command == "ablate" and isinstance(about, Mapping):
+        what = ablation_title(about)
+    return ", ".join(filter(None, (what, set_name(record.get("dataset") or {}))))
 
 
 def each_once(titles: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -82,13 +82,15 @@ def backbone(record: Mapping[str, Any]) -> str:
     Example:
         >>> backbone({"backbone": {"name": "demo", "kind": "demo", "label": "demo weights"}})
         'demo (demo weights)'
+        >>> backbone({"backbone": {"name": "demo", "label": "demo, trained on synthetic degradations"}})
+        'demo, trained on synthetic degradations'
         >>> backbone({"backbone": {"name": "RN50", "kind": "published", "pretrained": "openai", "label": None}})
         'RN50 (openai)'
     """
     bone = record.get("backbone", {})
     name, label = plain_name(str(bone.get("name", ""))), bone.get("label")
     if label:
-        return f"{name} ({label})"
+        return str(label) if str(label).startswith(f"{name}, ") else f"{name} ({label})"
     if bone.get("kind") == "given":
         return f"{name} (given, sha256 {str(bone.get('weights_sha256', ''))[:8]})"
     return f"{name} ({bone['pretrained']})" if bone.get("pretrained") else name

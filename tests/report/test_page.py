@@ -26,7 +26,7 @@ from magiqa.report.report import _panel, report
 from magiqa.report.table import Cell, Table
 from magiqa.report.thumbnails import COLUMNS, PER_SHEET, locate, make_tiles
 from magiqa.runs.names import method
-from magiqa.runs.read import read
+from magiqa.runs.read import Run, read
 from magiqa.stats.correlation import srcc
 from magiqa.studies.evaluate import evaluate
 
@@ -781,3 +781,18 @@ def test_only_variants_compete_and_no_control_does():
     assert marks == ["best", "", "second"]
     steps = frame.rename(columns={"variant": "step"})
     assert {row[1].mark for row in frame_table("t", "t", steps).rows} == {""}
+
+
+def test_the_samples_images_are_found_though_several_share_a_file(tmp_path, monkeypatch):
+    from magiqa.datasets import sample
+    from magiqa.report.pictures import Pictures
+
+    monkeypatch.setattr(sample, "PHOTOS", {k: sample.PHOTOS[k] for k in ("camera", "hopper")})
+    monkeypatch.setattr(sample, "SEEN", ("jpeg",))
+    monkeypatch.setattr(sample, "UNSEEN", ("impulse_noise",))
+    table = sample.Sample(str(tmp_path / "sample")).load().table
+    scores = table[["image", "ssim"]].assign(bytes=[Path(p).stat().st_size for p in table["path"]])
+    record = {"dataset": {"name": "sample", "root": str(tmp_path / "sample")}, "config": {"dataset": {}}}
+    pictures = Pictures([Run("a", tmp_path, record, scores, pd.DataFrame(), None)], wanted=True)
+    assert [str(path) for path in pictures.paths[0]] == table["path"].tolist()
+    assert table["path"].nunique() < len(table)

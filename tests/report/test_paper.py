@@ -188,7 +188,7 @@ def test_one_set_left_out_and_a_comparison_in_a_runs_own_folder_are_reported(tmp
         found = [f.name for f in (tmp_path / "report" / "tables").glob(f"*.{suffix}")]
         assert any("left_out" in name for name in found) and any("matrix" in name for name in found)
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "lambda: one data set left out" in page and "Comparisons" in page
+    assert "Ablation of λ: one data set left out" in page and "Comparisons" in page
     text = (tmp_path / "paper" / "results.tex").read_text()
     assert "tables/lambda-left-out" in text.replace("_", "-") and "matrix" in text
 
