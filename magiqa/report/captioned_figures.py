@@ -158,7 +158,8 @@ def drawn_ablation(sheet: Sheet, folder: Path, name: str, width: Width = "page")
     if len(numeric) > 1:
         at = table["variant"].astype(str).tolist().index(str(about["reference"]))
         files = ablation_figures(folder / name, table, sheet.record, keys, at, width="column")
-        what = f"SRCC over pairs of parameters, any other at the reference ({reference}). Square: the "
+        what = f"{ablation_title(about)}: SRCC over two of its parameters, any other at the reference "
+        what += f"({reference}). Square: the "
         what += "reference; star: the best, picked on these images, which is optimistic."
         return [Drawn(f, f"{what} {words}") for f in files if f.suffix == ".png"]
     files = ablation_figure(folder / name, table, sheet.record, width=width)
