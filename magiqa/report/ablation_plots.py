@@ -50,7 +50,8 @@ def ablation_figure(
     varied = about.get("parameter") or _grid_parameter(table)
     xlabel = f"SRCC with {short_label(str(record.get('dataset', {}).get('label', 'mos')))}, 95 % interval"
     shared: dict[str, Any] = {
-        "title": ablation_title(about),
+        # in a column there is no room for it, and the caption begins with it
+        "title": ablation_title(about) if width == "page" else "",
         "note": figure_note(record),
     }
     if varied is None:

@@ -9,7 +9,7 @@ import pandas as pd
 from magiqa.report.captions import caption
 from magiqa.report.display_names import SCORES, set_name, variant_name
 from magiqa.report.display_names import column as display_column
-from magiqa.report.table import NONE, Cell, Table, interval, number
+from magiqa.report.table import NONE, Cell, Table, interval, number, p_cell
 from magiqa.runs.names import CUES
 from magiqa.runs.read import Run
 
@@ -41,6 +41,7 @@ def groups_table(run: Run) -> Table | None:
 def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | None = None) -> Table:
     """Any CSV as a table: `x, x_low, x_high` become one cell, columns that never change move into a note.
 
+    A p at its floor, which the column `p_floor` holds, is printed with "<=".
     Of variants, the best of a column `srcc` is bold, the second underlined; the row of `reference` is marked.
     """
     frame = frame.reset_index(drop=True)
@@ -52,7 +53,7 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
     alone = {low: one for low, one in alone.items() if f"{one}_high" in frame}
     sides |= {f"{one}_high" for one in alone.values()}
     notes, shown = [], []
-    for column in (c for c in frame if c not in sides):
+    for column in (c for c in frame if c not in sides and c != "p_floor"):
         values = set(frame[column].astype(str))
         if len(frame) > 1 and len(values) == 1 and column not in ("variant", "srcc"):
             text = _texts(frame[column].head(1))[0]
@@ -79,6 +80,8 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
             for side in ("low", "high")
         )
         texts = _texts(frame[column], 3 if lows is not None else None)
+        if column in ("p", "p_adjusted") and "p_floor" in frame:
+            texts = [p_cell(p, floor).text for p, floor in zip(frame[column], frame["p_floor"], strict=True)]
         line = []
         for i, (value, text) in enumerate(zip(frame[column], texts, strict=True)):
             if column == "variant":
@@ -87,6 +90,8 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
             sort = None if not text else float(value) if _is_number(value) else str(value)
             line.append(Cell(text or NONE, sort, ranks.get(i, "") if column == "srcc" else "", detail))
         columns.append(line)
+    if any(cell.text.startswith("<=") for column in columns for cell in column):
+        notes.append("<=: these resamples can give no smaller p.")
     cells = [list(row) for row in zip(*columns, strict=True)]
     return Table(
         name,

@@ -270,7 +270,6 @@ def _core(sheet: Sheet) -> Any:
         "n_within",
         "p_within",
         "within_simultaneous",
-        "p_floor",
         "withheld",
         "optimism",
         "plcc",

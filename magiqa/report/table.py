@@ -75,12 +75,13 @@ def p_cell(p: float | None, floor: float, suffix: str = "") -> Cell:
     """A p; "<=" where it is the smallest that the resamples could give.
 
     Example:
-        >>> p_cell(0.001, 0.001).text, p_cell(0.2, 0.001).text
-        ('<=0.001', '0.2')
+        >>> p_cell(1 / 1001, 1 / 1001).text, p_cell(0.0453, 0.001).text, p_cell(0.00002, 0.00001).text
+        ('<=0.0010', '0.0453', '2e-05')
     """
     if p is None or _missing(p):
         return Cell(NONE)
-    return Cell(f"{'<=' if p <= floor * (1 + 1e-9) else ''}{p:.3g}{suffix}", float(p))
+    shown = f"{p:.4f}" if p >= 5e-4 else f"{p:.2g}"
+    return Cell(f"{'<=' if p <= floor * (1 + 1e-9) else ''}{shown}{suffix}", float(p))
 
 
 def _missing(value: float | None) -> bool:

@@ -467,10 +467,10 @@ def test_a_long_table_is_thinned_in_print_but_keeps_what_is_marked(folders):
 
 @pytest.mark.slow
 def test_an_ablation_says_what_picking_its_best_costs(out):
-    for suffix in ("md", "tex"):
+    for suffix, lam in (("md", "λ"), ("tex", r"$\lambda$")):
         text = (out / "tables" / f"ablation_grid.{suffix}").read_text()
         assert (
-            "Picked on these images, lam=0.36 gains +0.0019." in text
+            f"Picked on these images, {lam} = 0.36 gains +0.0019." in text
             and "gains 0.0004 less on the other (10 splits)" in text
         )
 
@@ -796,3 +796,13 @@ def test_the_samples_images_are_found_though_several_share_a_file(tmp_path, monk
     pictures = Pictures([Run("a", tmp_path, record, scores, pd.DataFrame(), None)], wanted=True)
     assert [str(path) for path in pictures.paths[0]] == table["path"].tolist()
     assert table["path"].nunique() < len(table)
+
+
+def test_a_p_at_its_floor_is_printed_so():
+    frame = pd.DataFrame(
+        {"variant": ["a", "b", "c"], "p_adjusted": [1 / 1001, 0.25, np.nan], "p_floor": 1 / 1001}
+    )
+    table = frame_table("t", "T", frame)
+    assert [row[1].text for row in table.rows] == ["<=0.0010", "0.2500", "–"]
+    assert table.columns == [("", "variant"), ("", "p (adjusted)")]
+    assert table.notes == ["<=: these resamples can give no smaller p."]
