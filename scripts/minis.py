@@ -128,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=96, help="images of KonIQ, SPAQ and LIVE-C")
-    parser.add_argument("--references", type=int, default=8, help="KADID's, thirty images each")
+    parser.add_argument("--references", type=int, default=10, help="KADID's, thirty images each")
     given = parser.parse_args()
     for make, count in (
         (koniq, given.count),
