@@ -30,6 +30,8 @@ LOWER_IS_BETTER = ("rmse_logistic",)
 
 RESAMPLES = 2000  # of the test for the best
 
+MANY = 9  # columns: from there on, the kind of PLCC stands in the notes alone
+
 
 def agreement_table(
     runs: Sequence[Run], statistics: Sequence[str] = (), others: Sequence[Run] = (), seed: int = 0
@@ -76,6 +78,8 @@ def agreement_table(
     heads = [("", "method"), *([] if one_bone else [("", "backbone")])]
     heads += [(titles[one], statistic(s)) for one, s in columns]
     heads += [head for head, _ in averages]
+    if len(heads) > MANY and len({name for _, name in heads if name.startswith("PLCC")}) == 1:
+        heads = [(group, "PLCC" if name.startswith("PLCC") else name) for group, name in heads]
     facts = "; ".join(f"{titles[one]}: {set_facts(data_)}" for one, data_ in sets.items())
     bone = f" Backbone {next(b for b in bones if b)}." if one_bone else ""
     first = int((~lines["control"]).sum())

@@ -101,6 +101,10 @@ def dots(
             _intervals(panels[1], beside, place, 0.0, 2, None)
             panels[1].axvline(0, color="#6b7280", linewidth=0.8)
             panels[1].set_xlabel(beside_label, fontsize=7)
+            if not (beside[["value", "low", "high"]].abs() > 1e-9).any(
+                axis=None
+            ):  # variants that never differ
+                panels[1].set_xlim(-0.01, 0.01)
         if zero is not None:
             ax.axvline(zero, color="#6b7280", linewidth=0.8)
         ax.set_yticks([place[name] for name in names], labels)
@@ -113,6 +117,8 @@ def dots(
                 panel.axhspan(at - 0.5, at + 0.5, color="#f3f4f6", zorder=0)
             panel.grid(axis="y", visible=False)
             panel.tick_params(axis="y", length=0)
+            if narrow and width == "column":
+                panel.locator_params(axis="x", nbins=2, steps=[1, 2, 4, 5, 10])
         ax.set_ylim(-len(names) + 0.4, 0.6)
         ax.set_xlabel(xlabel, fontsize=7 if narrow else None)
         ax.set_title(title, loc="left")

@@ -88,6 +88,10 @@ def _missing(value: float | None) -> bool:
     return value is None or bool(pd.isna(value))
 
 
+# as wide as the text, but never enlarged
+_FIT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
+
+
 @dataclass(frozen=True)
 class Table:
     """A table, ready to be rendered.
@@ -200,7 +204,7 @@ class Table:
             r"\centering\footnotesize" if two_columns else r"\centering\small",
             rf"\caption{{{tex(self.title)}}}\smallskip",
             rf"\label{{tab:{self.name.replace('_', '-')}}}",
-            *([r"\resizebox{\textwidth}{!}{%"] if wide else []),
+            *([r"\setlength{\tabcolsep}{2.5pt}", _FIT] if wide else []),
             rf"\begin{{tabular}}{{{self._spec(widths)}}}",
             r"\toprule",
         ]
