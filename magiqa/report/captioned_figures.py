@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ def drawn_run(run: Run, folder: Path, width: Width = "page") -> list[Drawn]:
         f"SRCC and raw PLCC with their intervals, each alone. {_srcc(run, CUES)}",
         "magnitude": "The magnitude cue against the label: points are images; the line is the label's mean in bins of "
         f"the cue of about equal size. {_srcc(run, ('q_mag',))}",
-        "srcc_by_group": "SRCC of each cue and the fused score inside each group, above these of all images pooled "
-        "and in the mean over groups. Bars: 95 % intervals, each alone; nothing is tested between groups. "
+        "srcc_by_group": "SRCC of each cue and the fused score inside each group; the first two rows are all images "
+        "pooled, and the mean over groups. Bars: 95 % intervals, each alone; nothing is tested between groups. "
         f"{_srcc(run, CUES)}",
     }
     files = run_figures(folder, run.scores, run.agreement, run.groups, run.record, width=width)
@@ -88,7 +89,8 @@ def _srcc(run: Run, scores: Sequence[str]) -> str:
     parts = []
     for score in (s for s in scores if s in rows.index):
         value, low, high = (float(rows.loc[score, c]) for c in ("value", "ci_low", "ci_high"))
-        sure = "" if pd.isna(low) else ", above 0" if low > 0 else ", below 0" if high < 0 else ", 0 inside"
+        side = "above 0" if low > 0 else "below 0" if high < 0 else "around 0"
+        sure = "" if pd.isna(low) else f", interval {side}"
         parts.append(
             f"{SCORES[score]} {number(value, low, high, form='.3f').text} {interval(low, high)}{sure}".strip()
         )
@@ -146,35 +148,41 @@ def drawn_methods(
     return out
 
 
+def varied(sheet: Sheet) -> list[str]:
+    """The groups and keys that an ablation's variants set: captions leave them out."""
+    table = sheet.table
+    groups = ("backbone", "prompts", "views", "magnitude", "fusion")
+    if not sheet.ablation:
+        return []
+    return [str(c) for c in table if "." in str(c) or (c in groups and len(set(table[c].astype(str))) > 1)]
+
+
 def drawn_ablation(sheet: Sheet, folder: Path, name: str, width: Width = "page") -> list[Drawn]:
     """An ablation's curve or dots with the paired differences, or the heat maps of a grid."""
     about, table = sheet.record["ablation"], sheet.table
     reference = variant_name(str(about["reference"]))
-    groups = ("backbone", "prompts", "views", "magnitude", "fusion")
-    there = [str(c) for c in table if "." in str(c) or c in groups]
-    keys = [c for c in there if len(set(table[c].astype(str))) > 1]
+    keys = [c for c in varied(sheet) if len(set(table[c].astype(str))) > 1]
     numeric = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
-    words = describe(sheet.record, varied=keys)
+    words = describe(sheet.record, varied=varied(sheet), intervals=len(numeric) < 2)
     if len(numeric) > 1:
         at = table["variant"].astype(str).tolist().index(str(about["reference"]))
         files = ablation_figures(folder / name, table, sheet.record, keys, at, width="column")
-        what = f"{ablation_title(about)}: SRCC over two of its parameters, any other at the reference "
-        what += f"({reference}). Square: the "
-        what += "reference; star: the best, picked on these images, which is optimistic."
-        return [Drawn(f, f"{what} {words}") for f in files if f.suffix == ".png"]
+        pairs = [" and ".join(map(parameter, pair)) for pair in combinations(numeric, 2)]
+        what = f"what else varies at the reference ({reference}). Nothing is tested. Square: the reference; star: the "
+        what += f"best, picked on these images, which is optimistic. {words}"
+        figures = [f for f in files if f.suffix == ".png"]
+        return [Drawn(f, f"{ablation_title(about)}: SRCC over {pair}, {what}")
+                for f, pair in zip(figures, pairs, strict=True)]  # fmt: skip
     files = ablation_figure(folder / name, table, sheet.record, width=width)
     together = "ci_simultaneous_low" in table
-    band = (
-        "its band holds for all variants at once, as the printed p"
-        if together
-        else "its interval is of one pair"
-    )
+    band = "its 95 % band holds for all variants at once" if together else "its interval is of one pair"
     what = f"{ablation_title(about)}: SRCC of each variant, and its paired difference to the "
     what += f"reference ({reference}) on the same resamples: {band}."
     if keys:
         what += f" Varied: {', '.join(map(parameter, keys))}."
     names = [variant_name(str(name)) for name in table["variant"]]
-    what = f"{what} {verdict(table, names, 'Difference to the reference', 'variants')}".strip()
+    found = verdict(table, names, "Difference to the reference", "variants", ordered=len(numeric) == 1)
+    what = f"{what} {found}".strip()
     return [Drawn(files[0], f"{what} {words}", width == "page")]
 
 
@@ -191,15 +199,22 @@ def drawn_curves(sheets: Sequence[Sheet], folder: Path) -> list[Drawn]:
         if len(sets) > 1:
             pairs: list[tuple[pd.DataFrame, Mapping[str, Any]]] = [(s.table, s.record) for s in sets.values()]
             files = curves_of_sets(folder / f"{name}_of_sets", pairs)
-            key = str(some[0].record["ablation"]["parameter"])
+            about = some[0].record["ablation"]
             words = "; ".join(
                 f"{set_name(r['dataset'])}: {set_facts(r['dataset'])}, resampled by {unit(r)}"
                 for _, r in pairs
             )
+            found = " ".join(
+                verdict(t, list(map(variant_name, t["variant"].astype(str))), set_name(r["dataset"]), "variants",
+                        ordered=True)
+                for t, r in pairs)  # fmt: skip
             bone = "; ".join(sorted({backbone_name(r["backbone"]) for _, r in pairs}))
-            out.append(Drawn(files[0], f"SRCC over {parameter(key)} on each data set; below, the paired difference to "
-                             "the reference. "
-                             f"{words}. Backbone {bone}. {method_words(some[0].record, varied=[key])}."))  # fmt: skip
+            protocol = method_words(some[0].record, varied=varied(some[0]))
+            out.append(Drawn(files[0], f"{ablation_title(about)}: SRCC on each data set, its 95 % bootstrap intervals "
+                             "each alone; below, the paired difference to the reference "
+                             f"({variant_name(str(about['reference']))}) on the same resamples, its 95 % band for all "
+                             f"variants of a set at once. Difference by set: {found} {words}. Backbone {bone}. "
+                             f"{protocol}."))  # fmt: skip
     return out
 
 

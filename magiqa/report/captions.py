@@ -13,7 +13,7 @@ def caption(record: Mapping[str, Any]) -> str:
     Example:
         >>> caption({"dataset": {"name": "agiqa3k", "n": 299, "every": 10, "label": "mos"},
         ...          "backbone": {"name": "demo", "label": "untrained, seed 0"}})
-        'AGIQA-3K, n = 299, one row in 10; backbone demo (untrained, seed 0)'
+        'AGIQA-3K, n = 299, one row in 10, label MOS; backbone demo (untrained, seed 0)'
     """
     data, bone = record.get("dataset", {}), record.get("backbone", {})
     about = ", ".join(filter(None, (set_name(data), set_facts(data))))
@@ -35,21 +35,21 @@ def figure_note(record: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, (", ".join(filter(None, (set_name(data), facts))), weights)))
 
 
-def describe(record: Mapping[str, Any], *, varied: Sequence[str] = ()) -> str:
+def describe(record: Mapping[str, Any], *, varied: Sequence[str] = (), intervals: bool = True) -> str:
     """In sentences: set, backbone, prompts, views, magnitude, fusion with their parameters, and what was resampled.
 
     Args:
-        varied: groups of options and keys that the figure itself varies: left out.
+        varied: groups of options and keys that the figure itself varies: left out. intervals: it shows some.
 
     Example:
         >>> describe({"dataset": {"name": "agiqa3k", "n": 299, "cluster": "prompt"}, "backbone": {"name": "RN50"},
         ...           "config": {"resamples": 1000}})
-        'AGIQA-3K, n = 299; backbone RN50. Intervals: 95 %, bootstrap of 1,000 resamples of whole prompts.'
+        'AGIQA-3K, n = 299, label MOS; backbone RN50. Intervals: 95 %, bootstrap of 1,000 resamples of whole prompts.'
     """
     if not record.get("dataset"):  # a table over several sets
         return ""
     options = method_words(record, varied=varied)
-    parts = [caption(record) + ".", f"{options}." if options else "", resampling(record)]
+    parts = [caption(record) + ".", f"{options}." if options else "", resampling(record) if intervals else ""]
     return " ".join(filter(None, parts))
 
 

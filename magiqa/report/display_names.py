@@ -120,7 +120,7 @@ def set_facts(data: Mapping[str, Any], *, of_label: bool = True) -> str:
 
     Example:
         >>> set_facts({"n": 2982, "label": "mos", "every": 1})
-        'n = 2,982'
+        'n = 2,982, label MOS'
         >>> set_facts({"n": 30, "label": "ssim", "every": 10})
         'n = 30, one row in 10, label SSIM to the pristine photo (no human opinion)'
     """
@@ -131,8 +131,8 @@ def set_facts(data: Mapping[str, Any], *, of_label: bool = True) -> str:
     if data.get("skipped"):
         facts.append(f"{len(data['skipped'])} images skipped")
     label = str(data.get("label", "mos"))
-    if of_label and label != "mos":
-        facts.append(f"label {label_name(label)} (no human opinion)")
+    if of_label:
+        facts.append(f"label {label_name(label)}" + ("" if label == "mos" else " (no human opinion)"))
     if data.get("higher_is_better") is False:
         facts.append(f"{label_name(label)} negated, so that higher = better")
     return ", ".join(facts)

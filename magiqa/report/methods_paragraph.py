@@ -29,7 +29,7 @@ def _each(values: Sequence[str]) -> str:
 def _data(records: Sequence[Record]) -> list[str]:
     out = []
     sets = {str(r["dataset"].get("fingerprint") or r["dataset"]): r for r in records}
-    about = [f"{set_name(r['dataset'])} ({set_facts(r['dataset'])})" for r in sets.values()]
+    about = [f"{set_name(r['dataset'])} ({set_facts(r['dataset'], of_label=False)})" for r in sets.values()]
     out.append(f"Methods were evaluated on {_each(about)}.")
     for r in sets.values():
         data = r["dataset"]

@@ -179,7 +179,7 @@ def _notes(
         kinds += "SRCC in groups: mean over the groups of the set. "
     competing = "; controls do not compete." if controls else "."
     notes = [
-        f"Signed. {kinds}Intervals: 95 %, bootstrap. Bold: best of the column, underlined: second{competing}"
+        f"Values are signed. {kinds}Intervals: 95 %, bootstrap. Bold: best of the column, underlined: second{competing}"
     ]
     if sets > 1:
         notes.append("Averages are of methods that are on all sets, and are not tested.")

@@ -14,6 +14,7 @@ from magiqa.report.captioned_figures import (
     drawn_run,
     drawn_study,
     leading,
+    varied,
     with_captions,
 )
 from magiqa.report.captions import describe
@@ -157,7 +158,9 @@ def _item(item: Table | Drawn, results: ResultFolder) -> str:
 def _caption(item: Table | Drawn) -> str:
     if isinstance(item, Table):
         return f"**{item.name}.** {md(' '.join([item.title + '.', item.shared, *item.notes]))}"
-    return f"**{item.png.stem}.** {md(item.caption)}"
+    folder = item.png.parent.name  # several results draw figures of one name
+    name = item.png.stem if folder == "figures" else f"{folder}/{item.png.stem}"
+    return f"**{name}.** {md(item.caption)}"
 
 
 def _methods(runs: Sequence[Run], sheets: Sequence[Sheet]) -> list[str]:
@@ -260,7 +263,7 @@ def _table(sheet: Sheet, title: str) -> Table:
     table = frame_table(slug(sheet.name), title, _core(sheet), reference=about.get("reference"))
     notes = [f"{str(note).rstrip('.')}." for note in about.get("notes") or []]
     return Table(table.name, table.title, table.columns, table.rows, sheet.table, table.notes + notes,
-                 shared=describe(sheet.record))  # fmt: skip
+                 shared=describe(sheet.record, varied=varied(sheet)))  # fmt: skip
 
 
 def _core(sheet: Sheet) -> Any:

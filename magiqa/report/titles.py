@@ -22,7 +22,7 @@ def run_title(record: Mapping[str, Any]) -> str:
 
 _VARIED = {  # by an ablation's name
     "alpha": "α",
-    "base": "the bases",
+    "base": "the difference of the bases",
     "grid": "λ, bases and α",
     "lambda": "λ",
     "lambda_magnitude": "λ",
