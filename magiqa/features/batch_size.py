@@ -40,8 +40,8 @@ def choose(
     return "auto", "measured"
 
 
-def search_key(resolved: Resolved, weights_sha256: str, view_size: tuple[int, int]) -> dict[str, Any]:
-    """All that the fastest batch size depends on."""
+def search_key(resolved: Resolved, shapes_sha256: str, view_size: tuple[int, int]) -> dict[str, Any]:
+    """All that the fastest batch size depends on: of the weights their shapes, not their values."""
     package = "openvino" if resolved.engine == "openvino" else "torch"
     try:
         library = f"{package} {version(package)}"
@@ -50,7 +50,7 @@ def search_key(resolved: Resolved, weights_sha256: str, view_size: tuple[int, in
     return {
         "machine": machine(resolved.device),
         "threads": threads(),
-        "weights_sha256": weights_sha256,
+        "shapes_sha256": shapes_sha256,
         "engine": resolved.engine,
         "precision": resolved.precision,
         "library": library,

@@ -173,7 +173,7 @@ def _engine(opened: _Opened, store: Together, clock: Clock) -> Encoder:
         clip: Any = opened.model()
         size = (job.method.views.window, job.method.views.window)
         fit_positional_embedding(clip, job.method.backbone, size)
-        search = search_key(resolved, opened.weights.sha256, size)
+        search = search_key(resolved, opened.weights.shapes_sha256, size)
         missing = sum(i not in store for i in opened.images)
         batch_size, origin = choose(job.machine.batch_size, job.machine.cache_dir, search, resolved, missing)
         engine = build(clip.visual, resolved, batch_size=batch_size, view_size=size)

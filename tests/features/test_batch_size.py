@@ -5,6 +5,8 @@ import json
 import pytest
 import tiny
 
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.weights import load_weights
 from magiqa.engines import build as building
 from magiqa.engines.build import CANDIDATES
 from magiqa.engines.resolve import Resolved
@@ -74,3 +76,9 @@ def test_the_first_run_searches_the_second_does_not_and_both_give_the_same_bytes
     assert (first["batch_size"], first["batch_size_from"]) == (max(CANDIDATES["cpu"]), "measured")
     assert (second["batch_size"], second["batch_size_from"]) == (max(CANDIDATES["cpu"]), "remembered")
     json.dumps(first)
+
+
+def test_networks_of_one_architecture_share_a_search():
+    one, other = (load_weights(Backbone("demo", untrained=seed)) for seed in (0, 1))
+    assert one.sha256 != other.sha256 and one.shapes_sha256 == other.shapes_sha256
+    assert load_weights(Backbone("RN50", untrained=0)).shapes_sha256 != one.shapes_sha256
