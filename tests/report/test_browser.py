@@ -185,7 +185,7 @@ def test_hovering_a_point_shows_thumbnail_name_label_and_cues(opened: Browser) -
     opened.hover(canvas, round(spot[0]), round(spot[1]))
     tip = opened.js("const t = document.getElementById('tip'); return t.hidden ? null : t.innerText")
     assert tip is not None and ".png" in tip
-    for word in ("mos", "q_sim", "q_mag", "w_sim", "group", "gen_"):
+    for word in ("MOS", "q_sim", "q_mag", "w_sim", "group", "gen_"):
         assert word in tip
     style = "const s = getComputedStyle(document.querySelector('#tip .thumb'));"
     image, width, height = opened.js(f"{style} return [s.backgroundImage, s.width, s.height]")
@@ -218,7 +218,7 @@ def test_the_gallery_opens_with_images_in_both_directions(opened: Browser) -> No
     titles = opened.js(
         "return [...document.querySelectorAll(`${arguments[0]} h4`)].map(h => h.textContent)", gallery
     )
-    assert titles[:2] == ["q far above mos", "q far below mos"]
+    assert titles[:2] == ["q far above MOS", "q far below MOS"]
 
 
 def test_names_are_shown_as_they_are(opened: Browser) -> None:
