@@ -38,6 +38,9 @@ def groups_table(run: Run) -> Table | None:
     )
 
 
+_TESTED = ("p", "p_adjusted", "p_within", "p_within_adjusted")
+
+
 def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | None = None) -> Table:
     """Any CSV as a table: `x, x_low, x_high` become one cell, columns that never change move into a note.
 
@@ -80,8 +83,9 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
             for side in ("low", "high")
         )
         texts = _texts(frame[column], 3 if lows is not None else None)
-        if column in ("p", "p_adjusted") and "p_floor" in frame:
-            texts = [p_cell(p, floor).text for p, floor in zip(frame[column], frame["p_floor"], strict=True)]
+        if column in _TESTED and "p_floor" in frame:
+            floors = zip(frame[column], frame["p_floor"], strict=True)
+            texts = ["" if pd.isna(p) else p_cell(p, floor).text for p, floor in floors]
         line = []
         for i, (value, text) in enumerate(zip(frame[column], texts, strict=True)):
             if column == "variant":
