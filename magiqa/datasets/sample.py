@@ -22,7 +22,7 @@ import pandas as pd
 from PIL import Image
 
 from magiqa.checked import Checked
-from magiqa.datasets.base import Every, Labels, finish
+from magiqa.datasets.base import Every, Labels, finish, read_csv
 from magiqa.errors import UserError
 from magiqa.images.distortions import LEVELS, SEEN, UNSEEN, distort
 from magiqa.images.views import Resize
@@ -156,11 +156,14 @@ def _ensure(root: Path) -> None:
 
 def file_names(root: str | Path) -> dict[str, str]:
     """Each image's file in a sample's folder, which several images may share; empty where there is no sample."""
+    file = Path(root) / _TABLE
     try:
-        table = pd.read_csv(Path(root) / _TABLE, dtype=str)
-        return dict(zip(table["image"], table["file"], strict=True))
-    except (OSError, ValueError, KeyError):
+        table = (
+            read_csv(file, ("image", "file")) if file.is_file() else None
+        )  # a root may be a stranger's word
+    except (OSError, ValueError, UserError):
         return {}
+    return {} if table is None else dict(zip(table["image"], table["file"], strict=True))
 
 
 @dataclass(frozen=True)

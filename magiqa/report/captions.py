@@ -42,8 +42,8 @@ def describe(record: Mapping[str, Any], *, varied: Sequence[str] = (), intervals
         varied: groups of options and keys that the figure itself varies: left out. intervals: it shows some.
 
     Example:
-        >>> describe({"dataset": {"name": "agiqa3k", "n": 299, "cluster": "prompt"}, "backbone": {"name": "RN50"},
-        ...           "config": {"resamples": 1000}})
+        >>> data = {"name": "agiqa3k", "n": 299, "label": "mos", "cluster": "prompt"}
+        >>> describe({"dataset": data, "backbone": {"name": "RN50"}, "config": {"resamples": 1000}})
         'AGIQA-3K, n = 299, label MOS; backbone RN50. Intervals: 95 %, bootstrap of 1,000 resamples of whole prompts.'
     """
     if not record.get("dataset"):  # a table over several sets

@@ -123,6 +123,8 @@ def set_facts(data: Mapping[str, Any], *, of_label: bool = True) -> str:
         'n = 2,982, label MOS'
         >>> set_facts({"n": 30, "label": "ssim", "every": 10})
         'n = 30, one row in 10, label SSIM to the pristine photo (no human opinion)'
+        >>> set_facts({"n": 30})
+        'n = 30'
     """
     facts = [f"n = {data['n']:,}"] if data.get("n") is not None else []
     if int(data.get("every") or 1) > 1:
@@ -130,11 +132,11 @@ def set_facts(data: Mapping[str, Any], *, of_label: bool = True) -> str:
     facts += other_than_published(data.get("notes") or ())
     if data.get("skipped"):
         facts.append(f"{len(data['skipped'])} images skipped")
-    label = str(data.get("label", "mos"))
-    if of_label:
+    label = str(data.get("label") or "")
+    if of_label and label:
         facts.append(f"label {label_name(label)}" + ("" if label == "mos" else " (no human opinion)"))
     if data.get("higher_is_better") is False:
-        facts.append(f"{label_name(label)} negated, so that higher = better")
+        facts.append(f"{label_name(label or 'label')} negated, so that higher = better")
     return ", ".join(facts)
 
 

@@ -4,6 +4,7 @@ Cells hold text; what a cell sorts by, how it is marked and its interval stand b
 say the same.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -72,16 +73,19 @@ def number(
 
 
 def p_cell(p: float | None, floor: float, suffix: str = "") -> Cell:
-    """A p; "<=" where it is the smallest that the resamples could give.
+    """A p; "<=" where it is the smallest that the resamples could give: such a bound is rounded up.
 
     Example:
-        >>> p_cell(1 / 1001, 1 / 1001).text, p_cell(0.0453, 0.001).text, p_cell(0.00002, 0.00001).text
-        ('<=0.0010', '0.0453', '2e-05')
+        >>> p_cell(1 / 1001, 1 / 1001).text, p_cell(1 / 301, 1 / 301).text, p_cell(0.0453, 0.001).text
+        ('<=0.0010', '<=0.0034', '0.0453')
+        >>> p_cell(0.00002, 0.00001).text
+        '2e-05'
     """
     if p is None or _missing(p):
         return Cell(NONE)
-    shown = f"{p:.4f}" if p >= 5e-4 else f"{p:.2g}"
-    return Cell(f"{'<=' if p <= floor * (1 + 1e-9) else ''}{shown}{suffix}", float(p))
+    bound = p <= floor * (1 + 1e-9)
+    shown = f"{math.ceil(p * 1e4) / 1e4 if bound else p:.4f}" if p >= 5e-4 else f"{p:.2g}"
+    return Cell(f"{'<=' if bound else ''}{shown}{suffix}", float(p))
 
 
 def _missing(value: float | None) -> bool:

@@ -23,13 +23,17 @@ def verdict(
         >>> rows = pd.DataFrame({"diff": [0.0, 0.1, -0.2, 0.1], "p_adjusted": [np.nan, 0.01, 0.03, 0.4]})
         >>> verdict(rows, ["a", "b", "c", "d"], "Difference to a", "variants")
         'Difference to a (p < 0.05, adjusted by max-T for all 3 variants). Above 0: b. Below 0: c. Not significant: d.'
+        >>> verdict(rows.assign(diff=0.0, p_adjusted=np.nan), ["a", "b", "c", "d"], "Difference to a", "variants")
+        'Difference to a: not tested, as no row differs.'
+        >>> verdict(rows.assign(diff=np.nan, p_adjusted=np.nan), ["a", "b", "c", "d"], "Difference to a", "variants")
+        'Difference to a: not tested.'
     """
     if "p_adjusted" not in table:
         return ""
     p, gap = table["p_adjusted"].to_numpy(float), table["diff"].to_numpy(float)
     tested, sure = np.isfinite(p), p < LEVEL
     if not tested.any():
-        return f"{difference}: not tested" + (", as no row differs." if not np.nan_to_num(gap).any() else ".")
+        return f"{difference}: not tested" + (", as no row differs." if (np.abs(gap) < 1e-12).all() else ".")
     count = int(tested.sum())
     family = f"adjusted by max-T for all {count} {rows}" if count > 1 else "one test"
     found = _parts(names, tested, sure & (gap > 0), sure & (gap < 0), "not significant", ordered)

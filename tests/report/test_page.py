@@ -3,6 +3,7 @@
 import csv
 import html.parser
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -796,6 +797,9 @@ def test_the_samples_images_are_found_though_several_share_a_file(tmp_path, monk
     pictures = Pictures([Run("a", tmp_path, record, scores, pd.DataFrame(), None)], wanted=True)
     assert [str(path) for path in pictures.paths[0]] == table["path"].tolist()
     assert table["path"].nunique() < len(table)
+    (tmp_path / "sample" / "labels.csv").unlink()
+    os.mkfifo(tmp_path / "sample" / "labels.csv")  # a stranger's root: never opened
+    assert sample.file_names(tmp_path / "sample") == {}
 
 
 def test_a_p_at_its_floor_is_printed_so():
