@@ -119,6 +119,7 @@ def dots(
             panel.tick_params(axis="y", length=0)
             if narrow and width == "column":
                 panel.locator_params(axis="x", nbins=2, steps=[1, 2, 4, 5, 10])
+                panel.tick_params(axis="x", labelsize=6.5)
         ax.set_ylim(-len(names) + 0.4, 0.6)
         ax.set_xlabel(xlabel, fontsize=7 if narrow else None)
         ax.set_title(title, loc="left")
