@@ -60,7 +60,7 @@ class Configs:
 
     def __init__(self, config_dir: str | None = None) -> None:
         self._loader = _loader(own_folders(config_dir))
-        self._as_named: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._plain: dict[tuple[tuple[str, ...], bool], dict[str, Any]] = {}
 
     def compose(self, overrides: Sequence[str]) -> Composed:
         """Compose overrides (``group=option``, ``key=value``; values of paths are taken as typed).
@@ -69,6 +69,16 @@ class Configs:
             UserError: a key or option that does not exist, with the nearest that does; a bundle that is not to be
                 trusted.
         """
+        config, choices, missing, held, rest = self._composed(overrides)
+        changed = changed_keys(config, self._option_values(choices, held)) | {
+            key: value for key, value in held.changed.items() if key not in typed_keys(rest)
+        }
+        return Composed(config, choices, missing, changed, self._study(config, rest))
+
+    def _composed(
+        self, overrides: Sequence[str]
+    ) -> tuple[dict[str, Any], dict[str, str], tuple[str, ...], Bundled, list[str]]:
+        """Config, choices, keys that must be set, what a bundle holds, and the overrides that are no paths."""
         from omegaconf import OmegaConf
 
         rest, literal = split_literal(overrides)
@@ -85,10 +95,7 @@ class Configs:
             cfg.dataset.root = root
             missing.remove("dataset.root")
         config: Any = OmegaConf.to_container(cfg, resolve=True)
-        changed = changed_keys(config, self._option_values(choices, held)) | {
-            key: value for key, value in held.changed.items() if key not in typed_keys(rest)
-        }
-        return Composed(config, choices, tuple(sorted(missing)), changed, self._study(config, rest))
+        return config, choices, tuple(sorted(missing)), held, rest
 
     def job(self, overrides: Sequence[str]) -> RunConfig:
         """What overrides ask for, instantiated and checked.
@@ -121,10 +128,10 @@ class Configs:
 
         @cache  # the same options come in many variants
         def fields(group: str, chosen: tuple[str, ...]) -> dict[str, str]:
-            composed = self.compose(chosen)
-            config, option = composed.config, composed.choices[group]
-            if (conf_dir() / group / f"{option}.yaml").is_file():  # as packaged, not as a bundle had it
-                config = self.compose([f"{group}={option}"]).config
+            config, choices, *_ = self._composed(chosen)
+            alone = (f"{group}={choices[group]}",)
+            if chosen != alone and (conf_dir() / group / f"{choices[group]}.yaml").is_file():
+                return fields(group, alone)  # as packaged, not as a bundle had it
             return {key: repr(value) for key, value in _leaves(config[group], group)}
 
         def shared(group: str, overrides: list[str]) -> set[str]:
@@ -191,22 +198,25 @@ class Configs:
         from omegaconf import OmegaConf
 
         named = tuple(f"{g}={c}" for g, c in choices.items() if g not in held.choices)
-        if named not in self._as_named:
-            cfg, _ = self._load(named)
-            self._as_named[named] = dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
-        return deepcopy(self._as_named[named]) | {
+        return deepcopy(self._as_named(named)) | {
             g: OmegaConf.to_container(held.nodes[g]) for g in held.choices
         }
 
-    def _study(self, config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-        """What was chosen and typed for the ablation or experiment."""
+    def _as_named(self, options: tuple[str, ...], resolve: bool = False) -> dict[str, Any]:
+        """What the files of options say, each read once; references as they are written, or resolved."""
         from omegaconf import OmegaConf
 
+        if (options, resolve) not in self._plain:
+            cfg, _ = self._load(options)
+            self._plain[options, resolve] = dict(OmegaConf.to_container(cfg, resolve=resolve))  # type: ignore[arg-type]
+        return self._plain[options, resolve]
+
+    def _study(self, config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+        """What was chosen and typed for the ablation or experiment."""
         out: dict[str, Any] = {}
         for group in (g for g in STUDIES if isinstance(config.get(g), Mapping)):
             chosen = [o for o in overrides if o.partition("=")[0] == group]
-            cfg, _ = self._load(chosen)
-            own: Any = OmegaConf.to_container(cfg[group], resolve=True)
+            own = self._as_named(tuple(chosen), resolve=True)[group]
             out[group] = chosen[-1].partition("=")[2]
             for key, value in config[group].items():
                 if key not in own or own[key] != value:
@@ -232,10 +242,14 @@ def _loader(folders: Sequence[os.PathLike[str]]) -> Any:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
 
+    from magiqa.config.read_once import ReadOnce
+
     path = create_config_search_path(str(conf_dir()))
     for folder in folders:
         path.prepend("own", f"file://{os.fspath(folder)}", anchor="schema")  # behind the packaged ones
-    return ConfigLoaderImpl(path)
+    loader = ConfigLoaderImpl(path)
+    loader.repository = ReadOnce(path)
+    return loader
 
 
 def _put_bundled(cfg: Any, held: Bundled, rest: Sequence[str]) -> None:

@@ -101,6 +101,23 @@ def test_changed_says_what_no_options_name_tells(tmp_path):
 
 
 @pytest.mark.slow
+def test_jobs_of_one_set_of_configs_are_those_of_a_new_one_each(tmp_path):
+    own(tmp_path, "prompts/mine.yaml", OWN)
+    configs = Configs()
+    for overrides in (
+        ["prompts=mine", "fusion.alpha=3", "ablation=fusion", "+ablation.variants=[]"],
+        ["fusion=fixed", "fusion.w_sim=0.1", "views.stride=64"],
+        ["prompts=mine", "ablation=fusion"],
+        ["fusion=fixed"],
+        [],
+    ):
+        assert configs.compose(overrides) == Configs().compose(overrides), overrides
+    own(tmp_path, "prompts/mine.yaml", OWN.replace("mine", "edited"))
+    assert configs.compose(["prompts=mine"]).config["prompts"]["name"] == "mine"  # read once
+    assert Configs().compose(["prompts=mine"]).config["prompts"]["name"] == "edited"
+
+
+@pytest.mark.slow
 def test_the_printed_config_is_an_option_of_ones_own(tmp_path, capsys):
     assert cli.main(["evaluate", "--cfg", "fusion.alpha=2"]) == 0
     fusion = yaml.safe_load(capsys.readouterr().out)["fusion"]
