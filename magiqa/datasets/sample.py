@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import pandas as pd
 from PIL import Image
 
 from magiqa.checked import Checked
+from magiqa.cores import allowed_cores
 from magiqa.datasets.base import Every, Labels, finish, read_csv
 from magiqa.errors import UserError
 from magiqa.images.distortions import LEVELS, SEEN, UNSEEN, distort
@@ -79,42 +81,48 @@ def _source(photo: str) -> np.ndarray:
 
 
 def _make(folder: Path) -> None:
-    """Write every image as PNG, the labels and the record of their sha256."""
+    """Write every image as PNG, the labels and the record of their sha256; photos side by side."""
+    with ThreadPoolExecutor(allowed_cores()) as pool:
+        made = list(pool.map(lambda photo: _versions(folder, photo), PHOTOS))
+    files = {name: sha256 for _, each in made for name, sha256 in each.items()}
+    pd.DataFrame([row for rows, _ in made for row in rows]).to_csv(folder / _TABLE, index=False)
+    files[_TABLE] = hashlib.sha256((folder / _TABLE).read_bytes()).hexdigest()
+    (folder / _RECORD).write_text(json.dumps({"version": VERSION, "files": files}, indent=0))
+
+
+def _versions(folder: Path, photo: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Write a photo at each level of each type: its rows of the table, and the sha256 of each file."""
     from skimage.metrics import structural_similarity
 
     rows: list[dict[str, Any]] = []
     files: dict[str, str] = {}
-    for photo in PHOTOS:
-        pristine = _source(photo)
-        (folder / photo).mkdir()
-        for group in SEEN + UNSEEN:
-            for level in (0, *LEVELS):
-                pixels = pristine
-                if level:
-                    pixels = distort(pristine, group, level, zlib.crc32(f"{photo} {group} {level}".encode()))
-                # level 0 has a row in every group, so that no group is without its best image; one file serves all
-                name = f"{photo}/{group}_{level}.png" if level else f"{photo}/pristine.png"
-                if name not in files:
-                    buffer = io.BytesIO()
-                    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
-                    (folder / name).write_bytes(buffer.getvalue())
-                    files[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
-                ssim = float(structural_similarity(pristine, pixels, channel_axis=2)) if level else 1.0
-                split = "seen" if group in SEEN else "unseen"
-                rows.append(
-                    {
-                        "image": f"{photo}/{group}_{level}",
-                        "file": name,
-                        "ssim": ssim,
-                        "group": group,
-                        "level": level,
-                        "reference": photo,
-                        "split": split,
-                    }
-                )
-    pd.DataFrame(rows).to_csv(folder / _TABLE, index=False)
-    files[_TABLE] = hashlib.sha256((folder / _TABLE).read_bytes()).hexdigest()
-    (folder / _RECORD).write_text(json.dumps({"version": VERSION, "files": files}, indent=0))
+    pristine = _source(photo)
+    (folder / photo).mkdir()
+    for group in SEEN + UNSEEN:
+        for level in (0, *LEVELS):
+            pixels = pristine
+            if level:
+                pixels = distort(pristine, group, level, zlib.crc32(f"{photo} {group} {level}".encode()))
+            # level 0 has a row in every group, so that no group is without its best image; one file serves all
+            name = f"{photo}/{group}_{level}.png" if level else f"{photo}/pristine.png"
+            if name not in files:
+                buffer = io.BytesIO()
+                Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
+                (folder / name).write_bytes(buffer.getvalue())
+                files[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
+            ssim = float(structural_similarity(pristine, pixels, channel_axis=2)) if level else 1.0
+            rows.append(
+                {
+                    "image": f"{photo}/{group}_{level}",
+                    "file": name,
+                    "ssim": ssim,
+                    "group": group,
+                    "level": level,
+                    "reference": photo,
+                    "split": "seen" if group in SEEN else "unseen",
+                }
+            )
+    return rows, files
 
 
 def _intact(folder: Path) -> bool:
