@@ -4,7 +4,7 @@ Records and CSVs keep the keys; tables, figures, captions and the page show thes
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from magiqa.runs.names import CONTROLS, method, option, other_than_published, pooling
@@ -18,8 +18,16 @@ SETS = {
     "koniq": "KonIQ-10k",
     "livec": "LIVE-C",
     "pipal": "PIPAL",
+    "sample": "magiqa sample",
     "spaq": "SPAQ",
     "tid2013": "TID2013",
+}
+
+OWN = {  # what no reader of the field can know: sentences for a paper
+    "sample": "The magiqa sample: 16 photos that scikit-image and Matplotlib ship, distorted in eight ways and "
+    "five levels.",
+    "demo": "The demo backbone: a small CLIP that ships with magiqa for demonstration, trained on synthetic "
+    "degradations.",
 }
 
 LABELS = {"mos": "MOS", "ssim": "SSIM to the pristine photo"}
@@ -88,7 +96,13 @@ COLUMNS = {
     "chance_given_label": "chance, given the label",
     "partial": "partial SRCC",
     "w_sim": "weight of similarity",
+    "n_within": "n in groups",
     "diff_p": "p of the difference",
+    "srcc_reference": "SRCC of the reference",
+    "chosen_on_others": "best on the other sets",
+    "gain_chosen": "its gain in SRCC",
+    "best_here": "best on this set",
+    "gain_best": "gain of the best",
     **{key: name for key, name in PARAMETERS.items() if key != "lam"},
 }
 
@@ -210,6 +224,28 @@ def variant_name(name: str) -> str:
         return f"{SIGNS.get(found[1], found[1].replace('_', ' '))} = "
 
     return re.sub(r"\b([A-Za-z_]+) ?= ?", shown, name)
+
+
+def keyed_set(key: str) -> str:
+    """A data set by its key in a table, followed by its variant.
+
+    Example:
+        >>> keyed_set("koniq test"), keyed_set("agiqa3k"), keyed_set("my own")
+        ('KonIQ-10k test', 'AGIQA-3K', 'my own')
+    """
+    name, _, variant = key.partition(" ")
+    return set_name({"name": name, "variant": variant})
+
+
+VALUES: dict[str, Callable[[str], str]] = {  # by a CSV's column: how a table shows what it holds
+    "best_here": variant_name,
+    "chosen_on_others": variant_name,
+    "dataset": keyed_set,
+    "label": label_name,
+    "reference": variant_name,
+    "score": lambda key: SCORES.get(key, key),
+    "variant": variant_name,
+}
 
 
 def resize_words(resize: Mapping[str, Any]) -> str:

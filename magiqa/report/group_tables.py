@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.report.captions import caption
-from magiqa.report.display_names import SCORES, set_name, variant_name
+from magiqa.report.display_names import SCORES, VALUES, set_name
 from magiqa.report.display_names import column as display_column
 from magiqa.report.table import NONE, Cell, Table, interval, number, p_cell
 from magiqa.runs.names import CUES
@@ -55,14 +55,16 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
     alone = {f"{c[:-4]}_low": c[:-4] for c in frame if str(c).endswith("_low") and c not in sides}
     alone = {low: one for low, one in alone.items() if f"{one}_high" in frame}
     sides |= {f"{one}_high" for one in alone.values()}
-    notes, shown = [], []
+    same, notes, shown = [], [], []
     for column in (c for c in frame if c not in sides and c != "p_floor"):
         values = set(frame[column].astype(str))
         if len(frame) > 1 and len(values) == 1 and column not in ("variant", "srcc"):
             text = _texts(frame[column].head(1))[0]
-            notes += [f"{column}: {text or NONE} in every row."] if text else []
+            same += [f"{display_column(str(column))} {_shown(column, text)}"] if text else []
         else:
             shown.append(str(column))
+    if same:
+        notes.append(f"In every row: {'; '.join(same)}.")
     ranks: dict[int, str] = {}
     if "srcc" in frame and "variant" in frame:
         competing = ~frame["variant"].astype(str).str.contains("(control)", regex=False)
@@ -88,8 +90,9 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
             texts = ["" if pd.isna(p) else p_cell(p, floor).text for p, floor in floors]
         line = []
         for i, (value, text) in enumerate(zip(frame[column], texts, strict=True)):
-            if column == "variant":
-                text = variant_name(text) + (" (reference)" if str(value) == reference else "")
+            text = _shown(column, text)
+            if column == "variant" and str(value) == reference:
+                text += " (reference)"
             detail = interval(lows[i], highs[i]) if lows is not None and highs is not None else ""
             sort = None if not text else float(value) if _is_number(value) else str(value)
             line.append(Cell(text or NONE, sort, ranks.get(i, "") if column == "srcc" else "", detail))
@@ -105,6 +108,11 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
         frame,
         notes,
     )
+
+
+def _shown(column: object, text: str) -> str:
+    """A cell's text in a reader's words, where its column holds keys."""
+    return VALUES[str(column)](text) if text and str(column) in VALUES else text
 
 
 def _is_number(value: object) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magiqa.report.captions import method_words, unit
-from magiqa.report.display_names import backbone_name, label_name, resize_words, set_facts, set_name
+from magiqa.report.display_names import OWN, backbone_name, label_name, resize_words, set_facts, set_name
+from magiqa.runs.names import other_than_published
 
 Record = Mapping[str, Any]
 
@@ -31,11 +32,15 @@ def _data(records: Sequence[Record]) -> list[str]:
     sets = {str(r["dataset"].get("fingerprint") or r["dataset"]): r for r in records}
     about = [f"{set_name(r['dataset'])} ({set_facts(r['dataset'], of_label=False)})" for r in sets.values()]
     out.append(f"Methods were evaluated on {_each(about)}.")
+    out += [OWN["sample"]] if any(r["dataset"].get("name") == "sample" for r in sets.values()) else []
     for r in sets.values():
         data = r["dataset"]
         if data.get("resize"):
             out.append(f"Images of {set_name(data)} were {resize_words(data['resize'])}.")
-        notes = [note for note in data.get("notes") or [] if not str(note).startswith("images resized")]
+        told = other_than_published(data.get("notes") or ())
+        notes = [
+            n for n in data.get("notes") or () if n not in told and not str(n).startswith("images resized")
+        ]
         out += [f"{set_name(data)}: {note}." for note in notes]
     labels = _each([label_name(str(r["dataset"].get("label"))) for r in sets.values()])
     out.append(f"The label is {labels}, higher is better in all that follows.")
@@ -46,6 +51,7 @@ def _weights(records: Sequence[Record]) -> list[str]:
     bones = {str(r["backbone"].get("weights_sha256")): r["backbone"] for r in records if r.get("backbone")}
     about = [f"{backbone_name(b)}, sha256 {sha[:12]}" for sha, b in bones.items() if sha != "None"]
     out = [f"Weights: {_each(about)}."] if about else []
+    out += [OWN["demo"]] if any(b.get("kind") == "demo" for b in bones.values()) else []
     if any(b.get("label") for b in bones.values()):
         out.append("Weights named otherwise than by a published tag are not published ones, and no number of theirs "
                    "stands for such.")  # fmt: skip

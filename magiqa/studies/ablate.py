@@ -282,7 +282,7 @@ def transfer(done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFram
         gain of the variant that is best here, and the shortfall between the two: of picking on the same images, and
         of sets that differ in what is best.
     """
-    names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]
+    names = [f"{r['dataset']['name']} {r['dataset']['variant']}".strip() for _, r in done]
     gains = pd.DataFrame(
         {n: t.set_index("variant")["diff"] for n, (t, _) in zip(names, done, strict=True)}
     ).dropna()
