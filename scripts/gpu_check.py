@@ -9,7 +9,8 @@ The tests of views made on a device; the golden cases of the official implementa
 cues with plain float32 torch on the CPU; views a second from files, views made on the device and on the host, with one
 stream and all, beside the raw engine (in both memory layouts) and one image at a time; decoding threads needed; peak
 memory. Weights are synthetic but for the demo's. A part that fails is listed with its error, and the rest goes on; the
-exit code is 1 then.
+exit code is 1 then. Speeds are of as many photos as the slowest way gets done in time; a part whose turn comes after
+``--minutes`` is listed as left out.
 """
 
 import argparse
@@ -63,6 +64,7 @@ SIZES = {
     "cpu": (8, (352, 352), 4, (512, 512), 5, 2),
     "gpu": (24, (512, 512), 256, (1024, 768), "auto", 3),
 }
+SPEED_SECONDS = 240  # for all speeds together: about half of the ten minutes
 CLOSE = {"fp32": 5e-5, "bf16": 5e-2, "fp16": 1e-2}  # of cues, from the official implementation's in float32
 
 
@@ -231,6 +233,7 @@ def one_at_a_time(model: Model, paths: list[Path]) -> Callable[[], int]:
 def speed(model: Model, precisions: list[str], paths: list[Path], rounds: int) -> list[dict[str, Any]]:
     """Views a second of each way and precision, side by side, with what each takes of memory."""
     workers = decoders(model.device)
+    paths = paths[: affordable(model, paths, passes=(1 + 5 * len(precisions)) * (rounds + 2))]
     contenders: dict[str, Callable[[], int]] = {"one image at a time fp32": one_at_a_time(model, paths)}
     facts: dict[str, dict[str, Any]] = {}
     for precision in precisions:
@@ -257,11 +260,22 @@ def speed(model: Model, precisions: list[str], paths: list[Path], rounds: int) -
     rates = alternate(contenders, rounds)
     base = "one image at a time fp32"
     return [
-        {"backbone": model.spec.name, "contender": name, "views_per_second": statistics.median(values)}
+        {"backbone": model.spec.name, "contender": name, "images": len(paths)}
+        | {"views_per_second": statistics.median(values)}
         | {"x_one_at_a_time": ratio(rates, name, base)}
         | facts.get(name, {})
         for name, values in rates.items()
     ]
+
+
+def affordable(model: Model, paths: list[Path], passes: int) -> int:
+    """How many photos the slowest contender, one image at a time, can pass so often in `SPEED_SECONDS`; 2 at least."""
+    run = one_at_a_time(model, paths[:2])
+    run()  # not timed: the first forward is slower
+    start = time.perf_counter()
+    run()
+    each = (time.perf_counter() - start) / 2
+    return max(2, min(len(paths), int(SPEED_SECONDS / (passes * each))))
 
 
 def other_layout(chosen: Callable[..., Any]) -> Callable[..., Any]:
@@ -348,6 +362,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="under 30 s: the demo alone, no tests, no golden cases"
     )
+    parser.add_argument("--minutes", type=float, default=9.5, help="no part is begun after them")
     options = parser.parse_args(argv)
     try:
         device = resolve("torch", "fp32", options.device).device
@@ -385,6 +400,9 @@ def main(argv: list[str] | None = None) -> int:
             tests = {"tests": lambda: device_tests(device), "golden": lambda: golden(device, precisions)}
             parts = tests | parts
         for name, part in parts.items():
+            if time.perf_counter() - begin > 60 * options.minutes:
+                report["left_out"].append(f"{name}: its turn came after {options.minutes:g} minutes")
+                continue
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
                 report[name] = part()
