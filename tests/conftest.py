@@ -65,3 +65,14 @@ def real_data() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("MAGIQA_TEST_DATA is not set to a folder with datasets/AGIQA-3K and golden/")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory) -> Path:
+    """The built-in sample, made once for all of pytest-xdist's workers; to be read only."""
+    from magiqa.datasets.sample import Sample
+
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "sample"
+    Sample(str(root)).load()
+    return root

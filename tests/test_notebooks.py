@@ -1,5 +1,6 @@
 """The notebooks run on any folder of results, and are committed without outputs."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ def test_a_notebook_runs_on_a_folder_of_results(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_notebooks_run_in_a_fresh_clone(tmp_path, monkeypatch):
+def test_the_notebooks_run_in_a_fresh_clone(tmp_path, monkeypatch, sample_root):
+    shutil.copytree(sample_root, tmp_path / "cache" / "sample")
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("MAGIQA_RUNS", str(tmp_path / "empty"))
     monkeypatch.setenv("MAGIQA_CACHE", str(tmp_path / "cache"))

@@ -48,8 +48,9 @@ ENGINES = pytest.mark.parametrize(
 
 
 def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Path, name: str) -> int:
-    """Compare every case, by the features of one engine alone; returns how many numbers were compared."""
+    """Compare every case by torch's features, and one in three by those of another engine; returns how many."""
     compared = 0
+    step = 1 if name == "torch" else 3
     for backbone_name in ARCHITECTURES:
         spec = Backbone(
             ARCHITECTURES[backbone_name], checkpoint=str(checkpoints[backbone_name]), quickgelu=True
@@ -63,7 +64,9 @@ def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Pat
         engine = build(model.visual, resolved, batch_size=5, view_size=(224, 224), views=where)
         assert (engine.way is not None) == bool(on_device) and engine.warning is None
         for preset, (views, resize) in PRESETS.items():
-            cases = [c for c in golden["cases"] if (c["backbone"], c["preset"]) == (backbone_name, preset)]
+            cases = [c for c in golden["cases"] if (c["backbone"], c["preset"]) == (backbone_name, preset)][
+                ::step
+            ]
             paths = [str(find(c["image"])) for c in cases]
             images = [content_sha256(Path(p).read_bytes()) for p in paths]
             key = feature_key(spec, weights, views, resize, "fp32")
@@ -95,7 +98,9 @@ def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Pat
 def test_golden_on_the_photos_that_scikit_image_ships(golden_checkpoints, tmp_path, engine):
     golden = json.loads((GOLDEN / "golden_skimage.json").read_text())
     photos = Path(skimage.__file__).parent / "data"
-    assert check_cases(golden, lambda name: photos / name, golden_checkpoints, tmp_path, engine) == 35
+    assert check_cases(golden, lambda name: photos / name, golden_checkpoints, tmp_path, engine) == (
+        35 if engine == "torch" else 14
+    )
 
 
 @ENGINES
@@ -107,4 +112,6 @@ def test_golden_on_all_cases(golden_checkpoints, tmp_path, real_data, engine):
         own = real_data / "golden" / "images" / name
         return own if own.is_file() else real_data / "datasets" / "AGIQA-3K" / name
 
-    assert check_cases(golden, find, golden_checkpoints, tmp_path, engine) == 105
+    assert check_cases(golden, find, golden_checkpoints, tmp_path, engine) == (
+        105 if engine == "torch" else 35
+    )

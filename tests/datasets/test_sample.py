@@ -14,6 +14,7 @@ from magiqa.datasets import sample
 from magiqa.datasets.sample import PHOTOS, Sample
 from magiqa.errors import UserError
 from magiqa.images.distortions import SEEN, UNSEEN
+from magiqa.studies.probe import sample_photos
 
 
 @pytest.fixture
@@ -33,8 +34,8 @@ def contents(root: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_the_whole_sample(tmp_path: Path) -> None:
-    labels = Sample(str(tmp_path / "sample")).load()
+def test_the_whole_sample(sample_root: Path) -> None:
+    labels = Sample(str(sample_root)).load()
     table = labels.table
     assert labels.label == "ssim" and "mos" not in table and labels.cluster == "reference"
     assert len(table) == labels.expected == 16 * 8 * 6
@@ -56,6 +57,7 @@ def test_the_whole_sample(tmp_path: Path) -> None:
         with Image.open(path) as image:
             assert image.mode == "RGB" and image.format == "PNG" and min(image.size) >= 224
             assert max(image.size) <= 352
+    assert [p.name for p in sample_photos(sample_root)] == list(PHOTOS)
 
 
 @pytest.mark.usefixtures("small")
