@@ -2,9 +2,11 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pandas as pd
 import pytest
@@ -16,13 +18,16 @@ from magiqa.studies.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
 
-# files of more than so many bytes are refused by the kernel: a disk that fills while a command writes
-FULL = """
-import resource, sys
-from magiqa.cli.main import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-sys.exit(main(sys.argv[2:]))
-"""
+
+@contextmanager
+def full_disk(most):
+    """Files of more than so many bytes are refused by the kernel: a disk that fills while a command writes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +53,13 @@ def commands(made, out):
 @pytest.mark.parametrize(
     "name", ["evaluate", "evaluate with figures", "ablate", "compare", "report", "paper", "pack"]
 )
-def test_a_full_disk_is_one_line(made, tmp_path, name):
+def test_a_full_disk_is_one_line(made, tmp_path, capsys, name):
     out = tmp_path / "out"
-    most = "9000" if name == "evaluate with figures" else "300"
-    args = [sys.executable, "-c", FULL, most, *commands(made, out)[name]]
-    ended = subprocess.run(args, capture_output=True, text=True, timeout=300)
-    said = [line for line in ended.stderr.splitlines() if line and "encode:" not in line]
-    assert ended.returncode == 2 and len(said) == 1, ended.stderr
+    with full_disk(9000 if name == "evaluate with figures" else 300):
+        ended = cli.main(commands(made, out)[name])
+    err = capsys.readouterr().err
+    said = [line for line in err.splitlines() if line and "encode:" not in line]
+    assert ended == 2 and len(said) == 1, err
     assert said[0].startswith(f"magiqa: out={out}: cannot be written (File too large); ")
     left = [] if not out.is_dir() else [p.name for p in out.rglob("*") if p.is_file()]
     if name != "evaluate with figures":

@@ -124,6 +124,18 @@ def test_the_protocol_says_what_the_records_hold_and_no_more():
     ):
         assert part in text
     assert "confidence set" not in text and "computed by" not in text
+    assert "magiqa sample:" not in text and "demo backbone" not in text
+    own = record | {
+        "dataset": {
+            "name": "sample",
+            "n": 768,
+            "label": "ssim",
+            "notes": ["7 images, where 9 were published"],
+        }
+    }
+    text = methods_paragraph([own | {"backbone": {"name": "demo", "kind": "demo"} | DEMO}], tested=False)
+    assert text.count("16 photos") == 1 and text.count("The demo backbone:") == 1
+    assert text.count("where 9 were published") == 1
     without = methods_paragraph([{"dataset": record["dataset"]}], tested=False)
     assert "Weights" not in without and "resamples" not in without and "Versions" not in without
 
@@ -187,6 +199,10 @@ def test_one_set_left_out_and_a_comparison_in_a_runs_own_folder_are_reported(tmp
     for suffix in ("csv", "md", "tex"):
         found = [f.name for f in (tmp_path / "report" / "tables").glob(f"*.{suffix}")]
         assert any("left_out" in name for name in found) and any("matrix" in name for name in found)
+    (left_out,) = (tmp_path / "report" / "tables").glob("*left_out*.md")
+    text = left_out.read_text()
+    assert "KonIQ-10k" in text and "λ = " in text and "best on the other sets" in text
+    assert "koniq" not in text and "lam=" not in text and "chosen_on" not in text
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Ablation of λ: one data set left out" in page and "Comparisons" in page
     text = (tmp_path / "paper" / "results.tex").read_text()
