@@ -203,6 +203,8 @@ class Gpu:
             patch.setattr(torch.cuda, "device_count", lambda: 1)
             patch.setattr(torch.cuda, "Stream", self.make_stream)
             patch.setattr(torch.cuda, "stream", self.within)
+            patch.setattr(torch.cuda, "device", lambda device: nullcontext())
+            patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (8, 0))
             patch.setattr(torch.cuda, "current_stream", lambda device=None: Current(self.current))
             patch.setattr(torch.cuda, "synchronize", self.synchronize)
             patch.setattr(torch.cuda, "empty_cache", lambda: None)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from magiqa.engines.engine import Engine, checked_error, plain_forward, probe_views, remedy
+from magiqa.engines.hardware import half
 from magiqa.engines.openvino import openvino_maker
 from magiqa.engines.out_of_memory import batch_too_large, out_of_memory
 from magiqa.engines.pytorch import torch_maker
@@ -81,7 +82,8 @@ def build(
             batch_size = _fastest(uncompiled, resolved).batch_size
         engine = _fastest(make, resolved) if batch_size == "auto" else make(batch_size)
         engine.warning = refused
-        features = engine(probe)
+        rows = np.arange(max(len(probe), engine.batch_size)) % len(probe)  # every place of a batch
+        features = engine(probe[rows])
     except UserError:
         raise
     except Exception as error:
@@ -95,9 +97,9 @@ def build(
         raise UserError(f"{at} cannot run this backbone ({_first_line(error)}); {use}") from error
     finally:
         torch.set_num_threads(cores)
-    engine.max_error = checked_error(features, reference, resolved)
-    if resolved.precision == "bf16" and resolved.device == "cpu":
-        engine.warning = _slow_bf16(engine, visual)
+    engine.max_error = checked_error(features, reference[rows], resolved)
+    if resolved.precision == "bf16" and (slow := slow_bf16(engine, visual)):
+        engine.warning = "; ".join(filter(None, (engine.warning, slow)))
     return engine
 
 
@@ -139,7 +141,8 @@ def _fastest(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
             engine = make(size)
             rate = size / _seconds(engine, 0.7)
         except Exception as error:
-            if not out_of_memory(error):
+            # a library short of memory may say that it found no algorithm: where a smaller batch ran, that is why
+            if not out_of_memory(error) and not (best is not None and isinstance(error, RuntimeError)):
                 raise
             full = True  # what is larger would not fit either
             continue
@@ -154,10 +157,10 @@ def _fastest(make: Callable[[int], Engine], resolved: Resolved) -> Engine:
 
 def _give_back(device: str) -> None:
     """What a candidate's batches took of a GPU's memory, which torch would keep for batches of that size."""
-    if device.startswith("cuda"):
+    if device != "cpu":
         import torch
 
-        torch.cuda.empty_cache()
+        (torch.mps if device == "mps" else torch.cuda).empty_cache()
 
 
 def _seconds(engine: Engine, budget: float) -> float:
@@ -183,8 +186,12 @@ def _work(engine: Engine) -> tuple[Callable[[Any], np.ndarray], Any]:
     return engine.way.encode, pieces
 
 
-def _slow_bf16(engine: Engine, visual: "torch.nn.Module") -> str | None:
-    """What to say where bf16 costs time instead of saving it: on CPUs without arithmetic for it."""
+def slow_bf16(engine: Engine, visual: "torch.nn.Module") -> str | None:
+    """What to say where bf16 costs time instead of saving it: on CPUs and GPUs without arithmetic for it."""
+    if engine.resolved.device != "cpu":
+        if half(engine.resolved.device) == "bf16" or engine.resolved.device == "mps":
+            return None
+        return "precision=bf16: this GPU (before Ampere) has no arithmetic for it; precision=fp16 is faster"
     resolved = replace(engine.resolved, engine="torch", precision="fp32")
     plain = torch_maker(visual, resolved, engine.view_size)(engine.batch_size)
     ratio = _seconds(engine, 0.0) / _seconds(plain, 0.0)

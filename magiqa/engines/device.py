@@ -6,7 +6,7 @@ operation after another in float32, so that views are equal to rounding; the sam
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Sent:
         self.shape, self.device = pixels.shape, device
         self.dtype = dtype = torch.uint8 if pixels.dtype == np.uint8 else torch.float32
         pinned = device.type == "cuda" and pixels.nbytes <= PINNED_BYTES
-        self._here: torch.Tensor | None = torch.empty(pixels.shape, dtype=dtype, pin_memory=pinned)
+        self._here: torch.Tensor | None = _buffer(pixels.shape, dtype, pinned)
         self._here.numpy()[...] = pixels
         self._there: torch.Tensor | None = None
         self.read_with: Any = None
@@ -47,6 +47,16 @@ class Sent:
                 assert self._here is not None
                 self._there, self._here = send(self._here, self.device), None
             return self._there
+
+
+def _buffer(shape: tuple[int, ...], dtype: "torch.dtype", pinned: bool) -> "torch.Tensor":
+    """Memory of the host, pinned where that is wanted and the system gives it (WSL and memory locks have limits)."""
+    import torch
+
+    try:
+        return torch.empty(shape, dtype=dtype, pin_memory=pinned)
+    except RuntimeError:
+        return torch.empty(shape, dtype=dtype)
 
 
 def send(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
@@ -91,8 +101,11 @@ class OnDevice:
     ) -> None:
         self.device, self.batch_size, self.size = device, batch_size, size
         self._turn, self._many, self._one = turn, many, one
-        self._taps = lru_cache(maxsize=256)(self._make_taps)
-        self._constants = cache(self._make_constants)  # never dropped: another stream may be reading them
+        # of functions, not of methods: a cycle through self would keep the tower on its device
+        self._taps = lru_cache(maxsize=256)(partial(_make_taps, device, size))
+        self._constants = cache(
+            partial(_make_constants, device)
+        )  # never dropped: another stream may be reading them
 
     def cut(
         self,
@@ -135,7 +148,8 @@ class OnDevice:
         """Normalized views (``batch_size``, size, size, 3), zeros after the last piece. Channels lie last, as sent."""
         import torch
 
-        out = torch.empty((self.batch_size, self.size, self.size, 3), device=self.device)
+        shape = (self.batch_size, self.size, self.size, 3)
+        out = torch.empty(shape, dtype=torch.float32, device=self.device)
         out[len(pieces) :] = 0
         at = 0
         for (kind, _, _), run in groupby(pieces, key=lambda p: (p.kind, p.scale, p.pixels.dtype)):
@@ -195,15 +209,19 @@ class OnDevice:
             return pixels.float().div_(full).sub_(mean).div_(std)
         return (pixels - mean).div_(std)
 
-    def _make_constants(self, scale: tuple[tuple[float, ...], tuple[float, ...]]) -> "list[torch.Tensor]":
-        import torch
 
-        return [send(torch.tensor(v, dtype=torch.float32), self.device) for v in ((255.0,) * 3, *scale)]
+def _make_constants(
+    device: "torch.device", scale: tuple[tuple[float, ...], tuple[float, ...]]
+) -> "list[torch.Tensor]":
+    import torch
 
-    def _make_taps(self, side: int) -> "tuple[torch.Tensor, torch.Tensor]":
-        """(2 size,) what is read, the lower neighbors and then the upper; (size,) the upper's weight."""
-        import torch
+    return [send(torch.tensor(v, dtype=torch.float32), device) for v in ((255.0,) * 3, *scale)]
 
-        low, high, weight = taps(side, self.size)
-        both = torch.from_numpy(np.concatenate([low, high]))
-        return send(both, self.device), send(torch.from_numpy(weight), self.device)
+
+def _make_taps(device: "torch.device", size: int, side: int) -> "tuple[torch.Tensor, torch.Tensor]":
+    """(2 size,) what is read, the lower neighbors and then the upper; (size,) the upper's weight."""
+    import torch
+
+    low, high, weight = taps(side, size)
+    both = torch.from_numpy(np.concatenate([low, high]))
+    return send(both, device), send(torch.from_numpy(weight), device)

@@ -1,5 +1,6 @@
 """What an engine is: views in, features out, in padded micro-batches, checked against plain float32 torch."""
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,8 @@ def remedy(resolved: Resolved) -> str:
         return "use precision=fp32"
     if resolved.engine != "torch":
         return "use engine=torch"
+    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1" and resolved.device.startswith("cuda"):
+        return "unset NVIDIA_TF32_OVERRIDE, which takes ten bits for float32's mantissa"
     if resolved.device != "cpu":
         return "use device=cpu, or another version of torch or of the GPU's driver"
     return "check the weights for huge values, or use another version of torch"

@@ -32,6 +32,15 @@ def hardware(device: str) -> dict[str, Any]:
     }
 
 
+def half(device: str) -> str:
+    """The half precision that a device computes fast: bf16 on CPUs and on NVIDIA GPUs from Ampere on, else fp16."""
+    if not device.startswith("cuda"):
+        return "fp16" if device == "mps" else "bf16"
+    import torch
+
+    return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
+
+
 def driver() -> str | None:
     """The NVIDIA driver's version, read from where its kernel module tells it."""
     if not DRIVER.is_file():

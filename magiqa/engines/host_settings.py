@@ -2,11 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+T = TypeVar("T")
 
 _lock = threading.Lock()
 _inside = 0
@@ -32,7 +35,7 @@ def borrowed() -> Iterator[None]:
                 torch.set_num_threads(threads)
 
             _restore = restore
-            _set([(owner, name, _OFF[name]) for owner, name, _ in before])
+            float32_means_float32()
         _inside += 1
     try:
         yield
@@ -44,7 +47,26 @@ def borrowed() -> Iterator[None]:
                 _restore = None
 
 
-_OFF = {"float32_matmul_precision": "highest", "allow_tf32": False, "fp32_precision": "ieee"}
+def float32_means_float32() -> None:
+    """No TF32, no bf16 in float32's place, and float32 as torch's default: for the whole process."""
+    import torch
+
+    _set([(owner, name, _off(torch)[name]) for owner, name, _ in _switches(torch)])
+
+
+def apart(work: Callable[[], T]) -> T:
+    """What work returns, done in a thread of its own: the host's autocast and default device are its thread's."""
+    with ThreadPoolExecutor(1, thread_name_prefix="build") as pool:
+        return pool.submit(work).result()
+
+
+def _off(torch: "ModuleType") -> dict[str, Any]:
+    return {
+        "float32_matmul_precision": "highest",
+        "allow_tf32": False,
+        "fp32_precision": "ieee",
+        "default_dtype": torch.float32,
+    }
 
 
 def _switches(torch: "ModuleType") -> list[tuple[Any, str, Any]]:
@@ -53,7 +75,7 @@ def _switches(torch: "ModuleType") -> list[tuple[Any, str, Any]]:
     In this order they can be put back: an older one also sets the newer, and mixing refuses to be read.
     """
     cuda, cudnn, cpu = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
-    out: list[tuple[Any, str, Any]] = []
+    out: list[tuple[Any, str, Any]] = [(torch, "default_dtype", torch.get_default_dtype())]
     for owner in (cuda, cudnn):
         with suppress(RuntimeError):  # refused where the host has used the newer ones
             out.append((owner, "allow_tf32", owner.allow_tf32))
@@ -65,7 +87,7 @@ def _switches(torch: "ModuleType") -> list[tuple[Any, str, Any]]:
 
 def _set(switches: list[tuple[Any, str, Any]]) -> None:
     for owner, name, value in switches:
-        if name == "float32_matmul_precision":
-            owner.set_float32_matmul_precision(value)
+        if name in ("float32_matmul_precision", "default_dtype"):  # set by functions
+            getattr(owner, f"set_{name}")(value)
         else:
             setattr(owner, name, value)

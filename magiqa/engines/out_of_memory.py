@@ -1,5 +1,6 @@
 """Out of memory: told from other errors, and answered with what to change."""
 
+from magiqa.engines.hardware import half
 from magiqa.engines.resolve import Resolved
 from magiqa.errors import UserError
 
@@ -29,9 +30,10 @@ def out_of_memory(error: BaseException) -> bool:
 def batch_too_large(resolved: Resolved, batch_size: int) -> UserError:
     """What to say where a batch does not fit."""
     smaller = f"batch_size={batch_size // 2}, " if batch_size > 1 else ""
-    half = "precision=bf16, " if resolved.precision == "fp32" and resolved.device != "cpu" else ""
+    lighter = resolved.precision == "fp32" and resolved.device != "cpu"
+    faster = f"precision={half(resolved.device)}, " if lighter else ""
     other = "a smaller views.window" if resolved.device == "cpu" else "device=cpu"
     return UserError(
         f"device={resolved.device}: out of memory with batch_size={batch_size}; end what else fills it, or use "
-        f"{smaller}{half}{other}"
+        f"{smaller}{faster}{other}"
     )

@@ -3,18 +3,23 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from queue import SimpleQueue
+from queue import LifoQueue
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from magiqa.engines.device import OnDevice
 from magiqa.engines.engine import Engine
+from magiqa.engines.host_settings import float32_means_float32
 from magiqa.engines.resolve import Resolved, streams, threads
 from magiqa.engines.towers import optimize
 
 if TYPE_CHECKING:
     import torch
+
+
+_mps = Lock()
 
 
 def torch_maker(
@@ -33,9 +38,8 @@ def torch_maker(
     import torch
 
     device = torch.device(resolved.device)
-    if device.type == "cuda":  # TF32 keeps 10 bits of the mantissa: float32 must mean float32
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+    if device.type == "cuda":  # TF32 keeps 10 bits of the mantissa
+        float32_means_float32()
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[resolved.precision]
     layout = memory_format(device.type, dtype)
     tower: Any = optimize(visual).to(device).to(memory_format=layout)
@@ -111,12 +115,13 @@ def _autocast(device: str, dtype: "torch.dtype | None") -> Any:
 def _turns(device: "torch.device", callers: int, cores: int) -> Callable[[], Any]:
     """A context for each call: one of ``callers`` CUDA streams, so that one copies while another computes.
 
-    The streams are made once, whatever threads come and go: each has a pool of memory of its own. On a CPU the context
-    gives the calling thread its ``cores``.
+    The streams are made once, whatever threads come and go: each has a pool of memory of its own, and the last one used
+    is taken first, so that a single caller fills one. MPS takes one call at a time, of all engines: its command buffers
+    are not safe for several threads. On a CPU the context gives the calling thread its ``cores``.
     """
     import torch
 
-    free: SimpleQueue[Any] = SimpleQueue()
+    free: LifoQueue[Any] = LifoQueue()
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # the tower is complete before other streams read it
         for _ in range(callers):
@@ -127,11 +132,13 @@ def _turns(device: "torch.device", callers: int, cores: int) -> Callable[[], Any
         if device.type == "cpu" and torch.get_num_threads() != cores:  # of this thread
             torch.set_num_threads(cores)
         if device.type != "cuda":
-            yield
+            with _mps if device.type == "mps" else nullcontext():
+                yield
             return
         stream = free.get()
         try:
-            with torch.cuda.stream(stream):
+            # the device too: a stream's context alone would end by selecting GPU 0, and open a context there
+            with torch.cuda.device(device), torch.cuda.stream(stream):
                 yield
         finally:
             free.put(stream)

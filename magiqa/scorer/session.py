@@ -215,10 +215,12 @@ class Session:
             return self._caches[views]
 
     def _encoder(self, window: int, cache: Any) -> Any:
+        from magiqa.engines.host_settings import apart
+
         weights = self._weigh()
         with _building:
             if window not in self._engines:
-                self._engines[window] = self._build(weights, window)
+                self._engines[window] = apart(lambda: self._build(weights, window))
             engine = self._engines[window]
             if not isinstance(cache, MemoryCache):
                 cache.verified(engine.max_error)
@@ -226,11 +228,14 @@ class Session:
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
         from magiqa.backbones.model import build_model
+        from magiqa.engines.host_settings import apart
 
         weights = self._weigh()
         with _building:
             if self._embedded is None:  # features were cached
-                self._embedded = self._embed(lambda: build_model(self.job.method.backbone, weights))
+                self._embedded = apart(
+                    lambda: self._embed(lambda: build_model(self.job.method.backbone, weights))
+                )
             return self._embedded
 
     def _embed(self, model: Callable[[], Any]) -> tuple[np.ndarray, float]:

@@ -87,7 +87,11 @@ def test_features_are_those_of_the_views_whatever_else_is_in_the_batch(engine):
         order = rng.permutation(len(pieces))
         for i in range(0, len(order), 4):
             part = order[i : i + 4]
-            np.testing.assert_array_equal(engine.way.encode([pieces[j] for j in part]), alone[part])
+            found = engine.way.encode([pieces[j] for j in part])
+            if HERE.device == "cpu":
+                np.testing.assert_array_equal(found, alone[part])
+            else:  # a GPU's libraries may sum in another order in another place of the batch
+                assert error(found, alone[part]) < 1e-6
     arrays = [view for image in photos for block in cut(image, views) for view in block]
     assert error(alone, engine(np.stack(arrays))) < engine.tolerance / 2
     assert error(alone, plain(tower("resnet"), np.stack(arrays))) < engine.tolerance

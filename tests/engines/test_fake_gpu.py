@@ -1,7 +1,7 @@
 """The path that a GPU takes, on one that is not there: no tensor of the host among its own, no race, no hidden wait."""
 
 import threading
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +141,7 @@ def test_the_search_for_a_batch_size_makes_no_more_streams(gpu, monkeypatch):
 
 
 def test_a_tensor_left_on_the_host_is_found(faulty, monkeypatch):
-    monkeypatch.setattr(OnDevice, "_make_constants", lambda self, scale: [torch.ones(3)] * 3)
+    monkeypatch.setattr(device_, "_make_constants", lambda device, scale: [torch.ones(3)] * 3)
     engine = on_gpu(tower("vit"))
     assert engine.way is None and engine.warning == (
         "device=cuda:0: views cannot be made there (aten.div_.Tensor: tensors of the host [(3,)] among those on "
@@ -213,7 +213,7 @@ def test_what_a_cache_drops_while_another_stream_reads_it_is_found(faulty, monke
         return many(batch)
 
     way = OnDevice(CUDA, 2, 64, torch.no_grad, meets, many)
-    way._taps = lru_cache(maxsize=2)(way._make_taps)
+    way._taps = lru_cache(maxsize=2)(partial(device_._make_taps, CUDA, 64))
     views = Views(kinds=("global",), window=64)
     (mine,), (other,) = (
         next(way.cut(np.zeros((h, w, 3), np.uint8), views)) for h, w in ((70, 80), (90, 100))

@@ -1,7 +1,9 @@
 """What engines do on a GPU, as far as a CPU and stubs of torch's own answers can show."""
 
 import sys
-from contextlib import contextmanager
+import threading
+import time
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,8 +19,8 @@ from magiqa.engines import pytorch
 from magiqa.engines import resolve as resolving
 from magiqa.engines.build import build
 from magiqa.engines.engine import checked_error, tolerance
-from magiqa.engines.hardware import hardware
-from magiqa.engines.out_of_memory import out_of_memory
+from magiqa.engines.hardware import half, hardware
+from magiqa.engines.out_of_memory import batch_too_large, out_of_memory
 from magiqa.engines.resolve import Resolved, decoders, resolve
 from magiqa.engines.towers import optimize
 from magiqa.errors import UserError
@@ -31,6 +33,7 @@ def test_a_gpu_that_is_counted_but_cannot_be_used_is_none_and_the_driver_is_name
     monkeypatch.setattr(resolving, "_gpu_files", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert resolve("torch", "fp32", "auto") == CPU
     with pytest.raises(
         UserError, match=r"^device=cuda: 1 CUDA devices are there, .* update the NVIDIA driver"
@@ -184,7 +187,7 @@ def test_compile_searches_without_compiling_and_compiles_once(monkeypatch):
 
 
 def test_streams_are_made_once_however_many_threads_and_candidates_there_are(monkeypatch):
-    made, used = [], []
+    made, used, entered = [], [], []
 
     @contextmanager
     def within(stream):
@@ -193,14 +196,71 @@ def test_streams_are_made_once_however_many_threads_and_candidates_there_are(mon
 
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: made.append(object()) or made[-1])
     monkeypatch.setattr(torch.cuda, "stream", within)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(entered.append(device)))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    turn = pytorch._turns(torch.device("cuda"), 2, 1)
+    turn = pytorch._turns(torch.device("cuda:1"), 2, 1)
     with turn(), turn():
         assert set(used) == set(made) and len(made) == 2
     for _ in range(5):
         with turn():
             pass
     assert len(made) == 2 and set(used) == set(made) and len(used) == 7
+    assert len(set(used[2:])) == 1  # a single caller fills one pool of memory
+    assert entered == [torch.device("cuda:1")] * 7  # whose context would else end on GPU 0
+
+
+def test_mps_takes_one_call_at_a_time_of_all_engines():
+    turns = [pytorch._turns(torch.device("mps"), 1, 1) for _ in range(2)]
+    inside, most = 0, 0
+
+    def call(turn):
+        nonlocal inside, most
+        for _ in range(20):
+            with turn():
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.001)
+                inside -= 1
+
+    threads = [threading.Thread(target=call, args=(turns[k % 2],)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+@pytest.mark.parametrize(("capability", "name", "told"), [((7, 5), "fp16", True), ((8, 0), "bf16", False)])
+def test_a_gpu_before_ampere_is_told_to_use_fp16(monkeypatch, capability, name, told):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    assert half("cuda:0") == name and (half("cpu"), half("mps")) == ("bf16", "fp16")
+    assert f"precision={name}, " in str(batch_too_large(CUDA, 8))
+    engine = SimpleNamespace(resolved=Resolved("torch", "bf16", "cuda"))
+    assert ("before Ampere" in (building.slow_bf16(engine, None) or "")) == told
+
+
+def test_a_size_that_finds_no_algorithm_after_one_that_ran_ends_the_search(monkeypatch):
+    def make(size):
+        if size > 5:
+            raise RuntimeError("GET was unable to find an engine to execute this computation")
+        return SimpleNamespace(batch_size=size)
+
+    monkeypatch.setattr(building, "CANDIDATES", {"cpu": (5, 10, 20)})
+    monkeypatch.setattr(building, "_seconds", lambda engine, budget: 1.0)
+    assert building._fastest(make, CPU).batch_size == 5
+
+
+@pytest.mark.parametrize("wrong", [0, 7])
+def test_every_place_of_a_batch_is_checked(monkeypatch, wrong):
+    class Late(torch.nn.Module):
+        def forward(self, x):
+            out = x.flatten(2).mean(-1)
+            if len(out) > 3:
+                out[wrong] += 1
+            return out
+
+    with pytest.raises(UserError, match="features differ from plain float32 torch"):
+        build(Late(), CPU, batch_size=8, view_size=SIZE)
 
 
 def test_omp_num_threads_limits_decoding_beside_the_cpu_only(monkeypatch):

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from magiqa.engines.host_settings import borrowed
+from magiqa.engines.host_settings import apart, borrowed, float32_means_float32
 
 MATMUL, CUDNN = torch.backends.cuda.matmul, torch.backends.cudnn
 
@@ -96,3 +96,34 @@ def test_of_overlapping_blocks_the_last_puts_back_what_the_first_found():
     new.start()
     new.join()
     assert found == [threads]
+
+
+@pytest.mark.skipif(not hasattr(CUDNN, "conv"), reason="this torch has the older switches only")
+def test_an_engine_built_inside_turns_no_tf32_on_that_the_host_has_by_default():
+    generic = torch.backends.fp32_precision
+    torch.backends.fp32_precision = "tf32"
+    try:
+        with borrowed():
+            float32_means_float32()  # what building an engine for CUDA does
+            assert (MATMUL.fp32_precision, CUDNN.conv.fp32_precision, CUDNN.rnn.fp32_precision) == (
+                "ieee",
+            ) * 3
+    finally:
+        torch.backends.fp32_precision = generic
+
+
+def test_the_hosts_default_type_and_its_threads_settings_reach_no_work_of_ours():
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta"), borrowed():
+
+            def work():
+                made = torch.ones(2, 2)
+                return made.device.type, made.dtype, (made @ made).dtype
+
+            assert apart(work) == ("cpu", torch.float32, torch.float32)
+            with pytest.raises(ZeroDivisionError):
+                apart(lambda: 1 // 0)
+        assert torch.get_default_dtype() == torch.bfloat16
+    finally:
+        torch.set_default_dtype(torch.float32)

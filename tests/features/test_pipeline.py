@@ -479,7 +479,10 @@ def test_an_engine_that_makes_its_views_gives_the_features_of_ready_made_ones(
     assert n == sum(len(rows) for rows in got)
     cache, _ = fill(tmp_path / "d", photos[::-1], engine, views=views)  # other neighbors in the batches
     for rows, again in zip(got, read(cache, photos), strict=True):
-        np.testing.assert_array_equal(rows, again)
+        if engine.resolved.device == "cpu":
+            np.testing.assert_array_equal(rows, again)
+        else:  # a GPU's libraries may sum in another order in another place of the batch
+            assert error(rows, again) < 1e-6
 
 
 @pytest.mark.slow

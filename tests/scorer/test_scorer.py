@@ -217,6 +217,14 @@ def test_the_host_program_finds_everything_as_it_was(folder, paths, tmp_path, mo
     assert list(tmp_path.rglob("*")) == []
 
 
+@pytest.mark.slow
+def test_a_host_in_half_precision_gets_the_same_scores_and_stores_none_of_its_own(folder, paths, tmp_path):
+    expected = scorer_of(folder)(paths[:3])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        np.testing.assert_array_equal(scorer_of(folder, cache_dir=tmp_path / "cache")(paths[:3]), expected)
+    np.testing.assert_array_equal(scorer_of(folder, cache_dir=tmp_path / "cache")(paths[:3]), expected)
+
+
 def test_copies_share_the_model_and_pickles_give_the_same_scores(scorer, paths):
     assert copy.deepcopy(scorer) is scorer
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(scorer))(paths[:2]), scorer(paths[:2]))
