@@ -23,6 +23,8 @@ from magiqa.errors import UserError, one_line, users_mistake
 from magiqa.features.progress import report_to
 from magiqa.runs.launcher import Launcher
 
+ALL_GPUS = "all"
+
 LINGER_SECONDS = 600.0  # after SIGTERM, for what a cluster sends next
 
 
@@ -43,13 +45,19 @@ class Task:
 
     Args:
         run: is given one item after the other. items: the share. folder: where it says how far it is.
+        gpus: what CUDA is to see, as in ``CUDA_VISIBLE_DEVICES``; None: what the cluster lets it see.
     """
 
-    def __init__(self, run: Callable[[Any], Any], items: Sequence[Any], folder: Path) -> None:
-        self.run, self.items, self.folder = run, list(items), folder
+    def __init__(
+        self, run: Callable[[Any], Any], items: Sequence[Any], folder: Path, gpus: str | None = None
+    ) -> None:
+        self.run, self.items, self.folder, self.gpus = run, list(items), folder, gpus
 
     def __call__(self) -> list[Outcome]:
         """Do the share; an item that fails is told, and the next one runs."""
+        if self.gpus is not None:  # before torch starts CUDA
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+            os.environ |= {"CUDA_VISIBLE_DEVICES": self.gpus} if self.gpus != ALL_GPUS else {}
         report_to(self.folder)
         with saved_first():
             return [self._outcome(item) for item in self.items]
@@ -185,7 +193,10 @@ def launch(
         ) from None
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     folder = Path(cache_dir).expanduser().absolute() / "launches" / name
-    tasks = [Task(run, share, folder / f"task-{i}") for i, share in enumerate(shares)]
+    tasks = [
+        Task(run, share, folder / f"task-{i}", _gpus(launcher, i) if launcher.cluster == "local" else None)
+        for i, share in enumerate(shares)
+    ]
     try:
         executor = submitit.AutoExecutor(
             folder, cluster=launcher.cluster, **launcher.parameters(made_with=True)
@@ -204,6 +215,29 @@ def launch(
             f"launcher={launcher.cluster}: the tasks could not be submitted: {one_line(error)}"
         ) from None
     return Launched(folder, list(jobs), [list(share) for share in shares])
+
+
+def _gpus(launcher: Launcher, task: int) -> str:
+    """The GPUs of a task on this machine: all that this command sees, or its share of them, in turn.
+
+    submitit shows every local task the same first GPUs, or none.
+    """
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    each = launcher.gpus_per_node
+    if each is None:
+        return ALL_GPUS if seen is None else seen
+    import torch
+
+    names = (
+        [n for n in seen.split(",") if n]
+        if seen is not None
+        else list(map(str, range(torch.cuda.device_count())))
+    )
+    if each > len(names):
+        raise UserError(
+            f"launcher.gpus_per_node={each}: this command sees {len(names)} GPUs; use {len(names)} or null"
+        )
+    return ",".join(names[(task * each + k) % len(names)] for k in range(each))
 
 
 @contextmanager
