@@ -14,6 +14,7 @@ exit code is 1 then. Speeds are of as many photos as the slowest way gets done i
 """
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -45,10 +46,11 @@ from magiqa.engines.build import build
 from magiqa.engines.hardware import hardware
 from magiqa.engines.resolve import decoders, resolve
 from magiqa.errors import UserError
+from magiqa.features.batches import way_of
 from magiqa.features.hashing import content_sha256
 from magiqa.features.memory_cache import MemoryCache
 from magiqa.features.pipeline import fill_cache
-from magiqa.images.views import Views
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views
 from magiqa.method.cues import BoxCox, similarity
 from magiqa.method.fusion import Adaptive
 from magiqa.runs.provenance import versions
@@ -64,8 +66,25 @@ SIZES = {
     "cpu": (8, (352, 352), 4, (512, 512), 5, 2),
     "gpu": (24, (512, 512), 256, (1024, 768), "auto", 3),
 }
-SPEED_SECONDS = 240  # for all speeds together: about half of the ten minutes
+SPEED_SECONDS, TESTS_SECONDS = 200, 150  # for all speeds together, and for the tests
 CLOSE = {"fp32": 5e-5, "bf16": 5e-2, "fp16": 1e-2}  # of cues, from the official implementation's in float32
+
+
+class Refused:
+    """What a device refuses: one precision of one backbone is left out, with its reason, and the rest goes on."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def attempt(self, what: str, run: Callable[[], Any]) -> Any:
+        """What a call returns; None where it is refused, which is told."""
+        try:
+            return run()
+        except UserError as error:
+            self.reasons.append(f"{what}: {error}")
+            return None
+        finally:
+            gc.collect()  # what an engine held on the device
 
 
 class Model:
@@ -117,17 +136,19 @@ def encode(engine: Any, paths: list[Path], model: Model, workers: int) -> tuple[
 def photos(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
     """Synthetic photos, from sharp to blurred and from clean to noisy, each another file."""
     folder.mkdir()
-    rng = np.random.default_rng(0)
-    out = []
-    for i in range(count):
+
+    def write(i: int) -> Path:
+        rng = np.random.default_rng(i)
         coarse = rng.integers(0, 256, (size[1] // 32, size[0] // 32, 3), dtype=np.uint8)
         image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
         detail = rng.normal(0, 4 + 40 * (i % 5) / 4, (size[1], size[0], 3))
         image = Image.fromarray((np.asarray(image) + detail).clip(0, 255).astype(np.uint8))
         path = folder / f"{i:03d}.jpg"
         image.filter(ImageFilter.GaussianBlur(i / count * 4)).save(path, quality=90)
-        out.append(path)
-    return out
+        return path
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(write, range(count)))
 
 
 def device_tests(device: str) -> dict[str, Any]:
@@ -135,13 +156,15 @@ def device_tests(device: str) -> dict[str, Any]:
     files = ["tests/engines/test_device.py", "tests/engines/test_gpu.py", "tests/features/test_pipeline.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     environment = os.environ | {"MAGIQA_TEST_DEVICE": device}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TESTS_SECONDS
+    )
     if done.returncode:
         raise RuntimeError("\n".join(done.stdout.splitlines()[-15:]))
     return {"result": done.stdout.strip().splitlines()[-1]}
 
 
-def golden(device: str, precisions: list[str]) -> list[dict[str, Any]]:
+def golden(device: str, precisions: list[str], refused: Refused) -> list[dict[str, Any]]:
     """The official implementation's numbers on the photos that scikit-image ships: the largest differences."""
     import skimage
     from safetensors.torch import save_file
@@ -166,7 +189,11 @@ def golden(device: str, precisions: list[str]) -> list[dict[str, Any]]:
             save_file({k: v.clone().contiguous() for k, v in state.items()}, file)
             model = Model(Backbone(backbone, checkpoint=str(file), quickgelu=True), device)
         for precision in precisions:
-            engine = model.engine(precision, batch_size=8)
+            engine = refused.attempt(
+                f"golden {backbone} {precision}", lambda p=precision, m=model: m.engine(p, batch_size=8)
+            )
+            if engine is None:
+                continue
             _, features = encode(engine, [folder / c["image"] for c in chosen], model, 2)
             worst = {"norm": 0.0, "q_sim": 0.0, "q_mag": 0.0}
             for rows_of, case in zip(features, chosen, strict=True):
@@ -190,14 +217,20 @@ def golden(device: str, precisions: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def agreement(models: list[Model], precisions: list[str], paths: list[Path]) -> list[dict[str, Any]]:
+def agreement(
+    models: list[Model], precisions: list[str], paths: list[Path], refused: Refused
+) -> list[dict[str, Any]]:
     """Cues on the device against plain float32 torch on the CPU: SRCC over images, largest difference."""
     rows = []
     for model in models:
         _, plain = encode(model.engine("fp32", batch_size=8, views="host", device="cpu"), paths, model, 2)
         expected = [model.cues(features) for features in plain]
         for precision in precisions:
-            _, features = encode(model.engine(precision, batch_size=8), paths, model, 2)
+            what = f"agreement {model.spec.name} {precision}"
+            engine = refused.attempt(what, lambda p=precision, m=model: m.engine(p, batch_size=8))
+            if engine is None:
+                continue
+            _, features = encode(engine, paths, model, 2)
             found = [model.cues(f) for f in features]
             row: dict[str, Any] = {"backbone": model.spec.name, "precision": precision, "images": len(paths)}
             for cue in ("q_sim", "q_mag", "q"):
@@ -230,23 +263,29 @@ def one_at_a_time(model: Model, paths: list[Path]) -> Callable[[], int]:
     return run
 
 
-def speed(model: Model, precisions: list[str], paths: list[Path], rounds: int) -> list[dict[str, Any]]:
+def speed(
+    model: Model, precisions: list[str], paths: list[Path], rounds: int, refused: Refused
+) -> list[dict[str, Any]]:
     """Views a second of each way and precision, side by side, with what each takes of memory."""
     workers = decoders(model.device)
     paths = paths[: affordable(model, paths, passes=(1 + 5 * len(precisions)) * (rounds + 2))]
     contenders: dict[str, Callable[[], int]] = {"one image at a time fp32": one_at_a_time(model, paths)}
     facts: dict[str, dict[str, Any]] = {}
     for precision in precisions:
-        on_device = model.engine(precision)
+        on_device = refused.attempt(f"speed {precision}", lambda p=precision: model.engine(p))
+        if on_device is None:
+            continue
         size = on_device.batch_size
         on_host = model.engine(precision, batch_size=size, views="host")
         alone = model.engine(precision, batch_size=size)
         alone.streams = 1
 
-        contenders[f"raw engine, pixels sent before {precision}"] = raw(on_device, paths[0])
+        contenders[f"raw engine, pixels sent before {precision}"] = raw(on_device, paths)
         with mock.patch.object(pytorch, "memory_format", other_layout(pytorch.memory_format)):
-            other = model.engine(precision, batch_size=size)
-        contenders[f"raw engine, the other memory layout {precision}"] = raw(other, paths[0])
+            what = f"speed {precision}, the other memory layout"
+            other = refused.attempt(what, lambda p=precision, n=size: model.engine(p, batch_size=n))
+        if other is not None:
+            contenders[f"raw engine, the other memory layout {precision}"] = raw(other, paths)
         for name, engine in (
             (f"files, views on the device {precision}", on_device),
             (f"files, views on the host {precision}", on_host),
@@ -284,47 +323,53 @@ def other_layout(chosen: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: layouts[layouts.index(chosen(*args)) - 1]
 
 
-def worthwhile(model: Model, precisions: list[str], left_out: list[str]) -> list[str]:
-    """The precisions to time on a CPU: without arithmetic for bf16 it would take most of the check."""
+def worthwhile(model: Model, precisions: list[str], refused: Refused) -> list[str]:
+    """The precisions to time: without arithmetic for bf16 it would take most of the check."""
     out = []
     for precision in precisions:
-        warning = model.engine(precision).warning
-        if warning:
-            left_out.append(f"speed of {precision}: {warning}")
-        else:
+        engine = refused.attempt(f"speed of {precision}", lambda p=precision: model.engine(p, batch_size=2))
+        if engine is not None and engine.warning and "bf16" in engine.warning:
+            refused.reasons.append(f"speed of {precision}: {engine.warning}")
+        elif engine is not None:
             out.append(precision)
     return out
 
 
-def raw(engine: Any, path: Path) -> Callable[[], int]:
-    """The engine alone: one image's pixels lie on its device, and its views are made and encoded again and again."""
-    with Image.open(path) as image:
-        (block, *_) = engine.way.cut(image.convert("RGB"), VIEWS)
-    batch = [block[i % len(block)] for i in range(engine.batch_size)]
-    repeats = engine.streams * (2 if engine.resolved.device == "cpu" else 40)
+def raw(engine: Any, paths: list[Path]) -> Callable[[], int]:
+    """The engine alone: an image's pixels lie on its device, and as many views as of all are made of it and encoded."""
+    way = way_of(engine, VIEWS.window)
+    with Image.open(paths[0]) as image:
+        blocks = list(way.cut(image.convert("RGB"), VIEWS, name="raw", mean=CLIP_MEAN, std=CLIP_STD))
+    views = [view for block in blocks for view in block]
+    batch = [views[i % len(views)] for i in range(engine.batch_size)]
+    repeats = max(engine.streams, -(-len(views) * len(paths) // engine.batch_size))
 
     def run() -> int:
         with ThreadPoolExecutor(engine.streams) as pool:
-            return sum(map(len, pool.map(engine.way.encode, [batch] * repeats)))
+            return sum(map(len, pool.map(way.encode, [batch] * repeats)))
 
     return run
 
 
 def memory(device: str, run: Callable[[], int]) -> dict[str, float]:
-    """Peak memory of a run in MB: of the GPU, where there is one, and of this process."""
+    """Peak memory of a run in MB, on top of what lay there: of the GPU, where there is one, and of this process."""
+    before = 0
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)  # towers of other engines too
     with Peak() as peak:
         run()
     own = {"host_peak_mb": round(peak.mb)}
     if device.startswith("cuda"):
-        own["gpu_peak_mb"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
+        own["gpu_peak_mb"] = round((torch.cuda.max_memory_allocated(device) - before) / 2**20)
+    elif device == "mps":
+        own["gpu_mb"] = round(torch.mps.driver_allocated_memory() / 2**20)
     return own
 
 
-def decoding(model: Model, precision: str, paths: list[Path]) -> dict[str, Any]:
+def decoding(model: Model, precision: str, paths: list[Path], batch_size: Any) -> dict[str, Any]:
     """Views a second by decoding threads, and the fewest that reach 95 % of the most."""
-    engine = model.engine(precision)
+    engine = model.engine(precision, batch_size=batch_size)
     most = decoders(model.device)
     counts = sorted({n for n in (1, 2, 4, 8, 12, 16, 24, 32) if n <= most} | {most})
     rates = {}
@@ -382,7 +427,7 @@ def main(argv: list[str] | None = None) -> int:
         "failed": {},
         "left_out": [],
     }
-    begin = time.perf_counter()
+    begin, refused = time.perf_counter(), Refused()
     with tempfile.TemporaryDirectory() as temporary:
         few = photos(Path(temporary) / "few", few_n, few_size)
         many = photos(Path(temporary) / "many", many_n, many_size)
@@ -390,14 +435,17 @@ def main(argv: list[str] | None = None) -> int:
             Model(Backbone(n) if n == "demo" else Backbone(n, untrained=0), device, batch_size)
             for n in (("demo",) if quick else MODELS)
         ]
-        fast = precisions if not on_cpu else worthwhile(models[0], precisions, report["left_out"])
+        fast = worthwhile(models[0], precisions, refused)
         parts: dict[str, Callable[[], Any]] = {
-            "agreement": lambda: agreement(models, precisions, few),
-            "speed": lambda: speed(models[0], fast, many, rounds),
-            "decoding": lambda: decoding(models[0], fast[-1], many),
+            "agreement": lambda: agreement(models, precisions, few, refused),
+            "speed": lambda: speed(models[0], fast, many, rounds, refused),
+            "decoding": lambda: decoding(models[0], fast[-1], *_timed(report, many)),
         }
         if not quick:
-            tests = {"tests": lambda: device_tests(device), "golden": lambda: golden(device, precisions)}
+            tests = {
+                "tests": lambda: device_tests(device),
+                "golden": lambda: golden(device, precisions, refused),
+            }
             parts = tests | parts
         for name, part in parts.items():
             if time.perf_counter() - begin > 60 * options.minutes:
@@ -409,6 +457,8 @@ def main(argv: list[str] | None = None) -> int:
             except Exception as error:  # the other parts are worth knowing too
                 report["failed"][name] = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
+            gc.collect()
+    report["left_out"] += refused.reasons
     if any(not row["holds"] for row in report.get("golden", [])):
         report["failed"]["golden"] = "cues differ from the official implementation's by more than " + str(
             CLOSE
@@ -421,6 +471,13 @@ def main(argv: list[str] | None = None) -> int:
     (options.out / f"{name}.md").write_text(text)
     print(text, end="")
     return 1 if report["failed"] else 0
+
+
+def _timed(report: dict[str, Any], paths: list[Path]) -> tuple[list[Path], Any]:
+    """As many photos as the speeds were of, and the batch size that was found for them."""
+    rows = report.get("speed") or []
+    sizes = [row["batch_size"] for row in rows if row.get("batch_size")]
+    return paths[: rows[0]["images"] if rows else 8], sizes[-1] if sizes else "auto"
 
 
 def markdown(report: dict[str, Any]) -> str:

@@ -50,6 +50,7 @@ def overrides(folder: Path, *more: str) -> list[str]:
         "views.stride=32",
         f"cache_dir={folder / 'cache'}",
         "engine=torch",
+        "device=cpu",
         "batch_size=4",
         "workers=1",
         "resamples=200",
