@@ -48,8 +48,8 @@ def test_a_notebook_runs_on_a_folder_of_results(path, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_notebooks_run_in_a_fresh_clone(tmp_path, monkeypatch, sample_root):
     shutil.copytree(sample_root, tmp_path / "cache" / "sample")
-    (tmp_path / "empty").mkdir()
-    monkeypatch.setenv("MAGIQA_RUNS", str(tmp_path / "empty"))
+    shutil.copytree(NOTEBOOKS[0].parents[1] / "results" / "probe", tmp_path / "results" / "probe")  # no run
+    monkeypatch.setenv("MAGIQA_RUNS", str(tmp_path / "results"))
     monkeypatch.setenv("MAGIQA_CACHE", str(tmp_path / "cache"))
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
