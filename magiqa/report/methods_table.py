@@ -1,5 +1,6 @@
 """The methods table: rows methods, columns statistics by data set."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from magiqa.errors import UserError
 from magiqa.report.display_names import STATISTICS, backbone_name, methods, set_facts, set_name, statistic
 from magiqa.report.escape import DAGGER
 from magiqa.report.table import NONE, Cell, Table, number
-from magiqa.runs.external_scores import external_scores
+from magiqa.runs.external_scores import EXTERNAL, external_scores
+from magiqa.runs.listed_files import files_of, read_listed
 from magiqa.runs.names import CONTROLS, dataset
-from magiqa.runs.read import Run, long_table
+from magiqa.runs.read import Run, Sheet, long_table
 from magiqa.runs.record import Bone, External
 from magiqa.stats.agreement import agreement
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
@@ -68,7 +70,8 @@ def agreement_table(
         for b, r in zip(lines["backbone"], lines["run"], strict=True)
     ]
     one_bone = len(set(bones) - {""}) == 1
-    averages = _averages(lines, columns, by, chosen) if len(sets) > 1 else []
+    alike = _of_one_label(sets)
+    averages = _averages(lines, [c for c in columns if c[0] in alike], by, chosen) if len(alike) > 1 else []
     cells = []
     for k, line in enumerate(lines.itertuples(index=False)):
         row = [Cell(names[k], names[k])] + ([] if one_bone else [Cell(bones[k] or NONE, bones[k])])
@@ -89,7 +92,14 @@ def agreement_table(
         heads,
         cells,
         data,
-        _notes(chosen, len(sets), found, lines["control"].any(), runs),
+        _notes(
+            chosen,
+            data,
+            lines["control"].any(),
+            runs,
+            [titles[s] for s in alike] if averages else [],
+            len(sets),
+        ),
         (first,) if 0 < first < len(lines) else (),
         len(sets) == 1,
         shared=f"{facts}.{bone} {above}".strip(),
@@ -141,6 +151,14 @@ def _cell(row: Any) -> Cell:
     return number(row.value, row.ci_low, row.ci_high, form=".3f", mark=mark, suffix=sign)
 
 
+def _of_one_label(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The sets to average over: those of the label that most of them have, MOS before others. No SSIM is a MOS."""
+    by: dict[str, list[str]] = {}
+    for key, data in sets.items():
+        by.setdefault(str(data.get("label")), []).append(key)
+    return max(by.values(), key=lambda some: (len(some), some is by.get("mos")), default=[])
+
+
 def _averages(
     lines: pd.DataFrame, columns: Sequence[tuple[str, str]], by: dict[Any, Any], chosen: Sequence[str]
 ) -> list[tuple[tuple[str, str], list[Cell]]]:
@@ -160,7 +178,8 @@ def _averages(
                 )
             if np.isfinite(values).any():
                 sign = 1 if one in LOWER_IS_BETTER else -1
-                order = pd.Series(np.where(competing, sign * np.array(values), np.nan)).rank(method="first")
+                ranked = np.where(competing, sign * np.array(values), np.nan).round(12)
+                order = pd.Series(ranked).rank(method="min")
                 cells = [
                     number(v, form=".3f", mark={1.0: "best", 2.0: "second"}.get(r, ""))
                     for v, r in zip(values, order, strict=True)
@@ -170,7 +189,12 @@ def _averages(
 
 
 def _notes(
-    chosen: Sequence[str], sets: int, found: pd.DataFrame, controls: bool, runs: Sequence[Run]
+    chosen: Sequence[str],
+    found: pd.DataFrame,
+    controls: bool,
+    runs: Sequence[Run],
+    averaged: Sequence[str],
+    sets: int,
 ) -> list[str]:
     kinds = "PLCC (raw): of the scores as they are. " if "plcc" in chosen else ""
     if set(chosen) & {"plcc_logistic", "rmse_logistic", "srcc_logistic"}:
@@ -181,8 +205,9 @@ def _notes(
     notes = [
         f"Values are signed. {kinds}Intervals: 95 %, bootstrap. Bold: best of the column, underlined: second{competing}"
     ]
-    if sets > 1:
-        notes.append("Averages are of methods that are on all sets, and are not tested.")
+    if averaged:
+        over = "all sets" if len(averaged) == sets else f"sets of one kind of label ({', '.join(averaged)})"
+        notes.append(f"Averages are over {over}, of methods that are on each of them, and are not tested.")
     if found["in_best_set"].eq(True).any():
         notes.append(
             f"{DAGGER} may be the best of its column: in the 95 % model confidence set (paired resamples of the same "
@@ -192,6 +217,10 @@ def _notes(
         notes.append(
             f"{UNTESTED} Not tested: no test of this statistic, or other images than the best of its column."
         )
+    why = found.get("withheld", pd.Series("", index=found.index)).astype(str)
+    empty = found[found["value"].isna() & found["statistic"].isin(chosen) & why.str.startswith("undefined:")]
+    for r in empty.drop_duplicates(["dataset", "method"]).to_dict("records"):
+        notes.append(f"{r['method']}, {r['dataset']}: {r['withheld']}.")
     labels = sorted(
         {str(r.record["backbone"]["label"]) for r in runs if r.record.get("backbone", {}).get("label")}
     )
@@ -239,6 +268,29 @@ def _external(name: str, method: str, base: Run, values: np.ndarray, note: str) 
     return replace(base, name=name, record=record, scores=scores, agreement=table, groups=None)
 
 
+def compared_runs(runs: Sequence[Run], sheets: Sequence[Sheet], taken: Sequence[Path] = ()) -> list[Run]:
+    """Other programs' scores that comparisons hold, as runs on the set that they were compared on.
+
+    Args:
+        taken: files given beside, whose rows stand already.
+    """
+    done = {file.stem for file in taken}
+    out: list[Run] = []
+    for sheet in sheets:
+        if sheet.record.get("command") != "compare" or EXTERNAL not in files_of(sheet.record):
+            continue
+        data = read_listed(sheet.file.parent, sheet.record, EXTERNAL)
+        table = pd.read_csv(io.BytesIO(data), dtype={"image": str}, keep_default_na=False)
+        notes = {str(m["name"]): str(m.get("note", "")) for m in sheet.record.get("methods") or ()}
+        base = next((r for r in runs if r.scores["image"].tolist() == table["image"].tolist()), None)
+        for name in [] if base is None else [str(n) for n in table.columns if n != "image" and n not in done]:
+            assert base is not None
+            done.add(name)
+            values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
+            out.append(_external(f"{name}-{sheet.result}", name, base, values, notes.get(name, "")))
+    return out
+
+
 def with_external(rows: pd.DataFrame, others: Sequence[Run]) -> pd.DataFrame:
     """The long table with other programs' rows."""
     parts = [rows]
@@ -264,7 +316,8 @@ def marks(runs: Sequence[Run], rows: pd.DataFrame, seed: int) -> pd.DataFrame:
         )
         if not len(part):
             continue
-        entries = part[keys].assign(rank=range(1, len(part) + 1)).to_dict("records")
+        places = part["value"].round(12).rank(method="min", ascending=one in LOWER_IS_BETTER).astype(int)
+        entries = part[keys].assign(rank=places).to_dict("records")
         best = by_name[str(part["run"].iloc[0])]
         found = [_on_images_of(best, by_name[r], s) for r, s in zip(part["run"], part["score"], strict=True)]
         p = _p_best(best, str(one), found, seed)

@@ -1,5 +1,6 @@
 """Scores that another program gave to a run's images: a CSV of names and scores."""
 
+import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -7,26 +8,29 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from magiqa.datasets.base import read_csv
+from magiqa.datasets.base import read_csv, read_table
 from magiqa.errors import UserError
 
-# the names that programs give to the two columns (pyiqa writes the first of each)
+# the names that programs give to the two columns; pyiqa's inference script writes none, name and score a line
 IMAGES = ("image", "img_path", "image_path", "img_name", "image_name", "filename", "path")
+EXTERNAL = (
+    "external/scores.csv"  # of a comparison's folder: these scores in the order of the images, a column each
+)
+
 SCORES = ("score", "scores", "quality", "pred", "prediction")
 
 
 def external_scores(file: Path, images: Sequence[str]) -> tuple[np.ndarray, str]:
     """Scores (N,) of a CSV in the order of the images, higher = better, and what a reader must know.
 
+    The CSV has a header with one of `IMAGES` and one of `SCORES`, or one other column; or none, and two columns.
     Images are found by their name, else by their base name where all base names of the run are unique.
 
     Raises:
         UserError: no such columns, an image scored twice or not at all, a score that is no finite number.
     """
     file = Path(file)
-    header = read_csv(file, []).columns
-    by, score = (next((n for n in names if n in header), names[0]) for names in (IMAGES, SCORES))
-    table = read_csv(file, [by, score])
+    table, by, score, told = _read(file)
     values = pd.to_numeric(table[score], errors="coerce").to_numpy(float)
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
@@ -54,9 +58,39 @@ def external_scores(file: Path, images: Sequence[str]) -> tuple[np.ndarray, str]
             "paired test needs the same images"
         )
     unused = len(theirs) - len(wanted)
-    notes = [note, f"columns {by}, {score}" if (by, score) != ("image", "score") else ""]
+    notes = [note, told]
     notes.append(f"{unused} rows of other images not used" if unused else "")
     return np.array([place[name] for name in ours]), "; ".join(filter(None, notes))
+
+
+def _read(file: Path) -> tuple[pd.DataFrame, str, str, str]:
+    """The table, its columns of images and scores, and what to tell of them."""
+    if (sep := _without_header(file)) is not None:
+
+        def read(file: Path) -> pd.DataFrame:
+            names = ["image", "score"]
+            return pd.read_csv(file, sep=sep, header=None, names=names, dtype=str, keep_default_na=False)
+
+        return read_table(file, read, ["image", "score"]), "image", "score", "no header: images, then scores"
+    header = [str(name) for name in read_csv(file, []).columns]
+    by = next((n for n in IMAGES if n in header), IMAGES[0])
+    score = next((n for n in SCORES if n in header), SCORES[0])
+    if by in header and score not in header and len(header) == 2:  # a column of the metric's name
+        score = next(n for n in header if n != by)
+    told = f"columns {by}, {score}" if (by, score) != ("image", "score") else ""
+    return read_csv(file, [by, score]), by, score, told
+
+
+def _without_header(file: Path) -> str | None:
+    """The separator of a file of two columns, the second numbers from the first line on; None: it has a header."""
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
+            first = lines.readline(10_000)
+        sep = "\t" if "\t" in first else ","
+        (cells,) = csv.reader([first], delimiter=sep)
+        return sep if len(cells) == 2 and np.isfinite(float(cells[1])) else None
+    except (OSError, ValueError, csv.Error):
+        return None
 
 
 def _base(name: str) -> str:

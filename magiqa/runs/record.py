@@ -139,11 +139,17 @@ class Experiment(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class Compared(Parsed):
-    """A method of a comparison."""
+    """A method of a comparison: where its scores come from, and of a run's what it was made with."""
 
     name: str
     source: str = ""
     note: str = ""
+    score: str = ""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    backbone: Bone | None = None
+    engine: Engine | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,12 @@ _UNDEFINED, _FITTED, _ALIKE = (
 )
 
 
+def _undefined(x: np.ndarray, y: np.ndarray) -> str:
+    """Why a correlation has no value."""
+    equal = [what for what, values in (("scores", x), ("labels", y)) if len(values) and np.ptp(values) == 0]
+    return f"{_UNDEFINED}: all {' and '.join(equal)} are equal" if equal else _UNDEFINED
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A statistic's value, its interval, and how many images it rests on; NaN where undefined or withheld.
@@ -108,7 +114,7 @@ def agreement(
     out: dict[str, Estimate] = {}
     for name in RAW:
         known = np.isfinite(values[name])
-        reason = few or (skewed if name == "plcc" else "") or ("" if known else _UNDEFINED)
+        reason = few or (skewed if name == "plcc" else "") or ("" if known else _undefined(x, y))
         found = {"ci_low": NAN, "ci_high": NAN}
         if not reason:
             low, high = (

@@ -10,9 +10,10 @@ import pandas as pd
 from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.report.table import Cell, Table, number, p_cell
-from magiqa.runs.external_scores import external_scores
+from magiqa.runs.external_scores import EXTERNAL, external_scores
 from magiqa.runs.folder import ResultFolder, command_of
 from magiqa.runs.names import CONTROLS, CUES
+from magiqa.runs.provenance import versions
 from magiqa.runs.read import read_run
 from magiqa.runs.record import RunRecord
 from magiqa.stats.correlation import srcc
@@ -84,8 +85,10 @@ def compare(
     name = "record.json" if command_of(folder) in (None, "compare") else "comparison.json"
     base, record = read_run(first)
     with ResultFolder(folder, "compare", ["comparison.csv"], record=name) as results:
-        table, found = _compare(first, base, record, others, score, resamples, seed)
+        table, found, external = _compare(first, base, record, others, score, resamples, seed)
         results.csv("comparison", table)
+        if external:  # for the methods table of a report
+            results.csv(EXTERNAL.removesuffix(".csv"), pd.DataFrame({"image": base["image"], **external}))
         return table, results.record(found)
 
 
@@ -97,35 +100,43 @@ def _compare(
     score: str,
     resamples: int,
     seed: int,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, np.ndarray]]:
     label = record.dataset.label
     y = base[label].to_numpy(float)
     methods: dict[str, np.ndarray] = {}
-    about: list[dict[str, str]] = []
+    about: list[dict[str, Any]] = []
 
-    def add(name: str, values: np.ndarray, source: str, mark: str | None, note: str = "") -> None:
+    def add(name: str, values: np.ndarray, source: str, mark: str | None, **more: Any) -> None:
         shown = f"{name} ({mark})" if mark else name
         while shown in methods:
             shown += "'"
         methods[shown] = values
-        about.append({"name": shown, "source": source, "note": note})
+        about.append({"name": shown, "source": source, "note": "", **more})
 
     own = [score] if others else list(COMPARED)
     for one in own:
         mark = record.backbone.label if one in CUES else "control"
-        add(f"{first.name} {one}" if others else one, base[one].to_numpy(float), str(first), mark)
+        name = f"{first.name} {one}" if others else one
+        add(name, base[one].to_numpy(float), str(first), mark, score=one, **_made_with(record))
     for other in map(Path, others):
         other = other.expanduser()
         if other.is_dir():
             values, its = _from_run(other, score, base, label)
-            add(f"{other.name} {score}", values, str(other), its.backbone.label)
+            add(
+                f"{other.name} {score}",
+                values,
+                str(other),
+                its.backbone.label,
+                score=score,
+                **_made_with(its),
+            )
         elif other.is_file():
             values, note = external_scores(other, base["image"].tolist())
             if srcc(values, y) < 0:
                 note = "; ".join(
                     filter(None, (note, "its SRCC is negative: if lower is better in it, negate its scores"))
                 )
-            add(other.stem, values, str(other), None, note)
+            add(other.stem, values, str(other), None, note=note)
         else:
             raise UserError(
                 f"{other}: no such folder or file; give runs' folders or CSV files of image,score"
@@ -137,19 +148,35 @@ def _compare(
             paired_row(pair) for pair in paired_tests(methods, y, statistic=statistic, **sampling.options)
         ]
     table = pd.DataFrame(rows)
-    kept = {k: getattr(record.dataset, k) for k in ("name", "variant", "n", "label", "cluster", "every")}
+    kept = {k: v for k, v in record.dataset.plain().items() if k in _OF_SET}
     found = {
         "magiqa": __version__,
         "command": "compare",
         "name": f"compare-{first.name}",
         "dataset": kept,
+        "versions": versions(record.given.get("config") or {}),
         "backbone": {"name": record.backbone.name, "label": record.backbone.label},
         "methods": about,
         "score": score,
         "resamples": resamples,
         "seed": seed,
     }
-    return table, found
+    external = {m["name"]: methods[m["name"]] for m in about if not m.get("score")}
+    return table, found, external
+
+
+_OF_SET = (
+    *("name", "variant", "n", "label", "cluster", "every", "notes", "resize", "skipped", "fingerprint"),
+    "higher_is_better",
+)
+
+
+def _made_with(record: RunRecord) -> dict[str, Any]:
+    """Of a run's record, what a reader must know of its scores."""
+    config = record.given.get("config") or {}
+    kept = {k: config[k] for k in ("prompts", "views", "magnitude", "fusion", "pooling") if k in config}
+    more = {k: record.given[k] for k in ("choices", "changed", "backbone", "engine") if k in record.given}
+    return {**more, "config": kept}
 
 
 def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
