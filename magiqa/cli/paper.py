@@ -27,7 +27,7 @@ def run(given: Given) -> int:
     folders, metrics = given.folders_and_csvs()
     if not folders:
         raise UserError("paper: give folders written by magiqa evaluate, ablate, experiment or compare")
-    statistics = given.several(keys, "statistics") or ("srcc", "plcc")
+    statistics = given.several(keys, "statistics")
     width = given.one_of(keys, "style.width", WIDTHS, WIDTHS[0])
     from magiqa.report.paper import paper
 

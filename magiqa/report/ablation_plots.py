@@ -10,8 +10,8 @@ import pandas as pd
 from magiqa.report.captions import figure_note
 from magiqa.report.color_tables import heat_map
 from magiqa.report.display_names import parameter, set_name, short_label, variant_name
-from magiqa.report.plots import differences, dots, line_band
-from magiqa.report.style import Width
+from magiqa.report.plots import differences, dots, line, line_band
+from magiqa.report.style import DARK_GRAY, INK, Width, make, save, shorten, styled
 from magiqa.report.titles import ablation_title
 
 # Columns of an ablation table that hold results; any other column is a parameter.
@@ -99,37 +99,49 @@ def _grid_parameter(table: pd.DataFrame) -> str | None:
 def curves_of_sets(
     stem: Path, tables: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]], *, width: Width = "column"
 ) -> list[Path]:
-    """One parameter's curve on several data sets in one panel, the paired differences in the panel below.
+    """One parameter's curves on several data sets in one panel; below, a panel a set, the paired differences.
 
     Args:
         stem: the files' path without suffix.
         tables: an ablation's table and record on each set, all of the same numeric parameter.
         width: printed width.
     """
-    varied = str(tables[0][1]["ablation"]["parameter"])
-    above, below, words = [], [], ""
-    for table, record in tables:
-        data = record["dataset"]
-        series = f"{set_name(data)}, n = {data['n']:,}"
-        one = pd.DataFrame({"x": table[varied].astype(float), "value": table["srcc"], "series": series})
-        above.append(one.assign(low=table.get("srcc_low"), high=table.get("srcc_high")))
-        found, words = differences(table, table["variant"].astype(str))
-        if found is not None:
-            below.append(found.assign(x=table[varied].astype(float), series=series))
     about = tables[0][1]["ablation"]
+    varied = str(about["parameter"])
     marks = {float(t.loc[t["variant"].astype(str) == about["reference"], varied].iloc[0]) for t, _ in tables}
+    mark = marks.pop() if len(marks) == 1 else None
     labels = sorted({str(r["backbone"]["label"]) for _, r in tables if r.get("backbone", {}).get("label")})
-    return line_band(
-        stem,
-        pd.concat(above, ignore_index=True),
-        xlabel=parameter(varied),
-        ylabel="SRCC, 95 % interval",
-        note="; ".join(labels),
-        mark=marks.pop() if len(marks) == 1 else None,
-        below=pd.concat(below, ignore_index=True) if below else None,
-        below_label=words,
-        width=width,
-    )
+    across = min(len(tables), 2 if width == "column" else 3)
+    rows = -(-len(tables) // across)
+    with styled():
+        figure = make(width, 1.9 + 1.0 * rows + 0.14 * -(-len(tables) // across), "; ".join(labels))
+        grid = figure.add_gridspec(rows + 1, across, height_ratios=[1.7, *[0.9] * rows])
+        top = figure.add_subplot(grid[0, :])
+        panels: list[Any] = []
+        for k, (table, record) in enumerate(tables):
+            data, x = record["dataset"], table[varied].astype(float)
+            curve = pd.DataFrame({"x": x, "value": table["srcc"], "low": np.nan, "high": np.nan})
+            line(top, curve, k, f"{set_name(data)}, n = {data['n']:,}")
+            share = {"sharex": panels[0], "sharey": panels[0]} if panels else {}
+            panels.append(figure.add_subplot(grid[1 + k // across, k % across], **share))
+            found, _ = differences(table, table["variant"].astype(str))
+            if found is not None:
+                line(panels[-1], found.assign(x=x), k, None)
+            panels[-1].axhline(0, color=DARK_GRAY, linewidth=0.8)
+            panels[-1].set_title(shorten(set_name(data), 30), loc="left", fontsize=7)
+            panels[-1].tick_params(labelbottom=k + across >= len(tables), labelleft=k % across == 0)
+        for panel in [top, *panels] if mark is not None else []:
+            name = "reference" if panel is top else None
+            panel.axvline(mark, color=INK, linewidth=0.9, linestyle=(0, (1, 1)), label=name)
+        top.set_ylabel("SRCC")
+        top.tick_params(labelbottom=False)
+        top.set_xlim(*panels[0].get_xlim())
+        figure.supxlabel(parameter(varied), fontsize=8)
+        for k in range(0, len(panels), across):
+            panels[k].set_ylabel("difference", fontsize=7)
+        handles, names = top.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=across)
+        return save(figure, stem)
 
 
 def ablation_figures(

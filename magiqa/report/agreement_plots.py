@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from magiqa.report.captions import figure_note
+from magiqa.report.display_names import SCORES as SCORE_NAMES
 from magiqa.report.display_names import set_name, short_label
 from magiqa.report.plots import dots
 from magiqa.report.scatter import Row, agreement_line, magnitude_figure, scatter
@@ -50,23 +51,39 @@ def run_row(
     scores: pd.DataFrame, agreement: pd.DataFrame, record: Mapping[str, Any], *, named: bool = False
 ) -> Row:
     """A run's panels: titles say the agreement, curves are the record's fits."""
-    titles, curves, remarks = {}, {}, {}
+    titles, curves = {}, {}
     for score in SCORES:
         line = agreement_line(agreement, score, intervals=not named)
         titles[score] = line if named else f"{NAMES[score]}\n{line}"
         fit = record.get("fits", {}).get(score) or {}
         curves[score] = fit.get("params")
         status = str(fit.get("status", "not fitted"))
-        if curves[score] is None:
-            remarks[score] = f"no fitted curve ({WORDS.get(status, status)})"
-        else:
-            remarks |= {score: WORDS[status]} if status in WORDS else {}
-            if not named:
-                value = _value(agreement, score, "plcc_logistic")
-                titles[score] += f"\nPLCC of the {fit.get('method', '')} fit {value:.3f}"
+        titles[score] += "" if curves[score] else f"\nno fitted curve ({WORDS.get(status, status)})"
+        if curves[score] is not None and not named:
+            value = _value(agreement, score, "plcc_logistic")
+            titles[score] += f"\nPLCC of the {fit.get('method', '')} fit {value:.3f}"
     data = record["dataset"]
-    name = f"{set_name(data)} (n = {data['n']:,})" if named else ""
-    return Row(scores, str(data["label"]), titles, curves, remarks, name)
+    name = f"{set_name(data)}\nn = {data['n']:,}" if named else ""
+    return Row(scores, str(data["label"]), titles, curves, name)
+
+
+def fit_remarks(record: Mapping[str, Any]) -> str:
+    """What a reader must know of the curves; empty where all is as it should be.
+
+    Example:
+        >>> fit_remarks({"fits": {"q_sim": {"params": [0] * 5, "status": "ok"}, "q": {"status": "flat"}}})
+        'Fits: magnitude cue: none (not fitted); fused score: none (flat).'
+    """
+    said = []
+    for score in SCORES:
+        fit = record.get("fits", {}).get(score) or {}
+        status = str(fit.get("status", "not fitted"))
+        words = WORDS.get(status, status)
+        if fit.get("params") is None:
+            said.append(f"{SCORE_NAMES[score]}: none ({words})")
+        elif status in WORDS:
+            said.append(f"{SCORE_NAMES[score]}: {words}")
+    return f"Fits: {'; '.join(said)}." if said else ""
 
 
 def grid_figure(

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from magiqa.report.ablation_plots import ablation_figure, ablation_figures, curves_of_sets
-from magiqa.report.agreement_plots import grid_figure, run_figures
-from magiqa.report.captions import describe, method_words, resampling, unit
+from magiqa.report.agreement_plots import fit_remarks, grid_figure, run_figures
+from magiqa.report.captions import caption, describe, method_words, resampling, unit
 from magiqa.report.color_tables import heat_map
 from magiqa.report.display_names import (
     SCORES,
@@ -19,11 +19,12 @@ from magiqa.report.display_names import (
     parameter,
     set_facts,
     set_name,
+    statistic,
     variant_name,
 )
 from magiqa.report.escape import md, tex
 from magiqa.report.forest_plot import forest
-from magiqa.report.significance import significance_figure
+from magiqa.report.significance import named_pairs, protocols, significance_figure
 from magiqa.report.style import Width, printed_width
 from magiqa.report.table import interval, number
 from magiqa.report.titles import ablation_title
@@ -68,7 +69,8 @@ def drawn_run(run: Run, folder: Path, width: Width = "page") -> list[Drawn]:
         words += f" They hold these {run.groups['group'].nunique()} groups fixed."
     captions = {
         "scatter": "Scores against the label, a point an image. Curve: the fitted logistic function. Each title gives "
-        f"SRCC and raw PLCC with their intervals, each alone. {_srcc(run, CUES)}",
+        f"SRCC and raw PLCC with their intervals, each alone. {_without_interval(run)}{fit_remarks(run.record)} "
+        f"{_srcc(run, CUES)}",
         "magnitude": "The magnitude cue against the label: points are images; the line is the label's mean in bins of "
         f"the cue of about equal size. {_srcc(run, ('q_mag',))}",
         "srcc_by_group": "SRCC of each cue and the fused score inside each group; the first two rows are all images "
@@ -97,8 +99,19 @@ def _srcc(run: Run, scores: Sequence[str]) -> str:
     return f"SRCC on all images: {'; '.join(parts)}."
 
 
+def _without_interval(run: Run) -> str:
+    """Which PLCC has no interval, and why."""
+    rows = run.agreement[(run.agreement["statistic"] == "plcc") & run.agreement["ci_low"].isna()]
+    said = [
+        f"{SCORES[r['score']]} ({r.get('withheld') or 'not computed'})"
+        for r in rows.to_dict("records")
+        if r["score"] in CUES
+    ]
+    return f"No interval of PLCC: {'; '.join(said)}. " if said else ""
+
+
 def drawn_methods(
-    runs: Sequence[Run], others: Sequence[Run], rows: pd.DataFrame, folder: Path
+    runs: Sequence[Run], others: Sequence[Run], rows: pd.DataFrame, folder: Path, width: Width = "page"
 ) -> list[Drawn]:
     """All methods on all sets; scores against labels, sets by cues; backbones by sets."""
     rows = rows[rows["statistic"] == "srcc"]
@@ -116,36 +129,67 @@ def drawn_methods(
     frame.loc[twice, "name"] = frame["name"] + " [" + frame["run"] + "]"
     frame["set"] = [f"{set_name(d)}, n = {d['n']:,}" for d in (records[r]["dataset"] for r in frame["run"])]
     frame = frame.rename(columns={"ci_low": "low", "ci_high": "high"})
-    controls = [n for n, s in zip(frame["name"], frame["score"], strict=True) if s in CONTROLS]
     labels = sorted(
         {str(r["backbone"]["label"]) for r in records.values() if r.get("backbone", {}).get("label")}
     )
     note = f"weights: {'; '.join(labels)}" if labels else ""
-    files = forest(folder / "methods", frame, xlabel="SRCC, 95 % interval", controls=controls, note=note)
-    sets = {f"{set_name(r['dataset'])}: {set_facts(r['dataset'])}": r for r in records.values()}
-    words = "; ".join(sets)
-    bone = "; ".join(sorted({backbone_name(r["backbone"]) for r in records.values() if r.get("backbone")}))
-    bands = " ".join(dict.fromkeys(f"{set_name(r['dataset'])}: {resampling(r)}" for r in sets.values()))
-    about = f"{words}. Backbone {bone}. {above}".strip()
-    out = [Drawn(files[0], "SRCC of every method on every data set, from the best in the mean down; intervals are each "
-                 "alone, and the table says which methods may be the best. Hollow: controls, "
-                 f"which know nothing of quality. Dashed: the set's best value. {about} {bands}", True)]  # fmt: skip
+    words, about = _about(list(records.values()), above)
+    out = [_forest(folder / "methods", frame, list(records.values()), about, note, width)]
     firsts: dict[str, Run] = {}
     for run in leading(runs):
         firsts.setdefault(set_name(run.record["dataset"]), run)
     alike = len({str(r.record.get("choices", {}) | {"dataset": ""}) for r in firsts.values()}) == 1
     if len(firsts) > 1 and alike:
-        some = list(firsts.values())
-        files = grid_figure(folder / "scatter", [(r.scores, r.agreement, r.record) for r in some], note=note)
-        out.append(Drawn(files[0], "Scores against labels on each data set, a point an image. Curves: fitted logistic "
-                         f"functions. {words}. Backbone {bone}. {method_words(some[0].record)}.", True))  # fmt: skip
+        out.append(_grid(folder / "scatter", list(firsts.values()), words, note))
     if len(bones) > 1:
-        top = frame[(frame["score"] == "q") & (frame["backbone"] != "")]
-        top = top.assign(bone=[backbone_name(records[r]["backbone"]) for r in top["run"]])
-        grid = top.pivot_table(index="bone", columns="set", values="value", aggfunc="max")
-        files = heat_map(folder / "backbones", grid, zlabel="SRCC of the fused score", note=note)
-        out.append(Drawn(files[0], f"SRCC of the fused score by backbone and data set. {about}"))
+        bone = [backbone_name(records[r]["backbone"]) for r in frame["run"]]
+        out.append(_backbones(folder / "backbones", frame.assign(bone=bone), about, note, width))
     return out
+
+
+def _about(records: Sequence[Mapping[str, Any]], above: str) -> tuple[str, str]:
+    """Sets and backbones of records, and the same with what all methods share."""
+    words = "; ".join(dict.fromkeys(f"{set_name(r['dataset'])}: {set_facts(r['dataset'])}" for r in records))
+    bones = {backbone_name(r["backbone"]) for r in records if r.get("backbone") and r["backbone"]["name"]}
+    words = f"{words}. Backbone {'; '.join(sorted(bones))}."
+    return words, f"{words} {above}".strip()
+
+
+def _forest(
+    stem: Path, frame: pd.DataFrame, records: Sequence[Mapping[str, Any]], about: str, note: str, width: Width
+) -> Drawn:
+    controls = [n for n, s in zip(frame["name"], frame["score"], strict=True) if s in CONTROLS]
+    files = forest(stem, frame, xlabel="SRCC, 95 % interval", controls=controls, note=note, width=width)
+    bands = " ".join(dict.fromkeys(f"{set_name(r['dataset'])}: {resampling(r)}" for r in records))
+    caption = (
+        "SRCC of every method on every data set, from the best in the mean down; intervals are each alone, and the "
+        "table says which methods may be the best. Hollow: controls, which know nothing of quality. Dashed: the set's "
+        f"best value. {about} {bands}"
+    )
+    return Drawn(files[0], caption, width == "page")
+
+
+def _grid(stem: Path, runs: Sequence[Run], words: str, note: str) -> Drawn:
+    files = grid_figure(stem, [(r.scores, r.agreement, r.record) for r in runs], note=note)
+    fits = " ".join(f"{set_name(r.record['dataset'])}: {f}" for r in runs if (f := fit_remarks(r.record)))
+    caption = (
+        "Scores against labels on each data set, a point an image. Curves: fitted logistic functions. "
+        f"{fits} {words} {method_words(runs[0].record)}."
+    )
+    return Drawn(files[0], caption, True)
+
+
+def _backbones(stem: Path, frame: pd.DataFrame, about: str, note: str, width: Width) -> Drawn:
+    """One method for all: the one that most runs of these backbones are of."""
+    top = frame[(frame["score"] == "q") & (frame["backbone"] != "")]
+    method = top["method"].value_counts().index[0]
+    grid = top[top["method"] == method].pivot_table(
+        index="bone", columns="set", values="value", aggfunc="first"
+    )
+    files = heat_map(
+        stem, grid, zlabel=f"SRCC of {method}", note=note, best=len(grid.columns) == 1, width=width
+    )
+    return Drawn(files[0], f"SRCC of {method} by backbone and data set. {about}", width == "page")
 
 
 def varied(sheet: Sheet) -> list[str]:
@@ -186,7 +230,7 @@ def drawn_ablation(sheet: Sheet, folder: Path, name: str, width: Width = "page")
     return [Drawn(files[0], f"{what} {words}", width == "page")]
 
 
-def drawn_curves(sheets: Sequence[Sheet], folder: Path) -> list[Drawn]:
+def drawn_curves(sheets: Sequence[Sheet], folder: Path, width: Width = "column") -> list[Drawn]:
     """One figure an ablation of one number that ran on several sets."""
     by: dict[str, list[Sheet]] = {}
     for sheet in sheets:
@@ -198,7 +242,8 @@ def drawn_curves(sheets: Sequence[Sheet], folder: Path) -> list[Drawn]:
         sets = {str(s.record["dataset"]): s for s in some}
         if len(sets) > 1:
             pairs: list[tuple[pd.DataFrame, Mapping[str, Any]]] = [(s.table, s.record) for s in sets.values()]
-            files = curves_of_sets(folder / f"{name}_of_sets", pairs)
+            place: Width = "page" if len(sets) > 3 else width  # so many captions' words fill a column
+            files = curves_of_sets(folder / f"{name}_of_sets", pairs, width=place)
             about = some[0].record["ablation"]
             words = "; ".join(
                 f"{set_name(r['dataset'])}: {set_facts(r['dataset'])}, resampled by {unit(r)}"
@@ -210,23 +255,30 @@ def drawn_curves(sheets: Sequence[Sheet], folder: Path) -> list[Drawn]:
                 for t, r in pairs)  # fmt: skip
             bone = "; ".join(sorted({backbone_name(r["backbone"]) for _, r in pairs}))
             protocol = method_words(some[0].record, varied=varied(some[0]))
-            out.append(Drawn(files[0], f"{ablation_title(about)}: SRCC on each data set, its 95 % bootstrap intervals "
-                             "each alone; below, the paired difference to the reference "
+            out.append(Drawn(files[0], f"{ablation_title(about)}: SRCC on each data set; below, set by set, the paired "
+                             "difference in SRCC to the reference "
                              f"({variant_name(str(about['reference']))}) on the same resamples, its 95 % band for all "
                              f"variants of a set at once. Difference by set: {found} {words}. Backbone {bone}. "
-                             f"{protocol}."))  # fmt: skip
+                             f"{protocol}.", place == "page"))  # fmt: skip
     return out
 
 
 def drawn_comparison(sheet: Sheet, folder: Path, name: str) -> list[Drawn]:
     """The significance matrix of each statistic that was compared."""
-    files = significance_figure(folder / name, sheet.table, sheet.record)
-    table = sheet.table[sheet.table["statistic"] == "srcc"]
-    words = (
-        "Paired differences in SRCC between methods, row less column, with their 95 % intervals. *: p < 0.05, adjusted "
-        f"for all pairs. {pairs_verdict(table)} {describe(sheet.record)}"
-    )
-    return [Drawn(files[0], words, True)]
+    out = []
+    named = named_pairs(sheet.table, sheet.record)
+    for one in dict.fromkeys(sheet.table["statistic"].astype(str)):
+        stem = name if one == "srcc" else f"{name}-{one}"
+        files = significance_figure(folder / stem, sheet.table, sheet.record, one)
+        table = named[named["statistic"] == one]
+        untested = "" if table["p_adjusted"].notna().all() else " ‡: not tested."
+        words = (
+            f"Paired differences in {statistic(one)} between methods, row less column, with 95 % intervals that hold "
+            f"for all pairs at once. *: p < 0.05, adjusted for all pairs.{untested} {pairs_verdict(table)} "
+            f"{caption(sheet.record)}. {protocols(sheet.record)} {resampling(sheet.record)}"
+        )
+        out.append(Drawn(files[0], words, True))
+    return out
 
 
 def drawn_study(sheet: Sheet, folder: Path) -> list[Drawn]:

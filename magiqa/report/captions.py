@@ -1,10 +1,20 @@
 """Captions: what was measured, on what, with what, and what was resampled, from the records alone."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from magiqa.report.display_names import backbone_name, label_name, parameter, set_facts, set_name
-from magiqa.runs.names import pooling
+from magiqa.package import conf_dir
+from magiqa.report.display_names import (
+    backbone_name,
+    label_name,
+    parameter,
+    resize_words,
+    set_facts,
+    set_name,
+    variant_name,
+)
+from magiqa.runs.names import other_than_published, pooling
 
 
 def caption(record: Mapping[str, Any]) -> str:
@@ -64,17 +74,59 @@ def method_words(record: Mapping[str, Any], *, varied: Sequence[str] = ()) -> st
         held = (
             {k: v for k, v in held.items() if f"{one}.{k}" not in varied} if isinstance(held, Mapping) else {}
         )
-        facts = _FACTS[one](held)
+        own = one == "prompts" and not _as_packaged(record)
+        facts = ", ".join(filter(None, (_FACTS[one](held), _texts(held) if own else "")))
         out.append(f"{one} {choices[one]}" + (f" ({facts})" if facts else ""))
-    if how := pooling(config):
-        out.append(f"pooling {how}")
+    out += _others(record, varied)
     text = "; ".join(out)
     return text[:1].upper() + text[1:]
+
+
+def _others(record: Mapping[str, Any], varied: Sequence[str]) -> list[str]:
+    """What else makes the numbers, where it is not as by default."""
+    config, changed = record.get("config", {}), record.get("changed", {})
+    found = {
+        "pooling": pooling(config),
+        "backbone.positional_embedding": _unless(
+            "drop", record.get("backbone", {}).get("positional_embedding")
+        ),
+        "precision": _unless("fp32", (record.get("engine") or {}).get("precision")),
+        "views.small": changed.get("views.small"),
+        "fit": changed.get("fit"),
+        "seed": changed.get("seed"),
+    }
+    words = [f"{parameter(key)} {value}" for key, value in found.items() if value and key not in varied]
+    resize = record.get("dataset", {}).get("resize")
+    return words + ([f"images {resize_words(resize)}"] if resize else [])
+
+
+def _unless(default: str, value: Any) -> str:
+    return "" if value is None or str(value) == default else str(value)
+
+
+def _as_packaged(record: Mapping[str, Any]) -> bool:
+    """Whether the name of the prompts tells their texts."""
+    name = str(record.get("choices", {}).get("prompts"))
+    return (
+        "prompts.pairs" not in record.get("changed", {})
+        and (conf_dir() / "prompts" / f"{name}.yaml").is_file()
+    )
 
 
 def _prompts(held: Mapping[str, Any]) -> str:
     pairs = held.get("pairs")
     return f"{len(pairs)} pair{'s' * (len(pairs) != 1)}" if isinstance(pairs, list) else ""
+
+
+def _texts(held: Mapping[str, Any]) -> str:
+    """The texts of one's own pairs; of many the first, and a hash of all."""
+    pairs = held.get("pairs")
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) for pair in pairs):
+        return ""
+    texts = [" / ".join(map(str, pair)) for pair in pairs]
+    if len(texts) <= 3:
+        return "; ".join(texts)
+    return f"{texts[0]}; ..., sha256 {hashlib.sha256(repr(texts).encode()).hexdigest()[:6]}"
 
 
 def _views(held: Mapping[str, Any]) -> str:
@@ -83,6 +135,7 @@ def _views(held: Mapping[str, Any]) -> str:
         return ""
     windows = f"{held.get('window')}-pixel windows"
     windows += f" at stride {held['stride']}" if held.get("stride") is not None else ""
+    windows += " and flush with the far edges" if held.get("cover") else ""
     words = {"windows": windows, "global": "the resized image", "whole": "the image at its own size"}
     return " and ".join(words.get(kind, str(kind).replace("_", " ")) for kind in kinds)
 
@@ -119,6 +172,27 @@ def resampling(record: Mapping[str, Any]) -> str:
     times = record.get("resamples") or record.get("config", {}).get("resamples")
     of = f"{times:,} resamples of {unit(record)}" if times else f"resampled by {unit(record)}"
     return f"Intervals: 95 %, bootstrap of {of}." if times else f"Intervals: 95 % bootstrap, {of}."
+
+
+def study_notes(record: Mapping[str, Any]) -> list[str]:
+    """What stands below a study's table: what it says of itself, what was left out, and its warnings."""
+    about = record.get("ablation") or record.get("experiment") or {}
+    about = about if isinstance(about, Mapping) else {}
+    notes = [f"{str(note).rstrip('.')}." for note in about.get("notes") or []]
+    notes += [
+        f"Left out: {name}: {str(why).rstrip('.')}." for name, why in (about.get("lacking") or {}).items()
+    ]
+    warnings = [str(text) for text in record.get("warnings") or ()]
+    told = other_than_published(warnings)  # by the caption
+    notes += [f"Warning: {text.rstrip('.')}." for text in warnings if text not in told]
+    split = about.get("split_half") or {}
+    if split.get("optimism") is not None:
+        best, gain = variant_name(str(about.get("best", ""))), about.get("best_gain") or 0
+        notes.append(
+            f"Picked on these images, {best} gains {gain:+.4f}. A variant picked on one half of them gains "
+            f"{split['optimism']:.4f} less on the other ({split.get('splits')} splits)."
+        )
+    return notes
 
 
 def axis(label: str) -> str:

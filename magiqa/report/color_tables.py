@@ -61,7 +61,7 @@ def heat_map(
                     share = (value - low) / (high - low or 1.0)
                     dark = abs(share - 0.5) > 0.33 if symmetric else share < 0.6
                     text = f"{value:.3f}" if words is None else str(words.iloc[i, j])
-                    size = 6.5 if words is None else 5.5
+                    size = 6.5 if words is None or len(values) <= 6 else 6.0
                     ax.text(
                         j, i, text, ha="center", va="center", fontsize=size, color="white" if dark else INK
                     )
@@ -77,7 +77,15 @@ def heat_map(
         if best and len(finite):
             i, j = np.unravel_index(int(np.nanargmax(values)), values.shape)
             shown += ax.plot(
-                j, i, "*", markersize=7, color="white", markeredgecolor=INK, label=f"best: {values[i, j]:.3f}"
+                j,
+                i,
+                "*",
+                markersize=7,
+                color="white",
+                markeredgecolor=INK,
+                clip_on=False,
+                zorder=5,
+                label=f"best: {values[i, j]:.3f}",
             )
         if shown:
             names = [line.get_label() for line in shown]

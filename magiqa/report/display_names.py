@@ -141,6 +141,8 @@ def set_facts(data: Mapping[str, Any], *, of_label: bool = True) -> str:
         'n = 30'
     """
     facts = [f"n = {data['n']:,}"] if data.get("n") is not None else []
+    if data.get("name") not in SETS and data.get("fingerprint"):  # folders of one name are not one set
+        facts.append(f"fingerprint {str(data['fingerprint'])[:6]}")
     if int(data.get("every") or 1) > 1:
         facts.append(f"one row in {data['every']}")
     facts += other_than_published(data.get("notes") or ())
@@ -244,6 +246,9 @@ VALUES: dict[str, Callable[[str], str]] = {  # by a CSV's column: how a table sh
     "label": label_name,
     "reference": variant_name,
     "score": lambda key: SCORES.get(key, key),
+    "statistic": lambda key: STATISTICS.get(key, key),
+    "a": lambda key: SCORES.get(key, key),
+    "b": lambda key: SCORES.get(key, key),
     "variant": variant_name,
 }
 
@@ -278,9 +283,9 @@ def column(key: str) -> str:
 _WHAT = {"q_sim": "Similarity", "q_mag": "Magnitude", "q": "Fused"}
 
 _PARTS = {
-    "q_sim": ("prompts", "views", "pooling"),
-    "q_mag": ("magnitude", "views", "pooling"),
-    "q": ("fusion", "prompts", "views", "magnitude", "pooling"),
+    "q_sim": ("prompts", "views", "pooling", "positional embedding"),
+    "q_mag": ("magnitude", "views", "pooling", "positional embedding"),
+    "q": ("fusion", "prompts", "views", "magnitude", "pooling", "positional embedding"),
 }
 
 
@@ -304,10 +309,10 @@ def methods(rows: Sequence[tuple[str, Mapping[str, Any], str]]) -> tuple[list[st
         for name, (_, record, score) in zip(paper, rows, strict=True)
     ]
     shared = {}
-    for group in ("prompts", "views", "magnitude", "fusion", "pooling"):
-        values = {part[group] for part in parts if part.get(group)}
-        if len(values) == 1:
-            shared[group] = values.pop()
+    for group in ("prompts", "views", "magnitude", "fusion", "pooling", "positional embedding"):
+        values = {part[group] for part in parts if group in part}
+        if len(values) == 1 and (value := values.pop()):
+            shared[group] = value
     names = []
     for name, part, (_, _, score) in zip(paper, parts, rows, strict=True):
         own = [f"{g} {v}" if g != "magnitude" else v for g, v in part.items() if v and g not in shared]
@@ -326,4 +331,7 @@ def _paper(record: Mapping[str, Any], score: str) -> str:
 def _option(record: Mapping[str, Any], group: str) -> str:
     if group == "pooling":
         return pooling(record.get("config", {}))
+    if group == "positional embedding":
+        kept = str(record.get("backbone", {}).get("positional_embedding", "drop"))
+        return "" if kept == "drop" else kept
     return option(record, group)

@@ -39,6 +39,7 @@ def forest(
         note = f"{note} · the first {MOST_METHODS} of {len(names)} methods"
         names = names[:MOST_METHODS]
     across = min(ACROSS[width], len(sets))
+    across = -(-len(sets) // -(-len(sets) // across))  # as many in each line
     down = -(-len(sets) // across)
     low, high = (
         np.nanmin(rows[["value", "low"]].to_numpy(float)),
@@ -46,7 +47,7 @@ def forest(
     )
     pad = 0.06 * (high - low or 1.0)
     with styled():
-        figure = make(width, down * (0.45 + 0.17 * len(names)) + 0.45, note)
+        figure = make(width, min(9.0, down * (0.6 + 0.17 * len(names)) + 0.45), note)
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
         place = {name: -k for k, name in enumerate(names)}
         for ax, one in zip(grid, sets, strict=False):
@@ -72,11 +73,15 @@ def forest(
                     linestyle=(0, (2, 2)),
                 )
             ax.axvline(0, color="#6b7280", linewidth=0.8)
-            ax.set_title(shorten(one, 40), loc="left")
+            name, _, n = one.partition(", n = ")
+            ax.set_title(shorten(name, 28) + (f"\nn = {n}" if n else ""), loc="left")
             ax.grid(axis="y", visible=False)
             ax.tick_params(axis="y", length=0)
-        for ax in grid[len(sets) :]:
-            ax.set_axis_off()
+        for k, ax in enumerate(grid):
+            if k >= len(sets):
+                ax.set_axis_off()
+            elif k + across >= len(sets):  # the lowest of its column
+                ax.tick_params(labelbottom=True)
         most = 40 if width == "page" else 24
         grid[0].set_yticks(list(place.values()), [shorten(name, most) for name in place])
         grid[0].set_ylim(-len(names) + 0.4, 0.6)

@@ -68,8 +68,10 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
     ranks: dict[int, str] = {}
     if "srcc" in frame and "variant" in frame:
         competing = ~frame["variant"].astype(str).str.contains("(control)", regex=False)
-        order = frame["srcc"].where(competing).rank(ascending=False, method="first")
-        ranks = {i: "best" if r == 1 else "second" for i, r in enumerate(order) if r in (1, 2)}
+        values = frame["srcc"].where(competing).round(12)
+        order = values.rank(ascending=False, method="min")
+        if values.max() > values.min():
+            ranks = {i: "best" if r == 1 else "second" for i, r in enumerate(order) if r in (1, 2)}
     if "srcc" in frame and "variant" in frame and len(frame) > 2:
         notes.append(
             "Bold: highest SRCC; underlined: second. Picking the best of a grid on its own data is optimistic."
@@ -103,11 +105,16 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
     return Table(
         name,
         title,
-        [("", display_column(alone.get(column, column))) for column in shown],
+        [("", _head(alone.get(column, column), frame)) for column in shown],
         cells,
         frame,
         notes,
     )
+
+
+def _head(column: str, frame: pd.DataFrame) -> str:
+    """A column's heading; a difference is one in SRCC where no column says of what."""
+    return "difference" if column == "diff" and "statistic" in frame else display_column(column)
 
 
 def _shown(column: object, text: str) -> str:

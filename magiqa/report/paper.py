@@ -17,11 +17,12 @@ from magiqa.report.captioned_figures import (
     varied,
     with_captions,
 )
-from magiqa.report.captions import describe
+from magiqa.report.captions import describe, study_notes
 from magiqa.report.escape import md, tex
 from magiqa.report.group_tables import frame_table, groups_table
 from magiqa.report.methods_paragraph import methods_paragraph, run_times
-from magiqa.report.methods_table import agreement_table, external_runs, with_external
+from magiqa.report.methods_table import agreement_table, compared_runs, external_runs, with_external
+from magiqa.report.published_beside import published_table
 from magiqa.report.reproduce_script import script
 from magiqa.report.significance import significance_table
 from magiqa.report.style import Width
@@ -36,6 +37,7 @@ DOCUMENT = r"""% Compile this file; results.tex goes into a paper of your own.
 \documentclass[10pt,twocolumn]{article}
 \usepackage[utf8]{inputenc}
 \usepackage[T1]{fontenc}
+\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{} % without it, T1's letters are pictures
 \usepackage[margin=0.75in,columnsep=0.25in]{geometry}
 \usepackage{array,booktabs,graphicx}
 \renewcommand{\topfraction}{0.95}\renewcommand{\dbltopfraction}{0.95}
@@ -55,7 +57,7 @@ def paper(
     folders: Sequence[Path],
     out: Path,
     *,
-    statistics: Sequence[str] = ("srcc", "plcc"),
+    statistics: Sequence[str] = (),
     metrics: Sequence[Path] = (),
     width: Width = "column",
 ) -> list[Path]:
@@ -89,7 +91,7 @@ def paper(
         results.text("paper.tex", DOCUMENT)
         results.text("captions.md", "\n\n".join(captions) + "\n")
         made = {r.folder: r.record for r in runs} | {s.file.parent / s.result: s.record for s in sheets}
-        chosen = [f"statistics={','.join(statistics)}"] if tuple(statistics) != ("srcc", "plcc") else []
+        chosen = [f"statistics={','.join(statistics)}"] if statistics else []
         chosen += ["style.width=page"] if width == "page" else []
         results.text("reproduce.sh", script(made, chosen, metrics))
         listed = results.record({"magiqa": __version__, "command": "paper"})["files"]
@@ -143,11 +145,12 @@ def _item(item: Table | Drawn, results: ResultFolder) -> str:
     with_captions([item])
     star = "*" if item.wide else ""
     place = _place(item, results)
+    size = rf"width=\{'text' if item.wide else 'column'}width,height=0.72\textheight,keepaspectratio"
     return "\n".join(
         [
             rf"\begin{{figure{star}}}[tp]",
             r"\centering",
-            rf"\includegraphics[width={chr(92)}{'text' if item.wide else 'column'}width]{{figures/{place}.pdf}}",
+            rf"\includegraphics[{size}]{{figures/{place}.pdf}}",
             rf"\caption{{\small {tex(item.caption)}}}",
             rf"\label{{fig:{_label(place)}}}",
             rf"\end{{figure{star}}}",
@@ -179,10 +182,17 @@ def _main(
 ) -> list[Part]:  # fmt: skip
     if not runs:
         return []
-    others = external_runs(runs, metrics)
+    others = external_runs(runs, metrics) + compared_runs(runs, sheets, metrics)
     rows = with_external(long_table(runs), others)
     drawn = drawn_methods(runs, others, rows, results.figure_path())
-    items: list[Table | Drawn] = [agreement_table(runs, statistics, others), *drawn]
+    if (
+        not statistics
+        and len({str(r.record["dataset"].get("fingerprint") or r.record["dataset"]) for r in runs}) > 3
+    ):
+        statistics = ("srcc", "plcc")  # no page is wide enough for more; groups have tables of their own
+    beside, _ = published_table(runs)
+    tables = [agreement_table(runs, statistics, others), *([beside] if beside else [])]
+    items: list[Table | Drawn] = [*tables, *drawn]
     return [("Agreement", item) for item in items]
 
 
@@ -228,12 +238,12 @@ def _ablations(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFold
     return out
 
 
-SHORT = 25  # rows of a table that a paper shows whole
+SHORT = 40  # rows of a table that a paper shows whole
 
 
 def _short(sheet: Sheet, title: str, results: ResultFolder) -> Table | str:
     """A table, or where it lies, whole, if it is too long for a paper."""
-    if len(sheet.table) <= SHORT:
+    if len(sheet.table) <= SHORT or "variant" in sheet.table:  # of which the table shows some, and says so
         return _table(sheet, title)
     name = f"tables/{slug(sheet.name)}"
     results.csv(name, sheet.table, float_format=DIGITS)
@@ -261,9 +271,9 @@ def _experiments(
 def _table(sheet: Sheet, title: str) -> Table:
     about = sheet.record.get("ablation") or sheet.record.get("experiment") or {}
     table = frame_table(slug(sheet.name), title, _core(sheet), reference=about.get("reference"))
-    notes = [f"{str(note).rstrip('.')}." for note in about.get("notes") or []]
-    return Table(table.name, table.title, table.columns, table.rows, sheet.table, table.notes + notes,
-                 shared=describe(sheet.record, varied=varied(sheet)))  # fmt: skip
+    notes = table.notes + study_notes(sheet.record)
+    shared = describe(sheet.record, varied=varied(sheet))
+    return Table(table.name, table.title, table.columns, table.rows, sheet.table, notes, shared=shared)
 
 
 def _core(sheet: Sheet) -> Any:

@@ -207,19 +207,21 @@ def _lines(ax: Any, frame: pd.DataFrame, labeled: bool = True) -> int:
     series = list(dict.fromkeys(frame["series"].astype(str))) if "series" in frame else [""]
     for k, one in enumerate(series):
         part = frame[frame["series"].astype(str) == one] if "series" in frame else frame
-        part = part.sort_values("x", kind="stable")
-        x, value, low, high = (part[key].to_numpy(float) for key in ("x", "value", "low", "high"))
-        color = SERIES[k % len(SERIES)] if labeled or len(series) > 1 else INK
-        ax.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
-        marker = "" if len(x) > 25 else MARKERS[k % len(MARKERS)]
-        ax.plot(
-            x,
-            value,
-            linestyle=DASHES[k % len(DASHES)],
-            marker=marker,
-            color=color,
-            label=(one or None) if labeled else None,
-        )
-        for edge in (low, high):  # in gray, bands that overlap are told apart by their edges
-            ax.plot(x, edge, color=color, linewidth=0.4, linestyle=DASHES[k % len(DASHES)])
+        line(ax, part, k, one if labeled and one else None, INK if not labeled and len(series) == 1 else None)
     return len(series)
+
+
+def line(ax: Any, part: pd.DataFrame, k: int, label: str | None, color: str | None = None) -> None:
+    """A line with its band: the k-th of its axes, in color, dash and marker.
+
+    Args:
+        part: `x, value, low, high`; no band where these are NaN.
+    """
+    part = part.sort_values("x", kind="stable")
+    x, value, low, high = (part[key].to_numpy(float) for key in ("x", "value", "low", "high"))
+    color, dash = color or SERIES[k % len(SERIES)], DASHES[k % len(DASHES)]
+    ax.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
+    marker = "" if len(x) > 25 else MARKERS[k % len(MARKERS)]
+    ax.plot(x, value, linestyle=dash, marker=marker, color=color, label=label)
+    for edge in (low, high):  # in gray, bands that overlap are told apart by their edges
+        ax.plot(x, edge, color=color, linewidth=0.4, linestyle=dash)

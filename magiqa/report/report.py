@@ -18,16 +18,16 @@ from magiqa.report.captioned_figures import (
     drawn_study,
     with_captions,
 )
-from magiqa.report.captions import caption
-from magiqa.report.display_names import backbone_name, set_facts, set_name, variant_name
+from magiqa.report.captions import caption, study_notes
+from magiqa.report.display_names import backbone_name, set_facts, set_name
 from magiqa.report.gallery import gallery
 from magiqa.report.group_tables import frame_table, groups_table
-from magiqa.report.methods_table import agreement_table, external_runs, with_external
+from magiqa.report.methods_table import agreement_table, compared_runs, external_runs, with_external
 from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section, folded
 from magiqa.report.pictures import Pictures, group_names
 from magiqa.report.published_beside import published_table
 from magiqa.report.scatter import agreement_line
-from magiqa.report.significance import significance_table
+from magiqa.report.significance import named_pairs, significance_table
 from magiqa.report.style import NAMES, Width
 from magiqa.report.table import Table
 from magiqa.report.table_files import write_tables
@@ -80,7 +80,7 @@ def _report(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder,
     page = Page(folders_read, _labels(runs, sheets))
     tables: list[Table] = []
     if runs:
-        tables += _agreement(runs, page, results, asked)
+        tables += _agreement(runs, sheets, page, results, asked)
         pictures = Pictures(runs, asked.thumbnails)
         blocks = []
         titles = each_once([run_title(run.record) for run in runs], [run.name for run in runs])
@@ -137,12 +137,14 @@ def _labels(runs: Sequence[Run], sheets: Sequence[Sheet]) -> list[str]:
     return sorted({str(r["backbone"]["label"]) for r in records if r.get("backbone", {}).get("label")})
 
 
-def _agreement(runs: Sequence[Run], page: Page, results: ResultFolder, asked: Options) -> list[Table]:
+def _agreement(
+    runs: Sequence[Run], sheets: Sequence[Sheet], page: Page, results: ResultFolder, asked: Options
+) -> list[Table]:
     """The main table, all statistics, figures of all methods; published values beside measured ones."""
-    others = external_runs(runs, asked.metrics)
+    others = external_runs(runs, asked.metrics) + compared_runs(runs, sheets, asked.metrics)
     main = agreement_table(runs, asked.statistics, others)
     rows = with_external(long_table(runs), others)
-    drawn = drawn_methods(runs, others, rows, results.figure_path())
+    drawn = drawn_methods(runs, others, rows, results.figure_path(), asked.width)
     with_captions(drawn)
     plots = _pictures(drawn)
     every = Fold("All statistics", frame_table("statistics", "All statistics", rows))
@@ -212,18 +214,11 @@ def _result(
     for sheet in sheets:
         of = f"{title}: {sheet.file.stem}" if len(sheets) > 1 else title
         name = f"ablation_{sheet.name}" if sheet.ablation else sheet.name
-        tables.append(
-            frame_table(name, "; ".join(filter(None, (of, words))), sheet.table, reference=reference)
-        )
-    notes = [str(note) for note in about.get("notes") or []]
-    split = about.get("split_half") or {}
-    if split.get("optimism") is not None:
-        best = variant_name(str(about.get("best", "")))
-        notes.append(
-            f"Picked on these images, {best} gains {about.get('best_gain') or 0:+.4f}. A variant picked "
-            f"on one half of them gains {split['optimism']:.4f} less on the other ({split.get('splits')} splits)."
-        )
-    tables[-1].notes.extend(notes)
+        frame = sheet.table
+        if record.get("command") == "compare":
+            frame = named_pairs(frame, record)
+        tables.append(frame_table(name, "; ".join(filter(None, (of, words))), frame, reference=reference))
+    tables[-1].notes.extend(study_notes(record))
     if first.ablation and {"variant", "srcc"} <= set(first.table):
         drawn = drawn_ablation(first, results.figure_path(), tables[0].name, width)
     elif record.get("command") == "compare":

@@ -18,6 +18,12 @@ from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.intervals import mean_band
 from magiqa.stats.logistic import logistic
 
+HIGHEST = 7.0  # inches of rows of panels: a page with its caption holds no more
+
+VECTORS = (
+    5000  # points up to which they are drawn as such; more would make a file that no reader opens quickly
+)
+
 LAYERS = 8  # of points, each with some of every group
 
 
@@ -27,14 +33,13 @@ class Row:
 
     Args:
         frame: holds the columns shown, the label and optionally `group`. label: the column on y.
-        titles, curves, remarks: by column; a curve is five logistic parameters, or None.
+        titles, curves: by column; a curve is five logistic parameters, or None.
     """
 
     frame: pd.DataFrame
     label: str
     titles: Mapping[str, str] = field(default_factory=dict)
     curves: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
-    remarks: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
 
 
@@ -53,7 +58,7 @@ def scatter(
         side = 1.85 if width == "column" else 2.15
         figure = make(
             width,
-            down * (side if one else 1.65)
+            (down * side if one else min(1.65 * down, HIGHEST))
             + 0.45
             + 0.13 * (-(-len(color_of) // (5 if width == "page" else 2))),
             note,
@@ -64,11 +69,12 @@ def scatter(
                 ax = grid[j // across][j % across] if one else grid[i][j]
                 _panel(ax, row, column, color_of, width)
                 if (j % across if one else j) == 0:
+                    named = f"{row.name}\n{short_label(row.label)} (higher = better)"
                     ax.set_ylabel(
-                        f"{row.name}\n{short_label(row.label)}" if row.name else _wrapped(axis(row.label))
+                        named if row.name else _wrapped(axis(row.label)), fontsize=6.5 if row.name else 8
                     )
                 if one or i == len(rows) - 1:
-                    ax.set_xlabel(column if one else NAMES.get(column, column))
+                    ax.set_xlabel(_wrapped(f"{NAMES.get(column, column)} (higher = better)"))
         for j in range(len(columns), down * across if one else 0):
             grid[j // across][j % across].set_axis_off()
         if color_of:
@@ -98,28 +104,13 @@ def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str], width: W
         for (group, color), marker in zip((color_of or {"": GRAY}).items(), cycle(MARKERS), strict=False):
             at = some[groups[some] == group]
             look: dict[str, Any] = {"s": size, "marker": marker, "alpha": 0.6 if color_of else 0.45}
-            ax.scatter(x[at], y[at], color=color, linewidths=0, rasterized=True, **look)
+            ax.scatter(x[at], y[at], color=color, linewidths=0, rasterized=len(frame) > VECTORS, **look)
     params = row.curves.get(column)
     if params is not None:
         grid = np.linspace(np.nanmin(x), np.nanmax(x), 200)
         ax.plot(grid, logistic(grid, params), color=INK, linewidth=1.3)
-    if column in row.remarks:
-        text = "\n".join(textwrap.wrap(row.remarks[column], 36 if width == "page" else 24))
-        box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}
-        small = 6 if width == "page" else 5.5
-        ax.text(
-            0.02,
-            0.98,
-            text,
-            transform=ax.transAxes,
-            va="top",
-            fontsize=small,
-            color="#4b5563",
-            bbox=box,
-            zorder=5,
-        )
     ax.set_title(
-        row.titles.get(column, NAMES.get(column, column)), loc="left", fontsize=7 if width == "page" else 5.8
+        row.titles.get(column, NAMES.get(column, column)), loc="left", fontsize=7 if width == "page" else 6.5
     )
 
 
@@ -173,7 +164,7 @@ def magnitude_figure(
         figure = make(width, 2.2, note)
         ax = figure.subplots()
         size = float(np.clip(2500 / max(len(x), 1), 1.2, 10))
-        ax.scatter(x, y, s=size, c=GRAY, alpha=0.35, linewidths=0, rasterized=True)
+        ax.scatter(x, y, s=size, c=GRAY, alpha=0.35, linewidths=0, rasterized=len(x) > VECTORS)
         off = table[["low", "high"]].sub(table["value"], axis=0).abs().to_numpy().T
         ax.errorbar(
             table["x"], table["value"], yerr=off, color=INK, marker="o", linewidth=1.2, elinewidth=1.0,

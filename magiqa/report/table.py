@@ -17,6 +17,8 @@ NONE = "–"
 
 MOST_ROWS = 40  # of a table in Markdown and LaTeX
 
+MOST_OF_A_PAPER = 24  # of which each may take two lines: a page holds no more with what stands around it
+
 LINE, TEXT_WIDTH, COLUMN_WIDTH = (
     4.4,
     16.5,
@@ -142,12 +144,12 @@ class Table:
         some = any(cell.detail for row in self.rows for cell in row)
         return [] if self.details or not some else ["95 % intervals: left out here, in the CSV."]
 
-    def thin(self) -> tuple[list[list[Cell]], list[str]]:
-        """At most `MOST_ROWS` rows, evenly spread, marked ones kept; and the note that says so."""
+    def thin(self, most: int = MOST_ROWS) -> tuple[list[list[Cell]], list[str]]:
+        """At most so many rows, evenly spread, marked ones kept; and the note that says so."""
         total = len(self.rows)
-        if total <= MOST_ROWS:
+        if total <= most:
             return self.rows, []
-        keep = set(np.linspace(0, total - 1, MOST_ROWS - 4).round().astype(int).tolist())
+        keep = set(np.linspace(0, total - 1, most - 4).round().astype(int).tolist())
         for i, row in enumerate(self.rows):
             if any(cell.mark or cell.text.endswith("(reference)") for cell in row):
                 keep.add(i)
@@ -194,7 +196,8 @@ class Table:
         Args:
             two_columns: for a two-column page, where a table takes one column if it fits, else both.
         """
-        rows, note = self.thin()
+        wrapped = LINE in (self._width(self.rows, k) for k in range(len(self.columns)))
+        rows, note = self.thin(MOST_OF_A_PAPER if two_columns and wrapped else MOST_ROWS)
         widths = [self._width(rows, k) for k in range(len(self.columns))]
         groups = self.spans()
         needed = sum(widths) + 0.4 * len(widths)
@@ -208,6 +211,13 @@ class Table:
             r"\centering\footnotesize" if two_columns else r"\centering\small",
             rf"\caption{{{tex(self.title)}}}\smallskip",
             rf"\label{{tab:{self.name.replace('_', '-')}}}",
+            *(
+                [
+                    rf"\begin{{minipage}}{{{line}}}\footnotesize {tex(self.shared)}\end{{minipage}}\par\smallskip"
+                ]
+                if self.shared
+                else []
+            ),
             *([r"\setlength{\tabcolsep}{2.5pt}", _FIT] if wide else []),
             rf"\begin{{tabular}}{{{self._spec(widths)}}}",
             r"\toprule",
@@ -225,8 +235,9 @@ class Table:
                 lines.append(r"\midrule")
             lines.append(" & ".join(self._tex(cell) for cell in row) + r" \\")
         lines += [r"\bottomrule", r"\end{tabular}" + ("%\n}" if wide else "")]
-        text = tex(" ".join([*filter(None, [self.shared]), *self.notes, *self.left_out, *note]))
-        lines.append(rf"\par\smallskip\begin{{minipage}}{{{line}}}\footnotesize {text}\end{{minipage}}")
+        text = tex(" ".join([*self.notes, *self.left_out, *note]))
+        if text:
+            lines.append(rf"\par\smallskip\begin{{minipage}}{{{line}}}\footnotesize {text}\end{{minipage}}")
         return "\n".join([*lines, rf"\end{{table{star}}}"]) + "\n"
 
     def _tex(self, cell: Cell) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from runs import DEMO, NASTY, write_ablation, write_run
@@ -18,7 +19,7 @@ from magiqa.report.color_tables import heat_map
 from magiqa.report.methods_paragraph import methods_paragraph, run_times
 from magiqa.report.paper import paper
 from magiqa.report.report import report
-from magiqa.report.significance import matrices, significance_table
+from magiqa.report.significance import matrices, method_names, significance_table
 from magiqa.studies.ablate import write_transfer
 from magiqa.studies.compare import compare
 
@@ -155,12 +156,15 @@ def test_run_time_counts_only_views_that_were_encoded():
 
 def test_the_matrix_is_antisymmetric_and_stars_what_is_significant(folders):
     table, record = compare(folders[0], resamples=200, out=folders[0].parent / "own")
-    values, words = matrices(table, "srcc")
-    assert (values.fillna(0) + values.fillna(0).T).abs().to_numpy().max() == pytest.approx(0)
+    values, words = matrices(table, "srcc", record)
+    cells = values.fillna(0).to_numpy()
+    assert np.abs(cells + cells.T).max() == pytest.approx(0)
+    name_of = method_names(record)
+    assert list(values.index) == [f"{k + 1}  {name_of[m['name']]}" for k, m in enumerate(record["methods"])]
+    assert {"MA-CLIP", "Laplacian variance (control)"} <= set(name_of.values())
+    place = {m["name"]: k for k, m in enumerate(record["methods"])}
     for row in table[table["statistic"] == "srcc"].itertuples():
-        a, b = (name for name in (row.a, row.b))
-        if a in words.index and b in words.columns:
-            assert ("*" in words.loc[a, b]) == (row.p_adjusted < 0.05)
+        assert ("*" in words.iloc[place[row.a], place[row.b]]) == (row.p_adjusted < 0.05)
     shown = significance_table("m", table, record)
     assert len(shown.rows) == len(shown.columns) - 1 == len(values)
 
