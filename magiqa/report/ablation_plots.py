@@ -136,7 +136,8 @@ def curves_of_sets(
         top.set_ylabel("SRCC")
         top.tick_params(labelbottom=False)
         top.set_xlim(*panels[0].get_xlim())
-        figure.supxlabel(parameter(varied), fontsize=8)
+        for k in range(max(0, len(panels) - across), len(panels)):
+            panels[k].set_xlabel(parameter(varied), fontsize=7)
         for k in range(0, len(panels), across):
             panels[k].set_ylabel("difference", fontsize=7)
         handles, names = top.get_legend_handles_labels()

@@ -8,6 +8,7 @@ from magiqa.package import conf_dir
 from magiqa.report.display_names import (
     backbone_name,
     label_name,
+    option_name,
     parameter,
     resize_words,
     set_facts,
@@ -76,7 +77,7 @@ def method_words(record: Mapping[str, Any], *, varied: Sequence[str] = ()) -> st
         )
         own = one == "prompts" and not _as_packaged(record)
         facts = ", ".join(filter(None, (_FACTS[one](held), _texts(held) if own else "")))
-        out.append(f"{one} {choices[one]}" + (f" ({facts})" if facts else ""))
+        out.append(f"{one} {option_name(str(choices[one]))}" + (f" ({facts})" if facts else ""))
     out += _others(record, varied)
     text = "; ".join(out)
     return text[:1].upper() + text[1:]
@@ -141,10 +142,7 @@ def _views(held: Mapping[str, Any]) -> str:
 
 
 def _magnitude(held: Mapping[str, Any]) -> str:
-    if "lam" in held or "standardize" in held:
-        lam = f"Box-Cox, λ = {held['lam']:g}" if "lam" in held else "Box-Cox"
-        return lam + ("" if held.get("standardize", True) else ", not standardized")
-    return ""
+    return f"λ = {held['lam']:g}" if isinstance(held.get("lam"), int | float) else ""
 
 
 def _fusion(held: Mapping[str, Any]) -> str:

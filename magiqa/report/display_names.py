@@ -63,10 +63,22 @@ PARAMETERS = {
     "backbone.positional_embedding": "positional embedding",
 }
 
+OPTIONED = ("backbone", "prompts", "views", "magnitude", "fusion", "pooling")  # keys whose values are options
+
 SIGNS = {  # in the names of variants
     **{key.rpartition(".")[2]: name for key, name in PARAMETERS.items()},
     "kinds": "views",
     "pairs": "pair",
+}
+
+OPTIONS = {  # of config groups; others show without their underscores
+    "boxcox": "Box-Cox",
+    "boxcox_raw": "Box-Cox, not standardized",
+    "clipiqa": "of CLIP-IQA",
+    "clipiqa_attributes": "of CLIP-IQA's attributes",
+    "l1": "L1 norm",
+    "l2": "L2 norm",
+    "maclip": "of MA-CLIP",
 }
 
 COLUMNS = {
@@ -214,18 +226,34 @@ def parameter(key: str) -> str:
     return PARAMETERS.get(key, key.rpartition(".")[2].replace("_", " "))
 
 
+def option_name(name: str) -> str:
+    """A config group's option, with what was changed of it.
+
+    Example:
+        >>> option_name("maclip"), option_name("worst_tenth"), option_name("adaptive(alpha=2, base_sim=1)")
+        ('of MA-CLIP', 'worst tenth', 'adaptive(α = 2, base of similarity = 1)')
+    """
+    option, bracket, changed = name.partition("(")
+    return (
+        OPTIONS.get(option, option.replace("_", " ")) + bracket + (variant_name(changed) if changed else "")
+    )
+
+
 def variant_name(name: str) -> str:
     """An ablation's variant in the field's signs.
 
     Example:
         >>> variant_name("lam=-0.50, base_sim=1"), variant_name("fixed, w_sim = 0.25"), variant_name("adaptive")
         ('λ = -0.50, base of similarity = 1', 'fixed, weight of similarity = 0.25', 'adaptive')
+        >>> variant_name("pooling=worst_tenth"), variant_name("magnitude=boxcox")
+        ('pooling = worst tenth', 'magnitude = Box-Cox')
     """
 
     def shown(found: re.Match[str]) -> str:
-        return f"{SIGNS.get(found[1], found[1].replace('_', ' '))} = "
+        value = option_name(found[2]) if found[2] and found[1] in OPTIONED else found[2] or ""
+        return f"{SIGNS.get(found[1], found[1].replace('_', ' '))} = {value}"
 
-    return re.sub(r"\b([A-Za-z_]+) ?= ?", shown, name)
+    return re.sub(r"\b([A-Za-z_]+) ?= ?([A-Za-z_]\w*)?", shown, name)
 
 
 def keyed_set(key: str) -> str:
@@ -334,4 +362,4 @@ def _option(record: Mapping[str, Any], group: str) -> str:
     if group == "positional embedding":
         kept = str(record.get("backbone", {}).get("positional_embedding", "drop"))
         return "" if kept == "drop" else kept
-    return option(record, group)
+    return option_name(option(record, group))

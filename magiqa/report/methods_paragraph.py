@@ -10,14 +10,17 @@ from magiqa.runs.names import other_than_published
 Record = Mapping[str, Any]
 
 
-def methods_paragraph(records: Sequence[Record], *, tested: bool) -> str:
+def methods_paragraph(
+    records: Sequence[Record], *, tested: int | None = None, studies: Sequence[Record] = ()
+) -> str:
     """Data, weights, computation, statistics and versions of runs.
 
     Args:
-        records: of runs. tested: whether a table marks the set of methods that may be the best.
+        records: of runs. tested: resamples of the test that marks the methods that may be the best; None: no table
+            marks any. studies: records of ablations and comparisons, whose tests are told too.
     """
     sentences = [*_data(records), *_weights(records), *_options(records), *_computation(records)]
-    sentences += [*_statistics(records, tested), *_versions(records)]
+    sentences += [*_statistics(records, tested), *_tests(studies), *_versions(records)]
     return " ".join(sentences)
 
 
@@ -75,7 +78,26 @@ def _computation(records: Sequence[Record]) -> list[str]:
     return [f"Features were computed by {_each(words)}."] if words else []
 
 
-def _statistics(records: Sequence[Record], tested: bool) -> list[str]:
+def _tests(studies: Sequence[Record]) -> list[str]:
+    """How variants and methods were tested, and with how many resamples."""
+    out = []
+    for command, words in (
+        ("ablate", "Variants of an ablation were compared with its reference"),
+        ("compare", "Methods were compared in pairs"),
+    ):
+        some = [r for r in studies if r.get("command") == command]
+        times = {int(r.get("resamples") or (r.get("config") or {}).get("resamples") or 0) for r in some} - {0}
+        if times:
+            many = _each([f"{one:,}" for one in sorted(times)])
+            family = "variants" if command == "ablate" else "pairs of a statistic"
+            out.append(
+                f"{words} by a paired bootstrap on the same images ({many} resamples), p and bands adjusted for all "
+                f"{family} at once by the maximum of the studentized differences (Westfall and Young, 1993)."
+            )
+    return out
+
+
+def _statistics(records: Sequence[Record], tested: int | None) -> list[str]:
     out = ["SRCC and raw PLCC are signed and of the scores as they are."]
     fits = {str(f.get("method")) for r in records for f in (r.get("fits") or {}).values() if f}
     if fits:
@@ -93,7 +115,7 @@ def _statistics(records: Sequence[Record], tested: bool) -> list[str]:
     if tested:
         out.append(
             "Marked methods form the 95 % model confidence set of the best (Hansen, Lunde and Nason, 2011), "
-            "from paired resamples of the same images."
+            f"from {tested:,} paired resamples of the same images."
         )
     return out
 

@@ -21,13 +21,20 @@ from magiqa.report.captions import describe, study_notes
 from magiqa.report.escape import md, tex
 from magiqa.report.group_tables import frame_table, groups_table
 from magiqa.report.methods_paragraph import methods_paragraph, run_times
-from magiqa.report.methods_table import agreement_table, compared_runs, external_runs, with_external
+from magiqa.report.methods_table import (
+    RESAMPLES,
+    agreement_table,
+    compared_runs,
+    external_runs,
+    with_external,
+)
 from magiqa.report.published_beside import published_table
 from magiqa.report.reproduce_script import script
 from magiqa.report.significance import significance_table
 from magiqa.report.style import Width
 from magiqa.report.table import Cell, Table
 from magiqa.report.table_files import DIGITS
+from magiqa.report.template import HERE
 from magiqa.report.titles import result_title
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import slug
@@ -89,6 +96,7 @@ def paper(
             captions += [_caption(item) for item in floats]
         results.text("results.tex", "\n".join(body) + "\n")
         results.text("paper.tex", DOCUMENT)
+        results.text("references.bib", (HERE / "assets" / "references.bib").read_text(encoding="utf-8"))
         results.text("captions.md", "\n\n".join(captions) + "\n")
         made = {r.folder: r.record for r in runs} | {s.file.parent / s.result: s.record for s in sheets}
         chosen = [f"statistics={','.join(statistics)}"] if statistics else []
@@ -172,7 +180,9 @@ def _methods(runs: Sequence[Run], sheets: Sequence[Sheet]) -> list[str]:
     ]
     if not records:
         return []
-    text = methods_paragraph(records, tested=len(runs) > 0)
+    text = methods_paragraph(
+        records, tested=RESAMPLES if len(runs) > 1 else None, studies=[s.record for s in sheets]
+    )
     return [r"\section*{Protocol}", tex(text)]
 
 

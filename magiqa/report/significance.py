@@ -41,7 +41,8 @@ def matrices(
             ends = sorted((sign * r[low], sign * r[high]))
             values.loc[rows[a], columns[b]] = sign * r["diff"]
             band = f"\n[{ends[0]:+.3f}, {ends[1]:+.3f}]" if np.isfinite(ends).all() else ""
-            words.loc[rows[a], columns[b]] = f"{sign * r['diff']:+.3f}{star}{band}"
+            shown = f"{sign * r['diff']:+.3f}" if r["diff"] else "0.000"
+            words.loc[rows[a], columns[b]] = f"{shown}{star}{band}"
     return values, words
 
 

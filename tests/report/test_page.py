@@ -153,10 +153,10 @@ def test_a_tie_with_the_best_is_marked_and_a_clear_difference_is_not(tmp_path):
     )
     table = agreement_table(read([close, twin, far])[0])
     by = {row[0].text: row[1] for row in table.rows}
-    q_sim = {"close": "Similarity [prompts maclip; views maclip]", "twin": "CLIP-IQA"}
+    q_sim = {"close": "Similarity [prompts of MA-CLIP; views of MA-CLIP]", "twin": "CLIP-IQA"}
     best, other = sorted((by[name] for name in q_sim.values()), key=lambda c: -float(c.value))
     assert best.mark == "best" and best.text.endswith("†") and other.text.endswith("†")
-    assert not by["Similarity [prompts clipiqa; views global]"].text.endswith("†")
+    assert not by["Similarity [prompts of CLIP-IQA; views global]"].text.endswith("†")
     assert any("model confidence set" in note for note in table.notes)
     row = next(
         r for r in table.data.itertuples() if r.run == "far" and r.score == "q_sim" and r.statistic == "srcc"
@@ -182,10 +182,14 @@ def test_what_all_rows_share_stands_once_above_the_table(folders):
     table = agreement_table(runs)
     assert [name for _, name in table.columns] == ["method", "SRCC", "PLCC (raw)", "SRCC in groups"]
     assert [row[0].text for row in table.rows[:3]] == ["Similarity", "Magnitude", "MA-CLIP"]
-    for part in ("AGIQA-3K: n = 60", DEMO["label"], "prompts maclip; views maclip; magnitude boxcox"):
+    for part in (
+        "AGIQA-3K: n = 60",
+        DEMO["label"],
+        "prompts of MA-CLIP; views of MA-CLIP; magnitude Box-Cox",
+    ):
         assert part in table.shared
     for text in (table.text(), table.markdown(), table.latex()):
-        assert text.count("prompts maclip") == 1
+        assert text.count("prompts of MA-CLIP") == 1
 
 
 def test_the_user_chooses_the_statistics(folders):
@@ -782,6 +786,10 @@ def test_only_variants_compete_and_no_control_does():
     assert marks == ["best", "", "second"]
     steps = frame.rename(columns={"variant": "step"})
     assert {row[1].mark for row in frame_table("t", "t", steps).rows} == {""}
+    ties = pd.DataFrame({"variant": ["a", "b", "c"], "srcc": [0.3, 0.2, 0.3]})
+    assert [row[1].mark for row in frame_table("t", "t", ties).rows] == ["best", "", "best"]
+    alike = ties.assign(srcc=0.3)
+    assert {row[1].mark for row in frame_table("t", "t", alike).rows} == {""}
 
 
 def test_the_samples_images_are_found_though_several_share_a_file(tmp_path, monkeypatch):

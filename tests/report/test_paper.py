@@ -10,16 +10,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from runs import DEMO, NASTY, write_ablation, write_run
+from runs import DEMO, NASTY, put, write_ablation, write_run
 
 from magiqa.cli.main import main
 from magiqa.errors import UserError
+from magiqa.report.captioned_figures import drawn_comparison
 from magiqa.report.captions import describe
 from magiqa.report.color_tables import heat_map
+from magiqa.report.group_tables import frame_table
 from magiqa.report.methods_paragraph import methods_paragraph, run_times
+from magiqa.report.methods_table import agreement_table, compared_runs
 from magiqa.report.paper import paper
 from magiqa.report.report import report
-from magiqa.report.significance import matrices, method_names, significance_table
+from magiqa.report.significance import matrices, method_names, named_pairs, significance_table
+from magiqa.runs.read import read
 from magiqa.studies.ablate import write_transfer
 from magiqa.studies.compare import compare
 
@@ -73,6 +77,7 @@ def test_it_compiles_in_two_columns_with_nothing_over_the_edge(out, tmp_path):
     assert "undefined" not in done.stdout
     wide = [float(pt) for pt in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", done.stdout)]
     assert max(wide, default=0) < 5
+    assert "Float too large" not in done.stdout
 
 
 @pytest.mark.slow
@@ -108,6 +113,52 @@ def test_runs_that_differ_never_carry_the_same_words(tmp_path):
     assert len({describe(r) for r in (*records, lam)}) == len(records) + 1
 
 
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("config", "prompts", "pairs"), [["Fine", "poor"]]),
+        (("config", "views", "cover"), True),
+        (("config", "magnitude", "lam"), 0.3),
+        (("config", "fusion", "alpha"), 2.0),
+        (("config", "pooling"), "median"),
+        (("config", "seed"), 7),
+        (("config", "fit"), "official"),
+        (("backbone", "positional_embedding"), "native"),
+        (("engine", "precision"), "bf16"),
+        (("dataset", "resize"), {"mode": "squash", "size": 448, "filter": "bicubic"}),
+        (("dataset", "fingerprint"), "f" * 64),
+        (("dataset", "skipped"), [{"image": "a", "reason": "truncated"}]),
+    ],
+    ids=lambda v: ".".join(v) if isinstance(v, tuple) else "",
+)
+def test_a_caption_changes_with_whatever_makes_the_numbers(where, value):
+    def words(change):
+        record = {
+            "dataset": {"name": "mine", "n": 10, "label": "mos", "fingerprint": "a" * 64},
+            "backbone": {"name": "RN50", "positional_embedding": "drop"},
+            "engine": {"precision": "fp32"},
+            "choices": {"prompts": "maclip", "views": "maclip", "magnitude": "boxcox", "fusion": "adaptive"},
+            "config": {
+                "prompts": {"pairs": [["Good", "bad"]]},
+                "views": {"kinds": ["windows"], "window": 224, "stride": 128, "cover": False},
+                "magnitude": {"lam": 0.5},
+                "fusion": {"alpha": 1.0},
+            },
+            "changed": {},
+        }
+        if change:
+            *above, last = where
+            part = record
+            for key in above:
+                part = part[key]
+            part[last] = value
+            if above[0] == "config":
+                record["changed"] = {".".join(where[1:]): value}
+        return describe(record)
+
+    assert words(True) != words(False)
+
+
 def test_the_protocol_says_what_the_records_hold_and_no_more():
     record = {
         "dataset": {"name": "koniq", "n": 10, "label": "mos", "cluster": None},
@@ -115,7 +166,7 @@ def test_the_protocol_says_what_the_records_hold_and_no_more():
         "config": {"resamples": 500, "seed": 7},
         "versions": {"torch": "9.9"},
     }
-    text = methods_paragraph([record], tested=False)
+    text = methods_paragraph([record])
     for part in (
         "KonIQ-10k (n = 10)",
         "RN50 (openai), sha256 abababababab",
@@ -134,10 +185,10 @@ def test_the_protocol_says_what_the_records_hold_and_no_more():
             "notes": ["7 images, where 9 were published"],
         }
     }
-    text = methods_paragraph([own | {"backbone": {"name": "demo", "kind": "demo"} | DEMO}], tested=False)
+    text = methods_paragraph([own | {"backbone": {"name": "demo", "kind": "demo"} | DEMO}])
     assert text.count("16 photos") == 1 and text.count("The demo backbone:") == 1
     assert text.count("where 9 were published") == 1
-    without = methods_paragraph([{"dataset": record["dataset"]}], tested=False)
+    without = methods_paragraph([{"dataset": record["dataset"]}])
     assert "Weights" not in without and "resamples" not in without and "Versions" not in without
 
 
@@ -167,6 +218,48 @@ def test_the_matrix_is_antisymmetric_and_stars_what_is_significant(folders):
         assert ("*" in words.iloc[place[row.a], place[row.b]]) == (row.p_adjusted < 0.05)
     shown = significance_table("m", table, record)
     assert len(shown.rows) == len(shown.columns) - 1 == len(values)
+
+
+@pytest.mark.slow
+def test_what_a_comparison_was_made_with_is_said_and_its_files_are_rows_of_the_methods_table(tmp_path):
+    run = write_run(tmp_path / "run", n=60)
+    other = write_run(tmp_path / "other", n=60, choices={"fusion": "product"}, seed=3)
+    scores = pd.read_csv(run / "scores.csv")
+    scores.assign(score=scores["mos"])[["image", "score"]].to_csv(tmp_path / "musiq.csv", index=False)
+    table, record = compare(run, [other, tmp_path / "musiq.csv"], resamples=200, out=tmp_path / "compared")
+    assert list(method_names(record).values()) == ["MA-CLIP", "Fused", "musiq"]
+    runs, sheets = read([run, other, tmp_path / "compared"])
+    (drawn, *more) = drawn_comparison(sheets[0], tmp_path / "figures", "matrix")
+    assert [d.png.stem for d in more] == ["matrix-plcc", "matrix-srcc_within"]
+    for part in (
+        "1: Prompts of MA-CLIP",
+        "fusion adaptive",
+        "2: Prompts of MA-CLIP",
+        "fusion product",
+        "200 resamples",
+    ):
+        assert part in drawn.caption
+    main = agreement_table(runs, others=compared_runs(runs, sheets))
+    row = next(row for row in main.rows if row[0].text == "musiq")
+    assert row[1].value == pytest.approx(1) and row[1].mark == "best"
+    assert compared_runs(runs, sheets, [tmp_path / "musiq.csv"]) == []  # given beside: once
+    named = frame_table("t", "T", named_pairs(table, record))
+    heads = [name for _, name in named.columns]
+    assert "difference" in heads and "difference in SRCC" not in heads
+
+
+def test_averages_are_over_sets_of_one_kind_of_label(tmp_path):
+    folders = [write_run(tmp_path / "a", n=40), write_run(tmp_path / "b", n=50, dataset={"name": "spaq"})]
+    ssim = write_run(tmp_path / "c", n=45, dataset={"name": "sample", "label": "ssim"})
+    scores = pd.read_csv(ssim / "scores.csv").rename(columns={"mos": "ssim"})
+    put(scores, ssim / "scores.csv")
+    table = agreement_table(read([*folders, ssim])[0], ["srcc"])
+    by = {row[0].text: [cell.value for cell in row[1:]] for row in table.rows}
+    first, second, third, plain, _ = by["MA-CLIP"]
+    assert plain == pytest.approx((first + second) / 2) and third is not None
+    assert any("one kind of label (AGIQA-3K, SPAQ)" in note for note in table.notes)
+    alone = agreement_table(read([folders[0], ssim])[0], ["srcc"])
+    assert not any("average" in group for group, _ in alone.columns)
 
 
 def test_a_heat_map_marks_reference_and_best(tmp_path):

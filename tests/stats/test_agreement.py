@@ -336,6 +336,20 @@ def test_a_group_inside_a_cluster_drawn_twice_counts_twice():
     )
 
 
+@pytest.mark.parametrize(
+    ("scores", "labels", "why"),
+    [
+        ([5.0] * 9, range(9), "undefined: all scores are equal"),
+        (range(9), [2.0] * 9, "undefined: all labels are equal"),
+        ([5.0] * 9, [2.0] * 9, "undefined: all scores and labels are equal"),
+    ],
+)
+def test_a_correlation_without_a_value_says_why(scores, labels, why):
+    assert {
+        agreement(list(scores), list(labels), fit=None)[s].withheld for s in ("srcc", "krcc", "plcc")
+    } == {why}
+
+
 def test_interval_is_undefined_where_too_many_resamples_are():
     values = np.r_[np.full(6, np.nan), np.linspace(0, 1, 94)]
     assert math.isnan(interval(values, 10**6)[0])

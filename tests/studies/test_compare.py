@@ -46,6 +46,19 @@ def test_runs_and_any_csv_are_tested_on_the_same_images(runs, tmp_path):
     assert "adjusted: all pairs of a statistic at once" in render(table, record)
 
 
+@pytest.mark.parametrize("form", ["no header", "tabs", "column of the metric's name"])
+def test_other_programs_files_are_read_as_they_write_them(runs, tmp_path, form):
+    a = pd.read_csv(runs / "a" / "scores.csv", dtype={"image": str})
+    expected, _ = compare(runs / "a", [csv(tmp_path / "musiq.csv", a["image"], a["mos"])], out=tmp_path / "1")
+    table = pd.DataFrame({"img_path": "/elsewhere/" + a["image"], "musiq": a["mos"]})
+    options = {"no header": {"header": False}, "tabs": {"header": False, "sep": "\t"}}
+    table.to_csv(tmp_path / "musiq.csv", index=False, **options.get(form, {}))
+    found, record = compare(runs / "a", [tmp_path / "musiq.csv"], out=tmp_path / "2")
+    assert found["diff"].tolist() == expected["diff"].tolist()
+    told = "columns img_path, musiq" if form.startswith("column") else "no header: images, then scores"
+    assert record["methods"][1]["note"] == f"matched by base names; {told}"
+
+
 def test_the_order_of_the_arguments_is_the_sign(runs, tmp_path):
     ab, _ = compare(runs / "a", [runs / "b"], out=tmp_path / "1", resamples=200)
     ba, _ = compare(runs / "b", [runs / "a"], out=tmp_path / "2", resamples=200)
@@ -87,8 +100,8 @@ def test_the_runs_record_stays_whatever_out_is(runs, tmp_path):
             r"theirs.csv: the score of 00.png is 'x', no finite number",
         ),
         (
-            lambda t: t.rename(columns={"score": "q"}),
-            r"theirs.csv: no column score \(found image, q\); is it the right file\?",
+            lambda t: t.rename(columns={"score": "q"}).assign(w=1),
+            r"theirs.csv: no column score \(found image, q, w\); is it the right file\?",
         ),
     ],
 )
