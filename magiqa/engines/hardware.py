@@ -20,7 +20,7 @@ def hardware(device: str) -> dict[str, Any]:
     import torch
 
     if device == "mps":
-        return {"gpu": f"{platform.processor() or platform.machine()} (MPS), macOS {platform.mac_ver()[0]}"}
+        return {"gpu": f"{chip()} (MPS), macOS {platform.mac_ver()[0]}"}
     properties = torch.cuda.get_device_properties(device)
     return {
         "gpu": properties.name,
@@ -30,6 +30,20 @@ def hardware(device: str) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
     }
+
+
+def chip() -> str:
+    """What the CPU is called, on a Mac the whole chip: Apple M1 and M2 are both ``arm`` to Python."""
+    import platform
+    import subprocess
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    if not names and platform.system() == "Darwin":
+        told = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+        names = [told.stdout.strip()] if told.stdout.strip() else []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def half(device: str) -> str:

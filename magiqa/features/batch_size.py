@@ -7,12 +7,12 @@ where there are few images to encode, it would cost more than it brings and is l
 import hashlib
 import json
 import os
-import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from magiqa.engines.build import CANDIDATES
+from magiqa.engines.hardware import chip
 from magiqa.engines.resolve import Resolved, threads
 from magiqa.errors import UserError
 from magiqa.features.shard import write_atomically
@@ -84,10 +84,7 @@ def machine(device: str) -> str:
         import torch
 
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()} x {os.cpu_count()}"
+    return f"{chip()} x {os.cpu_count()}"
 
 
 def _file(root: str | Path, key: dict[str, Any]) -> Path:

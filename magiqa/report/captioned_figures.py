@@ -10,12 +10,11 @@ import pandas as pd
 
 from magiqa.report.ablation_plots import ablation_figure, ablation_figures, curves_of_sets
 from magiqa.report.agreement_plots import fit_remarks, grid_figure, run_figures
-from magiqa.report.captions import caption, describe, method_words, resampling, unit
+from magiqa.report.captions import caption, describe, main_protocol, method_words, resampling, unit
 from magiqa.report.color_tables import heat_map
 from magiqa.report.display_names import (
     SCORES,
     backbone_name,
-    methods,
     parameter,
     set_facts,
     set_name,
@@ -24,6 +23,7 @@ from magiqa.report.display_names import (
 )
 from magiqa.report.escape import md, tex
 from magiqa.report.forest_plot import forest
+from magiqa.report.method_names import methods
 from magiqa.report.significance import named_pairs, protocols, significance_figure
 from magiqa.report.style import Width, printed_width
 from magiqa.report.table import interval, number
@@ -164,7 +164,7 @@ def _forest(
     caption = (
         "SRCC of every method on every data set, from the best in the mean down; intervals are each alone, and the "
         "table says which methods may be the best. Hollow: controls, which know nothing of quality. Dashed: the set's "
-        f"best value. {about} {bands}"
+        f"best value. {about} {main_protocol(records)} {bands}"
     )
     return Drawn(files[0], caption, width == "page")
 

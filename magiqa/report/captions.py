@@ -15,7 +15,7 @@ from magiqa.report.display_names import (
     set_name,
     variant_name,
 )
-from magiqa.runs.names import other_than_published, pooling
+from magiqa.runs.names import method, other_than_published, pooling
 
 
 def caption(record: Mapping[str, Any]) -> str:
@@ -81,6 +81,21 @@ def method_words(record: Mapping[str, Any], *, varied: Sequence[str] = ()) -> st
     out += _others(record, varied)
     text = "; ".join(out)
     return text[:1].upper() + text[1:]
+
+
+def main_protocol(records: Sequence[Mapping[str, Any]]) -> str:
+    """What the first method that fuses both cues is made with, and its name: the row that a table is made for.
+
+    Example:
+        >>> main_protocol([{"choices": {"prompts": "mine", "views": "whole", "fusion": "product"}}])
+        'Fused: Prompts mine; views whole; fusion product.'
+    """
+    fused = [
+        r for r in records if (r.get("choices") or {}).get("fusion") not in (None, "similarity", "magnitude")
+    ]
+    words = method_words(fused[0]) if fused else ""
+    name = method(fused[0], "q").partition(" [")[0] if fused else ""
+    return f"{name[:1].upper()}{name[1:]}: {words}." if words else ""
 
 
 def _others(record: Mapping[str, Any], varied: Sequence[str]) -> list[str]:

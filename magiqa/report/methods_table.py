@@ -1,9 +1,6 @@
 """The methods table: rows methods, columns statistics by data set."""
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +8,14 @@ import pandas as pd
 
 from magiqa.datasets.base import occurrences
 from magiqa.errors import UserError
-from magiqa.report.display_names import STATISTICS, backbone_name, methods, set_facts, set_name, statistic
+from magiqa.report.captions import main_protocol
+from magiqa.report.display_names import STATISTICS, backbone_name, set_facts, set_name, statistic
 from magiqa.report.escape import DAGGER
+from magiqa.report.method_names import methods
+from magiqa.report.other_programs import with_external
 from magiqa.report.table import NONE, Cell, Table, number
-from magiqa.runs.external_scores import EXTERNAL, external_scores
-from magiqa.runs.listed_files import files_of, read_listed
-from magiqa.runs.names import CONTROLS, dataset
-from magiqa.runs.read import Run, Sheet, long_table
-from magiqa.runs.record import Bone, External
-from magiqa.stats.agreement import agreement
+from magiqa.runs.names import CONTROLS
+from magiqa.runs.read import Run, long_table
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import point_many
 from magiqa.stats.intervals import count_units, widened
@@ -102,7 +98,7 @@ def agreement_table(
         ),
         (first,) if 0 < first < len(lines) else (),
         len(sets) == 1,
-        shared=f"{facts}.{bone} {above}".strip(),
+        shared=" ".join(filter(None, (f"{facts}.{bone}", above, main_protocol([r.record for r in runs])))),
     )
 
 
@@ -225,79 +221,6 @@ def _notes(
         {str(r.record["backbone"]["label"]) for r in runs if r.record.get("backbone", {}).get("label")}
     )
     return notes + ([f"Not published weights: {'; '.join(labels)}."] if labels else [])
-
-
-def external_runs(runs: Sequence[Run], metrics: Sequence[Path]) -> list[Run]:
-    """Other programs' scores as runs, on each set whose images they score.
-
-    Raises:
-        UserError: a CSV that scores the images of no set here.
-    """
-    bases: dict[str, Run] = {}
-    for run in runs:
-        bases.setdefault(str(run.record["dataset"].get("fingerprint") or dataset(run.record)), run)
-    out: list[Run] = []
-    for file in metrics:
-        problems, before = [], len(out)
-        for base in bases.values():
-            try:
-                values, note = external_scores(file, base.scores["image"].tolist())
-            except UserError as error:
-                problems.append(str(error))
-                continue
-            name = file.stem if len(bases) == 1 else f"{file.stem} on {base.record['dataset']['name']}"
-            out.append(_external(name, file.stem, base, values, note))
-        if len(out) == before:
-            raise UserError(problems[0] if problems else f"{file}: no run here to set it beside")
-    return out
-
-
-def _external(name: str, method: str, base: Run, values: np.ndarray, note: str) -> Run:
-    scores = base.scores.assign(q=values)
-    y = scores[base.label].to_numpy(float)
-    cluster = base.record["dataset"].get("cluster")
-    options: dict[str, Any] = {
-        "clusters": scores[cluster].astype(str).to_numpy() if cluster in scores else None,
-        "groups": scores["group"].astype(str).to_numpy() if "group" in scores else None,
-        "resamples": int(base.record.get("config", {}).get("resamples", 1000)),
-        "seed": int(base.record.get("config", {}).get("seed", 0)),
-    }
-    table = pd.DataFrame([{"score": "q", **row} for row in agreement(values, y, **options).rows()])
-    none = Bone(name="", label=None)
-    record = replace(base.record, external=External(method=method, note=note), backbone=none, fits={})
-    return replace(base, name=name, record=record, scores=scores, agreement=table, groups=None)
-
-
-def compared_runs(runs: Sequence[Run], sheets: Sequence[Sheet], taken: Sequence[Path] = ()) -> list[Run]:
-    """Other programs' scores that comparisons hold, as runs on the set that they were compared on.
-
-    Args:
-        taken: files given beside, whose rows stand already.
-    """
-    done = {file.stem for file in taken}
-    out: list[Run] = []
-    for sheet in sheets:
-        if sheet.record.get("command") != "compare" or EXTERNAL not in files_of(sheet.record):
-            continue
-        data = read_listed(sheet.file.parent, sheet.record, EXTERNAL)
-        table = pd.read_csv(io.BytesIO(data), dtype={"image": str}, keep_default_na=False)
-        notes = {str(m["name"]): str(m.get("note", "")) for m in sheet.record.get("methods") or ()}
-        base = next((r for r in runs if r.scores["image"].tolist() == table["image"].tolist()), None)
-        for name in [] if base is None else [str(n) for n in table.columns if n != "image" and n not in done]:
-            assert base is not None
-            done.add(name)
-            values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
-            out.append(_external(f"{name}-{sheet.result}", name, base, values, notes.get(name, "")))
-    return out
-
-
-def with_external(rows: pd.DataFrame, others: Sequence[Run]) -> pd.DataFrame:
-    """The long table with other programs' rows."""
-    parts = [rows]
-    for run in others:
-        table = long_table([run]).assign(method=run.record["external"]["method"], backbone="")
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True)
 
 
 _MARKS = ["rank", "p_best", "in_best_set", "untested"]

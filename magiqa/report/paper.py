@@ -21,13 +21,8 @@ from magiqa.report.captions import describe, study_notes
 from magiqa.report.escape import md, tex
 from magiqa.report.group_tables import frame_table, groups_table
 from magiqa.report.methods_paragraph import methods_paragraph, run_times
-from magiqa.report.methods_table import (
-    RESAMPLES,
-    agreement_table,
-    compared_runs,
-    external_runs,
-    with_external,
-)
+from magiqa.report.methods_table import RESAMPLES, agreement_table
+from magiqa.report.other_programs import compared_runs, external_runs, with_external
 from magiqa.report.published_beside import published_table
 from magiqa.report.reproduce_script import script
 from magiqa.report.significance import significance_table

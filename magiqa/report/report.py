@@ -22,7 +22,8 @@ from magiqa.report.captions import caption, study_notes
 from magiqa.report.display_names import backbone_name, set_facts, set_name
 from magiqa.report.gallery import gallery
 from magiqa.report.group_tables import frame_table, groups_table
-from magiqa.report.methods_table import agreement_table, compared_runs, external_runs, with_external
+from magiqa.report.methods_table import agreement_table
+from magiqa.report.other_programs import compared_runs, external_runs, with_external
 from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section, folded
 from magiqa.report.pictures import Pictures, group_names
 from magiqa.report.published_beside import published_table

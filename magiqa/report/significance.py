@@ -9,7 +9,8 @@ import pandas as pd
 
 from magiqa.report.captions import caption, figure_note, method_words
 from magiqa.report.color_tables import heat_map
-from magiqa.report.display_names import backbone_name, methods, set_name, statistic
+from magiqa.report.display_names import backbone_name, set_name, statistic
+from magiqa.report.method_names import methods
 from magiqa.report.style import Width
 from magiqa.report.table import Cell, Table
 from magiqa.runs.names import CONTROLS

@@ -64,9 +64,11 @@ class Session:
 
     def record(self) -> dict[str, Any]:
         """The method in the words of a run's record, with its name."""
+        from magiqa.engines.hardware import hardware
         from magiqa.engines.resolve import resolve
 
         job = self.job
+        resolved = resolve(job.machine.engine, job.machine.precision, job.machine.device)
         found = {
             "choices": job.choices,
             "changed": job.changed,
@@ -81,7 +83,7 @@ class Session:
             "magnitude": repr(job.method.magnitude),
             "fusion": repr(job.method.fusion),
             "resize": asdict(self.resize) if self.resize else None,
-            "engine": asdict(resolve(job.machine.engine, job.machine.precision, job.machine.device)),
+            "engine": asdict(resolved) | hardware(resolved.device),
         }
 
     def score(self, images: Sequence[Item], views: Views, *, skip: bool, progress: bool) -> Scored:

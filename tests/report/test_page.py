@@ -20,7 +20,8 @@ from magiqa.errors import UserError
 from magiqa.report.escape import tex
 from magiqa.report.gallery import disagreement
 from magiqa.report.group_tables import frame_table, groups_table
-from magiqa.report.methods_table import agreement_table, external_runs
+from magiqa.report.methods_table import agreement_table
+from magiqa.report.other_programs import external_runs
 from magiqa.report.published import published
 from magiqa.report.published_beside import published_table
 from magiqa.report.report import _panel, report

@@ -19,7 +19,8 @@ from magiqa.report.captions import describe
 from magiqa.report.color_tables import heat_map
 from magiqa.report.group_tables import frame_table
 from magiqa.report.methods_paragraph import methods_paragraph, run_times
-from magiqa.report.methods_table import agreement_table, compared_runs
+from magiqa.report.methods_table import agreement_table
+from magiqa.report.other_programs import compared_runs
 from magiqa.report.paper import paper
 from magiqa.report.report import report
 from magiqa.report.significance import matrices, method_names, named_pairs, significance_table

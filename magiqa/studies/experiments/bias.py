@@ -38,6 +38,7 @@ class Bias(Checked, key="experiment"):
     """
 
     varied: ClassVar[tuple[str, ...]] = ("magnitude", "fusion")  # what captions leave out
+    intervals: ClassVar[bool] = False  # permuted, not resampled
 
     name: str = "bias"
     lams: tuple[float, ...] = (1.0, 0.5, 0.0, -1.0)
@@ -105,8 +106,8 @@ class Bias(Checked, key="experiment"):
             f"p: share of {self.permutations} shuffles that lie as far apart; no smaller than "
             f"{1 / (self.permutations + 1):.3g}"
             + (f"; {left_out} groups of fewer than {self.smallest} images left out" if left_out else ""),
-            "groups differ in the label too (its own row): distance_given_label is of what the label does not explain, "
-            "quality's own noise included: no proof of semantics",
+            "groups differ in the label too (its own row): a distance given the label is of what the label does not "
+            "explain, quality's own noise included: no proof of semantics",
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:

@@ -44,8 +44,8 @@ class Breakdown(Checked, key="experiment"):
                 rows.append(row)
             out[by] = tested_apart(rows, values, drawn, units)
         return out, [
-            "SRCC inside each group; diff: q less q_sim; a group under 3 images has empty values, one of fewer than 5 "
-            "images or clusters no interval",
+            "SRCC inside each group; difference: fused score less similarity cue; a group under 3 images has empty "
+            "values, one of fewer than 5 images or clusters no interval",
             "SRCC inside a group falls with the range of its labels: compare cues inside one group, never groups with "
             "each other",
         ]

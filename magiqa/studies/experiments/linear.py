@@ -43,8 +43,8 @@ class Linear(Checked, key="experiment"):
             "linear: a reference, no ceiling: skewed cues fuse better otherwise; scored without the folds' constants; "
             "its interval holds the fitted weights fixed",
             f"linear: fitted on the labels of {self.folds - 1} of {self.folds} folds, so not training-free; "
-            f"{inside}; weights of standardized cues {fitted.weights[0]:+.3f} q_sim, "
-            f"{fitted.weights[1]:+.3f} q_mag",
+            f"{inside}; weights of standardized cues {fitted.weights[0]:+.3f} (similarity), "
+            f"{fitted.weights[1]:+.3f} (magnitude)",
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:

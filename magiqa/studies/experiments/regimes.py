@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from magiqa.checked import Checked, Least
+from magiqa.report.display_names import SCORES
 from magiqa.report.verdicts import verdict
 from magiqa.stats.paired import bins
 from magiqa.studies.experiments.study import CUES, SIMULTANEOUS_WORDS, Study, Tables, at_once, tested_apart
@@ -51,7 +52,10 @@ class Regimes(Checked, key="experiment"):
     def captions(self, tables: Tables) -> dict[str, str]:
         """What the figure shows."""
         table = tables["regimes"]
-        names = [f"{r.a} - {r.b} in bin {r.bin}" for r in table.itertuples(index=False)]
+        names = [
+            f"{SCORES[str(r.a)]} less {SCORES[str(r.b)]} in bin {r.bin}"
+            for r in table.itertuples(index=False)
+        ]
         return {
             "regimes": f"Differences in SRCC between cues inside {self.bins} bins of the label of about equal size, on "
             "the same resamples. Bars: 95 %, all rows at once. Bins are not compared with each other: SRCC falls where "
@@ -72,7 +76,7 @@ class Regimes(Checked, key="experiment"):
                     f"bin {k}: {a:.3g} to {b:.3g}"
                     for k, a, b in zip(table["bin"], table["label_from"], table["label_to"], strict=True)
                 ],
-                series=table["a"] + " - " + table["b"],
+                series=table["a"].map(SCORES) + " less " + table["b"].map(SCORES),
             )
             .sort_values("bin", kind="stable")
         )

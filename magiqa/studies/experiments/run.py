@@ -56,7 +56,8 @@ def _run(
         "versions": versions(study.job.config),
         "warnings": study.clock.warnings,
     }
-    words = describe(record, varied=getattr(experiment, "varied", ()))
+    bands = getattr(experiment, "intervals", True)
+    words = describe(record, varied=getattr(experiment, "varied", ()), intervals=bands)
     captions = {name: f"{text} {words}" for name, text in experiment.captions(tables).items()}
     record["experiment"]["captions"] = captions
     for name, table in tables.items():

@@ -40,7 +40,8 @@ class Weights(Checked, key="experiment"):
         value, draws = study.draws(cues["w_sim"].to_numpy()[None])
         low, high = study.band(draws[0])
         return {"weights": pd.DataFrame(rows)}, [
-            f"SRCC of w_sim with the label {value[0]:+.4f} [{low:+.3f}, {high:+.3f}]; w_mag = 1 - w_sim"
+            f"SRCC of the weight of similarity with the label {value[0]:+.4f} [{low:+.3f}, {high:+.3f}]; the "
+            "magnitude's weight is 1 less that"
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
