@@ -249,8 +249,10 @@ def _studentized(
     with np.errstate(divide="ignore"):
         ends = np.arctanh(
             [
-                np.fmin(np.tanh(at - low * whole_error), sides[0]),
-                np.fmax(np.tanh(at - high * whole_error), sides[1]),
+                max(
+                    np.fmin(np.tanh(at - low * whole_error), sides[0]), -1.0
+                ),  # widened, a side may pass the end
+                min(np.fmax(np.tanh(at - high * whole_error), sides[1]), 1.0),
             ]
         )
     low, high = np.tanh(at + wider * (ends - at))
