@@ -3,9 +3,9 @@
     npm install axe-core        anywhere; nothing else of it is needed
     python scripts/look.py results/demo/report/report.html --axe node_modules/axe-core/axe.min.js --out shots
 
-Needs Debian's chromium and chromium-driver. Writes a picture for each 2,400 pixels of the page, `print.pdf`, and
-`found.json`: at each width and color scheme what lies over the edge and what axe finds, and the console's errors.
-The exit code is 1 if anything does.
+Needs Debian's chromium and chromium-driver. Writes a picture for each 2,400 pixels of the page (its first ones),
+`print.pdf`, and `found.json`: at each width and color scheme what lies over the edge and what axe finds, and the
+console's errors. The exit code is 1 if anything does.
 """
 
 import argparse
@@ -39,7 +39,7 @@ return axe.run({resultTypes: ["violations"]}).then((found) => found.violations.m
 """
 
 
-def at(browser: Browser, width: int, scheme: str, out: Path, axe: str) -> dict[str, Any]:
+def at(browser: Browser, width: int, scheme: str, out: Path, axe: str, most: int) -> dict[str, Any]:
     """Picture the page with all of its parts open, and list what is wrong with it."""
 
     def do(command: str, **options: Any) -> Any:
@@ -51,7 +51,7 @@ def at(browser: Browser, width: int, scheme: str, out: Path, axe: str) -> dict[s
     browser.js("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     browser.settle()
     height = browser.js("return document.documentElement.scrollHeight")
-    for k, y in enumerate(range(0, height, STEP)):
+    for k, y in enumerate(range(0, min(height, STEP * most), STEP)):
         clip = {"x": 0, "y": y, "width": width, "height": min(STEP, height - y), "scale": 1}
         shot = do("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         (out / f"{scheme}-{width}-{k:02d}.png").write_bytes(base64.b64decode(shot["data"]))
@@ -69,6 +69,9 @@ def main() -> int:
     )
     parser.add_argument("page", type=Path)
     parser.add_argument("--axe", type=Path, help="axe.min.js of axe-core")
+    parser.add_argument(
+        "--most", type=int, default=8, help="pictures of each kind: a long page takes seconds for each"
+    )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -78,7 +81,7 @@ def main() -> int:
         try:
             browser.open(options.page.resolve().as_uri())
             found: dict[str, Any] = {
-                f"{width} pixels, {scheme}": at(browser, width, scheme, options.out, axe)
+                f"{width} pixels, {scheme}": at(browser, width, scheme, options.out, axe, options.most)
                 for scheme in SCHEMES
                 for width in WIDTHS
             }
