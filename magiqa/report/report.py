@@ -128,7 +128,13 @@ def _section(sheets: Sequence[Sheet]) -> str:
 
 
 def _pictures(drawn: Sequence[Drawn]) -> list[Picture]:
-    return [Picture(d.png, f"{d.png.stem}; the tables hold its numbers", d.caption, d.wide) for d in drawn]
+    names = [
+        d.png.stem if d.png.parent.name == "figures" else f"{d.png.parent.name}/{d.png.stem}" for d in drawn
+    ]
+    return [
+        Picture(d.png, f"{name}; the tables hold its numbers", d.caption, d.wide)
+        for name, d in zip(names, drawn, strict=True)
+    ]
 
 
 def _labels(runs: Sequence[Run], sheets: Sequence[Sheet]) -> list[str]:

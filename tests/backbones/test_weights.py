@@ -231,6 +231,7 @@ def config_json(folder: Path, **changed) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quickgelu", [False, True])
 def test_a_local_folder_and_a_hub_repository_bring_their_own_config(tmp_path, states, hub, quickgelu):
     folder = tmp_path / "my model"
@@ -249,6 +250,7 @@ def test_a_local_folder_and_a_hub_repository_bring_their_own_config(tmp_path, st
             load_weights(Backbone(name, quickgelu=not quickgelu))
 
 
+@pytest.mark.slow
 def test_the_activation_changes_text_features_and_is_never_guessed(tmp_path, states):
     path = str(write("fp16", tmp_path, states["tiny-rn"]))
     quick = outputs(Backbone("tiny-rn", checkpoint=path, quickgelu=True))

@@ -73,6 +73,7 @@ def test_own_configs_in_the_working_directory(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_no_text_passes_for_true_and_a_column_may_be_called_1(tmp_path):
     args = ["dataset=folder", f"dataset.root={tmp_path}", f"cache_dir={tmp_path}"]
     with pytest.raises(UserError, match=r"^dataset.higher_is_better=no must be true or false$"):
@@ -160,6 +161,7 @@ def test_config_objects_check_themselves(override, message, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

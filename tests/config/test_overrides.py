@@ -37,6 +37,7 @@ typed = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(typed)
 @settings(max_examples=60, deadline=None)
 def test_any_overrides_are_a_config_or_a_users_error(args):

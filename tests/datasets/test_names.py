@@ -58,6 +58,7 @@ def test_absolute_names_and_links_inside_the_root_are_followed(tmp_path):
         assert [bool(p) for p in Folder(root).load().table["path"]] == [True] * 4 + [False, True, True]
 
 
+@pytest.mark.slow
 def test_what_is_no_file_is_said_and_skipped_as_such(tmp_path):
     made = folder(tmp_path, "pipe.png", "dir.png", "dev.png", "loop.png", "gone.png")
     root = tmp_path / "set"

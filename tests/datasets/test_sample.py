@@ -97,6 +97,7 @@ def test_a_damaged_folder_is_made_anew(tmp_path: Path, damage: str, monkeypatch:
     assert contents(root) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_every_takes_every_kth_row_and_says_so(tmp_path: Path) -> None:
     labels = Sample(str(tmp_path / "sample"), every=5).load()

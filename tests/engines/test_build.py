@@ -103,6 +103,7 @@ def test_whole_images_of_any_size(engines, name, kind):
         assert np.array_equal(features[1:], engine(images[1:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 def test_the_native_positional_embedding_counts(kind):
     visual = tower(kind)

@@ -78,6 +78,7 @@ def test_the_first_run_searches_the_second_does_not_and_both_give_the_same_bytes
     json.dumps(first)
 
 
+@pytest.mark.slow
 def test_networks_of_one_architecture_share_a_search():
     one, other = (load_weights(Backbone("demo", untrained=seed)) for seed in (0, 1))
     assert one.sha256 != other.sha256 and one.shapes_sha256 == other.shapes_sha256

@@ -114,6 +114,7 @@ def test_a_damaged_index_is_no_index(tmp_path, files, damage):
     assert counts(hashed(tmp_path, files))[:2] == (6, 0)
 
 
+@pytest.mark.slow
 def test_writers_side_by_side_lose_nothing_and_many_files_become_one(tmp_path, files):
     folder = tmp_path / "set"
     many = [str(folder / f"many-{i}.png") for i in range(200)]

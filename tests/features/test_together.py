@@ -93,6 +93,7 @@ def test_a_cache_that_is_full_is_neither_encoded_nor_written_again(folder, tmp_p
     assert [r["views_encoded"] for r in record] == [wanted] * 3 + [0]
 
 
+@pytest.mark.slow
 def test_a_pass_that_was_cut_short_is_completed_key_by_key(folder, tmp_path):
     jobs = jobs_of(folder, tmp_path)[:2]
     part = prepare(jobs[0].having(part="1/2"), Clock(), progress=False)

@@ -232,6 +232,7 @@ def test_a_file_cut_anywhere_is_unreadable_or_complete_never_another_exception(f
             np.testing.assert_array_equal(image.convert("RGB"), pixels)
 
 
+@pytest.mark.slow
 def test_a_large_image_is_cut_lazily_in_small_blocks(monkeypatch):
     normalized = []
     plain = views.normalize

@@ -249,6 +249,7 @@ def test_what_a_comparison_was_made_with_is_said_and_its_files_are_rows_of_the_m
     assert "difference" in heads and "difference in SRCC" not in heads
 
 
+@pytest.mark.slow
 def test_averages_are_over_sets_of_one_kind_of_label(tmp_path):
     folders = [write_run(tmp_path / "a", n=40), write_run(tmp_path / "b", n=50, dataset={"name": "spaq"})]
     ssim = write_run(tmp_path / "c", n=45, dataset={"name": "sample", "label": "ssim"})

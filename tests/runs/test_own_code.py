@@ -42,6 +42,7 @@ def test_a_pooling_that_is_no_function_is_refused():
         Configs().job(["pooling=3"])
 
 
+@pytest.mark.slow
 def test_the_figures_width_changes_no_run():
     job = Configs().job(["style.width=column"])
     assert job.output.style.width == "column" and job.name == Configs().job([]).name and not job.changed

@@ -107,6 +107,7 @@ junk = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_any_junk_anywhere_is_a_users_error_or_let_through_as_it_is(data):

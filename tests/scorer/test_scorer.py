@@ -115,6 +115,7 @@ def test_threads_at_once_give_what_one_gives(folder, paths):
     np.testing.assert_array_equal(found[3], expected[:7])
 
 
+@pytest.mark.slow
 def test_cues_have_a_column_a_pair_and_fuse_as_the_formula_says(scorer, folder, paths):
     table = scorer.cues(paths[:2])
     pairs = list(table.columns[5:])
@@ -230,6 +231,7 @@ def test_copies_share_the_model_and_pickles_give_the_same_scores(scorer, paths):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(scorer))(paths[:2]), scorer(paths[:2]))
 
 
+@pytest.mark.slow
 def test_importing_takes_neither_torch_nor_time():
     code = (
         "import sys, magiqa; assert not {'numpy', 'torch', 'hydra'} & set(sys.modules); "
@@ -296,6 +298,7 @@ def test_rotation_is_as_stored_and_more_bits_are_refused_as_evaluate_does(scorer
             scorer(given)
 
 
+@pytest.mark.slow
 def test_settings_and_options_that_do_not_exist_are_named(folder):
     with pytest.raises(UserError, match="alhpa: Scorer has no such setting; it has backbone"):
         Scorer("demo", alhpa=2)

@@ -30,6 +30,7 @@ def test_many_small_groups_cover_their_expectation(coverage):  # 42 to 57 % befo
     assert found(coverage, coverage.within(100, 6), 40).loc["srcc_within", "rate"] > 0.85
 
 
+@pytest.mark.slow
 def test_groups_inside_clusters_cover_their_expectation(coverage):  # 87 to 90 % before
     assert found(coverage, coverage.within(20, 10, "inside", 10)).loc["srcc_within", "rate"] > 0.85
 

@@ -144,6 +144,7 @@ def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
             np.testing.assert_allclose(row, score(features, job.method)[wanted], rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [["windows"], ["global"], ["global", "windows"]])
 def test_a_view_mask_equals_an_encode_of_those_views(folder, features, kinds, tmp_path):
     base = tiny.job(folder)
@@ -257,6 +258,7 @@ def test_typed_keys_go_on_to_the_options_that_share_them(folder):
     assert (views.kinds, views.window, views.stride) == (("windows",), 64, 32)
 
 
+@pytest.mark.slow
 def test_another_commands_record_is_kept(folder, tmp_path):
     evaluate(tiny.job(folder, f"out={tmp_path}"), progress=False)
     with pytest.raises(UserError, match="evaluate, which magiqa ablate ablation=pooling would"):

@@ -62,6 +62,7 @@ def test_those_that_are_there_are_compared_and_the_others_named(folder, tmp_path
     assert not any("reference" in w for w in record["warnings"])
 
 
+@pytest.mark.slow
 def test_another_stands_in_the_place_of_a_reference_that_is_not_there(folder, tmp_path):
     table, record = compared(folder, tmp_path, ("far", None), ("one", 0), ("other", 1), reference=0)
     assert record["ablation"]["reference"] == "one" and table["diff"].tolist()[0] == 0

@@ -219,6 +219,7 @@ def test_experiments_check_themselves(made, message):
         made()
 
 
+@pytest.mark.slow
 def test_regimes_say_that_bins_cannot_be_compared(folder, tmp_path):
     printed = experiment(folder, "regimes", tmp_path)
     assert "compare cues inside one bin, never bins with each other" in printed

@@ -173,6 +173,7 @@ def test_mistakes_are_named(folder, photos, tmp_path, count, types, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_photos_that_no_type_changes_are_an_error(folder, tmp_path):
     for k in range(3):
         Image.new("RGB", (96, 80), (40 + 50 * k,) * 3).save(tmp_path / f"{k}.png")

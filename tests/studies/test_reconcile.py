@@ -132,6 +132,7 @@ def test_the_official_fit_is_the_last_step(folder):
     assert np.isnan(table.loc[1, "change_low"])
 
 
+@pytest.mark.slow
 def test_a_walk_between_official_fits_has_intervals_and_says_how_the_fits_went(folder):
     first = tiny.job(folder, "fit=official").having(fusion=Fixed(1.0))  # whose fits keep the order
     clock = Clock()
@@ -239,6 +240,7 @@ def test_each_known_protocol_composes(tmp_path, method):
         assert job.statistics.fit == ("official" if method.startswith("MA-CLIP") else "monotone")
 
 
+@pytest.mark.slow
 def test_a_change_from_an_srcc_that_the_fit_turned_has_no_interval(folder):
     first = tiny.job(folder, "fit=official", "fusion=similarity", "dataset.mos_column=noisy")
     table, _ = reconcile(first, first.having(fusion=Fixed(0.0), pooling="median"), progress=False)
@@ -254,6 +256,7 @@ def test_a_change_from_an_srcc_that_the_fit_turned_has_no_interval(folder):
     assert table.loc[1:, "change_low"].isna().tolist() == touched.tolist()
 
 
+@pytest.mark.slow
 def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
     typed = [
         "dataset=koniq_512",
@@ -289,6 +292,7 @@ def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
         assert last.get(part) == packaged.get(part), part
 
 
+@pytest.mark.slow
 def test_untrained_weights_never_stand_beside_a_published_value(folder):
     table, features = reconcile(tiny.job(folder), tiny.job(folder, "pooling=median"), progress=False)
     shown = render(table, features, published_row("MA-CLIP:koniq"))
