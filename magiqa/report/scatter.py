@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from magiqa.report.captions import axis
 from magiqa.report.display_names import short_label
-from magiqa.report.style import COLORS, GRAY, INK, MARKERS, NAMES, Width, make, save, shorten, styled
+from magiqa.report.style import GRAY, INK, MARKERS, NAMES, SERIES, Width, make, save, shorten, styled
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.intervals import mean_band
 from magiqa.stats.logistic import logistic
@@ -46,13 +46,13 @@ class Row:
 def scatter(
     stem: Path, rows: Sequence[Row], columns: Sequence[str], *, note: str = "", width: Width = "page"
 ) -> list[Path]:
-    """Panels of rows by columns, colored by group where one row has 2 to 10 of them."""
+    """Panels of rows by columns, colored by group where one row has so few that they are told apart in gray, too."""
     one = len(rows) == 1
     across = 2 if width == "column" and one else len(columns)
     down = -(-len(columns) // across) if one else len(rows)
     names = sorted(rows[0].frame["group"].astype(str).unique()) if one and "group" in rows[0].frame else []
-    color_of = dict(zip(names, COLORS, strict=False)) if 2 <= len(names) <= len(COLORS) else {}
-    if len(names) > len(COLORS):
+    color_of = dict(zip(names, SERIES, strict=False)) if 2 <= len(names) <= len(SERIES) else {}
+    if len(names) > len(SERIES):
         note = "; ".join(filter(None, (note, f"{len(names)} groups, not colored")))
     with styled():
         side = 1.85 if width == "column" else 2.15
