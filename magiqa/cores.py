@@ -4,13 +4,14 @@ import math
 import os
 from pathlib import Path
 
+SHARE = "MAGIQA_CPUS_PER_TASK"
+
 
 def usable_cores() -> int:
-    """Cores that the system gives this process: its affinity, SLURM's share, a container's quota."""
+    """Cores that this process is given: its affinity, SLURM's share, a local task's (`SHARE`), a container's quota."""
     allowed = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     slurm = "SLURM_CPUS_PER_TASK" if "SLURM_CPUS_PER_TASK" in os.environ else "SLURM_CPUS_ON_NODE"
-    if (share := os.environ.get(slurm, "")).isdigit():
-        allowed.append(int(share))
+    allowed += [int(share) for name in (slurm, SHARE) if (share := os.environ.get(name, "")).isdigit()]
     quota = Path("/sys/fs/cgroup/cpu.max")
     if quota.is_file():
         limit, _, period = quota.read_text().strip().partition(" ")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from magiqa.cores import allowed_cores
+from magiqa.cores import SHARE, usable_cores
 from magiqa.errors import UserError, one_line, users_mistake
 from magiqa.features.progress import report_to
 from magiqa.runs.launcher import Launcher
@@ -247,11 +247,14 @@ def _of_this_machine(launcher: Launcher, tasks: int) -> Iterator[None]:
         yield
         return
     given = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = given or str(launcher.cpus_per_task or max(1, allowed_cores() // tasks))
+    share = launcher.cpus_per_task or max(1, usable_cores() // tasks)
+    os.environ["OMP_NUM_THREADS"] = given or str(share)
+    os.environ[SHARE] = str(share)  # decoding beside a GPU does not go by the other one
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes inherit it
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, interrupt)
+        del os.environ[SHARE]
         if given is None:
             del os.environ["OMP_NUM_THREADS"]

@@ -270,6 +270,9 @@ def test_omp_num_threads_limits_decoding_beside_the_cpu_only(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert (decoders("cpu"), decoders("cuda"), decoders("mps")) == (1, 12, 12)
+    with monkeypatch.context() as task:  # of three on this machine
+        task.setenv(cores.SHARE, "4")
+        assert (decoders("cpu"), decoders("cuda")) == (1, 4)
     monkeypatch.setattr(cores.Path, "is_file", lambda self: True)
     monkeypatch.setattr(cores.Path, "read_text", lambda self: "300000 100000\n")
     assert (decoders("cpu"), decoders("cuda:1")) == (1, 3)
