@@ -210,7 +210,7 @@ def test_an_item_that_fails_is_told_and_the_next_one_runs(tmp_path, capsys):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL or callable(signal.getsignal(signal.SIGTERM))
 
 
-def test_local_tasks_share_out_the_gpus_that_the_command_sees(monkeypatch):
+def test_local_tasks_share_out_the_gpus_that_the_command_sees(tmp_path, monkeypatch):
     def shown(each, tasks=3):
         launcher = Launcher("local", jobs=tasks, gpus_per_node=each)
         return [launching._gpus(launcher, task) for task in range(tasks)]
@@ -224,7 +224,7 @@ def test_local_tasks_share_out_the_gpus_that_the_command_sees(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert shown(None) == [launching.ALL_GPUS] * 3
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # what submitit shows a task
-    seen = Task(lambda item: os.environ.get("CUDA_VISIBLE_DEVICES"), [0], Path("none"), launching.ALL_GPUS)()
+    seen = Task(lambda item: os.environ.get("CUDA_VISIBLE_DEVICES"), [0], tmp_path, launching.ALL_GPUS)()
     assert seen == [Outcome(None)]
 
 
