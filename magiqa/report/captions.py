@@ -10,7 +10,6 @@ from magiqa.report.display_names import (
     label_name,
     option_name,
     parameter,
-    resize_words,
     set_facts,
     set_name,
     variant_name,
@@ -111,9 +110,7 @@ def _others(record: Mapping[str, Any], varied: Sequence[str]) -> list[str]:
         "fit": changed.get("fit"),
         "seed": changed.get("seed"),
     }
-    words = [f"{parameter(key)} {value}" for key, value in found.items() if value and key not in varied]
-    resize = record.get("dataset", {}).get("resize")
-    return words + ([f"images {resize_words(resize)}"] if resize else [])
+    return [f"{parameter(key)} {value}" for key, value in found.items() if value and key not in varied]
 
 
 def _unless(default: str, value: Any) -> str:

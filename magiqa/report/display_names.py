@@ -158,6 +158,7 @@ def set_facts(data: Mapping[str, Any], *, of_label: bool = True) -> str:
     if int(data.get("every") or 1) > 1:
         facts.append(f"one row in {data['every']}")
     facts += other_than_published(data.get("notes") or ())
+    facts += [f"images {resize_words(data['resize'])}"] if data.get("resize") else []
     if data.get("skipped"):
         facts.append(f"{len(data['skipped'])} images skipped")
     label = str(data.get("label") or "")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magiqa.report.captions import method_words, unit
-from magiqa.report.display_names import OWN, backbone_name, label_name, resize_words, set_facts, set_name
+from magiqa.report.display_names import OWN, backbone_name, label_name, set_facts, set_name
 from magiqa.runs.names import other_than_published
 
 Record = Mapping[str, Any]
@@ -38,8 +38,6 @@ def _data(records: Sequence[Record]) -> list[str]:
     out += [OWN["sample"]] if any(r["dataset"].get("name") == "sample" for r in sets.values()) else []
     for r in sets.values():
         data = r["dataset"]
-        if data.get("resize"):
-            out.append(f"Images of {set_name(data)} were {resize_words(data['resize'])}.")
         told = other_than_published(data.get("notes") or ())
         notes = [
             n for n in data.get("notes") or () if n not in told and not str(n).startswith("images resized")

@@ -1,7 +1,7 @@
 """Other programs' scores as runs: rows of the methods table beside ours."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,13 @@ def _external(name: str, method: str, base: Run, values: np.ndarray, note: str) 
     return replace(base, name=name, record=record, scores=scores, agreement=table, groups=None)
 
 
-def compared_runs(runs: Sequence[Run], sheets: Sequence[Sheet], taken: Sequence[Path] = ()) -> list[Run]:
+def compared_runs(runs: Sequence[Run], sheets: Sequence[Sheet], others: Sequence[Run] = ()) -> list[Run]:
     """Other programs' scores that comparisons hold, as runs on the set that they were compared on.
 
     Args:
-        taken: files given beside, whose rows stand already.
+        others: from `external_runs`, whose rows stand already.
     """
-    done = {file.stem for file in taken}
+    done = {(str(r.record["external"]["method"]), _set_of(r.record)) for r in others}
     out: list[Run] = []
     for sheet in sheets:
         if sheet.record.get("command") != "compare" or EXTERNAL not in files_of(sheet.record):
@@ -73,13 +73,21 @@ def compared_runs(runs: Sequence[Run], sheets: Sequence[Sheet], taken: Sequence[
         data = read_listed(sheet.file.parent, sheet.record, EXTERNAL)
         table = pd.read_csv(io.BytesIO(data), dtype={"image": str}, keep_default_na=False)
         notes = {str(m["name"]): str(m.get("note", "")) for m in sheet.record.get("methods") or ()}
-        base = next((r for r in runs if r.scores["image"].tolist() == table["image"].tolist()), None)
-        for name in [] if base is None else [str(n) for n in table.columns if n != "image" and n not in done]:
-            assert base is not None
-            done.add(name)
-            values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
-            out.append(_external(f"{name}-{sheet.result}", name, base, values, notes.get(name, "")))
+        where, images = _set_of(sheet.record), table["image"].tolist()  # sets may share their images' names
+        for base in [r for r in runs if _set_of(r.record) == where and r.scores["image"].tolist() == images][
+            :1
+        ]:
+            for name in (str(n) for n in table.columns if n != "image" and (n, where) not in done):
+                done.add((name, where))
+                values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
+                out.append(_external(f"{name}-{sheet.result}", name, base, values, notes.get(name, "")))
     return out
+
+
+def _set_of(record: Mapping[str, Any]) -> tuple[str, str]:
+    """What tells two data sets apart, and two labels of one."""
+    data = record["dataset"]
+    return str(data.get("fingerprint")), str(data.get("label"))
 
 
 def with_external(rows: pd.DataFrame, others: Sequence[Run]) -> pd.DataFrame:

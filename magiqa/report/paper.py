@@ -187,7 +187,8 @@ def _main(
 ) -> list[Part]:  # fmt: skip
     if not runs:
         return []
-    others = external_runs(runs, metrics) + compared_runs(runs, sheets, metrics)
+    others = external_runs(runs, metrics)
+    others += compared_runs(runs, sheets, others)
     rows = with_external(long_table(runs), others)
     drawn = drawn_methods(runs, others, rows, results.figure_path())
     if (

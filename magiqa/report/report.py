@@ -148,7 +148,8 @@ def _agreement(
     runs: Sequence[Run], sheets: Sequence[Sheet], page: Page, results: ResultFolder, asked: Options
 ) -> list[Table]:
     """The main table, all statistics, figures of all methods; published values beside measured ones."""
-    others = external_runs(runs, asked.metrics) + compared_runs(runs, sheets, asked.metrics)
+    others = external_runs(runs, asked.metrics)
+    others += compared_runs(runs, sheets, others)
     main = agreement_table(runs, asked.statistics, others)
     rows = with_external(long_table(runs), others)
     drawn = drawn_methods(runs, others, rows, results.figure_path(), asked.width)

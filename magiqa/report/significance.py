@@ -13,7 +13,7 @@ from magiqa.report.display_names import backbone_name, set_name, statistic
 from magiqa.report.method_names import methods
 from magiqa.report.style import Width
 from magiqa.report.table import Cell, Table
-from magiqa.runs.names import CONTROLS
+from magiqa.runs.names import CONTROLS, CUES
 
 DIFFERENT = 0.05
 
@@ -52,7 +52,7 @@ def method_names(record: Mapping[str, Any]) -> dict[str, str]:
     entries = [
         (m, "" if m["score"] in CONTROLS else str(m["score"]))
         for m in record.get("methods") or ()
-        if m.get("score")
+        if m.get("score") in (*CUES, *CONTROLS)  # what else a stranger's record says goes by its own name
     ]
     names = {str(m["name"]): str(m["name"]) for m in record.get("methods") or ()}
     own = [(str(m["name"]), {**m, "dataset": record["dataset"]}, str(m["score"])) for m, _ in entries]
@@ -77,7 +77,7 @@ def protocols(record: Mapping[str, Any]) -> str:
     words: dict[str, list[str]] = {}
     notes = []
     for k, m in enumerate(some):
-        if m.get("score") and m["score"] not in CONTROLS and (text := method_words(m)):
+        if m.get("score") in CUES and (text := method_words(m)):
             words.setdefault(text, []).append(str(k + 1))
         notes += [f"{k + 1}: {m['note']}."] if m.get("note") else []
     said = [f"{text}." if len(words) == 1 else f"{', '.join(at)}: {text}." for text, at in words.items()]

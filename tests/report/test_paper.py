@@ -20,7 +20,7 @@ from magiqa.report.color_tables import heat_map
 from magiqa.report.group_tables import frame_table
 from magiqa.report.methods_paragraph import methods_paragraph, run_times
 from magiqa.report.methods_table import agreement_table
-from magiqa.report.other_programs import compared_runs
+from magiqa.report.other_programs import compared_runs, external_runs
 from magiqa.report.paper import paper
 from magiqa.report.report import report
 from magiqa.report.significance import matrices, method_names, named_pairs, significance_table
@@ -243,7 +243,17 @@ def test_what_a_comparison_was_made_with_is_said_and_its_files_are_rows_of_the_m
     main = agreement_table(runs, others=compared_runs(runs, sheets))
     row = next(row for row in main.rows if row[0].text == "musiq")
     assert row[1].value == pytest.approx(1) and row[1].mark == "best"
-    assert compared_runs(runs, sheets, [tmp_path / "musiq.csv"]) == []  # given beside: once
+    others = external_runs(runs, [tmp_path / "musiq.csv"])
+    assert compared_runs(runs, sheets, others) == []  # given beside: once
+    twin = write_run(
+        tmp_path / "twin", n=60, dataset={"name": "spaq", "fingerprint": "e" * 64}
+    )  # images of one name
+    assert [r.record["dataset"]["name"] for r in compared_runs(read([twin, run])[0], sheets)] == ["agiqa3k"]
+    compare(twin, [tmp_path / "musiq.csv"], resamples=200, out=tmp_path / "on_twin")
+    runs, sheets = read([twin, run, tmp_path / "compared", tmp_path / "on_twin"])
+    assert len(compared_runs(runs, sheets)) == 2  # one metric on two sets
+    odd = {**record, "methods": [{**record["methods"][0], "score": "nosuch"}]}
+    assert list(method_names(odd).values()) == [record["methods"][0]["name"]]
     named = frame_table("t", "T", named_pairs(table, record))
     heads = [name for _, name in named.columns]
     assert "difference" in heads and "difference in SRCC" not in heads
