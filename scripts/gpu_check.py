@@ -34,6 +34,7 @@ import numpy as np
 import open_clip
 import torch
 from benchmark import PAIRS, Peak, alternate, machine, ratio
+from idle import profile
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
@@ -66,7 +67,7 @@ SIZES = {
     "cpu": (8, (352, 352), 4, (512, 512), 5, 2),
     "gpu": (24, (512, 512), 256, (1024, 768), "auto", 3),
 }
-SPEED_SECONDS, TESTS_SECONDS = 200, 150  # for all speeds together, and for the tests
+SPEED_SECONDS, TESTS_SECONDS = 200, 150  # for all speeds together, of two models; and for the tests
 CLOSE = {"fp32": 5e-5, "bf16": 5e-2, "fp16": 1e-2}  # of cues, from the official implementation's in float32
 
 
@@ -153,8 +154,13 @@ def photos(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
 
 def device_tests(device: str) -> dict[str, Any]:
     """The tests of views made on a device and of the pipeline around them, on this one."""
-    files = ["tests/engines/test_device.py", "tests/engines/test_gpu.py", "tests/features/test_pipeline.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
+    files = [
+        "engines/test_device.py",
+        "engines/test_gpu.py",
+        "features/test_pipeline.py",
+        "scorer/test_on_device.py",
+    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{f}" for f in files)]
     environment = os.environ | {"MAGIQA_TEST_DEVICE": device}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TESTS_SECONDS
@@ -268,8 +274,9 @@ def speed(
 ) -> list[dict[str, Any]]:
     """Views a second of each way and precision, side by side, with what each takes of memory."""
     workers = decoders(model.device)
-    paths = paths[: affordable(model, paths, passes=(1 + 5 * len(precisions)) * (rounds + 2))]
-    contenders: dict[str, Callable[[], int]] = {"one image at a time fp32": one_at_a_time(model, paths)}
+    paths = paths[: affordable(model, paths, workers, passes=(1 + 5 * len(precisions)) * (rounds + 2))]
+    few = paths[: max(2, len(paths) // 8)]  # each takes several times as long as in batches
+    contenders: dict[str, Callable[[], int]] = {"one image at a time fp32": one_at_a_time(model, few)}
     facts: dict[str, dict[str, Any]] = {}
     for precision in precisions:
         on_device = refused.attempt(f"speed {precision}", lambda p=precision: model.engine(p))
@@ -299,7 +306,7 @@ def speed(
     rates = alternate(contenders, rounds)
     base = "one image at a time fp32"
     return [
-        {"backbone": model.spec.name, "contender": name, "images": len(paths)}
+        {"backbone": model.spec.name, "contender": name, "images": len(few if name == base else paths)}
         | {"views_per_second": statistics.median(values)}
         | {"x_one_at_a_time": ratio(rates, name, base)}
         | facts.get(name, {})
@@ -307,14 +314,15 @@ def speed(
     ]
 
 
-def affordable(model: Model, paths: list[Path], passes: int) -> int:
-    """How many photos the slowest contender, one image at a time, can pass so often in `SPEED_SECONDS`; 2 at least."""
-    run = one_at_a_time(model, paths[:2])
-    run()  # not timed: the first forward is slower
+def affordable(model: Model, paths: list[Path], workers: int, passes: int) -> int:
+    """How many photos the slowest engine can pass so often in half of `SPEED_SECONDS`; 2 at least."""
+    engine = model.engine("fp32", batch_size=8, views="host")
+    few = paths[:8]
+    encode(engine, few[:1], model, 1)  # not timed: the first forward is slower
     start = time.perf_counter()
-    run()
-    each = (time.perf_counter() - start) / 2
-    return max(2, min(len(paths), int(SPEED_SECONDS / (passes * each))))
+    encode(engine, few, model, workers)
+    each = (time.perf_counter() - start) / len(few)
+    return max(2, min(len(paths), int(SPEED_SECONDS / 2 / (passes * each))))
 
 
 def other_layout(chosen: Callable[..., Any]) -> Callable[..., Any]:
@@ -378,7 +386,17 @@ def decoding(model: Model, precision: str, paths: list[Path], batch_size: Any) -
         views, _ = encode(engine, paths, model, count)
         rates[count] = views / (time.perf_counter() - start)
     enough = next(n for n in counts if rates[n] >= 0.95 * max(rates.values()))
-    return {"precision": precision, "views_per_second": rates, "enough": enough, "cores": most}
+    wanted = [(str(path), content_sha256(path.read_bytes())) for path in paths]
+    stages = profile(engine, wanted, most, mean=model.weights.mean, std=model.weights.std)
+    return {
+        "backbone": model.spec.name,
+        "precision": precision,
+        "images": len(paths),
+        "views_per_second": rates,
+        "enough": enough,
+        "cores": most,
+        "stages": stages,
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -438,8 +456,17 @@ def main(argv: list[str] | None = None) -> int:
         fast = worthwhile(models[0], precisions, refused)
         parts: dict[str, Callable[[], Any]] = {
             "agreement": lambda: agreement(models, precisions, few, refused),
-            "speed": lambda: speed(models[0], fast, many, rounds, refused),
-            "decoding": lambda: decoding(models[0], fast[-1], *_timed(report, many)),
+            "speed": lambda: [
+                row
+                for model in dict.fromkeys(
+                    (models[0], models[-1])
+                )  # the demo shows what the pipeline's own limit is
+                for row in speed(model, fast, many, rounds, refused)
+            ],
+            "decoding": lambda: [
+                decoding(model, fast[-1], *_timed(report, many, model))
+                for model in dict.fromkeys((models[0], models[-1]))
+            ],
         }
         if not quick:
             tests = {
@@ -473,11 +500,11 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if report["failed"] else 0
 
 
-def _timed(report: dict[str, Any], paths: list[Path]) -> tuple[list[Path], Any]:
-    """As many photos as the speeds were of, and the batch size that was found for them."""
-    rows = report.get("speed") or []
+def _timed(report: dict[str, Any], paths: list[Path], model: Model) -> tuple[list[Path], Any]:
+    """As many photos as the speeds of a model were of, and the batch size that was found for its last precision."""
+    rows = [row for row in report.get("speed") or [] if row["backbone"] == model.spec.name]
     sizes = [row["batch_size"] for row in rows if row.get("batch_size")]
-    return paths[: rows[0]["images"] if rows else 8], sizes[-1] if sizes else "auto"
+    return paths[: rows[-1]["images"] if rows else 8], sizes[-1] if sizes else "auto"
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -493,11 +520,11 @@ def markdown(report: dict[str, Any]) -> str:
     ):
         if name in report:
             lines += [f"{title}:", "", table(report[name]), ""]
-    if "decoding" in report:
-        found = report["decoding"]
+    for found in report.get("decoding", []):
         rates = ", ".join(f"{n}: {rate:.0f}" for n, rate in found["views_per_second"].items())
         lines += [
-            f"Decoding threads ({found['precision']}): views/s by threads {rates}; {found['enough']} are enough",
+            f"Decoding threads ({found['backbone']} {found['precision']}): views/s by threads {rates}; "
+            f"{found['enough']} are enough; with all, the engine's streams wait {found['stages']['idle']:.1%} of it",
             "",
         ]
     lines += [f"Left out: {what}" for what in report["left_out"]]

@@ -1,11 +1,14 @@
 """Small image towers and pictures, for tests of engines."""
 
+import os
+
 import numpy as np
 import torch
 
 from magiqa.engines.engine import probe_views
 
 SIZE = (64, 64)
+DEVICE = os.environ.get("MAGIQA_TEST_DEVICE", "cpu")  # scripts/gpu_check.py sets it
 
 
 def tower(kind: str) -> torch.nn.Module:

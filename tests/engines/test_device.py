@@ -1,13 +1,12 @@
 """Views made on a device from its own copy of the pixels: those of NumPy, to the bit where torch rounds alike."""
 
-import os
 import threading
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from towers import SIZE, error, plain, tower
+from towers import DEVICE, SIZE, error, plain, tower
 
 from magiqa.engines import build as building
 from magiqa.engines import device as device_
@@ -18,7 +17,7 @@ from magiqa.errors import UserError
 from magiqa.images.views import KINDS, Resize, Views, cut
 
 CPU = Resolved("torch", "fp32", "cpu")
-HERE = Resolved("torch", "fp32", os.environ.get("MAGIQA_TEST_DEVICE", "cpu"))  # scripts/gpu_check.py sets it
+HERE = Resolved("torch", "fp32", DEVICE)
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,13 @@
 """The pipeline from files to cached features, with a ten-line encoder in place of a network."""
 
 import io
-import os
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from towers import SIZE, error, plain, tower
+from towers import DEVICE, SIZE, error, plain, tower
 
 from magiqa.engines.build import build
 from magiqa.engines.resolve import Resolved
@@ -457,10 +456,9 @@ def test_out_of_memory_says_what_to_change(tmp_path, photos, failure):
 def on_device():
     """A small tower that makes its own views of pixels."""
     visual = tower("resnet")
-    here = Resolved(
-        "torch", "fp32", os.environ.get("MAGIQA_TEST_DEVICE", "cpu")
-    )  # scripts/gpu_check.py sets it
-    return visual, build(visual, here, batch_size=4, view_size=SIZE, views="device")
+    return visual, build(
+        visual, Resolved("torch", "fp32", DEVICE), batch_size=4, view_size=SIZE, views="device"
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 3])
