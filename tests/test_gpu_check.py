@@ -27,8 +27,8 @@ def test_the_quick_form_on_the_cpu(tmp_path):
         "raw engine, pixels sent before fp32",
         "raw engine, the other memory layout fp32",
         "files, views on the device fp32",
-        "files, views on the host fp32",
         "files, views on the device, one stream fp32",
+        "files, views on the host fp32",
     ]
     assert all(row["views_per_second"] > 0 and row["x_one_at_a_time"] > 0 for row in report["speed"])
     (decoding,) = report["decoding"]

@@ -18,7 +18,7 @@ import numpy as np
 from magiqa.engines.engine import Engine, checked_error, plain_forward, probe_views, remedy
 from magiqa.engines.hardware import half
 from magiqa.engines.openvino import openvino_maker
-from magiqa.engines.out_of_memory import batch_too_large, out_of_memory
+from magiqa.engines.out_of_memory import batch_too_large, out_of_memory, starved
 from magiqa.engines.pytorch import torch_maker
 from magiqa.engines.resolve import Resolved, streams, threads
 from magiqa.errors import UserError
@@ -87,7 +87,7 @@ def build(
     except UserError:
         raise
     except Exception as error:
-        if out_of_memory(error):
+        if out_of_memory(error) or starved(error, resolved.device):
             raise batch_too_large(resolved, batch_size if batch_size != "auto" else 1) from error
         if resolved.engine == "torch" and resolved.device == "cpu":
             raise

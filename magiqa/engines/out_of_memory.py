@@ -13,6 +13,9 @@ _SAID = (
 )  # MPS, torch's CPU, OpenVINO, cuBLAS and cuDNN
 
 
+_LIBRARIES = 1 << 29  # bytes: cuDNN says CUDNN_STATUS_INTERNAL_ERROR with 200 MB (H200)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, in the words of any engine on any device.
 
@@ -25,6 +28,17 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of CUDA
         return True
     return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID)
+
+
+def starved(error: BaseException, device: str) -> bool:
+    """Whether one of CUDA's libraries failed where so little memory is free that it cannot start."""
+    if not (
+        device.startswith("cuda") and any(said in str(error) for said in ("CUDNN_STATUS", "CUBLAS_STATUS"))
+    ):
+        return False
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0] < _LIBRARIES
 
 
 def batch_too_large(resolved: Resolved, batch_size: int) -> UserError:

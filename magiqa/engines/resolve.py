@@ -21,6 +21,8 @@ GPU_FILES = (
     "/dev/nvmap",
 )  # NVIDIA, AMD, WSL, Jetson
 
+GPU_DECODERS = 4  # threads share one Python: beside an H200 more than four made everything slower (LOG.md)
+
 MOST_STREAMS = 8  # on a CPU: a stream holds activations of its own, and all share the last cache
 
 
@@ -104,8 +106,11 @@ def _unseen(usable: int) -> str:
 
 
 def decoders(device: str) -> int:
-    """Threads that decode beside a device: a GPU's leave the cores free, whatever OMP_NUM_THREADS says of torch's."""
-    return allowed_cores() if device == "cpu" else usable_cores()
+    """Threads that decode beside a device.
+
+    Beside a GPU up to `GPU_DECODERS` of the cores, which the GPU leaves free, whatever OMP_NUM_THREADS says of torch's.
+    """
+    return allowed_cores() if device == "cpu" else min(usable_cores(), GPU_DECODERS)
 
 
 def streams(device: str) -> int:

@@ -20,7 +20,7 @@ from magiqa.engines import resolve as resolving
 from magiqa.engines.build import build
 from magiqa.engines.engine import checked_error, tolerance
 from magiqa.engines.hardware import half, hardware
-from magiqa.engines.out_of_memory import batch_too_large, out_of_memory
+from magiqa.engines.out_of_memory import batch_too_large, out_of_memory, starved
 from magiqa.engines.resolve import Resolved, decoders, resolve
 from magiqa.engines.towers import optimize
 from magiqa.errors import UserError
@@ -154,6 +154,15 @@ def test_out_of_memory_is_told_from_other_errors_and_answered(monkeypatch, failu
         build(Full(), CPU, batch_size=8, view_size=SIZE)
 
 
+def test_a_library_that_cannot_start_on_a_full_gpu_is_out_of_memory(monkeypatch):
+    """What cuDNN said with 200 MB left of an H200."""
+    failed = RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (200 << 20, 140 << 30))
+    assert starved(failed, "cuda:0") and not starved(RuntimeError("no kernel image"), "cuda:0")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 << 30, 140 << 30))
+    assert not starved(failed, "cuda:0") and not starved(failed, "cpu")
+
+
 def test_a_search_ends_at_the_first_error_that_is_not_memory(monkeypatch):
     def broken(size):
         raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
@@ -269,10 +278,10 @@ def test_omp_num_threads_limits_decoding_beside_the_cpu_only(monkeypatch):
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert (decoders("cpu"), decoders("cuda"), decoders("mps")) == (1, 12, 12)
+    assert (decoders("cpu"), decoders("cuda"), decoders("mps")) == (1, 4, 4)
     with monkeypatch.context() as task:  # of three on this machine
-        task.setenv(cores.SHARE, "4")
-        assert (decoders("cpu"), decoders("cuda")) == (1, 4)
+        task.setenv(cores.SHARE, "2")
+        assert (decoders("cpu"), decoders("cuda")) == (1, 2)
     monkeypatch.setattr(cores.Path, "is_file", lambda self: True)
     monkeypatch.setattr(cores.Path, "read_text", lambda self: "300000 100000\n")
     assert (decoders("cpu"), decoders("cuda:1")) == (1, 3)
