@@ -75,7 +75,7 @@ def torch_maker(
 def memory_format(device: str, dtype: "torch.dtype | None") -> "torch.memory_format":
     """Channels last where convolutions are written for it: on CPUs, and for CUDA's tensor cores in half precision.
 
-    In float32 cuDNN is no faster for it, by others' timings 1.6 times slower; and on MPS some operations give wrong
+    RN50 on an H200: 1.1 times faster in half precision, 1.2 times slower in float32. On MPS some operations give wrong
     numbers for it (github.com/pytorch/pytorch/issues/44943, 174345).
     """
     import torch
