@@ -128,7 +128,7 @@ def curves_of_sets(
             if found is not None:
                 line(panels[-1], found.assign(x=x), k, None)
             panels[-1].axhline(0, color=DARK_GRAY, linewidth=0.8)
-            panels[-1].set_title(shorten(set_name(data), 30), loc="left", fontsize=7)
+            panels[-1].set_title(shorten(set_name(data), 30), loc="left")
             panels[-1].tick_params(labelbottom=k + across >= len(tables), labelleft=k % across == 0)
         for panel in [top, *panels] if mark is not None else []:
             name = "reference" if panel is top else None
@@ -137,9 +137,9 @@ def curves_of_sets(
         top.tick_params(labelbottom=False)
         top.set_xlim(*panels[0].get_xlim())
         for k in range(max(0, len(panels) - across), len(panels)):
-            panels[k].set_xlabel(parameter(varied), fontsize=7)
+            panels[k].set_xlabel(parameter(varied))
         for k in range(0, len(panels), across):
-            panels[k].set_ylabel("difference", fontsize=7)
+            panels[k].set_ylabel("difference")
         handles, names = top.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=across)
         return save(figure, stem)

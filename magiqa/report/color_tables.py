@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from magiqa.report.style import INK, Width, make, save, shorten, styled
+from magiqa.report.style import INK, POINTS, WIDTHS, Width, make, save, shorten, styled
 
 MOST_WRITTEN = 12  # rows or columns up to which the numbers stand in the cells
 
@@ -61,7 +61,7 @@ def heat_map(
                     share = (value - low) / (high - low or 1.0)
                     dark = abs(share - 0.5) > 0.33 if symmetric else share < 0.6
                     text = f"{value:.3f}" if words is None else str(words.iloc[i, j])
-                    size = 6.5 if words is None or len(values) <= 6 else 6.0
+                    size = _fitting(text, len(values.T), width)
                     ax.text(
                         j, i, text, ha="center", va="center", fontsize=size, color="white" if dark else INK
                     )
@@ -93,6 +93,12 @@ def heat_map(
             legend.get_frame().set(facecolor="#9ca3af", edgecolor="none", alpha=1.0)
             legend.set_frame_on(True)
         return save(figure, stem)
+
+
+def _fitting(text: str, columns: int, width: Width) -> float:
+    """The size at which a cell's longest line fits: `POINTS` where it does."""
+    room = 72 * 0.62 * WIDTHS[width] / columns  # beside the rows' names and the bar
+    return max(6.0, min(POINTS, room / (0.6 * max(map(len, text.split("\n"))))))
 
 
 def _ticks(ax: Any, side: str, names: list[object], many: bool, width: Width) -> None:

@@ -86,5 +86,5 @@ def forest(
         grid[0].set_yticks(list(place.values()), [shorten(name, most) for name in place])
         grid[0].set_ylim(-len(names) + 0.4, 0.6)
         grid[0].set_xlim(low - pad, high + pad)
-        figure.supxlabel(xlabel, fontsize=8)
+        figure.supxlabel(xlabel)
         return save(figure, stem)

@@ -14,6 +14,7 @@ import pandas as pd
 from magiqa.report.style import (
     DASHES,
     INK,
+    LINE,
     MARKERS,
     NAMES,
     SERIES,
@@ -80,13 +81,13 @@ def dots(
     with styled():
         labels = [_label(name, width) for name in names]
         tall = max((label.count("\n") for label in labels), default=0)
-        step = max(0.15 + 0.05 * len(series), 0.12 * (tall + 1) + 0.03)
+        step = max(0.15 + 0.05 * len(series), LINE * (tall + 1) + 0.03)
         narrow = beside is not None
         most = (17 if width == "column" else 30) if narrow else (34 if width == "column" else 80)
         xlabel, beside_label = _wrapped(xlabel, most), _wrapped(beside_label, most)
         columns = min(4 if width == "page" else 2, len(series))
-        legend = 0.17 * -(-len(series) // columns) + 0.05 if len(series) > 1 else 0.0
-        below = 0.25 + 0.13 * (1 + max(xlabel.count("\n"), beside_label.count("\n")))
+        legend = 0.19 * -(-len(series) // columns) + 0.05 if len(series) > 1 else 0.0
+        below = 0.27 + LINE * (1 + max(xlabel.count("\n"), beside_label.count("\n")))
         if left_out:
             note = f"{note} · the first {MOST_ROWS} of {MOST_ROWS + left_out} rows"
         figure = make(width, 0.2 + 0.17 * bool(title) + len(names) * step + below + legend, note)
@@ -100,7 +101,7 @@ def dots(
         if beside is not None:
             _intervals(panels[1], beside, place, 0.0, 2, None)
             panels[1].axvline(0, color="#6b7280", linewidth=0.8)
-            panels[1].set_xlabel(beside_label, fontsize=7)
+            panels[1].set_xlabel(beside_label)
             if not (beside[["value", "low", "high"]].abs() > 1e-9).any(
                 axis=None
             ):  # variants that never differ
@@ -119,9 +120,8 @@ def dots(
             panel.tick_params(axis="y", length=0)
             if narrow and width == "column":
                 panel.locator_params(axis="x", nbins=2, steps=[1, 2, 4, 5, 10])
-                panel.tick_params(axis="x", labelsize=6.5)
         ax.set_ylim(-len(names) + 0.4, 0.6)
-        ax.set_xlabel(xlabel, fontsize=7 if narrow else None)
+        ax.set_xlabel(xlabel)
         ax.set_title(title, loc="left")
         if len(series) > 1:
             figure.legend(loc="outside lower center", ncols=columns)
@@ -187,13 +187,13 @@ def line_band(
         if below is not None:
             _lines(panels[1], below, labeled=False)
             panels[1].axhline(0, color="#6b7280", linewidth=0.8)
-            panels[1].set_ylabel(_wrapped(below_label, 20), fontsize=7)
+            panels[1].set_ylabel(_wrapped(below_label, 20))
         if mark is not None:
             for k, panel in enumerate(panels):
                 name = mark_name if k == 0 else None
                 panel.axvline(mark, color="#374151", linewidth=0.9, linestyle=(0, (4, 3)), label=name)
         panels[-1].set_xlabel(xlabel)
-        panels[0].set_ylabel(_wrapped(ylabel, 22), fontsize=7 if below is not None else None)
+        panels[0].set_ylabel(_wrapped(ylabel, 22))
         panels[0].set_title(title, loc="left")
         if count > 1 or mark is not None:
             handles, labels = panels[0].get_legend_handles_labels()

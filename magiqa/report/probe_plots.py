@@ -75,7 +75,7 @@ def _curves(stem: Path, curves: pd.DataFrame, note: str, width: Width) -> list[P
         for k in range(across):  # the lowest panel of each column
             axes[(len(kinds) - 1 - k) // across, k].set_xlabel("level")
             axes[(len(kinds) - 1 - k) // across, k].tick_params(labelbottom=True)
-        figure.supylabel("change from level 0, in standard deviations among photos", fontsize=8)
+        figure.supylabel("change from level 0, in standard deviations among photos")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4 if width == "page" else 2)
         return save(figure, stem)

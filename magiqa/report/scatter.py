@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from magiqa.report.captions import axis
 from magiqa.report.display_names import short_label
-from magiqa.report.style import GRAY, INK, MARKERS, NAMES, SERIES, Width, make, save, shorten, styled
+from magiqa.report.style import GRAY, INK, LINE, MARKERS, NAMES, SERIES, Width, make, save, shorten, styled
 from magiqa.stats.bootstrap import resample_counts
 from magiqa.stats.intervals import mean_band
 from magiqa.stats.logistic import logistic
@@ -60,7 +60,7 @@ def scatter(
             width,
             (down * side if one else min(1.65 * down, HIGHEST))
             + 0.45
-            + 0.13 * (-(-len(color_of) // (5 if width == "page" else 2))),
+            + LINE * (-(-len(color_of) // (5 if width == "page" else 2))),
             note,
         )
         grid = figure.subplots(down, across, sharey="row" if not one else True, squeeze=False)
@@ -70,9 +70,7 @@ def scatter(
                 _panel(ax, row, column, color_of, width)
                 if (j % across if one else j) == 0:
                     named = f"{row.name}\n{short_label(row.label)} (higher = better)"
-                    ax.set_ylabel(
-                        named if row.name else _wrapped(axis(row.label)), fontsize=6.5 if row.name else 8
-                    )
+                    ax.set_ylabel(named if row.name else _wrapped(axis(row.label)))
                 if one or i == len(rows) - 1:
                     ax.set_xlabel(_wrapped(f"{NAMES.get(column, column)} (higher = better)"))
         for j in range(len(columns), down * across if one else 0):
@@ -109,9 +107,7 @@ def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str], width: W
     if params is not None:
         grid = np.linspace(np.nanmin(x), np.nanmax(x), 200)
         ax.plot(grid, logistic(grid, params), color=INK, linewidth=1.3)
-    ax.set_title(
-        row.titles.get(column, NAMES.get(column, column)), loc="left", fontsize=7 if width == "page" else 6.5
-    )
+    ax.set_title(row.titles.get(column, NAMES.get(column, column)), loc="left")
 
 
 def agreement_line(agreement: pd.DataFrame, score: str, *, intervals: bool = True) -> str:

@@ -44,14 +44,17 @@ SCORES = ("q_sim", "q_mag", "q")
 
 NAMES = {score: f"{SCORE_NAMES[score]} {score}" for score in SCORES}
 
+POINTS = 8  # of all text, at its printed size
+LINE = 0.145  # inches that a line of it takes
+
 STYLE = {
     "text.parse_math": False,
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
+    "font.size": POINTS,
+    "axes.titlesize": POINTS,
+    "axes.labelsize": POINTS,
+    "xtick.labelsize": POINTS,
+    "ytick.labelsize": POINTS,
+    "legend.fontsize": POINTS,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#6b7280",
@@ -89,7 +92,7 @@ def styled() -> Any:
 def make(width: Width, height: float, note: str = "") -> Figure:
     """An empty figure of a printed width and a height in inches, and a note over it, which makes it higher."""
     lines = len(_wrapped(note, WIDTHS[width]))
-    figure = Figure(figsize=(WIDTHS[width], height + 0.12 * lines), layout="constrained")
+    figure = Figure(figsize=(WIDTHS[width], height + LINE * lines), layout="constrained")
     add_note(figure, note)
     return figure
 
@@ -98,11 +101,11 @@ def add_note(figure: Figure, note: str) -> None:
     """The lines over a figure."""
     if note:
         lines = _wrapped(note, figure.get_figwidth())
-        figure.suptitle("\n".join(lines), fontsize=6.5, color="#4b5563", x=0.01, ha="left")
+        figure.suptitle("\n".join(lines), color="#4b5563", x=0.01, ha="left")
 
 
 def _wrapped(note: str, inches: float) -> list[str]:
-    return textwrap.wrap(note, int(inches * 19))
+    return textwrap.wrap(note, int(inches * 15.5))
 
 
 def shorten(name: str, most: int = 42) -> str:
