@@ -67,13 +67,19 @@ def _times(places: np.ndarray) -> np.ndarray:
     return np.bincount(places.ravel(), minlength=rows * size).reshape(rows, size)
 
 
-def _blocks(counts: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Counts (R, N) in float64 blocks (N, width) of bounded size: a row an image."""
+def _blocks(counts: np.ndarray, kind: Any = np.float64) -> Iterator[tuple[slice, np.ndarray]]:
+    """Counts (R, N) as numbers of a kind, in blocks (N, width) of bounded size: a row an image."""
     resamples, n = counts.shape
     width = max(16, _BLOCK // max(n, 1))
     for start in range(0, resamples, width):
         part = slice(start, min(start + width, resamples))
-        yield part, np.ascontiguousarray(counts[part].T, np.float64)
+        yield part, np.ascontiguousarray(counts[part].T, kind)
+
+
+def _whole(counts: np.ndarray) -> Any:
+    """The kind of whole numbers that holds twice a rank times a count: 32 bits are gathered and summed fastest."""
+    drawn = int(counts.sum(axis=1, dtype=np.int64).max(initial=0))
+    return np.int32 if 2 * drawn * int(counts.max(initial=0)) < 2**31 else np.int64
 
 
 @dataclass(frozen=True)
@@ -110,10 +116,10 @@ class _Order:
     def runs(self, rows: np.ndarray) -> np.ndarray:
         """Rows (N, R) in sorted order, summed over runs of equal values: (T, R)."""
         if self.more is None:
-            return np.add.reduceat(rows[self.order], self.starts, axis=0)
-        out = rows[self.order[self.starts]]
+            return np.add.reduceat(np.take(rows, self.order, axis=0), self.starts, axis=0, dtype=rows.dtype)
+        out = np.take(rows, self.order[self.starts], axis=0)
         for runs, places in self.more:
-            out[runs] += rows[self.order[places]]
+            out[runs] += np.take(rows, self.order[places], axis=0)
         return out
 
 
@@ -125,32 +131,41 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->j", a, b)
 
 
-def _centered_ranks(counts: np.ndarray, by: _Order) -> tuple[np.ndarray, np.ndarray]:
-    """Mid-ranks less their mean (N, R), and their sum of squares (R,), in resamples (N, R)."""
+def _doubled_ranks(counts: np.ndarray, by: _Order) -> tuple[np.ndarray, np.ndarray]:
+    """Twice the mid-ranks less their mean (N, R), and their sum of squares, not doubled (R,), in resamples (N, R).
+
+    Whole numbers, of the counts' kind.
+    """
     drawn = by.runs(counts)
-    rank = np.cumsum(drawn, axis=0)
+    rank = np.cumsum(drawn, axis=0, dtype=counts.dtype)
     n = rank[-1].copy()
-    rank -= 0.5 * (drawn + n)
-    if by.ties:
-        rank = np.repeat(rank, np.diff(np.r_[by.starts, len(by.order)]), axis=0)
-    out = np.empty_like(counts)
-    out[by.order] = rank
-    return out, (n**3 - _cubes(drawn)) / 12.0
+    rank *= 2
+    rank -= drawn
+    rank -= n
+    run = np.empty(len(by.order), int)  # of each image
+    run[by.order] = np.repeat(np.arange(len(by.starts)), np.diff(np.r_[by.starts, len(by.order)]))
+    drawn = drawn.astype(np.float64)
+    return np.take(rank, run, axis=0), (n.astype(np.float64) ** 3 - _cubes(drawn)) / 12.0
 
 
 def _bootstrap_srcc(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Ranks are halves of whole numbers: exact in float64."""
-    orders, by_label = [_Order.of(x) for x in scores], _Order.of(labels)
+    orders, by_label, whole = [_Order.of(x) for x in scores], _Order.of(labels), _whole(counts)
     out = np.empty((len(scores), len(counts)))
-    for part, c in _blocks(counts):
-        weighted, label_squares = _centered_ranks(c, by_label)
+    for part, c in _blocks(counts, whole):
+        weighted, label_squares = _doubled_ranks(c, by_label)
         weighted *= c  # sums to 0 over the images, so that the scores' ranks need no centring
-        own, cubes, n = _dot(weighted, c), _cubes(c), c.sum(axis=0)
+        exact = c.astype(np.float64)
+        own, cubes, n = _dot(weighted.astype(np.float64), exact), _cubes(exact), exact.sum(axis=0)
         for m, by in enumerate(orders):
-            drawn, weight = by.runs(c), by.runs(weighted)
-            halves, tied = (_dot(weight, drawn), _cubes(drawn)) if by.ties else (own, cubes)
-            upto = np.cumsum(drawn, axis=0, out=drawn)
-            out[m, part] = ratio(_dot(weight, upto) - 0.5 * halves, (n**3 - tied) / 12.0 * label_squares)
+            drawn, weight = by.runs(c), by.runs(weighted).astype(np.float64)
+            halves, tied = own, cubes
+            if by.ties:
+                exact = drawn.astype(np.float64)
+                halves, tied = _dot(weight, exact), _cubes(exact)
+            upto = np.cumsum(drawn, axis=0, dtype=whole, out=drawn).astype(np.float64)
+            twice = _dot(weight, upto) - 0.5 * halves
+            out[m, part] = ratio(0.5 * twice, (n**3 - tied) / 12.0 * label_squares)
     return out
 
 
@@ -214,7 +229,7 @@ class _Merges:
         c[: len(counts)] = counts
         blocks = c.astype(np.float32).reshape(-1, half, width)  # exact: sums of a block's counts
         out = _dot(c, (self.higher @ blocks).reshape(c.shape))
-        c = c[self.first]
+        c = np.take(c, self.first, axis=0)
         for before, order in self.steps:
             pairs = c.reshape(-1, 2, half, width)
             upto = np.zeros((len(pairs), half + 1, width))
@@ -247,7 +262,7 @@ def _bootstrap_krcc(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) 
             )
             n = c.sum(axis=0)
             every = 0.5 * n * (n - 1)
-            top = every - tied_x - tied_y + tied_xy - 2.0 * merges.discordant(c[both.order])
+            top = every - tied_x - tied_y + tied_xy - 2.0 * merges.discordant(np.take(c, both.order, axis=0))
             out[m, part] = ratio(top, (every - tied_x) * (every - tied_y))
     return out
 
@@ -303,7 +318,7 @@ def bootstrap_partial(x: np.ndarray, y: np.ndarray, given: np.ndarray, counts: n
     orders = [_Order.of(v) for v in (x, y, *given.T)]
     out = np.empty(len(counts))
     for part, c in _blocks(counts):
-        ranks = [_centered_ranks(c, by)[0] for by in orders]
+        ranks = [0.5 * _doubled_ranks(c, by)[0] for by in orders]
         products = np.empty((c.shape[1], len(ranks), len(ranks)))
         for i, one in enumerate(ranks):
             weighted = one * c

@@ -200,44 +200,37 @@ def studentized_plcc_many(
     y = centered(labels) / centered(labels).std()
     pairs = np.triu_indices(6)
 
-    def products(x: np.ndarray) -> np.ndarray:
+    def monomials(x: np.ndarray) -> np.ndarray:
         x = centered(x) / centered(x).std()
         sums = np.stack([x * y, x * x, y * y, x, y, np.ones(len(x))], axis=1)
-        if key is not None:
-            sums = np.stack([np.bincount(key, v) for v in sums.T], axis=1)
-        return np.concatenate([sums, sums[:, pairs[0]] * sums[:, pairs[1]]], axis=1)
+        return sums if key is None else np.stack([np.bincount(key, v) for v in sums.T], axis=1)
 
     out: list[tuple[float, float]] = []
     width = len(pairs[0]) + 6
-    several = max(
-        1, 8 * _BLOCK // (units * width)
-    )  # rows at a time: counts are converted once for all of them
-    step = max(1, _BLOCK // units)
+    several = max(1, 8 * _BLOCK // (6 * units))  # rows at a time: counts are converted once for all of them
+    step = max(1, 4 * _BLOCK // len(counts))  # units at a time, whose counts lie together
     for at in range(0, len(scores), several):
-        every = [products(x) for x in scores[at : at + several]]
-        both = np.concatenate(every, axis=1)
-        drawn = np.concatenate(
-            [counts[k : k + step].astype(np.float64) @ both for k in range(0, len(counts), step)]
-        )
-        out += [
-            _studentized(
-                one,
-                drawn[:, k * width : (k + 1) * width],
-                units,
-                level,
-                widened(scores[at + k], labels, units=units),
-            )
-            for k, one in enumerate(every)
-        ]
+        sums = np.stack([monomials(x) for x in scores[at : at + several]], axis=1)  # (U, m, 6)
+        drawn, whole = np.zeros((len(counts), sums.shape[1] * width)), np.zeros(sums.shape[1] * width)
+        for k in range(0, units, step):
+            some = sums[k : k + step]
+            both = np.concatenate([some, some[..., pairs[0]] * some[..., pairs[1]]], axis=2)
+            both = both.reshape(len(some), -1)
+            drawn += counts[:, k : k + step].astype(np.float64) @ both
+            whole += both.sum(axis=0)
+        for k in range(sums.shape[1]):
+            own = slice(k * width, (k + 1) * width)
+            wider = widened(scores[at + k], labels, units=units)
+            out.append(_studentized(whole[own], drawn[:, own], units, level, wider))
     return out
 
 
 def _studentized(
-    products: np.ndarray, drawn: np.ndarray, units: int, level: float, wider: float
+    whole_sums: np.ndarray, drawn: np.ndarray, units: int, level: float, wider: float
 ) -> tuple[float, float]:
-    """From the products of each unit (U, 27), and their sums in each resample (R, 27)."""
+    """From the products' sums over all units (27,), and in each resample (R, 27)."""
     r, error = _plcc_error(drawn)
-    (whole,), (whole_error,) = _plcc_error(products.sum(axis=0)[None])
+    (whole,), (whole_error,) = _plcc_error(whole_sums[None])
     with np.errstate(all="ignore"):
         z, at = np.arctanh(r), np.arctanh(whole)
         t = (z - at) / error

@@ -44,15 +44,12 @@ def statistics(
     chosen = ["srcc", *([WITHIN] if groups is not None else [])]
     point = {s: point_many(s, matrix, y, groups) for s in (*chosen, "plcc")}
 
-    several = -(
-        -len(matrix) // (4 * allowed_cores())
-    )  # rows at a time: the labels are ranked once for all of them
-    parts = [matrix[k : k + several] for k in range(0, len(matrix), several)]
-
     def drawn(s: str) -> np.ndarray:
+        of, by = (inside, groups) if s == WITHIN else (counts, None)
+        # resamples side by side, not variants: the labels are ranked once in each for all variants
+        parts = np.array_split(of, min(allowed_cores(), len(of)))
         with ThreadPoolExecutor(allowed_cores()) as executor:
-            of = (inside, groups) if s == WITHIN else (counts, None)
-            return np.concatenate(list(executor.map(lambda x: bootstrap_many(s, x, y, *of), parts)))
+            return np.hstack(list(executor.map(lambda part: bootstrap_many(s, matrix, y, part, by), parts)))
 
     draws = {s: drawn(s) for s in chosen}
     reasons = [few] * len(matrix)
