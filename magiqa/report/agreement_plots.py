@@ -63,8 +63,9 @@ def run_row(
             value = _value(agreement, score, "plcc_logistic")
             titles[score] += f"\nPLCC of the {fit.get('method', '')} fit {value:.3f}"
     data = record["dataset"]
-    name = f"{set_name(data)}\nn = {data['n']:,}" if named else ""
-    return Row(scores, str(data["label"]), titles, curves, name)
+    if named:
+        titles[SCORES[0]] = f"{set_name(data)}, n = {data['n']:,}\n{titles[SCORES[0]]}"
+    return Row(scores, str(data["label"]), titles, curves)
 
 
 def fit_remarks(record: Mapping[str, Any]) -> str:

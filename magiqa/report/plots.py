@@ -83,7 +83,7 @@ def dots(
         tall = max((label.count("\n") for label in labels), default=0)
         step = max(0.15 + 0.05 * len(series), LINE * (tall + 1) + 0.03)
         narrow = beside is not None
-        most = (17 if width == "column" else 30) if narrow else (34 if width == "column" else 80)
+        most = (14 if width == "column" else 27) if narrow else (34 if width == "column" else 80)
         xlabel, beside_label = _wrapped(xlabel, most), _wrapped(beside_label, most)
         columns = min(4 if width == "page" else 2, len(series))
         legend = 0.19 * -(-len(series) // columns) + 0.05 if len(series) > 1 else 0.0
@@ -180,20 +180,20 @@ def line_band(
         width: printed width.
     """
     with styled():
-        figure = make(width, 2.2 if below is None else 3.3, note)
+        figure = make(width, 2.2 if below is None else 3.6, note)
         ratios = [1] if below is None else [3, 2]
         panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
         count = _lines(panels[0], frame)
         if below is not None:
             _lines(panels[1], below, labeled=False)
             panels[1].axhline(0, color="#6b7280", linewidth=0.8)
-            panels[1].set_ylabel(_wrapped(below_label, 20))
+            panels[1].set_ylabel(_wrapped(below_label, 18))
         if mark is not None:
             for k, panel in enumerate(panels):
                 name = mark_name if k == 0 else None
                 panel.axvline(mark, color="#374151", linewidth=0.9, linestyle=(0, (4, 3)), label=name)
         panels[-1].set_xlabel(xlabel)
-        panels[0].set_ylabel(_wrapped(ylabel, 22))
+        panels[0].set_ylabel(_wrapped(ylabel, 20))
         panels[0].set_title(title, loc="left")
         if count > 1 or mark is not None:
             handles, labels = panels[0].get_legend_handles_labels()

@@ -40,7 +40,6 @@ class Row:
     label: str
     titles: Mapping[str, str] = field(default_factory=dict)
     curves: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
-    name: str = ""
 
 
 def scatter(
@@ -48,7 +47,7 @@ def scatter(
 ) -> list[Path]:
     """Panels of rows by columns, colored by group where one row has so few that they are told apart in gray, too."""
     one = len(rows) == 1
-    across = 2 if width == "column" and one else len(columns)
+    across = 1 if width == "column" and one else len(columns)
     down = -(-len(columns) // across) if one else len(rows)
     names = sorted(rows[0].frame["group"].astype(str).unique()) if one and "group" in rows[0].frame else []
     color_of = dict(zip(names, SERIES, strict=False)) if 2 <= len(names) <= len(SERIES) else {}
@@ -69,10 +68,9 @@ def scatter(
                 ax = grid[j // across][j % across] if one else grid[i][j]
                 _panel(ax, row, column, color_of, width)
                 if (j % across if one else j) == 0:
-                    named = f"{row.name}\n{short_label(row.label)} (higher = better)"
-                    ax.set_ylabel(named if row.name else _wrapped(axis(row.label)))
+                    ax.set_ylabel(_lines(axis(row.label)) if one else f"{short_label(row.label)} ↑")
                 if one or i == len(rows) - 1:
-                    ax.set_xlabel(_wrapped(f"{NAMES.get(column, column)} (higher = better)"))
+                    ax.set_xlabel(_lines(f"{NAMES.get(column, column)} (higher = better)"))
         for j in range(len(columns), down * across if one else 0):
             grid[j // across][j % across].set_axis_off()
         if color_of:
@@ -87,8 +85,10 @@ def scatter(
         return save(figure, stem)
 
 
-def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, 26))
+def _lines(text: str) -> str:
+    """A name in lines of some 20 characters, and its direction below it."""
+    name, bracket, direction = text.partition(" (higher")
+    return "\n".join(textwrap.wrap(name, 20)) + (f"\n(higher{direction}" if bracket else "")
 
 
 def _panel(ax: Any, row: Row, column: str, color_of: Mapping[str, str], width: Width) -> None:
@@ -166,7 +166,7 @@ def magnitude_figure(
             table["x"], table["value"], yerr=off, color=INK, marker="o", linewidth=1.2, elinewidth=1.0,
             capsize=2, label=f"mean of {len(table)} bins, 95 % interval",
         )  # fmt: skip
-        ax.set_xlabel(NAMES["q_mag"])
-        ax.set_ylabel(_wrapped(axis(label)))
-        ax.legend(loc="best")
+        ax.set_xlabel(_lines(f"{NAMES['q_mag']} (higher = better)"))
+        ax.set_ylabel(_lines(axis(label)))
+        figure.legend(loc="outside lower center")
         return save(figure, stem)

@@ -55,6 +55,8 @@ STYLE = {
     "xtick.labelsize": POINTS,
     "ytick.labelsize": POINTS,
     "legend.fontsize": POINTS,
+    "figure.titlesize": POINTS,
+    "figure.labelsize": POINTS,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#6b7280",
