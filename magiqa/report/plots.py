@@ -83,7 +83,7 @@ def dots(
         tall = max((label.count("\n") for label in labels), default=0)
         step = max(0.15 + 0.05 * len(series), LINE * (tall + 1) + 0.03)
         narrow = beside is not None
-        most = (14 if width == "column" else 27) if narrow else (34 if width == "column" else 80)
+        most = (14 if width == "column" else 29) if narrow else (34 if width == "column" else 80)
         xlabel, beside_label = _wrapped(xlabel, most), _wrapped(beside_label, most)
         columns = min(4 if width == "page" else 2, len(series))
         legend = 0.19 * -(-len(series) // columns) + 0.05 if len(series) > 1 else 0.0
@@ -118,8 +118,9 @@ def dots(
                 panel.axhspan(at - 0.5, at + 0.5, color="#f3f4f6", zorder=0)
             panel.grid(axis="y", visible=False)
             panel.tick_params(axis="y", length=0)
-            if narrow and width == "column":
-                panel.locator_params(axis="x", nbins=2, steps=[1, 2, 4, 5, 10])
+            if narrow:
+                bins = 2 if width == "column" else 4
+                panel.locator_params(axis="x", nbins=bins, steps=[1, 2, 4, 5, 10])
         ax.set_ylim(-len(names) + 0.4, 0.6)
         ax.set_xlabel(xlabel)
         ax.set_title(title, loc="left")

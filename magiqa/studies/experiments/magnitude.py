@@ -10,7 +10,7 @@ import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
-from magiqa.report.display_names import short_label
+from magiqa.report.display_names import option_name, short_label
 from magiqa.report.verdicts import excess_verdict
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.bootstrap import bootstrap_partial, resample_counts
@@ -116,7 +116,7 @@ class Magnitude(Checked, key="experiment"):
         return {
             "magnitude": "SRCC of the magnitude cue alone with the label, by its definition, of the backbone, of "
             "untrained networks of its shape, and of controls. Bars: 95 % intervals, each alone. "
-            + excess_verdict(table, list(table["definition"]), untrained)
+            + excess_verdict(table, [option_name(d) for d in table["definition"]], untrained)
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
@@ -124,6 +124,7 @@ class Magnitude(Checked, key="experiment"):
         table = tables["magnitude"]
         frame = table.rename(columns={"definition": "name", "network": "series", "srcc": "value"})
         frame = frame.rename(columns={"srcc_low": "low", "srcc_high": "high"})
+        frame["name"] = frame["name"].map(option_name)
         draw_dots(
             folder,
             "magnitude",
