@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from magiqa.datasets.base import Labels, count_note
 from magiqa.errors import UnreadableImage
 from magiqa.images.decode import FORMATS, LIMITS, Limits, open_image, read_image
+from magiqa.progress import progress_bar
 
 WINDOW = 224
 SHOWN = 5
@@ -59,7 +59,7 @@ def check(
     """Read the labels and fully decode every image.
 
     Args:
-        dataset: labels, or a reader to load them with. progress: a bar on stderr (on a terminal only).
+        dataset: labels, or a reader to load them with. progress: a bar on stderr, in a log a line now and then.
         workers: threads.
         limits: of an image's pixels.
 
@@ -71,11 +71,12 @@ def check(
     table = labels.table
     name_of = {p: n for p, n in zip(table["path"], table["image"], strict=True) if p}
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        bar = tqdm(
+        bar = progress_bar(
             pool.map(lambda path: _look(path, limits), name_of),
             total=len(name_of),
+            desc="check",
             unit="image",
-            disable=None if progress else True,
+            shown=progress,
         )
         looked = dict(zip(name_of, bar, strict=True))
 

@@ -68,23 +68,30 @@ def run_row(
     return Row(scores, str(data["label"]), titles, curves)
 
 
-def fit_remarks(record: Mapping[str, Any]) -> str:
-    """What a reader must know of the curves; empty where all is as it should be.
+def fit_remarks(*records: Mapping[str, Any]) -> str:
+    """What a reader must know of the curves, of several sets with their names; empty where all is as it should be.
 
     Example:
         >>> fit_remarks({"fits": {"q_sim": {"params": [0] * 5, "status": "ok"}, "q": {"status": "flat"}}})
-        'Fits: magnitude cue: none (not fitted); fused score: none (flat).'
+        'Fits: none (not fitted): magnitude cue; none (flat): fused score.'
     """
-    said = []
-    for score in SCORES:
-        fit = record.get("fits", {}).get(score) or {}
-        status = str(fit.get("status", "not fitted"))
-        words = WORDS.get(status, status)
-        if fit.get("params") is None:
-            said.append(f"{SCORE_NAMES[score]}: none ({words})")
-        elif status in WORDS:
-            said.append(f"{SCORE_NAMES[score]}: {words}")
-    return f"Fits: {'; '.join(said)}." if said else ""
+    said: dict[str, list[str]] = {}
+    for record in records:
+        of: dict[str, list[str]] = {}
+        for score in SCORES:
+            fit = record.get("fits", {}).get(score) or {}
+            status = str(fit.get("status", "not fitted"))
+            words = WORDS.get(status, status).replace(":", ",")
+            if fit.get("params") is None:
+                of.setdefault(f"none ({words})", []).append(SCORE_NAMES[score])
+            elif status in WORDS:
+                of.setdefault(words, []).append(SCORE_NAMES[score])
+        for words, scores in of.items():
+            which = "all" if len(scores) == len(SCORES) else ", ".join(scores)
+            where = f" on {set_name(record['dataset'])}" if len(records) > 1 else ""
+            said.setdefault(words, []).append(which + where)
+    parts = [f"{words}: {'; '.join(of_sets)}" for words, of_sets in said.items()]
+    return f"Fits: {'; '.join(parts)}." if parts else ""
 
 
 def grid_figure(

@@ -171,10 +171,9 @@ def _forest(
 
 def _grid(stem: Path, runs: Sequence[Run], words: str, note: str) -> Drawn:
     files = grid_figure(stem, [(r.scores, r.agreement, r.record) for r in runs], note=note)
-    fits = " ".join(f"{set_name(r.record['dataset'])}: {f}" for r in runs if (f := fit_remarks(r.record)))
     caption = (
         "Scores against labels on each data set, a point an image. Curves: fitted logistic functions. "
-        f"{fits} {words} {method_words(runs[0].record)}."
+        f"{fit_remarks(*(r.record for r in runs))} {words} {method_words(runs[0].record)}."
     )
     return Drawn(files[0], caption, True)
 

@@ -157,7 +157,7 @@ def set_facts(data: Mapping[str, Any], *, of_label: bool = True) -> str:
         facts.append(f"fingerprint {str(data['fingerprint'])[:6]}")
     if int(data.get("every") or 1) > 1:
         facts.append(f"one row in {data['every']}")
-    facts += other_than_published(data.get("notes") or ())
+    facts += [_of_published(note, data.get("n")) for note in other_than_published(data.get("notes") or ())]
     facts += [f"images {resize_words(data['resize'])}"] if data.get("resize") else []
     if data.get("skipped"):
         facts.append(f"{len(data['skipped'])} images skipped")
@@ -167,6 +167,12 @@ def set_facts(data: Mapping[str, Any], *, of_label: bool = True) -> str:
     if data.get("higher_is_better") is False:
         facts.append(f"{label_name(label or 'label')} negated, so that higher = better")
     return ", ".join(facts)
+
+
+def _of_published(note: str, n: Any) -> str:
+    """'90 annotated images, where 100 were published', shorter where all 90 were used."""
+    found = re.fullmatch(r"(\d+) annotated images, where (\d+) were published", note)
+    return f"of {int(found[2]):,} published" if found and int(found[1]) == n else note
 
 
 def label_name(label: str) -> str:
