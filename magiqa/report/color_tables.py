@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from magiqa.report.style import INK, POINTS, WIDTHS, Width, make, save, shorten, styled
+from magiqa.report.style import INK, POINTS, Width, make, save, shorten, styled
 
 MOST_WRITTEN = 12  # rows or columns up to which the numbers stand in the cells
+SMALLEST = 6.0  # points
 
 
 def heat_map(
@@ -61,10 +64,7 @@ def heat_map(
                     share = (value - low) / (high - low or 1.0)
                     dark = abs(share - 0.5) > 0.33 if symmetric else share < 0.6
                     text = f"{value:.3f}" if words is None else str(words.iloc[i, j])
-                    size = _fitting(text, len(values.T), width)
-                    ax.text(
-                        j, i, text, ha="center", va="center", fontsize=size, color="white" if dark else INK
-                    )
+                    ax.text(j, i, text, ha="center", va="center", color="white" if dark else INK)
         bar = figure.colorbar(image, ax=ax, pad=0.02)
         bar.set_label(zlabel)
         bar.outline.set_visible(False)
@@ -92,13 +92,36 @@ def heat_map(
             legend = figure.legend(shown, names, loc="outside lower center", ncols=2)
             legend.get_frame().set(facecolor="#9ca3af", edgecolor="none", alpha=1.0)
             legend.set_frame_on(True)
+        if ax.texts:
+            _fit(figure, ax, values.shape)
         return save(figure, stem)
 
 
-def _fitting(text: str, columns: int, width: Width) -> float:
-    """The size at which a cell's longest line fits: `POINTS` where it does."""
-    room = 72 * 0.62 * WIDTHS[width] / columns  # beside the rows' names and the bar
-    return max(6.0, min(POINTS, room / (0.6 * max(map(len, text.split("\n"))))))
+def _fit(figure: Figure, ax: Any, shape: tuple[int, int]) -> None:
+    """Make the cells' words as large as all fit, up to `POINTS`.
+
+    Where that is under `SMALLEST`, an interval takes two lines; then the first line alone stands, then nothing.
+    """
+    FigureCanvasAgg(figure)
+    whole = [text.get_text() for text in ax.texts]
+    forms = (
+        whole,
+        [words.replace(", ", ",\n") for words in whole],
+        [words.partition("\n")[0] for words in whole],
+    )
+    for form in forms:
+        for text, words in zip(ax.texts, form, strict=True):
+            text.set_text(words)
+        figure.draw_without_rendering()
+        sizes = [text.get_window_extent().size for text in ax.texts]
+        widest, highest = np.max(sizes, axis=0, initial=1.0)
+        share = 0.94 * min(ax.bbox.width / shape[1] / widest, ax.bbox.height / shape[0] / highest)
+        if share * POINTS >= SMALLEST:
+            for text in ax.texts:
+                text.set_fontsize(min(1.0, share) * POINTS)
+            return
+    for text in list(ax.texts):
+        text.remove()
 
 
 def _ticks(ax: Any, side: str, names: list[object], many: bool, width: Width) -> None:

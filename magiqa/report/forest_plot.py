@@ -8,7 +8,7 @@ import pandas as pd
 
 from magiqa.report.style import DARK_GRAY, INK, MARKERS, SERIES, Width, make, save, shorten, styled
 
-ACROSS = {"column": 2, "page": 4}  # panels side by side
+ACROSS = {"column": 1, "page": 4}  # panels side by side
 
 MOST_METHODS = 60
 

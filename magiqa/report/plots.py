@@ -121,6 +121,7 @@ def dots(
             if narrow:
                 bins = 2 if width == "column" else 4
                 panel.locator_params(axis="x", nbins=bins, steps=[1, 2, 4, 5, 10])
+                panel.xaxis.set_major_formatter(lambda x, _: f"{x:.6g}".replace("-", "\u2212"))
         ax.set_ylim(-len(names) + 0.4, 0.6)
         ax.set_xlabel(xlabel)
         ax.set_title(title, loc="left")
