@@ -59,6 +59,9 @@ def _leave_one_out(done: list[Any], folder: Path) -> None:
     names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]
     if len(done) > 1 and len(set(names)) == len(names) and len({tuple(t["variant"]) for t, _ in done}) == 1:
         left_out = write_transfer(folder, done)
+        if left_out.empty:
+            print("one data set left out: not done, since no two sets have labels of one kind")
+            return
         print("one data set left out: the variant chosen on the others, and what it gains over the reference")
         print(left_out.to_string(index=False))
         record = f"{done[0][1]['ablation']['name']}-left_out.json"

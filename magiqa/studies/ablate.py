@@ -258,8 +258,10 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
 
 
 def write_transfer(folder: Path, done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
-    """`transfer` of an ablation, written into the folder of its data sets' folders."""
+    """`transfer` of an ablation, written into the folder of its data sets' folders; a table without rows is not."""
     table, name = transfer(done), f"{done[0][1]['ablation']['name']}-left_out"
+    if table.empty:
+        return table
     keys = ("name", "choices", "changed", "study")
     parts = [
         {**{k: r[k] for k in keys if k in r}, "dataset": {"root": r["dataset"].get("root")}} for _, r in done

@@ -291,6 +291,17 @@ def test_the_command_says_what_it_needs(folders, tmp_path, capsys):
         paper([tmp_path], tmp_path / "out")
 
 
+def test_two_sets_of_other_labels_leave_no_empty_table_behind(tmp_path):
+    done = []
+    for name, label in (("koniq", "mos"), ("sample", "ssim")):
+        folder = write_ablation(tmp_path / "sweep" / name, points=9)
+        record = json.loads((folder / "record.json").read_text())
+        record["dataset"] |= {"name": name, "label": label}
+        done.append((pd.read_csv(folder / "ablation.csv"), record))
+    assert write_transfer(tmp_path / "sweep", done).empty
+    assert sorted(f.name for f in (tmp_path / "sweep").iterdir()) == ["koniq", "sample"]
+
+
 @pytest.mark.slow
 def test_one_set_left_out_and_a_comparison_in_a_runs_own_folder_are_reported(tmp_path):
     done = []
