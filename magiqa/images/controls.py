@@ -9,9 +9,9 @@ CONTROLS = ("width", "height", "bytes", "laplacian")
 
 _BLOCK = 1 << 20  # pixels at a time
 _ROWS = 2000  # squares of 1020 in 32 bits: 2,063 rows fit
-_own = (
-    threading.local()
-)  # fresh memory for each image costs more than the arithmetic, and all threads wait for it
+
+# fresh memory for each image would cost more than the arithmetic, and all threads wait for it
+_own = threading.local()
 
 
 def laplacian_variance(image: Image.Image) -> float:
