@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from magiqa import __version__
 from magiqa.report.captioned_figures import (
     Drawn,
@@ -35,7 +33,7 @@ from magiqa.report.table_files import write_tables
 from magiqa.report.titles import each_once, result_title, run_title
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CUES, slug
-from magiqa.runs.read import Run, Sheet, long_table, read
+from magiqa.runs.read import Run, Sheet, long_table, read, read_table
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ def _run(k: int, run: Run, title: str, groups: Table | None, pictures: Pictures)
     file = run.folder / "comparison.csv"
     if file.is_file():
         name = f"{run.name}-{slug(file.stem)}"
-        folds.append(Fold(file.name, frame_table(name, file.stem, pd.read_csv(file))))
+        folds.append(Fold(file.name, frame_table(name, file.stem, read_table(file))))
     return Block(
         title=title,
         anchor=f"run-{k}",

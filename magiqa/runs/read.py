@@ -117,9 +117,12 @@ def _order(folder: Path) -> tuple[str, str, Path]:
 def _run(name: str, folder: Path, record: RunRecord) -> Run:
     label = record.dataset.label
     scores, agreement = (_csv(folder, record, f"{name}.csv") for name in ("scores", "agreement"))
+    groups = _csv(folder, record, "groups.csv") if "groups.csv" in files_of(record) else None
+    statistics = ("score", "statistic", "value", "ci_low", "ci_high", "n")
     for table, file, columns in (
         (scores, "scores.csv", ("image", label, *CUES)),
-        (agreement, "agreement.csv", ("score", "statistic", "value", "ci_low", "ci_high", "n")),
+        (agreement, "agreement.csv", statistics),
+        *([(groups, "groups.csv", ("group", *statistics))] if groups is not None else []),
     ):
         missing = [column for column in columns if column not in table]
         if missing:
@@ -127,24 +130,31 @@ def _run(name: str, folder: Path, record: RunRecord) -> Run:
                 f"{folder}/{file}: the column {missing[0]} is missing; run magiqa evaluate again with out={folder}"
             )
     _check_numbers(scores, folder / "scores.csv", (label, *CUES), finite=True)
-    groups = _csv(folder, record, "groups.csv") if "groups.csv" in files_of(record) else None
     return Run(name, folder, record, scores, agreement, groups)
 
 
 def _csv(folder: Path, record: Mapping[str, Any], name: str) -> pd.DataFrame:
+    return read_table(folder / name, read_listed(folder, record, name))
+
+
+def read_table(file: Path, data: bytes | None = None) -> pd.DataFrame:
+    """A table that a command wrote, from its file or these bytes of it; columns of numbers hold numbers.
+
+    Raises:
+        UserError: it is no such table; names file and column.
+    """
     # names such as "NA" or "null" are names: only numbers' columns may be empty
     text = {"image": str, "group": str, "reference": str, "prompt": str, "split": str, "variant": str}
-    data = io.BytesIO(read_listed(folder, record, name))
     try:
-        table = pd.read_csv(data, dtype=text, keep_default_na=False, na_values=_NUMERIC_NA)
-        _check_numbers(table, folder / name)
+        held = io.BytesIO(file.read_bytes() if data is None else data)
+        table = pd.read_csv(held, dtype=text, keep_default_na=False, na_values=_NUMERIC_NA)
+        _check_numbers(table, file)
         return table
     except UserError:
         raise
     except (ValueError, RecursionError, OverflowError) as error:
         raise UserError(
-            f"{folder / name}: not readable as CSV ({' '.join(str(error).split())}); run the command that wrote it "
-            "again"
+            f"{file}: not readable as CSV ({' '.join(str(error).split())}); run the command that wrote it again"
         ) from None
 
 
@@ -249,3 +259,5 @@ def _check_numbers(
                 f"{file}: column {column} holds {str(values[bad].iloc[0])[:60]!r}, no {'finite ' if finite else ''}"
                 "number; run the command that wrote it again"
             )
+        if not plain:  # numbers too large for a kind of NumPy's
+            table[column] = numbers.astype(float)

@@ -722,6 +722,12 @@ def test_a_folder_without_results_is_named(tmp_path):
             "scores.csv: the column q_sim is missing; run magiqa evaluate again",
         ),
         ("agreement.csv", "score\nq\n", "agreement.csv: the column statistic is missing"),
+        (
+            "groups.csv",
+            "group,score,statistic,value\na,q,srcc,1\n",
+            "groups.csv: the column ci_low is missing",
+        ),
+        ("comparison.csv", "a,b,diff\nq,q_sim,much\n", "comparison.csv: column diff holds 'much', no number"),
         ("record.json", '{"command": "evaluate", "dataset": {}}', "record.json: dataset.name is missing"),
     ],
 )
