@@ -332,7 +332,7 @@ def _check_node(node: Any, key: str, option: str = "") -> None:
         target = get_class(node["_target_"])
     except Exception:  # a function, or nothing at all: instantiating says what is wrong
         return
-    check_names(target, [k for k in node if not k.startswith("_")], key)
+    check_names(target, [str(k) for k in node if not str(k).startswith("_")], key)
     for name, value in node.items():
         if isinstance(value, dict) and "_target_" in value:
             _check_node(value, f"{key}.{name}")

@@ -93,6 +93,13 @@ def test_an_own_config_without_a_target_is_an_error(tmp_path, monkeypatch):
         job("prompts=bare", f"cache_dir={tmp_path}")
 
 
+def test_a_field_that_is_a_number_is_told_as_one_that_is_not_there(tmp_path):
+    (tmp_path / "magnitude").mkdir()
+    (tmp_path / "magnitude" / "mine.yaml").write_text("_target_: magiqa.method.cues.BoxCox\n1: 0.5\n")
+    with pytest.raises(UserError, match=r"^magnitude.1: BoxCox has no such field; it has lam, standardize$"):
+        Configs(str(tmp_path)).job(["magnitude=mine"])
+
+
 def test_own_configs_in_a_config_dir_with_an_odd_name(tmp_path, monkeypatch):
     own = tmp_path / "my, 'conf' = [x]" / "fusion"
     own.mkdir(parents=True)
