@@ -167,7 +167,8 @@ def device_tests(device: str) -> dict[str, Any]:
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TESTS_SECONDS
     )
     if done.returncode:
-        raise RuntimeError("\n".join(done.stdout.splitlines()[-15:]))
+        said = [line for line in done.stdout.splitlines() if line.startswith(("E  ", "FAILED", "ERROR"))]
+        raise RuntimeError("\n".join([*said[-20:], done.stdout.strip().splitlines()[-1]]))
     return {"result": done.stdout.strip().splitlines()[-1]}
 
 
