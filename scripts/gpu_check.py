@@ -9,7 +9,7 @@ The tests of views made on a device; the golden cases of the official implementa
 cues with plain float32 torch on the CPU; views a second from files, views made on the device and on the host, with one
 stream and all, beside the raw engine (in both memory layouts) and one image at a time; decoding threads needed; peak
 memory. Weights are synthetic but for the demo's. A part that fails is listed with its error, and the rest goes on; the
-exit code is 1 then. Speeds are of as many photos as the slowest way gets done in time; a part whose turn comes after
+exit code is 1 then. Speeds are of as many photos as float32 gets done in time; a part whose turn comes after
 ``--minutes`` is listed as left out.
 """
 

@@ -273,7 +273,8 @@ def drawn_comparison(sheet: Sheet, folder: Path, name: str) -> list[Drawn]:
         untested = "" if table["p_adjusted"].notna().all() else " ‡: not tested."
         words = (
             f"Paired differences in {statistic(one)} between methods, row less column, with 95 % intervals that hold "
-            f"for all pairs at once. *: p < 0.05, adjusted for all pairs.{untested} {pairs_verdict(table)} "
+            "for all pairs at once (in the table where cells are too small). *: p < 0.05, adjusted for all "
+            f"pairs.{untested} {pairs_verdict(table)} "
             f"{caption(sheet.record)}. {protocols(sheet.record)} {resampling(sheet.record)}"
         )
         out.append(Drawn(files[0], words, True))

@@ -113,11 +113,12 @@ class _Order:
     def ties(self) -> bool:
         return len(self.starts) < len(self.order)
 
-    def runs(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (N, R) in sorted order, summed over runs of equal values: (T, R)."""
+    def runs(self, rows: np.ndarray, kind: Any = None) -> np.ndarray:
+        """Rows (N, R) in sorted order, summed over runs of equal values: (T, R), of a kind that holds the sums."""
+        kind = kind or rows.dtype
         if self.more is None:
-            return np.add.reduceat(np.take(rows, self.order, axis=0), self.starts, axis=0, dtype=rows.dtype)
-        out = np.take(rows, self.order[self.starts], axis=0)
+            return np.add.reduceat(np.take(rows, self.order, axis=0), self.starts, axis=0, dtype=kind)
+        out = np.take(rows, self.order[self.starts], axis=0).astype(kind, copy=False)
         for runs, places in self.more:
             out[runs] += np.take(rows, self.order[places], axis=0)
         return out
@@ -158,7 +159,8 @@ def _bootstrap_srcc(scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) 
         exact = c.astype(np.float64)
         own, cubes, n = _dot(weighted.astype(np.float64), exact), _cubes(exact), exact.sum(axis=0)
         for m, by in enumerate(orders):
-            drawn, weight = by.runs(c), by.runs(weighted).astype(np.float64)
+            # a run of equal scores may hold half of all ranks: their sum is beyond 32 bits
+            drawn, weight = by.runs(c), by.runs(weighted, np.float64)
             halves, tied = own, cubes
             if by.ties:
                 exact = drawn.astype(np.float64)

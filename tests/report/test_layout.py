@@ -28,11 +28,11 @@ def words(figure: Figure) -> Iterator[tuple[Text, Bbox]]:
     """Every text that is drawn, and its box in pixels."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    found: list[Text] = [figure._suptitle, figure._supxlabel, figure._supylabel]  # type: ignore[attr-defined]
+    found: list[Text] = [figure._suptitle, figure._supxlabel, figure._supylabel]
     for legend in figure.legends:
         found += legend.get_texts()
     for ax in figure.axes:
-        found += [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]  # type: ignore[attr-defined]
+        found += [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
         for axis in (ax.xaxis, ax.yaxis):
             low, high = sorted(axis.get_view_interval())
             found += [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high]

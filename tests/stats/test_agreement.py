@@ -88,6 +88,19 @@ class TestCorrelations:
         np.testing.assert_array_equal(resample_counts(len(x), resamples=50, seed=3).sum(axis=1), len(x))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
+def test_resamples_of_a_large_set_with_few_values_equal_scipys(name):
+    """Sums of ranks over half of 150,000 images are beyond 32 bits."""
+    n = 150_000
+    y = np.random.default_rng(0).normal(size=n)
+    matrix = np.stack([(y > 0).astype(float), y.round(), -y])
+    counts = resample_counts(n, resamples=1, seed=1)
+    drawn = np.repeat(np.arange(n), counts[0])
+    expected = [SCIPY[name](row[drawn], y[drawn]).statistic for row in matrix]
+    np.testing.assert_allclose(bootstrap_many(name, matrix, y, counts)[:, 0], expected, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["srcc", "krcc"])
 def test_rank_correlations_ignore_monotone_transforms(name):
     x, y = sample("ties")
