@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run setup test test-fast lint gpu-check results clean
+.PHONY: run setup test test-long test-fast lint gpu-check results clean
 
 run: setup
 	$(BIN)/magiqa evaluate
@@ -19,10 +19,13 @@ $(VENV)/.done: pyproject.toml
 	touch $@
 
 test: setup lint
-	$(BIN)/pytest -n auto --dist loadgroup
+	$(BIN)/pytest -n auto --dist loadfile -m 'not long'
+
+test-long: setup
+	$(BIN)/pytest -n auto --dist loadfile -m long
 
 test-fast: setup
-	$(BIN)/pytest -n auto --dist loadgroup -m 'not slow'
+	$(BIN)/pytest -n auto --dist loadfile -m 'not slow and not long'
 
 # on a machine with a GPU, ten minutes: a JSON file and a table for LOG.md
 DEVICE ?= auto
