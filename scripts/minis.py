@@ -119,7 +119,7 @@ def kadid10k(root: Path, references: int) -> None:
                 file = f"I{r:02d}_{number:02d}_{level:02d}.png"
                 pixels = distort(pristine, kind, level, zlib.crc32(file.encode()))
                 save(pixels, root / "images" / file)
-                rows.append((file, f"I{r:02d}.png", 1 + 4 * opinion(pristine, pixels, rng), 0.25))
+                rows.append((file, f"I{r:02d}.png", 1 + 4 * opinion(pristine, pixels, rng), 0.75))
     pd.DataFrame(rows, columns=["dist_img", "ref_img", "dmos", "var"]).to_csv(root / "dmos.csv", index=False)
 
 

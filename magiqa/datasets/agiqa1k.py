@@ -7,6 +7,7 @@ Example (sheet's columns)::
 
 Traps: ``dreamStudio_8_9_1_1.jpg`` stands twice with different MOS (0.441 and 2.084), ``dreamStudio_8_5_0_0.jpg`` is
 missing; ``AIGC_all.csv`` holds other scores (SRCC 0.805 with the xlsx) and is not read.
+The set has no standard deviations.
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ Example::
 
     name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align
     AttnGAN_normal_000.jpg,statue of a man,,,,0.965602553,0.223270101,0.40889324,0.615607722
+
+``mos_std`` is the standard deviation of the raters' scores.
 """
 
 import re

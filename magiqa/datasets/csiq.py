@@ -6,6 +6,7 @@ Example (sheet's columns)::
     artisanal   1        noise     1        0.0       0.0623      -> dst_imgs/awgn/artisanal.AWGN.1.png
 
 ``dmos`` is lower = better. Type names differ from the folders; the image ``1600`` may be read as a number.
+``dmos_std`` is the standard deviation over the raters.
 """
 
 from dataclasses import dataclass

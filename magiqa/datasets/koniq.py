@@ -9,6 +9,8 @@
 
     image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set
     10004473376.jpg,0,0,25,73,7,105,77.38,0.527278894,training
+
+Both ``SD`` are the standard deviation of the raters' grades on the raw scale, so that only raw MOS has a ``mos_std``.
 """
 
 import contextlib

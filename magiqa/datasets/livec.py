@@ -2,6 +2,7 @@
 
 ``Data/AllImages_release.mat``: 1169x1 cells of names (the first seven, ``t1.bmp`` to ``t7.bmp``, are practice images
 under ``Images/trainingImages``); ``Data/AllMOS_release.mat`` and ``Data/AllStdDev_release.mat``: 1x1169 numbers.
+The deviations are those of the raters' scores.
 """
 
 from dataclasses import dataclass

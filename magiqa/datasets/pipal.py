@@ -5,7 +5,7 @@ Example (``Train_Label/A0001.txt``)::
     A0001_00_00.bmp,1520.0648
 
 Names are reference_type_level. The validation images' scores are on another scale (0-1) and are not mixed in: only the
-training part is read.
+training part is read. Elo scores have no standard deviation.
 """
 
 from dataclasses import dataclass

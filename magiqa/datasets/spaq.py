@@ -4,6 +4,8 @@ Example (sheet's columns)::
 
     Image name   MOS    Brightness  Colorfulness  Contrast  Noisiness  Sharpness
     00001.jpg    46.5   62.33       ...
+
+The set has no standard deviations.
 """
 
 from dataclasses import dataclass

@@ -138,12 +138,16 @@ def agiqa1k(root: Path) -> None:
     picture(root / "file" / "dreamStudio_8_5_0_0.jpg")  # in the folder, not in the list
 
 
+# thirty grades an image, whose mean and standard deviation the set calls dmos and var
+KADID_GRADES = ([5] * 20 + [4] * 7 + [3] * 3, [1] * 24 + [2] * 6, [3] * 30)
+
+
 def kadid10k(root: Path) -> None:
     names = ["I01_01_01.png", "I01_25_05.png", "I02_10_03.png"]
     lines(
         root / "dmos.csv",
         "dist_img,ref_img,dmos,var",
-        *(f"{n},{n[:3]}.png,{m},0.25" for n, m in zip(names, (4.57, 1.2, 3.0), strict=True)),
+        *(f"{n},{n[:3]}.png,{np.mean(g)},{np.std(g)}" for n, g in zip(names, KADID_GRADES, strict=True)),
     )
     for name in [*names, "I01.png", "I02.png"]:
         picture(root / "images" / name)
@@ -508,15 +512,15 @@ def test_agiqa1k_duplicate_errors(tmp_path):
 # --- sets with references -------------------------------------------------------------------------------------------
 
 
-def test_kadid_dmos_is_not_turned(tmp_path):
+def test_kadid_dmos_is_not_turned_and_var_is_a_deviation(tmp_path):
     kadid10k(tmp_path)
     labels = Kadid10k(root=str(tmp_path)).load()
-    assert list(labels.table["mos"]) == [4.57, 1.2, 3.0]
+    assert list(labels.table["mos"]) == pytest.approx([137 / 30, 1.2, 3.0])
     assert labels.higher_is_better
     assert list(labels.table["group"]) == ["gaussian blur", "contrast change", "jpeg"]
     assert list(labels.table["level"]) == [1, 5, 3]
     assert list(labels.table["reference"]) == ["I01.png", "I01.png", "I02.png"]
-    assert list(labels.table["mos_std"]) == [0.5] * 3
+    assert list(labels.table["mos_std"]) == pytest.approx([np.std(grades) for grades in KADID_GRADES])
     file = tmp_path / "dmos.csv"
     file.write_text(file.read_text().replace("I01_25_05", "I01_26_05"))
     with raises(
