@@ -5,8 +5,8 @@ Example::
     dist_img,ref_img,dmos,var
     I01_01_01.png,I01.png,4.57,0.496
 
-Despite its name ``dmos`` is higher = better, and ``var`` is the standard deviation of the raters' grades: with it, 98.6 %
-of the rows give whole sums of 30 squared grades, with its square root only what chance gives.
+Despite its name ``dmos`` is higher = better, and ``var`` is the standard deviation of the raters' grades. With ``var``
+as a deviation, 98.6 % of the rows give a whole sum of 30 squared grades; as a variance, 10 % do.
 """
 
 from dataclasses import dataclass

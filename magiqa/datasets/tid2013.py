@@ -4,8 +4,8 @@ Example::
 
     5.51429 I01_01_1.bmp
 
-Names differ in case from the files (``I01_...``, ``i25_...``, ``.BMP``). By their size (0.13 on a scale of 9) the deviations are probably the
-error of the MOS itself, not the spread of the raters.
+Names differ in case from the files (``I01_...``, ``i25_...``, ``.BMP``). The deviations are probably those
+of the MOS itself, not of the raters: their mean is 0.13 on a scale of 0-9.
 """
 
 from dataclasses import dataclass
