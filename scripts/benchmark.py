@@ -1,7 +1,6 @@
 """How fast is magiqa? Contenders side by side in one run, in alternating order, as ratios. Weights are for timing only.
 
     python scripts/benchmark.py --images DIR [--model RN50] [--count 24] [--rounds 3] [--json FILE]
-    python scripts/benchmark.py --images DIR --before OLD      beside an older commit, checked out in OLD
     python scripts/benchmark.py --images DIR --model demo --sweep --memory 362628
 
 (a) magiqa's encode, from image files to cached features, each engine and precision; (b) the raw engine on ready
@@ -17,11 +16,8 @@ import argparse
 import io
 import itertools
 import json
-import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -35,7 +31,6 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from idle import profile
 from PIL import Image
 
 from magiqa.backbones.model import build_model
@@ -360,29 +355,6 @@ def scoring(
     }
 
 
-class Before:
-    """The engines of an older checkout, see `scripts/before.py`: asked with its words, it answers when it is done."""
-
-    def __init__(self, tree: Path, model: str, paths: list[str]) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("before.py")), str(tree)]
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self(model=model, paths=[str(Path(path).resolve()) for path in paths])
-
-    def __call__(self, **asked: Any) -> dict[str, Any]:
-        """Ask and wait."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(asked) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{self.process.args}: ended with {self.process.wait()}")
-        found: dict[str, Any] = json.loads(answer)
-        return found
-
-
 def machine() -> str:
     """The CPU's name."""
     info = Path("/proc/cpuinfo")
@@ -406,8 +378,6 @@ def parse() -> argparse.Namespace:
     add("--sweep", action="store_true", help="also (e), over 2,982 images of 10 views")
     add("--memory", type=int, default=0, metavar="VIEWS", help="also a set of that many views")
     add("--score", type=int, default=0, metavar="FILES", help="also (f), so many files in one call")
-    add("--profile", action="store_true", help="also what each engine waits for (scripts/idle.py)")
-    add("--before", type=Path, metavar="DIR", help="also the engines of that checkout, in turn")
     add("--json", type=Path)
     return parser.parse_args()
 
@@ -450,16 +420,6 @@ def decode_run(paths: list[str], weights: Any) -> Callable[[], int]:
     return run
 
 
-def add_before(contenders: dict[str, Callable[[], int]], before: Before, name: str, batch_size: int) -> None:
-    """The older checkout's engine of that name, where it has one."""
-    answer = before(engine=name, batch=batch_size)
-    if "error" in answer:
-        print(f"{name} before: left out: {answer['error']}")
-        return
-    contenders[f"{name} raw, before"] = lambda: int(before(raw=name)["views"])
-    contenders[f"{name} end to end, before"] = lambda: int(before(end=name)["views"])
-
-
 def rows_of(
     rates: dict[str, list[float]], best: dict[str, int], errors: dict[str, float]
 ) -> list[dict[str, Any]]:
@@ -474,8 +434,6 @@ def rows_of(
         }
         if name.endswith("end to end"):
             key = name.removesuffix(" end to end")
-            if f"{name}, before" in rates:
-                row["x_before"] = ratio(rates, name, f"{name}, before")
             row["x_raw"] = ratio(rates, name, f"{key} raw")
             # what core-seconds imply: the forward takes all cores, decoding one of them
             each = zip(values, rates[f"{key} raw"], rates["decode and cut, one core"], strict=True)
@@ -487,7 +445,7 @@ def rows_of(
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """As a table."""
-    head = ("contender", "views_per_second", "x_text_once", "x_text_per_image", "x_before", "x_raw")
+    head = ("contender", "views_per_second", "x_text_once", "x_text_per_image", "x_raw")
     head = (*head, "x_implied", "cue_error")
     print("  ".join(h.ljust(28 if h == "contender" else 16) for h in head))
     for row in rows:
@@ -531,7 +489,6 @@ def main() -> None:
         "reference, text per image": loop(True),
         "reference, text once": loop(False),
     }
-    before = Before(options.before, options.model, paths) if options.before else None
     best: dict[str, int] = {}
     errors: dict[str, float] = {}
     for kind, precision in itertools.product(options.engines.split(","), options.precisions.split(",")):
@@ -549,13 +506,6 @@ def main() -> None:
         engine = engines[best[name]]
         contenders[f"{name} raw"] = raw_run(engine)
         contenders[f"{name} end to end"] = end_to_end_run(engine, paths, weights)
-        if before:
-            add_before(contenders, before, name, best[name])
-        if options.profile:
-            keyed = [(path, content_sha256(Path(path).read_bytes())) for path in paths]
-            idle = profile(engine, keyed, threads(), mean=weights.mean, std=weights.std)
-            report.setdefault("profile", {})[name] = idle
-            print(f"profile {name}:", {k: round(v, 3) for k, v in idle.items()}, flush=True)
         errors[name] = cue_error(engine, reference, paths, weights)
         by_size = ", ".join(f"{b}: {max(r):.1f}" for b, r in rates.items())
         print(f"built {name}: views/s by batch size {by_size}; cues differ by {errors[name]:.1e}", flush=True)

@@ -2,8 +2,7 @@
 
     python scripts/evaluate_demo.py [--agiqa3k DIR] [--out results/demo] [--runs DIR] [OVERRIDES]
 
-Tables that any run has (agreement, groups, paired tests, magnitude definitions, breakdowns) come from `magiqa report`
-and the experiments; here stands what needs several networks at once. Every number from the demo weights is labeled.
+Writes `sample.csv` and `agiqa3k.csv`: the tables that need several networks at once. `magiqa report` makes the others.
 
 Intervals on ``sample``: sixteen photos are few, and a percentile bootstrap of so few covers too little. Each photo
 gives one number (the mean over distortion types of SRCC with ssim), and the interval is Student's t over the photos:
@@ -12,7 +11,6 @@ whole prompts resampled, all scores on the same resamples.
 """
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,6 @@ import pandas as pd
 from scipy import stats
 
 from magiqa.config.compose import Configs
-from magiqa.report.group_tables import frame_table
-from magiqa.report.table import Table
 from magiqa.stats.correlation import srcc
 from magiqa.stats.variants import statistics
 from magiqa.studies.evaluate import evaluate
@@ -33,12 +29,6 @@ CUES = ("q_sim", "q_mag", "q")
 DEMO = "demo, trained on synthetic degradations"
 PROTOCOL = ("prompts=maclip", "views=maclip", "magnitude=boxcox", "fusion=adaptive")
 METHODS = (*CUES, "laplacian", "bytes", *(f"{cue} seed {s}" for s in SEEDS for cue in CUES))
-TITLES = {
-    "sample": "sample: mean SRCC with ssim within photo and distortion type",
-    "sample_paired": "sample: paired differences, Student's t over photos",
-    "sample_by_type": "sample: mean over photos, by distortion type",
-    "agiqa3k": "AGIQA-3K: each score against q_sim of the demo weights, whole prompts resampled",
-}
 
 
 def run(name: str, runs: Path, *overrides: str) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -83,34 +73,24 @@ def t_interval(values: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def sample_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Agreement within photo and type, its paired differences from the controls, and the same by type."""
-    found = {m: cells(table, m) for m in METHODS}
+def sample_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean SRCC with ssim within photo and type, by split of the types and by score."""
     types = {split: sorted(part["group"].unique()) for split, part in table.groupby("split")}
-    rows, paired, by_type = [], [], []
+    by_type = {method: cells(table, method) for method in METHODS}
+    rows = []
     for split in ("seen", "unseen"):
-        photo = {m: found[m][types[split]].mean(axis=1).to_numpy() for m in METHODS}
-        rows += [[split, m, weights_of(m), *t_interval(photo[m]), len(photo[m])] for m in METHODS]
-        for cue in CUES:
-            seeds = {f"untrained seed {s}": photo[f"{cue} seed {s}"] for s in SEEDS}
-            controls = {"laplacian": photo["laplacian"], "bytes": photo["bytes"]} | seeds
-            controls["mean of untrained"] = np.mean(list(seeds.values()), axis=0)
-            controls |= {"q_sim": photo["q_sim"]} if cue != "q_sim" else {}
-            for name, control in controls.items():
-                paired.append([split, cue, name, *t_interval(photo[cue] - control), len(control)])
-        by_type += [[split, kind, *(found[m][kind].mean() for m in METHODS)] for kind in types[split]]
-    ends = ["ci_low", "ci_high", "photos"]
-    return {
-        "sample": pd.DataFrame(rows, columns=["split", "score", "weights", "srcc_within", *ends]),
-        "sample_paired": pd.DataFrame(paired, columns=["split", "score", "minus", "difference", *ends]),
-        "sample_by_type": pd.DataFrame(by_type, columns=["split", "type", *METHODS]),
-    }
+        for method in METHODS:
+            photos = by_type[method][types[split]].mean(axis=1).to_numpy()
+            rows.append([split, method, weights_of(method), *t_interval(photos), len(photos)])
+    return pd.DataFrame(
+        rows, columns=["split", "score", "weights", "srcc_within", "ci_low", "ci_high", "photos"]
+    )
 
 
 def agiqa_table(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:
     """Every score pooled and within generators, with its paired difference from the demo's q_sim."""
     cluster = record["dataset"]["cluster"]
-    found = statistics(
+    numbers = statistics(
         table[list(METHODS)].to_numpy(float).T,
         table["mos"].to_numpy(float),
         METHODS.index("q_sim"),
@@ -118,7 +98,7 @@ def agiqa_table(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:
         clusters=table[cluster].astype(str).to_numpy(),
     )
     named = pd.DataFrame({"score": METHODS, "weights": [weights_of(m) for m in METHODS]})
-    return pd.concat([named, found], axis=1)
+    return pd.concat([named, numbers], axis=1)
 
 
 def main() -> None:
@@ -133,33 +113,13 @@ def main() -> None:
     args = parser.parse_args()
     runs, base = args.runs.absolute(), ["backbone=demo", *args.override]
 
-    table, record = columns("sample", runs, "dataset=sample", *base)
-    tables, notes = sample_tables(table), list(record["dataset"]["notes"])
-    if args.agiqa3k:
-        chosen = ["dataset=agiqa3k", f"dataset.root={args.agiqa3k.absolute()}", *base]
-        table, other = columns("agiqa3k", runs, *chosen)
-        tables["agiqa3k"] = agiqa_table(table, other)
-        notes += [f"AGIQA-3K: n = {len(table)}", *other["dataset"]["notes"]]
-
     args.out.mkdir(parents=True, exist_ok=True)
-    text = [
-        "# The demo backbone beside its controls",
-        f"Weights: **{DEMO}**, sha256 {record['backbone']['weights_sha256'][:16]}. Made by `scripts/evaluate_demo.py`; "
-        "MA-CLIP's protocol (five pairs, windows and global view, Box-Cox 0.5, adaptive fusion), in fp32.",
-        "Nothing here says anything about OpenAI's CLIP.\n",
-        *(f"- {note}" for note in dict.fromkeys(notes)),
-    ]
-    for name, made in tables.items():
-        made.to_csv(args.out / f"{name}.csv", index=False, float_format="%.6f")
-        shown: Table = frame_table(name, TITLES[name], made)
-        text += ["", shown.markdown()]
-    (args.out / "README.md").write_text("\n".join(text).rstrip() + "\n")
-    for prefix in ("sample", "agiqa3k") if args.agiqa3k else ("sample",):
-        figures = args.out / "figures" / prefix
-        shutil.rmtree(figures, ignore_errors=True)
-        figures.mkdir(parents=True)
-        for file in sorted((runs / f"{prefix}-demo" / "figures").glob("*.png")):
-            shutil.copyfile(file, figures / file.name)
+    tables = {"sample": sample_table(columns("sample", runs, "dataset=sample", *base)[0])}
+    if args.agiqa3k:
+        root = f"dataset.root={args.agiqa3k.absolute()}"
+        tables["agiqa3k"] = agiqa_table(*columns("agiqa3k", runs, "dataset=agiqa3k", root, *base))
+    for name, table in tables.items():
+        table.to_csv(args.out / f"{name}.csv", index=False, float_format="%.6f")
 
 
 if __name__ == "__main__":

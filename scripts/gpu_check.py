@@ -34,7 +34,6 @@ import numpy as np
 import open_clip
 import torch
 from benchmark import PAIRS, Peak, alternate, machine, ratio
-from idle import profile
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
@@ -387,8 +386,6 @@ def decoding(model: Model, precision: str, paths: list[Path], batch_size: Any) -
         views, _ = encode(engine, paths, model, count)
         rates[count] = views / (time.perf_counter() - start)
     enough = next(n for n in counts if rates[n] >= 0.95 * max(rates.values()))
-    wanted = [(str(path), content_sha256(path.read_bytes())) for path in paths]
-    stages = profile(engine, wanted, decoders(model.device), mean=model.weights.mean, std=model.weights.std)
     return {
         "backbone": model.spec.name,
         "precision": precision,
@@ -396,7 +393,6 @@ def decoding(model: Model, precision: str, paths: list[Path], batch_size: Any) -
         "views_per_second": rates,
         "enough": enough,
         "cores": most,
-        "stages": stages,
     }
 
 
@@ -523,7 +519,7 @@ def markdown(report: dict[str, Any]) -> str:
         rates = ", ".join(f"{n}: {rate:.0f}" for n, rate in found["views_per_second"].items())
         lines += [
             f"Decoding threads ({found['backbone']} {found['precision']}): views/s by threads {rates}; "
-            f"{found['enough']} are enough; the engine's streams wait {found['stages']['idle']:.1%} of the time",
+            f"{found['enough']} are enough",
             "",
         ]
     lines += [f"Left out: {what}" for what in report["left_out"]]

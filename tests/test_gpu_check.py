@@ -32,7 +32,7 @@ def test_the_quick_form_on_the_cpu(tmp_path):
     ]
     assert all(row["views_per_second"] > 0 and row["x_one_at_a_time"] > 0 for row in report["speed"])
     (decoding,) = report["decoding"]
-    assert decoding["enough"] in map(int, decoding["views_per_second"]) and 0 < decoding["stages"]["idle"] < 1
+    assert decoding["enough"] in map(int, decoding["views_per_second"])
     assert (tmp_path / "cpu.md").read_text() == done.stdout
     for row in report["speed"]:
         assert f"| {row['contender']} |" in done.stdout
