@@ -108,10 +108,15 @@ def corrupt_shards(root: str | Path) -> list[tuple[Path, UserError]]:
     return bad
 
 
+def _behind_link(file: Path, base: Path) -> bool:
+    """Return whether a folder between the cache and a file in it is a link."""
+    return any(parent.is_symlink() for parent in file.parents if base in parent.parents)
+
+
 def prune(root: str | Path, what: str) -> tuple[int, int]:
     """Remove a key's features (by its name, or a beginning of it), every ``corrupt`` shard, or ``all``.
 
-    Leftovers of writers that were killed go too.
+    Leftovers of writers that were killed go too. No removal follows a link below the cache's own folder.
 
     Returns:
         Files and bytes removed.
@@ -139,7 +144,7 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
                 f"cache: prune={what} names {len(names)} keys of {base}; see `magiqa cache` for their names"
             )
         doomed += _removable(base / "features" / names[0])
-    doomed = list(dict.fromkeys(doomed))
+    doomed = [file for file in dict.fromkeys(doomed) if not _behind_link(file, base)]
     size = sum(f.lstat().st_size for f in doomed)
     for file in doomed:
         file.unlink()

@@ -209,3 +209,21 @@ def test_a_shard_changed_anywhere_is_refused_or_the_same(tmp_path_factory, data)
         assert "\n" not in str(error)
         return
     assert held.images == ["a", "b"] and np.array_equal(held.features, GOOD["features"])
+
+
+@pytest.mark.parametrize("what", ["corrupt", "all"])
+@pytest.mark.parametrize(
+    "link", ["text", "launches", "batch_sizes", "features", "hashes", "features/key", "launches/one"]
+)
+def test_prune_removes_nothing_behind_a_link(tmp_path, link, what):
+    mine, cache = tmp_path / "mine", tmp_path / "cache"
+    (mine / "inner").mkdir(parents=True)
+    files = [
+        folder / name for folder in (mine, mine / "inner") for name in ("a.safetensors", "b.json", "c.txt")
+    ]
+    for file in files:
+        file.write_text("mine")
+    (cache / link).parent.mkdir(parents=True)
+    (cache / link).symlink_to(mine)
+    assert prune(cache, what) == (0, 0)
+    assert all(file.read_text() == "mine" for file in files)
