@@ -8,17 +8,13 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.errors import UserError
 from magiqa.features.features import Features
-from magiqa.features.source import prepare
 from magiqa.report.table import Cell, Table, number, p_cell
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.provenance import Clock, versions
 from magiqa.runs.read import Sheet
 from magiqa.runs.record import load_record
-from magiqa.scoring.grid import grid_srcc
-from magiqa.scoring.score import score_many, unique
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.bootstrap import bootstrap_srcc_many
 from magiqa.stats.intervals import too_few
@@ -66,16 +62,13 @@ def _ablate(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     ablation: Ablation = job.ablation
     jobs = [v.job for v in variants]
-    if ablation.intervals:
-        features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
-        clock.warnings += _same_scores([v.name for v in variants], matrix)
-        y, sampling = _labels_of(features, job)
-        with clock.stage("statistics"):
-            found = statistics(matrix, y, reference, **sampling.options)
-            parts = _halves(sampling, clock)
-            split = bootstrap_srcc_many(matrix, y, parts) if len(parts) else np.empty((len(matrix), 0))
-    else:
-        features, found, split = _large(jobs, reference, ablation, job, clock, progress)
+    features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
+    clock.warnings += _same_scores([v.name for v in variants], matrix)
+    y, sampling = _labels_of(features, job)
+    with clock.stage("statistics"):
+        found = statistics(matrix, y, reference, **sampling.options)
+        parts = _halves(sampling, clock)
+        split = bootstrap_srcc_many(matrix, y, parts) if len(parts) else np.empty((len(matrix), 0))
     chosen = optimism(split, reference)
     keys = list(dict.fromkeys(k for v in variants for k in v.overrides))
     columns: dict[str, Any] = {"variant": [v.name for v in variants], "score": ablation.score}
@@ -178,40 +171,6 @@ def _labels_of(features: Features, job: RunConfig) -> tuple[np.ndarray, Sampling
     labels, table = features.labels, features.table
     sampling = Sampling.of(table, labels.cluster, job.statistics.resamples, job.statistics.seed)
     return table[labels.label].to_numpy(float), sampling
-
-
-def _large(
-    jobs: list[RunConfig], reference: int, ablation: Ablation, job: RunConfig, clock: Clock, progress: bool
-) -> tuple[Features, pd.DataFrame, np.ndarray]:
-    """A grid without intervals, but for the reference and the best."""
-    held = ("backbone", "prompts", "views", "pooling", "precision", "engine")
-    fixed = [unique([j.get(g) for j in jobs])[0] for g in held]
-    if any(len(f) > 1 for f in fixed) or jobs[0].method.pooling != "mean" or ablation.score != "q":
-        raise UserError(
-            f"ablation {ablation.name}: with intervals=false only magnitude and fusion can vary, the score is q and "
-            "pooling is mean; set ablation.intervals=true"
-        )
-    features = prepare(jobs[0], clock, progress=progress)
-    y, sampling = _labels_of(features, job)
-    with clock.stage("score"):
-        parts = _halves(sampling, clock)
-        everything = np.ones((1, len(y)), np.int16)
-        grid = grid_srcc(features, jobs, y, np.concatenate([everything, parts]))
-    found = pd.DataFrame({"n": len(y), "srcc": grid[:, 0]})
-    with clock.stage("statistics"):
-        best = argmax(grid[:, 0], reference)
-        rows = [reference, best] if best != reference else [reference]
-        matrix = score_many(features, [jobs[i].method for i in rows], (ablation.score,))[ablation.score]
-        some = statistics(matrix, y, 0, **sampling.options)
-        some.index = pd.Index(rows)
-        for column in some.columns.drop(["n", "srcc"]):
-            found[column] = some[column].reindex(found.index)
-    found["diff"] = found["srcc"] - found["srcc"].iloc[reference]
-    # the one p is of the best of thousands, picked on these images: no test
-    tests = [c for c in found if str(c).startswith("p_") or c == "p" or "simultaneous" in str(c)]
-    found[tests] = np.nan
-    found["withheld"] = found["withheld"].fillna("intervals=false")
-    return features, found, grid[:, 1:]
 
 
 def render(table: pd.DataFrame, record: dict[str, Any]) -> str:

@@ -36,7 +36,6 @@ class Ablation(Checked, key="ablation"):
         variants: a list of mappings of the same keys, beside or instead of ``axes``; ``name`` names a variant.
         reference: the overrides of the variant that all others are compared with; the run as configured by default.
         score: ``q``, ``q_sim`` or ``q_mag``.
-        intervals: false for large grids: SRCC only, with intervals for the reference and the best.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Ablation(Checked, key="ablation"):
     variants: Sequence[Mapping[str, Any]] = ()
     reference: Mapping[str, Any] = field(default_factory=dict)
     score: Literal["q", "q_sim", "q_mag"] = "q"
-    intervals: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,7 +153,7 @@ def expand(job: RunConfig, compose: Compose | None = None) -> tuple[list[Variant
     else:
         at, points = 0, [reference, *points]
     names = [str(p.get("name") or _name(p)) for p in points]
-    twice = next((n for n in names if names.count(n) > 1), None) if len(names) < 2000 else None
+    twice = next((n for n in names if names.count(n) > 1), None)
     if twice:
         raise UserError(
             f"ablation {ablation.name}: two variants are named {twice}; give one a name: of its own"
