@@ -3,14 +3,15 @@
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from magiqa.errors import printable
 from magiqa.package import conf_dir
-from magiqa.runs.config import MACHINE
+from magiqa.runs.config import MACHINE, PARTS
 from magiqa.runs.names import slug
+from magiqa.runs.portable import PLACES
 
 HEAD = """#!/bin/sh
 # The commands behind this folder's numbers, from the records of the results.
@@ -18,12 +19,15 @@ HEAD = """#!/bin/sh
 set -e
 """
 
-# keys, options and words that can do no more than set a value: no class, no path, nothing of Hydra's
-_KEY = re.compile(r"\+?(?!hydra\b)[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+GROUPS = ("dataset", "backbone", "prompts", "views", "magnitude", "fusion")
+STUDIES = ("ablation", "experiment")
+
+# a command takes keys of a method and of its statistics from a record, and no key of a machine, path, class or Hydra
+_SCIENCE = {f.name for part in PARTS.values() for f in fields(part)} - {*MACHINE, *GROUPS}
+_KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+_ELSEWHERE = {*PLACES, "outside_root"}
 _OPTION = re.compile(r"\w[\w.+-]*", re.ASCII)
 _CLASSES = ("magiqa.images.views.Resize",)
-
-GROUPS = ("dataset", "backbone", "prompts", "views", "magnitude", "fusion")
 
 Record = Mapping[str, Any]
 
@@ -48,6 +52,7 @@ class Places:
             stem, kind: make its name. what: is said where it is not set.
         """
         name = re.sub(r"[^A-Z0-9]", "_", f"{stem}_{kind}".upper())
+        name = f"_{name}" if name[0].isdigit() else name
         if (name, path) not in self.found:
             count = sum(known == name for known, _ in self.found)
             self.found[name, path] = f"{name}_{count + 1}" if count else name
@@ -127,27 +132,43 @@ def _comment(text: str) -> str:
 
 
 def _foreign(record: Record) -> list[str]:
-    """What a record holds that could do more than set a value: whoever wrote it, its command does nothing else."""
-    choices, changed = record.get("choices") or {}, record.get("changed") or {}
-    study = _study(record)
-    out = [str(option) for option in choices.values() if not _OPTION.fullmatch(str(option))]
-    out += [str(v) for k, v in study.items() if "." not in k and not _OPTION.fullmatch(str(v))]
-    out += [
-        k
-        for k in (*changed, *study)
-        if not _KEY.fullmatch(k) or k.partition(".")[0] in (*MACHINE, "_target_")
-    ]
-    return out + [word for value in (*changed.values(), *study.values()) for word in _foreign_keys(value)]
+    """Return what a record holds that could do more than set a value of its method."""
+    choices, changed, study = record.get("choices") or {}, record.get("changed") or {}, _study(record)
+    options = [*choices.values(), *(study[key] for key in STUDIES if key in study)]
+    out = [str(option) for option in options if not _OPTION.fullmatch(str(option))]
+    keys = [key for key in changed if not _sets_method(key)]
+    keys += [key for key in study if key not in STUDIES and not _sets_study(key)]
+    values = [value for key, value in changed.items() if key != "backbone.name"]
+    return out + keys + [word for value in (*values, *study.values()) for word in _foreign_words(value)]
 
 
-def _foreign_keys(value: Any) -> list[str]:
+def _sets_method(key: str) -> bool:
+    group, _, name = key.partition(".")
+    return key in _SCIENCE or (group in GROUPS and _plain_key(name))
+
+
+def _sets_study(key: str) -> bool:
+    group, _, name = key.removeprefix("+").partition(".")
+    return group in STUDIES and _plain_key(name)
+
+
+def _plain_key(key: str) -> bool:
+    """Return whether a key names neither a place, nor a setting of a machine, nor a class."""
+    parts = key.split(".")
+    return bool(_KEY.fullmatch(key)) and parts[0] not in (*MACHINE, "hydra") and parts[-1] not in _ELSEWHERE
+
+
+def _foreign_words(value: Any) -> list[str]:
+    """Return keys, classes and texts within a value that are not plain: a reference, a folder or a hub's name."""
     out: list[str] = []
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            known = inner in _CLASSES if key == "_target_" else _KEY.fullmatch(str(key))
-            out += ([] if known else [str(inner if key == "_target_" else key)]) + _foreign_keys(inner)
+            plain = inner in _CLASSES if key == "_target_" else _plain_key(str(key))
+            out += ([] if plain else [str(inner if key == "_target_" else key)]) + _foreign_words(inner)
     elif isinstance(value, list | tuple):
-        out = [word for inner in value for word in _foreign_keys(inner)]
+        out = [word for inner in value for word in _foreign_words(inner)]
+    elif isinstance(value, str) and ("${" in value or re.match(r"(hf-hub|local-dir):", value)):
+        out = [value]
     return out
 
 
@@ -180,7 +201,7 @@ def _lying(record: Record, places: Places) -> list[str]:
     words = [_root(record, places)] if _rooted(record) else []
     config, choices = record.get("config") or {}, record["choices"]
     annotation = str((config.get("dataset") or {}).get("annotation") or "labels.csv")
-    if Path(annotation).is_absolute():
+    if not re.fullmatch(r"[^~/\\:$][^/\\:$]*", annotation):
         words.append(f"dataset.annotation={places.of(choices['dataset'], 'annotation', annotation)}")
     elif annotation != "labels.csv":
         words.append(shlex.quote(f"dataset.annotation={annotation}"))
@@ -188,9 +209,10 @@ def _lying(record: Record, places: Places) -> list[str]:
     if bone.get("checkpoint"):
         place = places.of(choices["backbone"], "checkpoint", str(bone["checkpoint"]))
         words.append(f"backbone.checkpoint={place}")
-    kind, _, folder = str(bone.get("name", "")).partition(":")
-    if kind == "local-dir":
-        words.append(f"backbone.name=local-dir:{places.of(choices['backbone'], 'folder', folder)}")
+    name = str(bone.get("name", ""))
+    if ":" in name:
+        said = f"hf-hub:NAME or local-dir:FOLDER of the backbone, if you trust it; the record says {name}"
+        words.append(f"backbone.name={places.of(choices['backbone'], 'name', name, said)}")
     return words
 
 

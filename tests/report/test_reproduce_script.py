@@ -127,6 +127,12 @@ def test_one_data_set_left_out_is_made_by_the_command_that_makes_its_parts(tmp_p
     assert Path(shlex.split(line)[-1].removeprefix("out=")).name in final
 
 
+ELSEWHERE = (
+    "cache_dir", "out", "bundle", "trust", "launcher.slurm_setup", "dataset.root", "dataset.annotation",
+    "dataset.outside_root", "backbone.checkpoint", "roots.koniq",
+)  # fmt: skip
+LED_AWAY = ("hf-hub:attacker/evil", "local-dir:/x")
+
 HOSTILE = [
     {"choices": {"dataset": "koniq; touch hacked"}},
     {"choices": {"dataset": "koniq", "prompts": "$(touch hacked)"}},
@@ -144,6 +150,17 @@ HOSTILE = [
     {"changed": {"dataset.split": "`touch hacked`"}},
     {"command": "ablate", "ablation": {"name": "lambda; touch hacked"}},
     {"choices": {"dataset": "koniq", "prompts": "x\ntouch hacked"}},
+    {"changed": {"backbone.label": "${oc.env:SECRET}"}},
+    {"changed": {"prompts.pairs": [["a", "${oc.env:SECRET}"]]}},
+    {"command": "ablate", "study": {"ablation": "lambda", "ablation.score": "${oc.env:SECRET}"}},
+    {"command": "ablate", "study": {"ablation": "lambda", "ablation.axes": {"out": ["/x"]}}},
+    {"command": "ablate", "study": {"ablation": "lambda", "+ablation.axes": {"dataset.root": ["/x"]}}},
+    {"command": "ablate", "study": {"ablation": "x", "ablation.axes": {"backbone.name": ["hf-hub:a/b"]}}},
+    {"command": "ablate", "study": {"ablation": "lambda", "+out": "/x"}},
+    *({"changed": {f"{plus}{key}": "/x"}} for plus in ("", "+") for key in ELSEWHERE),
+    {"config": {"dataset": {"annotation": "../../x.csv"}}},
+    {"config": {"dataset": {"annotation": "${oc.env:SECRET}"}}},
+    *({"changed": {"backbone.name": n}, "config": {"backbone": {"name": n}}} for n in LED_AWAY),
     {"command": "compare", "score": "q; touch hacked", "methods": [{"source": "/x.csv"}]},
     {"command": "compare", "score": "q\ntouch hacked", "methods": [{"source": "/x.csv"}]},
     {
@@ -155,17 +172,21 @@ HOSTILE = [
 
 @pytest.mark.parametrize("change", HOSTILE, ids=str)
 def test_a_record_cannot_have_the_script_run_anything_else(tmp_path, change):
-    run = {"command": "evaluate", "name": "koniq", "choices": {"dataset": "koniq"}, "dataset": {"root": "/x"}}
-    text = script({tmp_path / "a": {**run, **change}}, [])
+    run = {"command": "evaluate", "name": "koniq", "dataset": {"root": "/x"}}
+    run["choices"] = {"dataset": "koniq", "backbone": "open_clip"}
+    text = script({tmp_path / "a": {**run, **change}}, [], [tmp_path / "2024 musiq.csv"])
     (tmp_path / "reproduce.sh").write_text(text)
     (tmp_path / "magiqa").write_text('#!/bin/sh\nprintf "%s\\n" "$@" >> "$HERE/words"\n')
     (tmp_path / "magiqa").chmod(0o755)
-    roots = dict.fromkeys(re.findall(r"(\w+_(?:ROOT|CSV)):", text), "here")
+    roots = dict.fromkeys(re.findall(r"(\w+_(?:ROOT|CSV|ANNOTATION|NAME)):", text), "here")
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HERE": str(tmp_path), **roots}
     subprocess.run(["sh", "reproduce.sh"], cwd=tmp_path, env=path, check=True, timeout=60)
     assert {p.name for p in tmp_path.iterdir()} == {"magiqa", "reproduce.sh", "words"}
     words = (tmp_path / "words").read_text().splitlines()
-    assert not [w for w in words if w.startswith(("trust=", "hydra")) or ".." in w]
+    keys = {w.lstrip("+").partition("=")[0] for w in words if "=" in w}
+    assert not keys & ({*ELSEWHERE, "hydra"} - {"out", "dataset.root", "dataset.annotation"})
+    assert all(w.startswith("out=reproduced/") for w in words if w.lstrip("+").startswith("out="))
+    assert not [w for w in words if ".." in w or "${" in w or "/x" in w or "attacker" in w]
     assert not [
         w for w in words if "_target_" in w and not w.startswith("dataset.split='")
     ]  # text, quoted for Hydra
