@@ -1,7 +1,5 @@
 """Labels, images and weights in, cached features out."""
 
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,12 +21,10 @@ from magiqa.features.describe import dataset_record
 from magiqa.features.features import Features
 from magiqa.features.hashing import HashIndex
 from magiqa.features.key import Maker, feature_key
-from magiqa.features.other_settings import elsewhere
 from magiqa.features.pipeline import Encoder, fill_cache, load_file
 from magiqa.features.present import hash_images
 from magiqa.features.progress import reporter
 from magiqa.features.text import text_embeddings
-from magiqa.features.together import Together
 from magiqa.images.views import Resize
 from magiqa.runs.config import RunConfig
 from magiqa.runs.provenance import Clock
@@ -60,7 +56,7 @@ class _Opened:
     """All that precedes encoding: labels, present images, weights.
 
     Args:
-        job: the one whose model encodes. index: counts what was hashed. engine: what the record says of it.
+        index: counts what was hashed. engine: what the record says of it.
     """
 
     job: RunConfig
@@ -80,51 +76,38 @@ class _Opened:
         return getattr(self.job.source.dataset, "resize", None)
 
 
-def from_images(jobs: Sequence[RunConfig], clock: Clock, *, progress: bool = True) -> list[Features]:
-    """Labels and weights read, every image's features in the cache.
-
-    Args:
-        jobs: one, or several whose views are among each other's (see `magiqa.features.source.encoded_together`):
-            each has a key of its own, and all of them are filled in one pass.
-
-    Returns:
-        Of each job.
+def from_images(job: RunConfig, clock: Clock, *, progress: bool = True) -> Features:
+    """Read labels and weights, encode what the cache lacks, and return the features.
 
     Raises:
         UserError: anything a user can mend; what was encoded before stays cached.
     """
-    opened = _open(jobs[0], clock)
+    opened = _open(job, clock)
     with clock.stage("cache"):
-        caches = [_cache(job, opened) for job in jobs]
-        there = [sum(i in cache for i in opened.images) for cache in caches]
-        lacking = [k for k, n in enumerate(there) if n < len(opened.images)] or [0]
-        store = Together([caches[k] for k in lacking], [jobs[k].method.views for k in lacking], opened.resize)
-        if min(there) < len(opened.images):
-            _announce(jobs, opened, caches[0], progress)
+        cache = _cache(job, opened)
+        cached = sum(i in cache for i in opened.images)
+        if cached < len(opened.images):  # before hours of encoding: is the device there?
+            resolve(job.machine.engine, job.machine.precision, job.machine.device)
     with clock.stage("encode"):
         encoded, bad = fill_cache(
-            store,
+            cache,
             list(zip(opened.table["path"], opened.images, strict=True)),
-            partial(_engine, opened, store, clock),
-            views=store.views,
+            partial(_engine, opened, cache, clock),
+            views=job.method.views,
             resize=opened.resize,
             mean=opened.weights.mean,
             std=opened.weights.std,
-            workers=workers(opened.job, opened.resolved.device),
-            on_error=opened.job.source.on_error,
-            load=partial(load_file, limits=opened.job.source.limits),
-            limits=opened.job.source.limits,
+            workers=workers(job, opened.resolved.device),
+            on_error=job.source.on_error,
+            load=partial(load_file, limits=job.source.limits),
+            limits=job.source.limits,
             progress=progress,
             report=reporter(),
         )
         if encoded:
-            store.refresh()  # what others wrote meanwhile counts as it will for the next command
+            cache.refresh()  # what others wrote meanwhile counts as it will for the next command
     _leave_out(opened, bad, clock)
-    made = [encoded if k in lacking else 0 for k in range(len(jobs))]
-    return [
-        _features(job, opened, cache, {"images_cached": n, "views_encoded": views}, clock)
-        for job, cache, n, views in zip(jobs, caches, there, made, strict=True)
-    ]
+    return _features(opened, cache, {"images_cached": cached, "views_encoded": encoded}, clock)
 
 
 def _open(job: RunConfig, clock: Clock) -> _Opened:
@@ -157,16 +140,7 @@ def _cache(job: RunConfig, opened: _Opened) -> FeatureCache:
     return FeatureCache(job.machine.cache_dir, key, Maker.of(opened.resolved), job.machine.cache_engine)
 
 
-def _announce(jobs: Sequence[RunConfig], opened: _Opened, cache: FeatureCache, progress: bool) -> None:
-    """What is known before hours of encoding: that the device is there, and what lies under other settings."""
-    job = opened.job
-    resolve(job.machine.engine, job.machine.precision, job.machine.device)
-    if progress and len(jobs) == 1 and job.ablation is None and job.experiment is None:
-        for line in elsewhere(cache, opened.images):
-            print(f"{opened.labels.name}: {line}", file=sys.stderr, flush=True)
-
-
-def _engine(opened: _Opened, store: Together, clock: Clock) -> Encoder:
+def _engine(opened: _Opened, cache: FeatureCache, clock: Clock) -> Encoder:
     """The engine of the opened job's model; what it is goes into the record."""
     job, resolved = opened.job, opened.resolved
     with clock.stage("engine"):
@@ -174,7 +148,7 @@ def _engine(opened: _Opened, store: Together, clock: Clock) -> Encoder:
         size = (job.method.views.window, job.method.views.window)
         fit_positional_embedding(clip, job.method.backbone, size)
         search = search_key(resolved, opened.weights.shapes_sha256, size)
-        missing = sum(i not in store for i in opened.images)
+        missing = sum(i not in cache for i in opened.images)
         batch_size, origin = choose(job.machine.batch_size, job.machine.cache_dir, search, resolved, missing)
         engine = build(clip.visual, resolved, batch_size=batch_size, view_size=size)
         if origin == "measured":
@@ -190,7 +164,7 @@ def _engine(opened: _Opened, store: Together, clock: Clock) -> Encoder:
         tolerance=engine.tolerance,
         **hardware(resolved.device),
     )
-    store.verified(engine.max_error)
+    cache.verified(engine.max_error)
     return engine
 
 
@@ -216,10 +190,8 @@ def _leave_out(opened: _Opened, bad: dict[str, str], clock: Clock) -> None:
         )
 
 
-def _features(
-    job: RunConfig, opened: _Opened, cache: FeatureCache, counts: dict[str, int], clock: Clock
-) -> Features:
-    images, index = opened.images, opened.index
+def _features(opened: _Opened, cache: FeatureCache, counts: dict[str, int], clock: Clock) -> Features:
+    job, images, index = opened.job, opened.images, opened.index
     record = {
         "dataset": dataset_record(opened.labels, job.source.dataset, images, opened.skipped),
         "backbone": opened.weights.record(job.method.backbone),

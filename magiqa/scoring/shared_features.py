@@ -1,29 +1,27 @@
-"""Scores of many runs on one data set, whatever differs in them: features that they share are had once."""
+"""Score many runs on one data set; load the features that they share only once."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from magiqa.backbones.alike import alike
 from magiqa.errors import UserError
 from magiqa.features.features import Features
-from magiqa.features.source import encoded_together, prepare_together
+from magiqa.features.source import prepare
 from magiqa.runs.config import RunConfig
 from magiqa.runs.provenance import Clock
 from magiqa.scoring.score import score_many
 
-# a job whose features must be had, and the positions of those that use them
 Source = tuple[RunConfig, list[int]]
 
 
 def _alone(kinds: tuple[str, ...]) -> bool:
-    """Whether such views alone are cut from an image that is not upscaled, where others are."""
+    """Return whether views of these kinds are never upscaled."""
     return kinds in (("whole",), ("center_crop",))
 
 
 def _part_of(job: RunConfig, source: RunConfig) -> bool:
-    """Whether a job's features are among those of another."""
+    """Return whether the features of a source include those of a job."""
     return (
         (job.method.backbone, job.source, job.machine)
         == (source.method.backbone, source.source, source.machine)
@@ -37,7 +35,7 @@ def _part_of(job: RunConfig, source: RunConfig) -> bool:
 
 
 def sources(jobs: Sequence[RunConfig]) -> list[Source]:
-    """The jobs whose features must be had, and the positions of those that use each."""
+    """Return the jobs that must be encoded, each with the positions of the jobs that use its features."""
     out: list[Source] = []
     for i in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].method.views.kinds)):
         users = next((users for source, users in out if _part_of(jobs[i], source)), None)
@@ -48,33 +46,8 @@ def sources(jobs: Sequence[RunConfig]) -> list[Source]:
     return out
 
 
-def together(needed: Sequence[Source]) -> list[list[Source]]:
-    """Sources in groups that one pass over the images encodes: all windows of a group once."""
-    groups: list[list[Source]] = []
-    for one in needed:
-        group = next((g for g in groups if encoded_together(g[0][0], one[0])), None)
-        if group is None:
-            group = []
-            groups.append(group)
-        group.append(one)
-    return groups
-
-
-def _same_features(group: Sequence[RunConfig]) -> list[str]:
-    """What to tell of backbones that are spelled in several ways and give the same features."""
-    first = group[0].method
-    ways = list(dict.fromkeys(job.method.backbone for job in group))
-    if len(ways) == 1:
-        return []
-    reasons = dict.fromkeys(alike(first.backbone, way, first.views.window) for way in ways[1:])
-    spelled = ", ".join(way.positional_embedding for way in ways)
-    return [
-        f"backbone.positional_embedding={spelled}: the same features, encoded once ({'; '.join(reasons)})"
-    ]
-
-
 def same_images(first: Features, other: Features) -> None:
-    """Refuse features whose images differ: a paired difference needs the same ones.
+    """Check that two sets of features are of the same images, as a paired difference needs.
 
     Raises:
         UserError: they do.
@@ -89,23 +62,20 @@ def same_images(first: Features, other: Features) -> None:
 def score_all(
     jobs: Sequence[RunConfig], clock: Clock, score: str = "q", *, progress: bool = True
 ) -> tuple[Features, np.ndarray]:
-    """Scores (M, N) of jobs on one data set, whatever differs in them; features of the first job's source.
+    """Return the features of the first job and the scores (M, N) of all jobs on one data set.
 
-    Encodes only what no other job's features hold.
+    Jobs that differ in prompts, magnitude, fusion or pooling share their features.
     """
-    matrix: np.ndarray | None = None
-    kept: Features | None = None
-    for group in together(sources(jobs)):
-        clock.warnings += _same_features([source for source, _ in group])
-        every = prepare_together([source for source, _ in group], clock, progress=progress)
-        for features, (_, users) in zip(every, group, strict=True):
-            if kept is not None:
-                same_images(kept, features)
-            with clock.stage("score"):
-                part = score_many(features, [jobs[i].method for i in users], (score,))[score]
-            if matrix is None:
-                matrix = np.empty((len(jobs), part.shape[1]))
-            matrix[users] = part
-            kept = features if kept is None or 0 in users else kept
-    assert matrix is not None and kept is not None
-    return kept, matrix
+    first: Features | None = None
+    parts: dict[int, np.ndarray] = {}
+    for source, users in sources(jobs):
+        features = prepare(source, clock, progress=progress)
+        if first is not None:
+            same_images(first, features)
+        with clock.stage("score"):
+            scores = score_many(features, [jobs[i].method for i in users], (score,))[score]
+        parts.update(zip(users, scores, strict=True))
+        if first is None or 0 in users:
+            first = features
+    assert first is not None
+    return first, np.stack([parts[i] for i in range(len(jobs))])

@@ -11,7 +11,6 @@ from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.features.cache_upkeep import describe, listing
 from magiqa.features.key import SHARING, Maker, key_hash, own_key
-from magiqa.features.other_settings import elsewhere
 from magiqa.features.source import prepare
 from magiqa.runs.provenance import Clock
 
@@ -109,44 +108,6 @@ def test_a_writer_reads_what_the_next_command_will_read(tmp_path):
     assert value(cache, "a") == value(FeatureCache(tmp_path, FP32, CPU), "a") == 1.0
 
 
-@pytest.mark.parametrize(
-    ("key", "maker", "typed"),
-    [
-        (BF16, GPU, "engine=torch device=cuda precision=bf16"),
-        (
-            FP32 | {"views": {"kinds": ["windows", "global"], "stride": 64}},
-            CPU,
-            "views.kinds=[windows,global] views.stride=64",
-        ),
-        (FP32 | {"positional_embedding": "native"}, CPU, "backbone.positional_embedding=native"),
-    ],
-)
-def test_a_set_encoded_under_other_settings_is_named_with_what_to_type(tmp_path, key, maker, typed):
-    write(tmp_path, key, maker, ["a", "b", "c"], 1.0)
-    own = FeatureCache(
-        tmp_path, FP32 | {"positional_embedding": "drop"} if "positional" in typed else FP32, CPU
-    )
-    (line,) = elsewhere(own, ["a", "b"])
-    assert line == (
-        "2 of the 2 images that are now encoded are in the cache under other settings; to use those, stop and add "
-        + typed
-    )
-
-
-def test_nothing_is_said_of_other_weights_other_code_or_a_few_images(tmp_path):
-    write(tmp_path, BF16 | {"weights_sha256": "cd"}, CPU, ["a", "b"], 1.0)
-    write(tmp_path, BF16 | {"version": 2}, CPU, ["a", "b"], 1.0)
-    write(tmp_path, BF16, CPU, ["a"], 1.0)
-    own = FeatureCache(tmp_path, FP32, CPU)
-    assert elsewhere(own, ["a", "b"]) == [] and elsewhere(own, []) == []
-
-
-def test_same_says_that_any_would_find_them(tmp_path):
-    write(tmp_path, FP32, GPU, ["a"], 1.0)
-    (line,) = elsewhere(FeatureCache(tmp_path, FP32, CPU, "same"), ["a"])
-    assert line.endswith("stop and add cache_engine=any")
-
-
 def test_old_keys_are_listed_and_never_read(tmp_path):
     old = FP32 | {"version": 2, "engine": "torch"}
     write(tmp_path, old, CPU, ["a"], 1.0)
@@ -173,13 +134,3 @@ def test_a_run_finds_what_another_engine_encoded_and_says_who_made_it(tmp_path, 
     assert gpu.record["cache"]["views_encoded"] == 0
     with pytest.raises(UserError, match="torch sees 0 CUDA devices"):
         prepare(tiny.job(folder, "device=cuda", "cache_engine=same"), Clock(), progress=False)
-
-
-@pytest.mark.slow
-def test_what_lies_there_already_is_said_before_encoding(tmp_path, capsys):
-    folder = tiny.make(tmp_path)
-    prepare(tiny.job(folder), Clock(), progress=False)
-    assert capsys.readouterr().err == ""
-    prepare(tiny.job(folder, "views.stride=64"), Clock())
-    assert f"{tiny.N} of the {tiny.N} images" in (said := capsys.readouterr().err)
-    assert "stop and add views.stride=32\n" in said
