@@ -5,20 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from magiqa.datasets.sets import sets
 from magiqa.errors import UserError
 
 # by the reader's name: the folder that a set unpacks to, under MAGIQA_DATA
-FOLDERS = {
-    "agiqa1k": "AGIQA-1K",
-    "agiqa3k": "AGIQA-3K",
-    "csiq": "CSIQ",
-    "kadid10k": "kadid10k",
-    "koniq": "koniq10k",
-    "livec": "ChallengeDB_release",
-    "pipal": "PIPAL",
-    "spaq": "SPAQ",
-    "tid2013": "tid2013",
-}
+FOLDERS = {name: reader.folder for name, reader in sets().items() if reader.folder}
 
 
 def find_root(target: Any, roots: Mapping[str, Any]) -> str | None:

@@ -1,38 +1,37 @@
-"""What every reader returns, and what readers share: finding files, reading tables, checking labels."""
+"""Readers of data sets: their base class, the labels that they return, and how they find files and check numbers."""
 
 import hashlib
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from magiqa.checked import Least
+from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
+from magiqa.images.views import Resize
 
 MIN_IMAGES = 3
 
 
-Every = Annotated[int, Least(1)]  # take one row in so many
-
-
 @dataclass(frozen=True)
 class Labels:
-    """A data set's images and labels, in the annotation's order.
+    """Images and labels of a data set, in the annotation's order.
 
     Args:
         name, variant: ``koniq``, ``test`` ("" is the default variant).
-        table: columns ``image`` (as annotated), ``path`` (absolute; "" where the file was not found), the label's
+        table: columns ``image`` (as annotated), ``path`` (absolute; "" where the file is missing), the label's
             column, and where the set has them ``group``, ``level``, ``reference``, ``prompt``, ``split``, ``mos_std``.
-        label: the label's column: ``mos``, or ``ssim`` for what no human gave. Always higher = better.
+        label: the label's column: ``mos``, or ``ssim`` where no human gave it. Always higher = better.
         higher_is_better: the direction as distributed; where False the reader has negated the label.
         cluster: the column to resample by, where images are not independent.
         expected: the published number of images of this variant. page: where to get the set.
-        layout: what was found where, in words. notes: policies and subsets that a reader of numbers must know.
+        layout: the annotation file and the image folders, in words. notes: policies and subsets.
         every: only every K-th row was taken. annotated: rows of this variant before that; set by ``finish``.
     """
 
@@ -50,15 +49,145 @@ class Labels:
     annotated: int | None = None
 
 
+@dataclass(frozen=True)
+class DataSet(Checked, key="dataset"):
+    """A reader: a config object whose class holds what is published about its set.
+
+    A subclass gives the attributes as keywords (``class Koniq(DataSet, name="koniq", title=...)``) and implements
+    ``load``, which ends with a call of `labels`.
+
+    Args:
+        root: the set's folder. resize: part of the set's protocol. every: take one row in so many.
+
+    Attributes:
+        name: as in ``dataset=NAME``. title: as its authors print it. page: where to get the set.
+        folder: the folder that the set unpacks to, looked for below ``MAGIQA_DATA``.
+        count: images of the default variant. cluster: the column to resample by.
+        lower_is_better: the scores are differences (DMOS), which `labels` negates.
+    """
+
+    root: str
+    resize: Resize | None = None
+    every: Annotated[int, Least(1)] = 1
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    folder: ClassVar[str] = ""
+    page: ClassVar[str] = ""
+    count: ClassVar[int | None] = None
+    cluster: ClassVar[str | None] = None
+    lower_is_better: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **facts: Any) -> None:
+        super().__init_subclass__()
+        for attribute, value in facts.items():
+            setattr(cls, attribute, value)
+
+    def load(self) -> Labels:
+        """Read the labels."""
+        raise NotImplementedError
+
+    def folder_path(self) -> Path:
+        """Return the set's folder, ``~`` expanded.
+
+        Raises:
+            UserError: it does not exist.
+        """
+        folder = Path(os.path.expanduser(self.root))
+        if not self.root or not folder.is_dir():
+            where = f"; get the set from {self.page}" if self.page else ""
+            raise UserError(f"dataset.root={self.root}: no such folder{where}")
+        return folder.absolute()
+
+    def find_file(self, folder: Path, *candidates: str) -> Path:
+        """Return the first of the candidates (relative to the folder) that exists, without regard to case.
+
+        Raises:
+            UserError: none exists, or it is empty.
+        """
+        file = look_up(folder, *candidates)
+        source = f" (from {self.page})" if self.page else ""
+        if file is None:
+            names = " or ".join(candidates)
+            raise UserError(f"{folder}: annotation file {names} is missing; put it there{source}")
+        if file.stat().st_size == 0:
+            raise UserError(f"{file}: the annotation file is empty; fetch it again{source}")
+        return file
+
+    def labels(
+        self,
+        file: Path,
+        images: "ImageIndex",
+        columns: Mapping[str, Any],
+        *,
+        variant: str = "",
+        count: int | None = None,
+        notes: Sequence[str] = (),
+    ) -> Labels:
+        """Build the labels from an annotation's columns: find the images, check the numbers.
+
+        Args:
+            file: the annotation, for messages. columns: ``image``, ``mos`` and others of `Labels.table`.
+            count: the published number of images, where it is not the class's.
+        """
+        names = pd.Series(columns["image"]).astype(str)
+        table = pd.DataFrame({"image": names, "path": [images.find(name) for name in names], **columns})
+        for column in {"mos", "mos_std"} & set(columns):
+            table[column] = numbers(file, columns[column], column)
+        if self.lower_is_better:
+            table["mos"] = -table["mos"]
+            column = getattr(columns["mos"], "name", None) or "score"
+            notes = (*notes, f"{column} is lower = better: mos = -{column}")
+        labels = Labels(
+            self.name,
+            table.assign(image=names),
+            variant,
+            higher_is_better=not self.lower_is_better,
+            cluster=self.cluster,
+            expected=self.count if count is None else count,
+            page=self.page,
+            layout=images.layout(Path(os.path.expanduser(self.root)).absolute(), file),
+            notes=tuple(notes),
+        )
+        return finish(labels, self.every, file)
+
+
+def finish(labels: Labels, every: int, file: Path) -> Labels:
+    """Check a reader's labels and take every K-th row.
+
+    Raises:
+        UserError: fewer than three images, all labels equal.
+    """
+    table = labels.table.reset_index(drop=True)
+    labels = replace(labels, annotated=len(table))
+    notes = labels.notes + ((count_note(labels),) if count_note(labels) else ())
+    twice = list(dict.fromkeys(table.loc[table["image"].duplicated(), "image"]))
+    if twice and labels.label == "mos":
+        notes += (f"{len(twice)} images are annotated more than once, all rows kept: {some(twice)}",)
+    if every > 1:
+        table = table.iloc[::every].reset_index(drop=True)
+        notes += (f"one row in {every}: {len(table)} of {labels.annotated}",)
+    if len(table) < MIN_IMAGES:
+        subset = f" (dataset.every={every} of {labels.annotated})" if every > 1 else ""
+        raise UserError(
+            f"{file}: {len(table)} images are too few{subset}, agreement needs at least {MIN_IMAGES}"
+        )
+    if (table[labels.label] == table[labels.label].iloc[0]).all():
+        raise UserError(
+            f"{file}: all values of {labels.label} are {table[labels.label].iloc[0]}; nothing can be ranked"
+        )
+    return replace(labels, table=table, notes=notes, every=every)
+
+
 def count_note(labels: Labels) -> str:
-    """That the annotation does not hold as many images as were published; "" where it does."""
+    """Return a note if the annotation does not hold the published number of images, else ""."""
     if labels.expected is None or labels.annotated is None or labels.annotated == labels.expected:
         return ""
     return f"{labels.annotated} annotated images, where {labels.expected} were published"
 
 
 def fingerprint(labels: Labels) -> str:
-    """sha256 over the names and label values: what the scores were compared with."""
+    """Return the sha256 of image names and label values."""
     digest = hashlib.sha256(labels.label.encode())
     for image, value in zip(labels.table["image"], labels.table[labels.label], strict=True):
         digest.update(f"\n{image}\t{float(value)!r}".encode())
@@ -66,7 +195,7 @@ def fingerprint(labels: Labels) -> str:
 
 
 def occurrences(names: Iterable[str]) -> list[tuple[str, int]]:
-    """Names, each with how often it came before: a set may annotate one image twice.
+    """Pair each name with how often it came before: a set may annotate one image twice.
 
     Example:
         >>> occurrences(["a", "b", "a"])
@@ -80,58 +209,34 @@ def occurrences(names: Iterable[str]) -> list[tuple[str, int]]:
     return out
 
 
-def find_root(root: str, page: str) -> Path:
-    """The data set's folder, ``~`` expanded.
-
-    Raises:
-        UserError: it does not exist.
-    """
-    folder = Path(os.path.expanduser(root))
-    if not root or not folder.is_dir():
-        where = f"; get the set from {page}" if page else ""
-        raise UserError(f"dataset.root={root}: no such folder{where}")
-    return folder.absolute()
+def some(items: Sequence[str], separator: str = ", ") -> str:
+    """Join the first five items, and say how many more there are."""
+    more = f" and {len(items) - 5} more" if len(items) > 5 else ""
+    return separator.join(items[:5]) + more
 
 
-def find_file(root: Path, candidates: Sequence[str], page: str = "") -> Path:
-    """The first of the candidate files (relative to the root) that exists, without regard to case.
-
-    Raises:
-        UserError: none exists, or it is empty.
-    """
+def look_up(folder: Path, *candidates: str) -> Path | None:
+    """Return the first candidate file below a folder that exists, without regard to case, or None."""
     for candidate in candidates:
-        at = root
+        path = folder
         for part in Path(candidate).parts:
-            exact = at / part
-            names = {} if exact.exists() or not at.is_dir() else {p.name.lower(): p for p in at.iterdir()}
-            at = names.get(part.lower(), exact)
-        if at.is_file():
-            if at.stat().st_size == 0:
-                raise UserError(f"{at}: the annotation file is empty; fetch it again" + _from(page))
-            return at
-    raise UserError(
-        f"{root}: annotation file {' or '.join(candidates)} is missing; put it there" + _from(page)
-    )
-
-
-def has_file(root: Path, name: str) -> bool:
-    """Whether a folder holds a file of that name, without regard to case."""
-    return any(entry.name.lower() == name.lower() for entry in root.iterdir())
-
-
-def _from(page: str) -> str:
-    return f" (from {page})" if page else ""
+            exact = path / part
+            names = {} if exact.exists() or not path.is_dir() else {p.name.lower(): p for p in path.iterdir()}
+            path = names.get(part.lower(), exact)
+        if path.is_file():
+            return path
+    return None
 
 
 def read_csv(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV that users write, as text: cells as they stand, the header's names without blanks around them.
+    """Read a CSV as text, without blanks around the names of its header.
 
     Raises:
         UserError: as ``read_table``; a row of more cells than the header, or a column that it names twice.
     """
 
     def read(file: Path) -> pd.DataFrame:
-        # the header as a row like others: pandas would rename doubled columns, and take a surplus first one as index
+        # the header is read as a row: pandas would rename doubled columns and take a surplus first one as index
         cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna(
             ""
         )
@@ -155,10 +260,8 @@ def read_table(file: Path, read: Callable[[Path], pd.DataFrame], columns: Sequen
     table = table.rename(columns={c: str(c).strip() for c in table.columns})
     missing = [c for c in columns if c not in table]
     if missing:
-        found = ", ".join(map(str, table.columns))
-        other = [c for c in ";\t" if len(table.columns) == 1 and c in found]
-        remedy = f"separate its cells by commas, not {other[0]!r}" if other else "is it the right file?"
-        raise UserError(f"{file}: no column {', '.join(missing)} (found {found}); {remedy}")
+        header = some(list(map(str, table.columns)))
+        raise UserError(f"{file}: no column {', '.join(missing)} (found {header}); is it the right file?")
     twice = [c for c in columns if list(table.columns).count(c) > 1]
     if twice:
         raise UserError(f"{file}: several columns are called {twice[0]}; rename or remove all but one")
@@ -167,27 +270,30 @@ def read_table(file: Path, read: Callable[[Path], pd.DataFrame], columns: Sequen
     return table
 
 
-def numbers(file: Path, values: Iterable[Any], column: str) -> np.ndarray:
-    """A column as finite float64.
+def numbers(file: Path, values: Any, column: str = "") -> np.ndarray:
+    """Return a column as finite float64.
+
+    Args:
+        values: a Series has the name and the row numbers for the message. column: the name, if it has none.
 
     Raises:
-        UserError: a value is text, NaN or infinite: names the row (1 = the first below the header) and the value.
+        UserError: a value is text, NaN or infinite; names the row (1 = the first below the header) and the value.
     """
-    series = pd.Series(list(values))
+    series = values if isinstance(values, pd.Series) else pd.Series(list(values))
     out = pd.to_numeric(series, errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(~np.isfinite(out))
     if len(bad):
-        value = series[bad[0]]
+        value = series.iloc[bad[0]]
         raise UserError(
-            f"{file}: column {column} holds {repr(value) if isinstance(value, str) else value} in row {bad[0] + 1}"
-            + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
-            + ", which is no finite number; mend or remove the row"
+            f"{file}: column {series.name or column} holds {repr(value) if isinstance(value, str) else value} in row "
+            f"{series.index[bad[0]] + 1}{f' (and {len(bad) - 1} more)' if len(bad) > 1 else ''}, which is no finite "
+            "number; mend or remove the row"
         )
     return out
 
 
 def name_parts(file: Path, names: pd.Series, pattern: str, form: str) -> pd.DataFrame:
-    """The groups of a pattern that all names must match, a column each.
+    """Return the groups of a pattern that all names must match, a column each.
 
     Raises:
         UserError: a name is not of that form.
@@ -201,53 +307,66 @@ def name_parts(file: Path, names: pd.Series, pattern: str, form: str) -> pd.Data
     return parts
 
 
+def folded(name: str) -> str:
+    """Return a file name without regard to case and Unicode's forms (composed, decomposed)."""
+    return (name if name.isascii() else unicodedata.normalize("NFC", name)).casefold()
+
+
 class ImageIndex:
-    """Finds annotated names among the files below some folders: as written, else without regard to case.
+    """Finds annotated names among the files below some folders: as written, else as `folded`.
 
     Args:
-        folders: searched in order; the first that holds a name wins, and ``layout`` says which others hold it too.
-        recursive: descend into sub-folders.
+        folders: searched in order; the first that holds a name wins, and ``layout`` tells which others hold it too.
+        recursive: find a base name in sub-folders too.
     """
 
     def __init__(self, folders: Sequence[Path], recursive: bool = False) -> None:
         self.folders = [f for f in dict.fromkeys(folders) if f.is_dir()]
+        self.recursive = recursive
         self.used: set[Path] = set()
         self.unused: set[Path] = set()
-        self._names: list[dict[str, list[str]]] = []
-        for folder in self.folders:
+        self._names: dict[tuple[Path, str], dict[str, list[str]]] = {}
+
+    def _listing(self, folder: Path, inner: str) -> dict[str, list[str]]:
+        """Return the paths in one of the folders, or in a folder inside it, by folded name."""
+        key = folder, inner
+        if key not in self._names:
             names: dict[str, list[str]] = {}
-            for base, subfolders, files in os.walk(folder):
-                for file in files:
-                    names.setdefault(file.lower(), []).append(os.path.join(base, file))
-                if not recursive:
-                    subfolders.clear()
-            self._names.append(names)
+            places = [str(folder)]
+            for part in filter(None, inner.split("/")):
+                places = [path for place in places for path in _paths(place).get(folded(part), ())]
+            for place in places:
+                for name, paths in _paths(place, self.recursive and not inner).items():
+                    names.setdefault(name, []).extend(paths)
+            self._names[key] = names
+        return self._names[key]
 
     def find(self, name: str) -> str:
-        """The absolute path of a file, or "" when there is none.
+        """Return the absolute path of a file, or "" when there is none.
 
         Raises:
             UserError: a folder holds several files that could be meant.
         """
         chosen = ""
-        for folder, names in zip(self.folders, self._names, strict=True):
-            found = names.get(name.lower(), [])
+        inner, _, base = name.rpartition("/")
+        for folder in self.folders:
+            paths = self._listing(folder, inner).get(folded(base), [])
             if chosen:
-                if any(not os.path.samefile(chosen, other) for other in found):
+                if any(not os.path.samefile(chosen, path) for path in paths):
                     self.unused.add(folder)
                 continue
-            exact = [path for path in found if os.path.basename(path) == name] or found
-            if len(exact) > 1:
-                raise UserError(f"{name}: could be {' or '.join(sorted(exact))}; keep one of them")
-            if exact:
-                chosen = exact[0]
+            paths = [path for path in paths if path.endswith(f"/{name}")] or paths
+            if len(paths) > 1:
+                raise UserError(f"{name}: could be {' or '.join(sorted(paths))}; keep one of them")
+            if paths:
+                chosen = paths[0]
                 self.used.add(folder)
         return chosen
 
     def layout(self, root: Path, annotation: Path) -> str:
-        """What was found where, in words."""
+        """Describe the annotation file and the folders of the images."""
 
-        def words(folders: set[Path]) -> str:
+        def words(folders: Iterable[Path]) -> str:
             return ", ".join(
                 sorted(f"{f.relative_to(root) if f.is_relative_to(root) else f}/" for f in folders)
             )
@@ -257,32 +376,12 @@ class ImageIndex:
         return f"{file}; images in {words(self.used) or 'no folder'}{also}"
 
 
-def finish(labels: Labels, every: int, file: Path) -> Labels:
-    """Check a reader's labels and take every K-th row.
-
-    Raises:
-        UserError: fewer than three images, all labels equal.
-    """
-    table = labels.table.reset_index(drop=True)
-    labels = replace(labels, annotated=len(table))
-    notes = labels.notes + ((count_note(labels),) if count_note(labels) else ())
-    twice = list(dict.fromkeys(table.loc[table["image"].duplicated(), "image"]))
-    if twice and labels.label == "mos":
-        more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
-        notes += (
-            f"{len(twice)} images are annotated more than once, all rows kept: {', '.join(twice[:5])}{more}",
-        )
-    if every > 1:
-        table = table.iloc[::every].reset_index(drop=True)
-        notes += (f"one row in {every}: {len(table)} of {labels.annotated}",)
-    if len(table) < MIN_IMAGES:
-        raise UserError(
-            f"{file}: {len(table)} images are too few"
-            + (f" (dataset.every={every} of {labels.annotated})" if every > 1 else "")
-            + f", agreement needs at least {MIN_IMAGES}"
-        )
-    if (table[labels.label] == table[labels.label].iloc[0]).all():
-        raise UserError(
-            f"{file}: all values of {labels.label} are {table[labels.label].iloc[0]}; nothing can be ranked"
-        )
-    return replace(labels, table=table, notes=notes, every=every)
+def _paths(folder: str, recursive: bool = False) -> dict[str, list[str]]:
+    """Return the paths in a folder, with ``recursive`` also those of files in its sub-folders, by folded base name."""
+    names: dict[str, list[str]] = {}
+    for base, folders, files in os.walk(folder):
+        for name in files if recursive else (*files, *folders):
+            names.setdefault(folded(name), []).append(os.path.join(base, name))
+        if not recursive:
+            break
+    return names

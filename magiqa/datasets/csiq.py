@@ -11,15 +11,10 @@ Example (sheet's columns)::
 
 from dataclasses import dataclass
 
-import pandas as pd
-
-from magiqa.checked import Checked
-from magiqa.datasets.base import Every, ImageIndex, Labels, find_file, find_root, finish, numbers, read_table
+from magiqa.datasets.base import DataSet, ImageIndex, Labels, numbers, read_table
 from magiqa.datasets.excel import read_excel
 from magiqa.errors import UserError
-from magiqa.images.views import Resize
 
-PAGE = "https://s2.smu.edu/~eclarson/csiq.html"
 FILE_TYPES = {
     "noise": "AWGN", "blur": "BLUR", "jpeg": "JPEG", "jpeg 2000": "jpeg2000", "contrast": "contrast",
     "fnoise": "fnoise",
@@ -27,49 +22,38 @@ FILE_TYPES = {
 
 
 @dataclass(frozen=True)
-class Csiq(Checked, key="dataset"):
+class Csiq(
+    DataSet,
+    name="csiq",
+    title="CSIQ",
+    folder="CSIQ",
+    page="https://s2.smu.edu/~eclarson/csiq.html",
+    count=866,
+    cluster="reference",
+    lower_is_better=True,
+):
     """CSIQ (Larson & Chandler, 2010): 866 images, 30 references, 6 distortion types."""
-
-    root: str
-    resize: Resize | None = None
-    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type; ``mos`` is minus DMOS."""
-        root = find_root(self.root, PAGE)
-        file = find_file(root, ["csiq.DMOS.xlsx", "CSIQ/csiq.DMOS.xlsx"], PAGE)
-        columns = ["image", "dst_type", "dst_lev", "dmos_std", "dmos"]
-        raw = read_table(file, lambda f: read_excel(f, sheet_name="all_by_image", header=3), columns)
-        raw = raw[[c for c in raw.columns if not str(c).startswith("Unnamed")]].dropna(how="all")
+        file = self.find_file(self.folder_path(), "csiq.DMOS.xlsx", "CSIQ/csiq.DMOS.xlsx")
+        required = ["image", "dst_type", "dst_lev", "dmos_std", "dmos"]
+        raw = read_table(file, lambda f: read_excel(f, sheet_name="all_by_image", header=3), required)
+        raw = raw[[c for c in raw.columns if not c.startswith("Unnamed")]].dropna(how="all")
         types = raw["dst_type"].astype(str).str.strip().str.lower()
         unknown = sorted(set(types) - set(FILE_TYPES))
         if unknown:
             raise UserError(f"{file}: dst_type {unknown[0]!r} is not known: expected {', '.join(FILE_TYPES)}")
         references = [f"{v:g}" if isinstance(v, float) else str(v).strip() for v in raw["image"]]
-        levels = numbers(file, raw["dst_lev"], "dst_lev").astype(int)
-        names = [
-            f"{r}.{FILE_TYPES[t]}.{lev}.png" for r, t, lev in zip(references, types, levels, strict=True)
-        ]
-        index = ImageIndex([file.parent / "dst_imgs", file.parent], recursive=True)
-        table = pd.DataFrame(
-            {
-                "image": names,
-                "path": [index.find(n) for n in names],
-                "mos": -numbers(file, raw["dmos"], "dmos"),
-                "group": list(types),
-                "level": levels,
-                "reference": references,
-                "mos_std": numbers(file, raw["dmos_std"], "dmos_std"),
-            }
-        )
-        labels = Labels(
-            name="csiq",
-            table=table,
-            higher_is_better=False,
-            cluster="reference",
-            expected=866,
-            page=PAGE,
-            layout=index.layout(root, file),
-            notes=("dmos is lower = better: mos = -dmos",),
-        )
-        return finish(labels, self.every, file)
+        levels = numbers(file, raw["dst_lev"]).astype(int)
+        columns = {
+            "image": [
+                f"{r}.{FILE_TYPES[t]}.{k}.png" for r, t, k in zip(references, types, levels, strict=True)
+            ],
+            "mos": raw["dmos"],
+            "group": types,
+            "level": levels,
+            "reference": references,
+            "mos_std": raw["dmos_std"],
+        }
+        return self.labels(file, ImageIndex([file.parent / "dst_imgs", file.parent], recursive=True), columns)

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from magiqa.checked import Checked
-from magiqa.datasets.base import Every, Labels, find_file, find_root, finish, numbers, read_csv
+from magiqa.datasets.base import DataSet, Labels, finish, numbers, read_csv
 from magiqa.errors import UserError
-from magiqa.images.views import Resize
 
 
 @dataclass(frozen=True)
-class Folder(Checked, key="dataset"):
+class Folder(DataSet):
     """A folder of images with a CSV of ratings.
 
     Args:
@@ -31,7 +29,6 @@ class Folder(Checked, key="dataset"):
             in any case.
     """
 
-    root: str
     annotation: str = "labels.csv"
     image_column: str = "image"
     mos_column: str = "mos"
@@ -41,15 +38,17 @@ class Folder(Checked, key="dataset"):
     split_column: str | None = None
     mos_std_column: str | None = None
     split: str | None = None
-    resize: Resize | None = None
-    every: Every = 1
     outside_root: bool = False
 
     def load(self) -> Labels:
         """Read the labels."""
-        root = find_root(self.root, "")
+        root = self.folder_path()
         given = Path(os.path.expanduser(self.annotation))
-        file = find_file(given.parent, [given.name]) if given.is_absolute() else find_file(root, [str(given)])
+        file = (
+            self.find_file(given.parent, given.name)
+            if given.is_absolute()
+            else self.find_file(root, str(given))
+        )
         optional = {
             "group": self.group_column,
             "reference": self.reference_column,

@@ -13,21 +13,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from magiqa.checked import Checked
-from magiqa.datasets.base import (
-    Every,
-    ImageIndex,
-    Labels,
-    find_file,
-    find_root,
-    finish,
-    name_parts,
-    numbers,
-    read_table,
-)
-from magiqa.images.views import Resize
+from magiqa.datasets.base import DataSet, ImageIndex, Labels, name_parts, read_table
 
-PAGE = "http://database.mmsp-kn.de/kadid-10k-database.html"
 TYPES = (
     "gaussian blur", "lens blur", "motion blur", "color diffusion", "color shift", "color quantization",
     "color saturation 1", "color saturation 2", "jpeg2000", "jpeg", "white noise", "white noise color",
@@ -37,43 +24,33 @@ TYPES = (
 
 
 @dataclass(frozen=True)
-class Kadid10k(Checked, key="dataset"):
+class Kadid10k(
+    DataSet,
+    name="kadid10k",
+    title="KADID-10k",
+    folder="kadid10k",
+    page="http://database.mmsp-kn.de/kadid-10k-database.html",
+    count=10125,
+    cluster="reference",
+):
     """KADID-10k (Lin et al., QoMEX 2019): 81 references x 25 distortion types x 5 levels."""
-
-    root: str
-    resize: Resize | None = None
-    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type."""
-        root = find_root(self.root, PAGE)
-        file = find_file(root, ["dmos.csv", "kadid10k/dmos.csv"], PAGE)
+        file = self.find_file(self.folder_path(), "dmos.csv", "kadid10k/dmos.csv")
         raw = read_table(file, pd.read_csv, ["dist_img", "ref_img", "dmos", "var"])
-        names = raw["dist_img"].astype(str)
         pattern = r"^I\d\d_(0[1-9]|1\d|2[0-5])_(0[1-5])\.png$"
-        parts = name_parts(file, names, pattern, "I01_TT_LL.png (TT 01-25, LL 01-05)")
-        index = ImageIndex([file.parent / "images", file.parent])
-        table = pd.DataFrame(
-            {
-                "image": names,
-                "path": [index.find(n) for n in names],
-                "mos": numbers(file, raw["dmos"], "dmos"),
-                "group": [TYPES[int(t) - 1] for t in parts[0]],
-                "level": parts[1].astype(int),
-                "reference": raw["ref_img"].astype(str),
-                "mos_std": numbers(file, raw["var"], "var"),
-            }
-        )
-        labels = Labels(
-            name="kadid10k",
-            table=table,
-            cluster="reference",
-            expected=10125,
-            page=PAGE,
-            layout=index.layout(root, file),
-            notes=(
-                "dmos is higher = better despite its name: taken as it is",
-                "var is a standard deviation despite its name: taken as it is",
-            ),
-        )
-        return finish(labels, self.every, file)
+        parts = name_parts(file, raw["dist_img"].astype(str), pattern, "I01_TT_LL.png (TT 01-25, LL 01-05)")
+        columns = {
+            "image": raw["dist_img"],
+            "mos": raw["dmos"],
+            "group": [TYPES[int(t) - 1] for t in parts[0]],
+            "level": parts[1].astype(int),
+            "reference": raw["ref_img"].astype(str),
+            "mos_std": raw["var"],
+        }
+        notes = [
+            "dmos is higher = better despite its name: taken as it is",
+            "var is a standard deviation despite its name: taken as it is",
+        ]
+        return self.labels(file, ImageIndex([file.parent / "images", file.parent]), columns, notes=notes)

@@ -15,34 +15,27 @@ Both ``SD`` are the standard deviation of the raters' grades on the raw scale, s
 
 import contextlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from magiqa.checked import Checked
-from magiqa.datasets.base import (
-    Every,
-    ImageIndex,
-    Labels,
-    find_file,
-    find_root,
-    finish,
-    has_file,
-    numbers,
-    read_table,
-)
+from magiqa.datasets.base import DataSet, ImageIndex, Labels, look_up, numbers, read_table
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.images.decode import identify, read_image
-from magiqa.images.views import Resize
 
-PAGE = "http://database.mmsp-kn.de/koniq-10k-database.html"
 RAW = "koniq10k_scores_and_distributions.csv"
 SETS = "koniq10k_distributions_sets.csv"
-COUNTS = {"all": 10073, "training": 7058, "validation": 1000, "test": 2015}
 
 
 @dataclass(frozen=True)
-class Koniq(Checked, key="dataset"):
+class Koniq(
+    DataSet,
+    name="koniq",
+    title="KonIQ-10k",
+    folder="koniq10k",
+    page="http://database.mmsp-kn.de/koniq-10k-database.html",
+    count=10073,
+):
     """KonIQ-10k (Hosu et al., IEEE TIP 2020).
 
     Args:
@@ -51,79 +44,79 @@ class Koniq(Checked, key="dataset"):
         size: the folder of images: ``1024x768`` or ``512x384``.
     """
 
-    root: str
     split: Literal["all", "training", "validation", "test"] = "all"
     mos: Literal["raw", "zscore"] = "raw"
     size: Literal["1024x768", "512x384"] = "1024x768"
-    resize: Resize | None = None
-    every: Every = 1
+
+    splits: ClassVar[dict[str, int]] = {"training": 7058, "validation": 1000, "test": 2015}
 
     def load(self) -> Labels:
         """Read the labels, from whichever of the two CSVs the variant needs."""
-        root = find_root(self.root, PAGE)
+        root = self.folder_path()
         raw = self.mos == "raw"
-        if raw and has_file(root, SETS) and not has_file(root, RAW):
+        if raw and look_up(root, SETS) and not look_up(root, RAW):
             raise UserError(
-                f"{root}: holds {SETS} only, whose MOS is z-scored; put {RAW} there (from {PAGE}), or use "
+                f"{root}: holds {SETS} only, whose MOS is z-scored; put {RAW} there (from {self.page}), or use "
                 "dataset=koniq_zscore"
             )
-        file = find_file(root, [RAW] if raw else [SETS, RAW], PAGE)
+        file = self.find_file(root, *([RAW] if raw else [SETS, RAW]))
         column = "MOS_zscore" if not raw and file.name.lower() == RAW else "MOS"
         table = read_table(file, pd.read_csv, ["image_name", column, "SD"])
-        value = numbers(file, table[column], column)
-        if raw and value.max() > 5:
-            raise UserError(
-                f"{file}: column {column} reaches {value.max():g}, so it is no raw MOS of 1-5; put {RAW} there (from "
-                f"{PAGE}), or use dataset.mos=zscore"
+        top = numbers(file, table[column]).max()
+        if raw != (top <= 5):
+            scale, other, way = (
+                ("raw MOS of 1-5", RAW, "zscore") if raw else ("z-scored MOS of 1-100", SETS, "raw")
             )
-        if not raw and value.max() <= 5:
             raise UserError(
-                f"{file}: column {column} reaches {value.max():g} only, so it is no z-scored MOS of 1-100; put {SETS} "
-                f"there (from {PAGE}), or use dataset.mos=raw"
+                f"{file}: column {column} reaches {top:g}, so it is no {scale}; put {other} there (from {self.page}), "
+                f"or use dataset.mos={way}"
             )
-        names = table["image_name"].astype(str)
-        unzipped = root / f"koniq10k_{self.size}"
-        index = ImageIndex(
-            [root / self.size, root / "images" / self.size, unzipped, unzipped / self.size, root / "images"]
-        )
-        out = pd.DataFrame({"image": names, "path": [index.find(n) for n in names], "mos": value})
+        columns: dict[str, Any] = {"image": table["image_name"].astype(str), "mos": table[column]}
         if raw:  # the deviation belongs to the raw scale
-            out["mos_std"] = numbers(file, table["SD"], "SD")
-        if self.split != "all" or has_file(root, SETS):
-            sets_file = find_file(root, [SETS], PAGE)
-            sets = read_table(sets_file, pd.read_csv, ["image_name", "set"])
-            out["split"] = names.map(
-                dict(zip(sets["image_name"].astype(str), sets["set"].astype(str), strict=True))
-            )
-            if self.split != "all" and out["split"].isna().any():
-                lost = names[out["split"].isna()]
-                raise UserError(
-                    f"{sets_file}: no set for {len(lost)} images of {file.name} ({lost.iloc[0]}, ...); fetch it again "
-                    f"(from {PAGE})"
-                )
+            columns["mos_std"] = table["SD"]
+        if self.split != "all" or look_up(root, SETS):
+            columns["split"] = self._splits(self.find_file(root, SETS), columns["image"])
         if self.split != "all":
-            out = out[out["split"] == self.split]
-        self._check_size(next(iter(out["path"][out["path"] != ""]), ""))
+            columns = {key: values[columns["split"] == self.split] for key, values in columns.items()}
+        unzipped = root / f"koniq10k_{self.size}"
+        folders = [
+            root / self.size,
+            root / "images" / self.size,
+            unzipped,
+            unzipped / self.size,
+            root / "images",
+        ]
         usual = raw == (self.split == "all")
         words = [
             self.split * (self.split != "all"),
             self.mos * (not usual),
             self.size[:3] * (self.size == "512x384"),
         ]
-        labels = Labels(
-            name="koniq",
+        labels = self.labels(
+            file,
+            ImageIndex(folders),
+            columns,
             variant="_".join(filter(None, words)),
-            table=out,
-            expected=COUNTS[self.split],
-            page=PAGE,
-            layout=index.layout(root, file),
-            notes=(f"mos: {self.mos} MOS, column {column} of {file.name}",),
+            count=self.splits.get(self.split, self.count),
+            notes=[f"mos: {self.mos} MOS, column {column} of {file.name}"],
         )
-        return finish(labels, self.every, file)
+        self._check_size(next(filter(None, labels.table["path"]), ""))
+        return labels
+
+    def _splits(self, file: Any, names: pd.Series) -> pd.Series:
+        """Return the official split of each image."""
+        sets = read_table(file, pd.read_csv, ["image_name", "set"]).astype(str)
+        splits = names.map(dict(zip(sets["image_name"], sets["set"], strict=True)))
+        if self.split != "all" and splits.isna().any():
+            missing = names[splits.isna()]
+            raise UserError(
+                f"{file}: no set for {len(missing)} images ({missing.iloc[0]}, ...); fetch it again (from {self.page})"
+            )
+        return splits
 
     def _check_size(self, path: str) -> None:
-        """Refuse the other folder's images: a folder named ``images`` does not tell."""
-        # an image that cannot be read is told later, with its reason
+        """Refuse the other folder's images, which a folder named ``images`` may hold."""
+        # an image that cannot be read is reported later, with its reason
         with contextlib.suppress(UnreadableImage):
             size = "{}x{}".format(*identify(read_image(path), path).size)
             if size != self.size:

@@ -6,83 +6,54 @@ The deviations are those of the raters' scores.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from magiqa.checked import Checked
-from magiqa.datasets.base import Every, ImageIndex, Labels, find_file, find_root, finish, numbers
+from magiqa.datasets.base import DataSet, ImageIndex, Labels
+from magiqa.datasets.matlab import read_mat
 from magiqa.errors import UserError
-from magiqa.images.views import Resize
-
-PAGE = "https://live.ece.utexas.edu/research/ChallengeDB/index.html"
-
-
-def _mat(file: Path, key: str) -> np.ndarray:
-    from scipy.io import loadmat
-
-    try:
-        content: dict[str, Any] = loadmat(file)
-    except Exception as error:
-        raise UserError(
-            f"{file}: cannot be read ({error}); fetch the annotation file again from {PAGE}"
-        ) from None
-    if key not in content:
-        found = ", ".join(k for k in content if not k.startswith("__"))
-        raise UserError(f"{file}: no variable {key} (found {found}); is it the right annotation file?")
-    return np.ravel(content[key])
 
 
 @dataclass(frozen=True)
-class Livec(Checked, key="dataset"):
+class Livec(
+    DataSet,
+    name="livec",
+    title="LIVE-C",
+    folder="ChallengeDB_release",
+    page="https://live.ece.utexas.edu/research/ChallengeDB/index.html",
+    count=1162,
+):
     """LIVE-C (Ghadiyaram & Bovik, IEEE TIP 2016): 1,162 images, or 1,169 with the practice images.
 
     Args:
         practice: also take the seven practice images, as MA-CLIP does; CLIP-IQA and pyiqa leave them out.
     """
 
-    root: str
     practice: bool = False
-    resize: Resize | None = None
-    every: Every = 1
 
     def load(self) -> Labels:
         """Read the labels."""
-        root = find_root(self.root, PAGE)
-        file = find_file(root, ["Data/AllMOS_release.mat", "AllMOS_release.mat"], PAGE)
-        folder = file.parent
-        cells = _mat(find_file(folder, ["AllImages_release.mat"], PAGE), "AllImages_release")
-        names = [str(np.ravel(c)[0]) for c in cells]
-        mos = numbers(file, _mat(file, "AllMOS_release"), "AllMOS_release")
-        std_file = find_file(folder, ["AllStdDev_release.mat"], PAGE)
-        std = numbers(std_file, _mat(std_file, "AllStdDev_release"), "AllStdDev_release")
-        if not len(names) == len(mos) == len(std):
+        root = self.folder_path()
+        file = self.find_file(root, "Data/AllMOS_release.mat", "AllMOS_release.mat")
+        columns = {}
+        for column, key in {"image": "AllImages", "mos": "AllMOS", "mos_std": "AllStdDev"}.items():
+            source = self.find_file(file.parent, f"{key}_release.mat")
+            columns[column] = pd.Series(read_mat(source, f"{key}_release"), name=f"{key}_release")
+        sizes = [len(values) for values in columns.values()]
+        if len(set(sizes)) > 1:
             raise UserError(
-                f"{file}: {len(mos)} MOS for {len(names)} images and {len(std)} deviations; fetch the files again"
+                f"{file}: {sizes[1]} MOS for {sizes[0]} images and {sizes[2]} deviations; fetch the files again"
             )
-        index = ImageIndex(
-            [
-                root / "Images",
-                root / "images",
-                root / "Images" / "trainingImages",
-                root / "images" / "trainingImages",
-            ]
-        )
-        table = pd.DataFrame(
-            {"image": names, "path": [index.find(n) for n in names], "mos": mos, "mos_std": std}
-        )
-        practice = table["image"].str.fullmatch(r"t[1-7]\.bmp")
+        practice = columns["image"].str.fullmatch(r"t[1-7]\.bmp")
+        notes = [f"{int(practice.sum())} practice images {'included' if self.practice else 'left out'}"]
         if not self.practice:
-            table = table[~practice]
-        labels = Labels(
-            name="livec",
+            columns = {column: values[~practice] for column, values in columns.items()}
+        folders = [root / "Images", root / "images"]
+        return self.labels(
+            file,
+            ImageIndex([*folders, *(f / "trainingImages" for f in folders)]),
+            columns,
             variant="practice" if self.practice else "",
-            table=table,
-            expected=1169 if self.practice else 1162,
-            page=PAGE,
-            layout=index.layout(root, file),
-            notes=(f"{int(practice.sum())} practice images {'included' if self.practice else 'left out'}",),
+            count=1169 if self.practice else 1162,
+            notes=notes,
         )
-        return finish(labels, self.every, file)

@@ -22,12 +22,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from magiqa.checked import Checked
 from magiqa.cores import allowed_cores
-from magiqa.datasets.base import Every, Labels, finish, read_csv
+from magiqa.datasets.base import DataSet, Labels, finish, read_csv
 from magiqa.errors import UserError
 from magiqa.images.distortions import LEVELS, SEEN, UNSEEN, distort
-from magiqa.images.views import Resize
 
 VERSION = 2  # of what is made below; another version makes the folder anew
 SIDE = 352  # four 224-pixel windows at stride 128
@@ -175,12 +173,13 @@ def file_names(root: str | Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Sample(Checked, key="dataset"):
+class Sample(
+    DataSet,
+    name="sample",
+    title="magiqa sample",
+    cluster="reference",
+):
     """Sixteen photos x eight distortion types x five levels, and each photo undistorted (level 0) in every type."""
-
-    root: str
-    resize: Resize | None = None
-    every: Every = 1
 
     def load(self) -> Labels:
         """Make the images where they are missing or damaged; read the labels. ``group`` is the distortion type."""

@@ -7,21 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from magiqa.datasets.sets import sets
 from magiqa.runs.names import other_than_published
 from magiqa.runs.portable import plain_name
 
-SETS = {
-    "agiqa1k": "AGIQA-1K",
-    "agiqa3k": "AGIQA-3K",
-    "csiq": "CSIQ",
-    "kadid10k": "KADID-10k",
-    "koniq": "KonIQ-10k",
-    "livec": "LIVE-C",
-    "pipal": "PIPAL",
-    "sample": "magiqa sample",
-    "spaq": "SPAQ",
-    "tid2013": "TID2013",
-}
+SETS = {name: reader.title for name, reader in sets().items()}
 
 OWN = {  # what no reader of the field can know: sentences for a paper
     "sample": "The magiqa sample: 16 photos that scikit-image and Matplotlib ship, distorted in eight ways and "

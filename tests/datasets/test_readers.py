@@ -360,7 +360,7 @@ def test_koniq_refuses_the_wrong_file_and_the_wrong_images(tmp_path):
         Koniq(root=str(tmp_path)).load()
     sets.write_text(both[0])
     with raises(
-        f"{sets}: column MOS reaches 4.5 only, so it is no z-scored MOS of 1-100; put {KONIQ_SETS} there (from "
+        f"{sets}: column MOS reaches 4.5, so it is no z-scored MOS of 1-100; put {KONIQ_SETS} there (from "
         f"{page}), or use dataset.mos=raw"
     ):
         Koniq(root=str(tmp_path), mos="zscore").load()
@@ -626,8 +626,8 @@ WIDE = (
     ("text", "message"),
     [
         ("file,mos\na.png,1\n", "no column image (found file, mos); is it the right file?"),
-        ("image;mos\na.png;1\n", "no column image, mos (found image;mos); separate its cells by commas, not ';'"),
-        ("image\tmos\na.png\t1\n", "no column image, mos (found image\tmos); separate its cells by commas, not '\\t'"),
+        ("image;mos\na.png;1\n", "no column image, mos (found image;mos); is it the right file?"),
+        ("image\tmos\na.png\t1\n", "no column image, mos (found image\tmos); is it the right file?"),
         ("image,mos, mos\na.png,1,2\n", "several columns are called mos; rename or remove all but one"),
         ('"image","mos"\n"1","a.png",2\n', WIDE),
         ("image,mos\na.png,5,05\n", WIDE),
