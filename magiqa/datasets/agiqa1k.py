@@ -15,8 +15,9 @@ from typing import Literal
 
 import pandas as pd
 
-from magiqa.datasets.base import DataSet, ImageIndex, Labels, read_table
+from magiqa.datasets.base import DataSet, Labels, read_table
 from magiqa.datasets.excel import read_excel
+from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError
 
 

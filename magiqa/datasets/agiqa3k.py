@@ -13,7 +13,8 @@ from typing import Literal
 
 import pandas as pd
 
-from magiqa.datasets.base import DataSet, ImageIndex, Labels, read_table
+from magiqa.datasets.base import DataSet, Labels, read_table
+from magiqa.datasets.image_index import ImageIndex
 
 
 @dataclass(frozen=True)

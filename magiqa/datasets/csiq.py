@@ -11,8 +11,9 @@ Example (sheet's columns)::
 
 from dataclasses import dataclass
 
-from magiqa.datasets.base import DataSet, ImageIndex, Labels, numbers, read_table
+from magiqa.datasets.base import DataSet, Labels, numbers, read_table
 from magiqa.datasets.excel import read_excel
+from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError
 
 FILE_TYPES = {

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from magiqa.datasets.base import DataSet, ImageIndex, Labels, name_parts, read_table
+from magiqa.datasets.base import DataSet, Labels, name_parts, read_table
+from magiqa.datasets.image_index import ImageIndex
 
 TYPES = (
     "gaussian blur", "lens blur", "motion blur", "color diffusion", "color shift", "color quantization",

@@ -19,7 +19,8 @@ from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from magiqa.datasets.base import DataSet, ImageIndex, Labels, look_up, numbers, read_table
+from magiqa.datasets.base import DataSet, Labels, look_up, numbers, read_table
+from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.images.decode import identify, read_image
 

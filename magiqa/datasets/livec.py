@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from magiqa.datasets.base import DataSet, ImageIndex, Labels
+from magiqa.datasets.base import DataSet, Labels
+from magiqa.datasets.image_index import ImageIndex
 from magiqa.datasets.matlab import read_mat
 from magiqa.errors import UserError
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from magiqa.datasets.base import DataSet, ImageIndex, Labels, name_parts, numbers, read_table
+from magiqa.datasets.base import DataSet, Labels, name_parts, numbers, read_table
+from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError
 
 

@@ -10,8 +10,9 @@ The set has no standard deviations.
 
 from dataclasses import dataclass
 
-from magiqa.datasets.base import DataSet, ImageIndex, Labels, read_table
+from magiqa.datasets.base import DataSet, Labels, read_table
 from magiqa.datasets.excel import read_excel
+from magiqa.datasets.image_index import ImageIndex
 
 FILES = ("MOS and Image attribute scores.xlsx", "MOS_and_Image_attribute_scores.xlsx")
 VARIANTS = {"squash 448 bicubic": "", "short_side 448 bilinear": "448short", "short_side 512 bicubic": "512"}

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from magiqa.datasets.base import DataSet, ImageIndex, Labels, look_up, name_parts, numbers, read_table
+from magiqa.datasets.base import DataSet, Labels, look_up, name_parts, numbers, read_table
+from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError
 
 TYPES = (

@@ -13,10 +13,11 @@ from scipy.io import savemat
 
 from magiqa.datasets.agiqa1k import Agiqa1k
 from magiqa.datasets.agiqa3k import Agiqa3k
-from magiqa.datasets.base import ImageIndex, fingerprint
+from magiqa.datasets.base import fingerprint
 from magiqa.datasets.check import check, render
 from magiqa.datasets.csiq import Csiq
 from magiqa.datasets.folder import Folder
+from magiqa.datasets.image_index import ImageIndex
 from magiqa.datasets.kadid10k import Kadid10k
 from magiqa.datasets.koniq import Koniq
 from magiqa.datasets.livec import Livec
