@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run setup test test-long test-fast lint gpu-check results clean
+.PHONY: run setup test test-long test-fast lint docs gpu-check results clean
 
 run: setup
 	$(BIN)/magiqa evaluate
@@ -15,7 +15,7 @@ $(VENV)/.done: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "magiqa needs Python >= 3.11: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet torch torchvision open_clip_torch
-	$(BIN)/pip install --quiet --editable '.[dev,openvino]'
+	$(BIN)/pip install --quiet --editable '.[dev,docs,openvino]'
 	touch $@
 
 test: setup lint
@@ -36,6 +36,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/mkdocs build --strict
 
 # What is committed under results/demo and results/probe, byte for byte: make results AGIQA3K=DIR. The batch size is given, since another
 # one rounds a feature differently (1e-7)
