@@ -38,7 +38,7 @@ lint: setup
 	$(BIN)/mypy
 
 docs: setup
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # What is committed under results/demo and results/probe, byte for byte: make results AGIQA3K=DIR. The batch size is given, since another
 # one rounds a feature differently (1e-7)
