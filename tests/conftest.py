@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ GOLDEN_SEED = 20261123
 def pytest_configure(config):
     # Every test reads and writes caches of its own: never the user's.
     os.environ["MAGIQA_CACHE"] = "/nonexistent/magiqa-tests-must-set-cache_dir"
+    os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), "magiqa-tests-matplotlib"))
 
 
 def pytest_make_parametrize_id(config, val, argname):

@@ -8,6 +8,7 @@ embedding is always added. MA-CLIP (arXiv:2511.09948, zhix000/MA-CLIP at 9581a2c
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -94,7 +95,7 @@ def _architecture(spec: Backbone) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         config = _shipped_config(name) if schema == name else None
         if config is None:
-            with quiet(), without_waiting():
+            with quiet(), without_waiting() if schema == "hf-hub" else nullcontext():
                 config = open_clip_module().get_model_config(name)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]

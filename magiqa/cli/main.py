@@ -3,8 +3,10 @@
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 from magiqa.cli.given import Given
@@ -12,6 +14,7 @@ from magiqa.config.compose import is_users
 from magiqa.config.trust import GROUPS, OTHERS
 from magiqa.errors import UserError, one_line, printable
 from magiqa.package import conf_dir
+from magiqa.runs.config import default_cache_dir
 from magiqa.stop import Terminated, listening
 
 COMMANDS = (
@@ -109,8 +112,27 @@ _FLAGS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0, 2 for what a user can mend; 130, 141, 143 at Ctrl-C, a closed pipe, SIGTERM."""
+    _open_streams()
+    _set_up_matplotlib()
     with listening(), redirect_stdout(_Plain(sys.stdout)), redirect_stderr(_Plain(sys.stderr, "\r")):
         return _main(argv)
+
+
+def _open_streams() -> None:
+    """Open the null device where the caller has closed a stream; write as an escape what a stream cannot encode."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _set_up_matplotlib() -> None:
+    """Give matplotlib a backend that needs no notebook or screen, and magiqa's cache for its list of fonts."""
+    os.environ["MPLBACKEND"] = "agg"
+    with suppress(RuntimeError):  # no home: the command tells
+        folder = Path(default_cache_dir()).expanduser() / "matplotlib"
+        os.environ.setdefault("MPLCONFIGDIR", str(folder))
 
 
 class _Plain:

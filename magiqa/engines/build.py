@@ -17,6 +17,7 @@ import numpy as np
 
 from magiqa.engines.engine import Engine, checked_error, plain_forward, probe_views, remedy
 from magiqa.engines.hardware import half
+from magiqa.engines.host_settings import refuse_forks
 from magiqa.engines.openvino import openvino_maker
 from magiqa.engines.out_of_memory import batch_too_large, out_of_memory, starved
 from magiqa.engines.pytorch import torch_maker
@@ -53,6 +54,7 @@ def build(
     """
     import torch
 
+    refuse_forks()
     if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
         raise UserError(f"batch_size={batch_size}: use auto or a whole number of views, 1 or more")
     if getattr(visual, "output_tokens", False):  # CoCa's towers return all tokens too

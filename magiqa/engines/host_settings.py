@@ -1,10 +1,13 @@
 """The host program's settings: what engines must change for all of a process, put back when the last call ends."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from magiqa.errors import UserError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -14,6 +17,25 @@ T = TypeVar("T")
 _lock = threading.Lock()
 _inside = 0
 _restore: Callable[[], None] | None = None
+_process: int | None = None
+
+
+def refuse_forks() -> None:
+    """Make this process the one that computes; refuse to compute in a child that was forked from it.
+
+    A fork copies no threads: a library that waits for its threads in the child would wait for ever.
+
+    Raises:
+        UserError: an engine was made in the parent process.
+    """
+    global _process
+    _process = _process or os.getpid()
+    if _process != os.getpid():
+        raise UserError(
+            "this process was forked from one that has used a model, whose threads do not survive a fork; start it "
+            "with the spawn start method: multiprocessing.get_context('spawn'), or DataLoader(..., "
+            "multiprocessing_context='spawn')"
+        )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The engine ``openvino``."""
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,26 +19,41 @@ if TYPE_CHECKING:
     import torch
 
 
-@contextmanager
-def _unreported() -> Iterator[None]:
-    """OpenVINO's converter reports its use over the network and writes into the home folder; its own stub does not."""
-    from openvino.tools.ovc import convert_impl, telemetry_stub, telemetry_utils
+TELEMETRY = "openvino_telemetry"
 
-    before = [(module, module.tm) for module in (convert_impl, telemetry_utils)]
-    try:
-        for module, _ in before:
-            module.tm = telemetry_stub
-        yield
-    finally:
-        for module, telemetry in before:
-            module.tm = telemetry
+_silencing = threading.Lock()
+
+
+@contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Keep OpenVINO from reporting its import and conversions over the network and from writing into HOME.
+
+    OpenVINO works without its telemetry package: the block's imports do not find that package. If the host program has
+    imported OpenVINO before, conversions inside the block use OpenVINO's own stub instead.
+    """
+    with _silencing:
+        package = sys.modules.get(TELEMETRY)
+        sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # so that importing it fails
+        try:
+            from openvino.tools.ovc import convert_impl, telemetry_stub, telemetry_utils
+        finally:
+            del sys.modules[TELEMETRY]
+            if package is not None:
+                sys.modules[TELEMETRY] = package
+        before = [(module, module.tm) for module in (convert_impl, telemetry_utils)]
+        try:
+            for module, _ in before:
+                module.tm = telemetry_stub
+            yield
+        finally:
+            for module, telemetry in before:
+                module.tm = telemetry
 
 
 def openvino_maker(
     visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int]
 ) -> Callable[[int], Engine]:
     """An engine of OpenVINO for each batch size; the tower is converted once."""
-    import openvino
     import torch
 
     options = {
@@ -46,11 +62,13 @@ def openvino_maker(
         "INFERENCE_NUM_THREADS": threads(),
         "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core while another one is free
     }
-    core = openvino.Core()
-    with torch.inference_mode(), warnings.catch_warnings(), _unreported():
-        # it traces with torch.jit, which torch retires, and which warns of shapes
-        warnings.simplefilter("ignore")
+    with torch.inference_mode(), warnings.catch_warnings(), _no_telemetry():
+        import openvino
+
+        warnings.simplefilter("ignore")  # tracing warns of shapes, and of torch.jit, which torch retires
         model = openvino.convert_model(optimize(visual), example_input=torch.zeros(2, 3, *view_size))
+
+    core = openvino.Core()
 
     def compiled(shape: list[int]) -> tuple[Forward, str]:
         copied = model.clone()

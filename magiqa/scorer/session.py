@@ -217,8 +217,9 @@ class Session:
             return self._caches[views]
 
     def _encoder(self, window: int, cache: Any) -> Any:
-        from magiqa.engines.host_settings import apart
+        from magiqa.engines.host_settings import apart, refuse_forks
 
+        refuse_forks()
         weights = self._weigh()
         with _building:
             if window not in self._engines:
@@ -230,11 +231,12 @@ class Session:
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
         from magiqa.backbones.model import build_model
-        from magiqa.engines.host_settings import apart
+        from magiqa.engines.host_settings import apart, refuse_forks
 
         weights = self._weigh()
         with _building:
             if self._embedded is None:  # features were cached
+                refuse_forks()
                 self._embedded = apart(
                     lambda: self._embed(lambda: build_model(self.job.method.backbone, weights))
                 )

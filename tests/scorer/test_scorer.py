@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -229,6 +230,20 @@ def test_a_host_in_half_precision_gets_the_same_scores_and_stores_none_of_its_ow
 def test_copies_share_the_model_and_pickles_give_the_same_scores(scorer, paths):
     assert copy.deepcopy(scorer) is scorer
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(scorer))(paths[:2]), scorer(paths[:2]))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_scorer_used_before_a_fork_names_spawn_in_the_child(scorer, paths):
+    scorer(paths[:1])
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # a hang ends the child
+        try:
+            scorer(paths[:1])
+        except UserError as error:
+            os._exit(0 if "spawn" in str(error) else 2)
+        os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.slow
