@@ -52,6 +52,7 @@ def commands(text: str) -> list[list[str]]:
     return [w for w in words if w[:1] == ["magiqa"]]
 
 
+@pytest.mark.slow
 @having("sh", text="magiqa ")
 def test_commands_compose(page, workplace):
     configs = Configs()
@@ -84,7 +85,9 @@ def test_output_is_as_shown(page, workplace, capsys):
         for example in re.split(r"^\$ ", block.text, flags=re.M)[1:]:
             typed, _, shown = example.partition("\n")
             main(shlex.split(typed)[1:])
-            printed = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+            screen = capsys.readouterr()
+            assert "magiqa: " not in screen.err
+            printed = [line for line in screen.out.splitlines() if line.strip()]
             for line in filter(str.strip, shown.splitlines()):
                 if line.strip() == "...":
                     continue
