@@ -43,9 +43,9 @@ from magiqa.engines.resolve import Resolved, resolve, threads
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
-from magiqa.features.pipeline import fill_cache
+from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.images.decode import open_image
-from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views, cut
+from magiqa.images.views import Views, cut
 from magiqa.method.cues import BoxCox, similarity
 from magiqa.method.fusion import Adaptive
 from magiqa.runs.provenance import versions
@@ -97,14 +97,8 @@ def end_to_end(
     with tempfile.TemporaryDirectory() as folder:
         cache = FeatureCache(folder, {"benchmark": True})
         wanted = list(zip(paths, images, strict=True))
-        options = {
-            "views": VIEWS,
-            "mean": weights.mean,
-            "std": weights.std,
-            "workers": workers,
-            "progress": False,
-        }
-        views, _ = fill_cache(cache, wanted, lambda: engine, **options)
+        recipe = Recipe(VIEWS, None, weights.mean, weights.std)
+        views, _ = fill_cache(cache, wanted, lambda: engine, recipe, workers=workers, progress=False)
         features = {owner[0]: rows.copy() for owner, rows in cache.blocks(images, views=1)}
     return views, features
 
@@ -239,9 +233,7 @@ def large(views: int) -> list[dict[str, Any]]:
                     cache,
                     list(zip(map(str, paths), images, strict=True)),
                     Stub,
-                    views=VIEWS,
-                    mean=CLIP_MEAN,
-                    std=CLIP_STD,
+                    Recipe(VIEWS),
                     workers=threads(),
                     progress=False,
                 )

@@ -49,8 +49,8 @@ from magiqa.engines.resolve import decoders, resolve
 from magiqa.errors import UserError
 from magiqa.features.batches import way_of
 from magiqa.features.hashing import content_sha256
-from magiqa.features.memory_cache import MemoryCache
-from magiqa.features.pipeline import fill_cache
+from magiqa.features.pipeline import Recipe, fill_cache
+from magiqa.features.store import MemoryStore
 from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views
 from magiqa.method.cues import BoxCox, similarity
 from magiqa.method.fusion import Adaptive
@@ -119,15 +119,13 @@ class Model:
 
 def encode(engine: Any, paths: list[Path], model: Model, workers: int) -> tuple[int, list[np.ndarray]]:
     """Image files to features: how many views, and the features of each image."""
-    cache = MemoryCache()
+    cache = MemoryStore()
     keys = [content_sha256(path.read_bytes()) for path in paths]
     views, _ = fill_cache(
         cache,
         list(zip(map(str, paths), keys, strict=True)),
         lambda: engine,
-        views=VIEWS,
-        mean=model.weights.mean,
-        std=model.weights.std,
+        Recipe(VIEWS, None, model.weights.mean, model.weights.std),
         workers=workers,
         progress=False,
     )

@@ -42,7 +42,6 @@ from magiqa.config.compose import Configs
 from magiqa.features import pipeline
 from magiqa.features.cache_upkeep import corrupt_shards
 from magiqa.features.shard import read_features
-from magiqa.images.controls import CONTROLS
 
 IMAGES, WRITERS = 240, 3
 
@@ -94,7 +93,7 @@ def held(cache: Path) -> tuple[dict[str, int], int]:
     views: dict[str, int] = {}
     twice = 0
     for shard in sorted(cache.glob("features/*/*.safetensors")):
-        found = read_features(shard, len(CONTROLS))
+        found = read_features(shard)
         for image, count in zip(found.images, found.counts.tolist(), strict=True):
             twice += count if image in views else 0
             views[image] = count

@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 
-from magiqa.features.bundle import write_bundle
-from magiqa.features.shard import read_shard
+from magiqa.features.shard import read_shard, write_shard
 
 
 def altered(bundle, out, change):
@@ -14,9 +13,5 @@ def altered(bundle, out, change):
     arrays = {k: np.array(v) for k, v in tensors.items()}
     meta = json.loads(metadata["magiqa"])
     change(arrays, meta)
-    write_bundle(
-        out,
-        {k: (v.dtype, v.shape, [v]) for k, v in arrays.items()},
-        {"images": metadata["images"], "magiqa": json.dumps(meta, sort_keys=True)},
-    )
+    write_shard(out, arrays, {"images": metadata["images"], "magiqa": json.dumps(meta, sort_keys=True)})
     return out

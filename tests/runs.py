@@ -12,8 +12,8 @@ from PIL import Image
 from magiqa.backbones.weights import Weights
 from magiqa.config.compose import Configs
 from magiqa.datasets.base import Labels
-from magiqa.features.describe import dataset_record
 from magiqa.features.features import Features
+from magiqa.features.images import Images
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.provenance import Clock
 from magiqa.studies import evaluate
@@ -93,7 +93,7 @@ def write_run(
     weights = Weights({}, "0123456789abcdef" * 4, {}, (0.5,) * 3, (0.2,) * 3, "made up")
     record = {
         "dataset": {
-            **dataset_record(labels, job.source.dataset, shas, []),
+            **Images(labels.table, shas).record(labels, job.source.dataset),
             "root": str(images) if images else "",
             **(dataset or {}),
         },

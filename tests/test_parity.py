@@ -19,7 +19,7 @@ from magiqa.engines.resolve import resolve
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
 from magiqa.features.key import Maker, feature_key
-from magiqa.features.pipeline import fill_cache
+from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.images.views import Resize, Views
 from magiqa.method.cues import BoxCox, similarity
 from magiqa.method.fusion import Adaptive
@@ -72,8 +72,8 @@ def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Pat
             key = feature_key(spec, weights, views, resize, "fp32")
             cache = FeatureCache(cache_dir, key, Maker(engine_name, "cpu"), cache_engine="same")
             wanted = list(zip(paths, images, strict=True))
-            options = {"views": views, "resize": resize, "mean": weights.mean, "std": weights.std}
-            fill_cache(cache, wanted, lambda engine=engine: engine, progress=False, **options)
+            recipe = Recipe(views, resize, weights.mean, weights.std)
+            fill_cache(cache, wanted, lambda engine=engine: engine, recipe, progress=False)
             for owner, features in cache.blocks(images, views=1):
                 case = cases[owner[0]]
                 case_name = f"{backbone_name} {preset} {case['image']}"

@@ -11,6 +11,7 @@ encodes the I-th of N parts by hand. What was encoded before a stop stays; the s
 
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from magiqa.cli.given import Given
@@ -95,7 +96,7 @@ def _encoded(job: RunConfig) -> dict[str, Any]:
         "engine": [
             engine + "".join(f", {m['images']} images by {m['engine']} {m['device']}" for m in others)
         ],
-        "folder": str(features.cache.folder),
+        "folder": str(Path(job.machine.cache_dir).expanduser() / "features" / record["cache"]["key"]),
         "skipped": [one["reason"] for one in features.skipped],
         "warnings": clock.warnings,
     }

@@ -38,10 +38,9 @@ def bundled(rest: Sequence[str], bundle: str | None) -> Bundled:
         return Bundled()
     from omegaconf import OmegaConf
 
-    from magiqa.features.bundle import read_header, verify_bundle
+    from magiqa.features.bundle import open_bundle
 
-    verify_bundle(bundle)
-    header = read_header(bundle)
+    header = open_bundle(bundle).header
     known = [key for key in top_keys() if key not in (*MACHINE, *OTHERS)]
     config = header.config.given
     check_config(config, header.choices, f"bundle={bundle}", known, trusted_classes(rest))

@@ -1,134 +1,118 @@
 """A run in one file: features, labels, text embeddings and records, without images or weights.
 
 A bundle is a shard of the feature cache (safetensors: ``features``, ``counts``, ``controls``) that also holds the
-embeddings of prompt pairs (``text``, ``logit_scale``) and, in its header, labels, records, the resolved config and
-the version of the code, as JSON. The same run gives the same bytes. Whoever has it reruns evaluations, ablations and
+embeddings of prompts (``text``, ``logit_scale``) and, in its header, labels, records, the resolved config and the
+version of the code, as JSON. The same run gives the same bytes. Whoever has it reruns evaluations, ablations and
 reports; whoever has the images and the weights too can verify it.
 """
 
-import hashlib
 import json
 import os
-import struct
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from magiqa.errors import UserError
-from magiqa.features.cache import FeatureCache
+from magiqa.features.cache import Shards
 from magiqa.features.header import Header
-from magiqa.features.key import key_hash
-from magiqa.features.shard import read_shard, verify_shard
+from magiqa.features.shard import Blocks, read_shard, read_text_shard, verify_shard, write_shard
 from magiqa.runs.record import read_as
 
 FORMAT = 1
 
-LABELS = ("name", "variant", "label", "higher_is_better", "cluster", "expected", "page", "layout", "every")
 
-_TYPES = {"float64": "F64", "float32": "F32", "int64": "I64"}
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle, its checksum verified.
 
+    Args:
+        path: the file. header: everything but the tensors. features: by sha256.
+    """
 
-def columns_of(table: pd.DataFrame) -> dict[str, Any]:
-    """A table as JSON-able columns: name -> (kind, values); paths stay behind."""
-    out: dict[str, Any] = {}
-    for column in table.columns.drop("path"):
-        values = table[column]
-        kind = "float" if values.dtype.kind == "f" else "int" if values.dtype.kind in "iu" else "str"
-        listed = [None if pd.isna(v) else v for v in values.tolist()]
-        out[column] = [kind, listed if kind != "str" else [v if v is None else str(v) for v in listed]]
-    return out
+    path: Path
+    header: Header
+    features: Shards
 
-
-def write_bundle(
-    path: Path,
-    tensors: Mapping[str, tuple[np.dtype, tuple[int, ...], Iterable[np.ndarray]]],
-    metadata: Mapping[str, str],
-) -> None:
-    """A safetensors file, streamed: never more than one image's features in memory; names in sorted order."""
-    header: dict[str, Any] = {"__metadata__": {**metadata, "sha256": "0" * 64}}
-    at = 0
-    for name in sorted(tensors):
-        dtype, shape, _ = tensors[name]
-        size = int(np.prod(shape)) * dtype.itemsize
-        header[name] = {"dtype": _TYPES[dtype.name], "shape": list(shape), "data_offsets": [at, at + size]}
-        at += size
-
-    def head(sha256: str) -> bytes:
-        header["__metadata__"]["sha256"] = sha256
-        data = json.dumps(header, sort_keys=True).encode()
-        data += b" " * (-len(data) % 8)
-        return struct.pack("<Q", len(data)) + data
-
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
-        with open(temporary, "wb") as file:
-            file.write(head("0" * 64))
-            for name in sorted(tensors):
-                dtype, shape, blocks = tensors[name]
-                digest.update(f"{name} {dtype.str} {shape}\n".encode())
-                for block in blocks:
-                    digest.update(block.data)
-                    file.write(block.data)
-            file.seek(0)
-            file.write(head(digest.hexdigest()))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(
-            f"out={path}: cannot be written ({error.strerror or error}); give another out=FILE"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    def text(self) -> tuple[np.ndarray, float]:
+        """Return the embeddings (T, D) of its prompts' texts, and the logit scale."""
+        return read_text_shard(self.path, 2 * len(self.header.pairs), self.features.width)
 
 
-def read_header(path: str | Path) -> Header:
-    """A bundle's header: everything but the tensors.
+def open_bundle(path: str | Path) -> Bundle:
+    """Open a bundle. A process verifies a file once.
 
     Raises:
-        UserError: the file is missing, cut short, or no bundle of a known format; a key is missing or holds something
+        UserError: the file is missing, damaged or no bundle of a known format; a key is missing or holds something
             of another kind.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"bundle={path}: no such file; give one that magiqa pack wrote")
+    status = os.stat(file)
+    return _opened(str(path), file, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _opened(path: str, file: Path, size: int, mtime_ns: int) -> Bundle:
+    again = "fetch it again or run magiqa pack anew"
     try:
         meta = json.loads(read_shard(file)[1]["magiqa"])
         if not isinstance(meta, dict):
             raise ValueError
     except (UserError, KeyError, ValueError, RecursionError):
-        raise UserError(
-            f"bundle={path}: no bundle, or cut short; fetch it again or run magiqa pack anew"
-        ) from None
+        raise UserError(f"bundle={path}: no bundle, or cut short; {again}") from None
     if meta.get("format") != FORMAT:
         raise UserError(f"bundle={path}: format {meta.get('format')!r:.60} is not known here; update magiqa")
-    return read_as(Header, meta, f"bundle={path}")
+    header = read_as(Header, meta, f"bundle={path}")
+    try:
+        verify_shard(file)
+    except UserError:
+        raise UserError(f"bundle={path}: its contents do not match its checksum; {again}") from None
+    features = Shards(dict(header.key))
+    features.index(file)
+    lacking = next((image for image in header.images if image not in features), None)
+    if lacking is not None:
+        raise UserError(f"bundle={path}: holds no features of its image {lacking[:64]!r}; pack it anew")
+    return Bundle(file, header, features)
 
 
-def verify_bundle(path: str | Path) -> None:
-    """Check a bundle's checksum.
+def write_bundle(
+    path: Path,
+    meta: dict[str, Any],
+    features: Shards,
+    images: Sequence[str],
+    text: np.ndarray,
+    logit_scale: float,
+) -> None:
+    """Write a bundle; never more than one block of features is in memory.
 
     Raises:
-        UserError: the file is missing, no bundle, or does not match.
+        UserError: the file cannot be written.
     """
-    read_header(path)
+    unique = list(dict.fromkeys(images))
+    entries = [features.entries[image] for image in unique]
+    counts = np.array([entry.count for entry in entries], np.int64)
+    rows = (np.ascontiguousarray(features.rows(image)) for image in unique)
     try:
-        verify_shard(Path(path).expanduser())
-    except UserError:
+        write_shard(
+            path,
+            {
+                "controls": np.stack([entry.controls for entry in entries]).astype(np.float64),
+                "counts": counts,
+                "features": Blocks(np.dtype(np.float32), (int(counts.sum()), text.shape[-1]), rows),
+                "logit_scale": np.array([logit_scale], np.float64),
+                "text": text.astype(np.float32),
+            },
+            {
+                "images": json.dumps(unique),
+                "magiqa": json.dumps({"format": FORMAT, **meta}, sort_keys=True, allow_nan=False),
+            },
+        )
+    except OSError as error:
         raise UserError(
-            f"bundle={path}: its contents do not match its checksum; fetch it again or run magiqa pack anew"
+            f"out={path}: cannot be written ({error.strerror or error}); give another out=FILE"
         ) from None
-
-
-class BundleCache(FeatureCache):
-    """A bundle as the feature cache of its one key."""
-
-    def __init__(self, path: Path, key: dict[str, Any]) -> None:
-        self.key, self.name, self.folder = key, key_hash(key), path.parent
-        self.only, self.entries = None, {}
-        self._verified, self._indexed, self.width = set(), set(), None
-        self._index(path)

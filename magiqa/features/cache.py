@@ -5,7 +5,7 @@ Layout under ``cache_dir``::
     features/<key>/key.json              all that shaped these features
     features/<key>/<name>.safetensors    a shard: features (views, D), counts and controls (images, ...), and in its
                                          header the images' sha256, who made it, and a checksum of all this
-    text/<key>.safetensors               embeddings (P, 2, D) of a prompt set, and the logit scale
+    text/<key>.safetensors               embeddings of a prompt set, and the logit scale
 
 An image is known by the sha256 of its file, so data sets, subsets and folders share features, and a changed file is
 another image. Shards are never rewritten: several writers may fill one folder at once. Where an image is there twice,
@@ -26,20 +26,23 @@ import numpy as np
 from magiqa.errors import UserError
 from magiqa.features.key import SHARING, Maker, key_hash, own_key, shared
 from magiqa.features.shard import (
+    CorruptShard,
+    cache_writes,
     corrupt,
     read_features,
     read_shard,
     read_text_shard,
-    serialized,
     verify_features,
+    verify_shard,
     write_atomically,
+    write_shard,
 )
 from magiqa.images.controls import CONTROLS
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one image's features lie: a shard, and its rows [start, start + count); who made them, where known."""
+    """The place of one image's features: a shard, and its rows [start, start + count); their maker, if known."""
 
     shard: Path
     start: int
@@ -48,7 +51,93 @@ class Entry:
     maker: Maker | None
 
 
-class FeatureCache:
+class Shards:
+    """Features in some files of one kind.
+
+    Args:
+        key: all that shaped them.
+
+    Attributes:
+        entries: the place of each image's features. width: numbers a feature has.
+    """
+
+    def __init__(self, key: dict[str, Any]) -> None:
+        self.key, self.width = key, width_of(key)
+        self.entries: dict[str, Entry] = {}
+        self._verified: set[Path] = set()
+
+    def __contains__(self, image: str) -> bool:
+        return image in self.entries
+
+    def index(self, path: Path, only: Maker | None = None) -> None:
+        """Take in a file's images, of one maker only where that is given.
+
+        Raises:
+            CorruptShard: see `read_features`; its maker is none.
+        """
+        shard = read_features(path, self.width)
+        try:
+            maker = Maker(shard.maker["engine"], shard.maker["device"]) if shard.maker else None
+            hash(maker)
+        except (KeyError, TypeError) as error:
+            raise corrupt(path, error) from None
+        self.width = shard.features.shape[1]
+        if only not in (None, maker):
+            return
+        starts = np.cumsum(shard.counts) - shard.counts
+        for image, start, count, controls in zip(
+            shard.images, starts, shard.counts, shard.controls, strict=True
+        ):
+            before = self.entries.get(image)
+            if before is None or self._rank(path) < self._rank(before.shard):
+                self.entries[image] = Entry(path, int(start), int(count), controls, maker)
+
+    def _rank(self, path: Path) -> tuple[bool, str]:
+        return False, path.name
+
+    def rows(self, image: str) -> np.ndarray:
+        """Return the features (V, D) of an image."""
+        return next(self.blocks([image]))[1]
+
+    def blocks(self, images: Sequence[str], views: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield features of images in blocks of about that many views, straight from the mapped files.
+
+        Each file is verified before its first use.
+
+        Args:
+            images: sha256 of each, all cached; any order, repeats allowed.
+
+        Yields:
+            owner (M,) int64, the position in ``images`` of each row, an image's rows together and in order; and
+            the features (M, D) float32.
+
+        Raises:
+            CorruptShard: see `verify_features`.
+        """
+        by_shard: dict[Path, list[int]] = {}
+        for position, image in enumerate(images):
+            by_shard.setdefault(self.entries[image].shard, []).append(position)
+        for shard, positions in by_shard.items():
+            if shard not in self._verified:
+                verify_features(shard)
+                self._verified.add(shard)
+            features = read_shard(shard)[0]["features"]
+            positions.sort(key=lambda p: self.entries[images[p]].start)
+            for chunk in _chunks(positions, [self.entries[images[p]].count for p in positions], views):
+                entries = [self.entries[images[p]] for p in chunk]
+                rows = np.concatenate([features[e.start : e.start + e.count] for e in entries])
+                yield np.repeat(np.array(chunk), [e.count for e in entries]), rows
+
+    def made_by(self, images: Iterable[str]) -> list[dict[str, Any]]:
+        """Return how many of the images' features each maker made."""
+        counts = Counter(self.entries[i].maker for i in images)
+        rows = [
+            {**(asdict(m) if m else {"engine": None, "device": None}), "images": n} for m, n in counts.items()
+        ]
+        return sorted(rows, key=lambda row: (str(row["engine"]), str(row["device"])))
+
+
+class FeatureCache(Shards):
     """The features of one key, and of the maker's own key beside it.
 
     Args:
@@ -63,6 +152,7 @@ class FeatureCache:
     def __init__(
         self, root: str | Path, key: dict[str, Any], maker: Maker | None = None, cache_engine: str = "any"
     ) -> None:
+        super().__init__(key)
         self.root = Path(root).expanduser() / "features"
         self.maker = maker
         self.only = maker if cache_engine == "same" else None
@@ -73,10 +163,7 @@ class FeatureCache:
         self.name, self.key = next(iter(self.keys.items()))
         self.folder = self.root / self.name
         self.max_error: float | None = None
-        self.entries: dict[str, Entry] = {}
-        self._verified: set[Path] = set()
         self._indexed: set[Path] = set()
-        self.width: int | None = None
         self.refresh()
 
     def refresh(self) -> None:
@@ -87,30 +174,14 @@ class FeatureCache:
                     self._index(shard)
 
     def _index(self, shard: Path) -> None:
-        held = read_features(shard, len(CONTROLS))
-        images, counts, controls, made = held.images, held.counts, held.controls, held.maker
-        try:
-            maker = Maker(made["engine"], made["device"]) if made else None
-            hash(maker)
-        except (KeyError, TypeError) as error:
-            raise corrupt(shard, error) from None
-        if self.width not in (None, held.features.shape[1]):
-            raise corrupt(shard, f"features of {held.features.shape[1]} numbers beside those of {self.width}")
-        self.width = held.features.shape[1]
+        self.index(shard, self.only)
         self._indexed.add(shard)
-        if self.only not in (None, maker):
-            return
-        starts = np.cumsum(counts) - counts
-        for image, start, count, control in zip(images, starts, counts, controls, strict=True):
-            there = self.entries.get(image)
-            if there is None or self._rank(shard) < self._rank(there.shard):
-                self.entries[image] = Entry(shard, int(start), int(count), control, maker)
 
-    def _rank(self, shard: Path) -> tuple[bool, str]:
-        return shard.parent != self.folder, shard.name
+    def _rank(self, path: Path) -> tuple[bool, str]:
+        return path.parent != self.folder, path.name
 
     def verified(self, max_error: float) -> None:
-        """Say how far the maker's features are from plain float32 torch: past `SHARING` they go to its own key."""
+        """Take the engine's distance from plain float32 torch; past `SHARING`, features go to the maker's own key."""
         self.max_error = max_error
 
     @property
@@ -118,17 +189,6 @@ class FeatureCache:
         """The key that new features go to."""
         missed = self.max_error is not None and not self.max_error <= SHARING
         return list(self.keys)[-1] if missed else self.name
-
-    def made_by(self, images: Iterable[str]) -> list[dict[str, Any]]:
-        """How many of the images' features each maker made."""
-        counts = Counter(self.entries[i].maker for i in images)
-        rows = [
-            {**(asdict(m) if m else {"engine": None, "device": None}), "images": n} for m, n in counts.items()
-        ]
-        return sorted(rows, key=lambda row: (str(row["engine"]), str(row["device"])))
-
-    def __contains__(self, image: str) -> bool:
-        return image in self.entries
 
     def prepare(self) -> None:
         """Create the folder and write its key: an unwritable cache is found before hours of encoding.
@@ -152,46 +212,25 @@ class FeatureCache:
         folder = self.root / self.target
         if not (folder / "key.json").exists():
             self.prepare()
-        tensors: dict[str, np.ndarray] = {
-            "features": np.ascontiguousarray(np.concatenate(features), np.float32),
-            "counts": np.array([len(f) for f in features], np.int64),
-            "controls": np.ascontiguousarray(controls, np.float64).reshape(len(images), len(CONTROLS)),
-        }
         made = asdict(self.maker) | {"max_error": self.max_error} if self.maker else None
         shard = folder / f"{int(time.time())}-{uuid.uuid4().hex[:12]}.safetensors"
-        write_atomically(
-            shard, serialized(tensors, {"images": json.dumps(list(images)), "maker": json.dumps(made)})
-        )
+        with cache_writes(shard):
+            write_shard(
+                shard,
+                {
+                    "features": np.concatenate(features).astype(np.float32),
+                    "counts": np.array([len(f) for f in features], np.int64),
+                    "controls": controls.astype(np.float64).reshape(len(images), len(CONTROLS)),
+                },
+                {"images": json.dumps(list(images)), "maker": json.dumps(made)},
+            )
         self._index(shard)
 
-    def blocks(self, images: Sequence[str], views: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Features of images in blocks of about that many views, straight from the mapped shards.
 
-        Each shard's checksum is verified, and its features are finite, before its first use.
-
-        Args:
-            images: sha256 of each, all cached; any order, repeats allowed.
-
-        Yields:
-            owner (M,) int64, the position in ``images`` of each row, an image's rows together and in order; and
-            the features (M, D) float32.
-
-        Raises:
-            CorruptShard: by its checksum.
-        """
-        at: dict[Path, list[int]] = {}
-        for position, image in enumerate(images):
-            at.setdefault(self.entries[image].shard, []).append(position)
-        for shard, positions in at.items():
-            if shard not in self._verified:
-                verify_features(shard, len(CONTROLS))
-                self._verified.add(shard)
-            features = read_shard(shard)[0]["features"]
-            positions.sort(key=lambda p: self.entries[images[p]].start)
-            for chunk in _chunks(positions, [self.entries[images[p]].count for p in positions], views):
-                entries = [self.entries[images[p]] for p in chunk]
-                rows = np.concatenate([features[e.start : e.start + e.count] for e in entries])
-                yield np.repeat(np.array(chunk), [e.count for e in entries]), rows
+def width_of(key: dict[str, Any]) -> int | None:
+    """Return how many numbers a feature of a key has, where the key says it."""
+    architecture = key.get("architecture")
+    return architecture.get("embed_dim") if isinstance(architecture, dict) else None
 
 
 def _chunks(items: Sequence[int], sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
@@ -207,26 +246,42 @@ def _chunks(items: Sequence[int], sizes: Sequence[int], limit: int) -> Iterator[
         yield chunk
 
 
+def text_shape(key: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Return how many embeddings of how many numbers a text key stands for, where the key says it."""
+    pairs = key.get("pairs")
+    return (2 * len(pairs) if isinstance(pairs, list) else None), width_of(key)
+
+
 def text_path(root: str | Path, key: dict[str, Any]) -> Path:
-    """Where the embeddings of a prompt set lie."""
+    """Return the file of a prompt set's embeddings."""
     return Path(root).expanduser() / "text" / f"{key_hash(key)}.safetensors"
 
 
 def read_text(root: str | Path, key: dict[str, Any]) -> tuple[np.ndarray, float] | None:
-    """Cached embeddings (P, 2, D) and logit scale, or None.
-
-    Raises:
-        CorruptShard: they are not those of the key's prompt pairs and architecture, or not as written.
-    """
+    """Return cached embeddings (T, D) and the logit scale; None where they are absent or damaged."""
     path = text_path(root, key)
     if not path.is_file():
         return None
-    pairs, architecture = key.get("pairs"), key.get("architecture", {})
-    return read_text_shard(path, None if pairs is None else len(pairs), architecture.get("embed_dim"))
+    try:
+        verify_shard(path)
+        return read_text_shard(path, *text_shape(key))
+    except CorruptShard:
+        return None
 
 
 def write_text(root: str | Path, key: dict[str, Any], text: np.ndarray, logit_scale: float) -> None:
-    """Cache embeddings (P, 2, D) and the logit scale."""
-    tensors = {"text": np.ascontiguousarray(text, np.float32), "logit_scale": np.array([logit_scale])}
-    metadata = {"key": json.dumps(key, sort_keys=True)}
-    write_atomically(text_path(root, key), serialized(tensors, metadata))
+    """Cache embeddings (..., D) and the logit scale.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = text_path(root, key)
+    with cache_writes(path):
+        write_shard(
+            path,
+            {
+                "text": text.astype(np.float32).reshape(-1, *text.shape[-2:]),
+                "logit_scale": np.array([logit_scale]),
+            },
+            {"key": json.dumps(key, sort_keys=True)},
+        )

@@ -1,6 +1,7 @@
-"""What lies in the cache, and what can go."""
+"""List, check and prune the feature cache."""
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -8,109 +9,120 @@ from pathlib import Path
 from typing import Any
 
 from magiqa.errors import UserError
+from magiqa.features.cache import text_shape, width_of
 from magiqa.features.key import FEATURE_VERSION
-from magiqa.features.shard import CorruptShard, read_features, read_text_shard, verify_features
-from magiqa.images.controls import CONTROLS
+from magiqa.features.shard import (
+    CorruptShard,
+    read_features,
+    read_shard,
+    read_text_shard,
+    verify_features,
+    verify_shard,
+)
 
 LEFTOVER_SECONDS = 3600.0
 
+FOLDERS = ("features", "text", "hashes", "batch_sizes", "launches")
 
-def _read_key(path: Path) -> dict[str, Any]:
-    try:  # for people only: features are found by the folder's name
-        key = json.loads(path.read_text())
-    except (OSError, ValueError):
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        key = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
     return key if isinstance(key, dict) else {}
 
 
-def _removable(folder: Path, pattern: str = "*") -> list[Path]:
-    """Files of a folder, but for the temporary ones of writers at work: those are young."""
+def _read_key(path: Path) -> dict[str, Any]:
+    try:  # for people only: features are found by the folder's name
+        return _json(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _files(base: Path) -> list[Path]:
+    """Return the cache's files, none behind a link; without the temporary ones of writers at work, which are young."""
+    tops = [base / name for name in FOLDERS if not (base / name).is_symlink()]
+    files = [Path(at, name) for top in tops for at, _, names in os.walk(top) for name in sorted(names)]
 
     def live(file: Path) -> bool:
         try:
-            return file.suffix == ".tmp" and file.stat().st_mtime > time.time() - LEFTOVER_SECONDS
+            return file.suffix == ".tmp" and file.lstat().st_mtime > time.time() - LEFTOVER_SECONDS
         except FileNotFoundError:  # renamed meanwhile: its shard is complete
             return True
 
-    return [f for f in sorted(folder.glob(pattern)) if not live(f)]
+    return [file for file in files if not live(file)]
 
 
 def describe(key: dict[str, Any]) -> str:
-    """A key in words: what was encoded, how, and whether this version of the code still reads it."""
-    if not key:
-        return "no key.json: written by something else, or cut short"
-    if key.get("version") != FEATURE_VERSION:
+    """Describe a key: what was encoded, how, and whether this version of the code still reads it."""
+    if key and key.get("version") != FEATURE_VERSION:
         return f"of another version of magiqa (version {key.get('version')}): never read, can go"
-    maker = key.get("maker")
-    return (
-        f"weights {key['weights_sha256'][:12]}, {key['precision']}, "
-        + (f"{maker['engine']} on {maker['device']}" if maker else "any engine")
-        + f", views {'+'.join(key['views']['kinds'])}, positional embedding {key['positional_embedding']}"
-    )
+    try:
+        maker = key.get("maker")
+        return (
+            f"weights {key['weights_sha256'][:12]}, {key['precision']}, "
+            + (f"{maker['engine']} on {maker['device']}" if maker else "any engine")
+            + f", views {'+'.join(key['views']['kinds'])}, positional embedding {key['positional_embedding']}"
+        )
+    except (KeyError, TypeError):
+        return "no key.json, or a damaged one: written by something else, or cut short"
 
 
 def hashes(root: str | Path) -> str:
-    """What the index of images' sha256 takes, in words."""
+    """Describe the size of the index of images' sha256."""
     files = list((Path(root).expanduser() / "hashes").glob("*/*.json"))
     folders = len({f.parent for f in files})
     return f"hashes of images: {folders} roots, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB"
 
 
 def listing(root: str | Path) -> Iterable[dict[str, Any]]:
-    """A row for each key in the cache: folder, key, shards, images, makers, views, bytes, corrupt shards."""
-    for folder in _folders(Path(root).expanduser() / "features"):
-        shards = sorted(folder.glob("*.safetensors"))
+    """Yield a row for each key in the cache: folder, key, shards, images, makers, views, bytes, corrupt shards."""
+    folder = Path(root).expanduser() / "features"
+    for parent in sorted(f for f in folder.glob("*") if f.is_dir() and not f.is_symlink()):
+        shards = sorted(parent.glob("*.safetensors"))
         row: dict[str, Any] = {
-            "name": folder.name,
-            "key": _read_key(folder / "key.json"),
+            "name": parent.name,
+            "key": _read_key(parent / "key.json"),
             "shards": len(shards),
             "images": 0,
             "views": 0,
             "bytes": sum(s.lstat().st_size for s in shards),
             "unreadable": [],
-            "leftovers": _removable(folder, ".*.tmp"),
             "makers": Counter(),
         }
-        for shard in shards:
+        for path in shards:
             try:
-                held = read_features(shard, len(CONTROLS))
-                images, made = len(held.images), held.maker
-                maker = f"{made['engine']} {made['device']}" if made else "unknown"
-                row["images"] += images
-                row["makers"][maker] += images
-                row["views"] += len(held.features)
+                shard = read_features(path, width_of(row["key"]))
+                made = shard.maker
+                row["makers"][f"{made['engine']} {made['device']}" if made else "unknown"] += len(
+                    shard.images
+                )
+                row["images"] += len(shard.images)
+                row["views"] += len(shard.features)
             except (UserError, KeyError, TypeError):
-                row["unreadable"].append(shard)
+                row["unreadable"].append(path)
         yield row
 
 
-def _folders(parent: Path) -> list[Path]:
-    """The folders in a folder; links to others are nobody's to list or to empty."""
-    return sorted(f for f in parent.glob("*") if f.is_dir() and not f.is_symlink())
-
-
 def corrupt_shards(root: str | Path) -> list[tuple[Path, UserError]]:
-    """Every shard of features or of text that is not as it was written, or not of the shapes and types it must be."""
-    base = Path(root).expanduser()
+    """Return every damaged shard of features or text, and those whose shapes do not fit their key."""
     bad: list[tuple[Path, UserError]] = []
-    features = [s for folder in _folders(base / "features") for s in sorted(folder.glob("*.safetensors"))]
-    for shard in [*features, *sorted((base / "text").glob("*.safetensors"))]:
+    for path in _files(Path(root).expanduser()):
+        if path.suffix != ".safetensors":
+            continue
         try:
-            if shard.parent.name == "text":
-                read_text_shard(shard)
+            if path.parent.name == "text":
+                verify_shard(path)
+                read_text_shard(path, *text_shape(_json(read_shard(path)[1].get("key", ""))))
             else:
-                verify_features(shard, len(CONTROLS))
+                verify_features(path, width_of(_read_key(path.parent / "key.json")))
         except CorruptShard as error:
-            bad.append((shard, error))
+            bad.append((path, error))
         except UserError as error:
-            if shard.is_symlink() and not shard.exists():  # a link to nothing, which no run can read either
-                bad.append((shard, error))
+            if path.is_symlink() and not path.exists():  # a link to nothing, which no run can read either
+                bad.append((path, error))
     return bad
-
-
-def _behind_link(file: Path, base: Path) -> bool:
-    """Return whether a folder between the cache and a file in it is a link."""
-    return any(parent.is_symlink() for parent in file.parents if base in parent.parents)
 
 
 def prune(root: str | Path, what: str) -> tuple[int, int]:
@@ -125,26 +137,19 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
         UserError: no key, or several, begin with that name.
     """
     base = Path(root).expanduser()
-    rows = list(listing(base))
-    doomed: list[Path] = [f for row in rows for f in row["leftovers"]]
-    doomed += _removable(base / "text", ".*.tmp")
-    indexes = _folders(base / "hashes")
-    doomed += [f for folder in indexes for f in _removable(folder, ".*.tmp")]
+    files = _files(base)
     if what == "all":
-        doomed += [f for folder in indexes for f in _removable(folder)]
-        doomed += [f for row in rows for f in _removable(base / "features" / row["name"])]
-        doomed += _removable(base / "text") + _removable(base / "batch_sizes")
-        doomed += [f for f in _removable(base / "launches", "**/*") if f.is_file()]
+        doomed = files
     elif what == "corrupt":
-        doomed += [shard for shard, _ in corrupt_shards(base)]
+        doomed = [shard for shard, _ in corrupt_shards(base)]
     else:
-        names = [row["name"] for row in rows if what and row["name"].startswith(what)]
+        names = [row["name"] for row in listing(base) if what and row["name"].startswith(what)]
         if len(names) != 1:
             raise UserError(
                 f"cache: prune={what} names {len(names)} keys of {base}; see `magiqa cache` for their names"
             )
-        doomed += _removable(base / "features" / names[0])
-    doomed = [file for file in dict.fromkeys(doomed) if not _behind_link(file, base)]
+        doomed = [file for file in files if file.parent == base / "features" / names[0]]
+    doomed = list(dict.fromkeys([*doomed, *(file for file in files if file.suffix == ".tmp")]))
     size = sum(f.lstat().st_size for f in doomed)
     for file in doomed:
         file.unlink()

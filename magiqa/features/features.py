@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.datasets.base import Labels
-from magiqa.features.cache import FeatureCache
+from magiqa.features.cache import Shards
 from magiqa.images.controls import CONTROLS
 from magiqa.method.prompts import PromptSet
 
@@ -25,7 +25,7 @@ class Features:
 
     labels: Labels
     table: pd.DataFrame
-    cache: FeatureCache
+    cache: Shards
     images: list[str]
     skipped: list[dict[str, str]]
     record: dict[str, Any]

@@ -13,10 +13,11 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.shard import check_writable, write_atomically
+from magiqa.features.shard import cache_writes, write_atomically
 from magiqa.images.decode import read_image
 
 RACY_NS = 2_000_000_000  # of file systems that keep time by the second or two: what changed since may look unchanged
@@ -122,14 +123,13 @@ class HashIndex:
             return time.time_ns()
         if self._behind is None:
             probe = self.folder / f".{uuid.uuid4().hex[:12]}.tmp"
-            try:
-                check_writable(probe)
+            behind = 0
+            with suppress(UserError), cache_writes(probe):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 probe.touch()
-                self._behind = max(0, time.time_ns() - probe.stat().st_mtime_ns)
+                behind = max(0, time.time_ns() - probe.stat().st_mtime_ns)
                 probe.unlink()
-            except (OSError, UserError):
-                self._behind = 0
+            self._behind = behind
         return time.time_ns() - self._behind
 
 
@@ -152,7 +152,7 @@ def _entries(file: Path) -> dict[State, str] | None:
         if content_sha256(body).encode() != checksum:
             return None
         return {(p, size, mtime, ctime, inode): sha for p, size, mtime, ctime, inode, sha in json.loads(body)}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -1,7 +1,7 @@
-"""A bundle's header, read: typed and checked at once, as records are."""
+"""The header of a bundle, typed and checked when it is read, as records are."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
@@ -29,7 +29,7 @@ class Column(Parsed):
 
     @classmethod
     def of(cls, value: Any, key: str = "") -> Self:
-        """Read it. Raises: UserError."""
+        """Read a column. Raises: UserError."""
         kind = value[0] if isinstance(value, list) and len(value) == 2 else None
         if not isinstance(kind, str) or kind not in _KINDS or not isinstance(value[1], list):
             raise UserError(f"{key} must be a kind ({', '.join(_KINDS)}) and a list of values")
@@ -54,6 +54,10 @@ class LabelFacts(Parsed):
     every: Count
     notes: tuple[str, ...]
 
+    def facts(self) -> dict[str, Any]:
+        """Return the fields, as `Labels` takes them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MadeBy(Parsed):
@@ -66,7 +70,7 @@ class MadeBy(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class Cached(Parsed):
-    """How the features came about."""
+    """The origin of the features."""
 
     made_by: tuple[MadeBy, ...] = ()
     views_encoded: Count = 0
@@ -74,7 +78,7 @@ class Cached(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class Seen(Parsed):
-    """The views of all images."""
+    """The views of all images together."""
 
     count: Count
     kinds: tuple[str, ...]
@@ -140,3 +144,13 @@ class Header(Parsed):
         """The labels' table, without paths."""
         columns = {n: pd.Series(c.cells, dtype=_TYPES[c.kind]) for n, c in self.table.items()}
         return pd.DataFrame(columns).assign(path="")
+
+
+def columns_of(table: pd.DataFrame) -> dict[str, Any]:
+    """Return a table as JSON-able columns, name -> [kind, values], without paths."""
+    out: dict[str, Any] = {}
+    for name, values in table.drop(columns="path").items():
+        kind = {"f": "float", "i": "int", "u": "int"}.get(values.dtype.kind, "str")
+        cells = [None if pd.isna(v) else str(v) if kind == "str" else v for v in values.tolist()]
+        out[str(name)] = [kind, cells]
+    return out

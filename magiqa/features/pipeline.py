@@ -1,27 +1,30 @@
 """Image files in, cached features out: the pipeline that keeps the engine busy.
 
-Decoding and cutting run in threads beside the engine's own; views of different images share micro-batches, padded to
-one size, so that an image's features do not depend on what else is in the batch; finished images go to the cache shard
-by shard, off the critical path, so that a killed run loses at most a minute, and one that is asked to stop nothing.
+Threads decode and cut images beside the engine's own; views of different images share micro-batches, padded to one
+size, so that an image's features do not depend on what else is in the batch. Finished images go to the cache shard by
+shard, off the critical path. A killed run loses at most a minute, a stopped one nothing.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import chain, islice
-from typing import Any, Protocol
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
-from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.batches import Batches, Encoder, OpenImage, Way, way_of
+from magiqa.errors import UserError
+from magiqa.features.batches import Batches, Encoder, OpenImage, way_of
 from magiqa.features.hashing import content_sha256
-from magiqa.features.progress import Reporter
+from magiqa.features.progress import reporter
+from magiqa.features.store import Store
 from magiqa.images.controls import controls
 from magiqa.images.decode import LIMITS, Limits, open_image, read_image
-from magiqa.images.views import Pixels, Resize, Views
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, Pixels, Resize, Views
 from magiqa.progress import progress_bar
 from magiqa.stop import unbroken
 
@@ -32,28 +35,29 @@ SHARD_SECONDS = (5.0, 60.0)
 
 PREFETCHED_VIEWS = 64  # of one image, cut in a worker; a larger image's others are cut as they are needed
 
-
-class Store(Protocol):
-    """Where finished images go: the cache on disk, or memory."""
-
-    def __contains__(self, image: str) -> bool:
-        """Whether it holds an image's features already."""
-        ...
-
-    def prepare(self) -> None:
-        """Find out before hours of encoding whether it can be written."""
-        ...
-
-    def write(self, images: Sequence[str], features: Sequence[np.ndarray], controls: np.ndarray) -> None:
-        """Take images' features (V_i, D) and controls (N, 4)."""
-        ...
-
-
 Load = Callable[[Any, str], tuple[Pixels, np.ndarray]]
+
+Cut = tuple[OpenImage, Iterator[Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The way from an image's pixels to normalized views.
+
+    Args:
+        resize: the data set's own, before views are cut. mean, std: the backbone's. limits: of the pixels of what
+            views are cut from.
+    """
+
+    views: Views
+    resize: Resize | None = None
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+    limits: Limits = LIMITS
 
 
 def load_file(path: str, sha256: str, limits: Limits = LIMITS) -> tuple[Pixels, np.ndarray]:
-    """Decode an image file that is known by its sha256: the image, its controls."""
+    """Decode an image file that is known by its sha256; return the image and its controls."""
     data = read_image(path)
     if content_sha256(data) != sha256:
         raise UserError(
@@ -63,27 +67,8 @@ def load_file(path: str, sha256: str, limits: Limits = LIMITS) -> tuple[Pixels, 
     return image, controls(image, len(data))
 
 
-def _load(
-    way: Way,
-    load: Load,
-    item: Any,
-    sha256: str,
-    views: Views,
-    resize: Resize | None,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    limits: Limits,
-) -> tuple[OpenImage, Iterator[Sequence[Any]]]:
-    pixels, known = load(item, sha256)
-    blocks = way.cut(pixels, views, resize, name=str(item), mean=mean, std=std, limits=limits)
-    ready: list[Sequence[Any]] = []
-    while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
-        ready.append(block)
-    return OpenImage(str(item), sha256, known), chain(ready, blocks)
-
-
 class _Shards:
-    """Writes finished images to the cache in a thread of its own, a shard at a time."""
+    """A writer of finished images to the cache, in a thread of its own, a shard at a time."""
 
     def __init__(self, cache: Store) -> None:
         self.cache = cache
@@ -128,114 +113,135 @@ class _Shards:
             self.flush()
 
 
+class _Filling:
+    """One pass over the images that a cache lacks.
+
+    Attributes:
+        encoded: views so far. skipped: reasons by sha256.
+    """
+
+    def __init__(self, store: Store, engine: Encoder, recipe: Recipe, load: Load, bar: Any) -> None:
+        size = recipe.views.window
+        self.recipe, self.load, self.way, self.bar = recipe, load, way_of(engine, size), bar
+        self.batches, self.shards = Batches(engine, self.way, size), _Shards(store)
+        self.open: deque[OpenImage] = deque()
+        self.encoded = 0
+        self.skipped: dict[str, str] = {}
+
+    def cut(self, item: Any, sha256: str) -> Cut:
+        """Decode an image and cut its first views, in a worker's thread."""
+        pixels, known = self.load(item, sha256)
+        r = self.recipe
+        blocks = self.way.cut(
+            pixels, r.views, r.resize, name=str(item), mean=r.mean, std=r.std, limits=r.limits
+        )
+        ready: list[Sequence[Any]] = []
+        while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
+            ready.append(block)
+        return OpenImage(str(item), sha256, known), chain(ready, blocks)
+
+    def take(self, image: OpenImage, blocks: Iterable[Sequence[Any]]) -> None:
+        """Send an image's views to the engine."""
+        self.open.append(image)
+        for block in blocks:
+            self.batches.add(image, block)
+        image.complete = True
+        self.collect()
+
+    def collect(self) -> None:
+        """Hand the finished images to the cache, in their order."""
+        while self.open and self.open[0].complete and len(self.open[0].features) == self.open[0].cut:
+            image = self.open.popleft()
+            self.encoded += image.cut
+            self.shards.add(image)
+            self.bar.update()
+            seconds = self.bar.format_dict["elapsed"] or 1
+            self.bar.set_postfix_str(f"{self.encoded / seconds:.1f} views/s", refresh=False)
+
+    def skip(self, sha256: str, reason: str) -> None:
+        """Leave an image out."""
+        self.skipped[sha256] = reason
+        self.bar.update()
+
+    def flush(self) -> None:
+        """Wait until every view that was handed over is encoded."""
+        self.batches.run()
+        self.batches.wait()
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, cut: Callable[[Any, str], Cut], todo: dict[str, Any], depth: int
+) -> Iterator[tuple[str, Future[Cut]]]:
+    """Yield images in order while ``depth`` of them are decoded in advance."""
+    queue: deque[tuple[str, Future[Cut]]] = deque()
+    for sha, item in todo.items():
+        queue.append((sha, pool.submit(cut, item, sha)))
+        if len(queue) > depth:
+            yield queue.popleft()
+    while queue:
+        yield queue.popleft()
+
+
 def fill_cache(
-    cache: Store,
+    store: Store,
     wanted: Sequence[tuple[Any, str]],
     build_engine: Callable[[], Encoder],
+    recipe: Recipe,
     *,
-    views: Views,
-    resize: Resize | None = None,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
     workers: int = 2,
-    on_error: str = "raise",
-    skippable: type[UserError] = UnreadableImage,
-    load: Load = load_file,
-    limits: Limits = LIMITS,
+    skippable: type[UserError] | tuple[()] = (),
+    load: Load | None = None,
     progress: bool = True,
-    report: Reporter | None = None,
 ) -> tuple[int, dict[str, str]]:
-    """Encode the images that the cache lacks.
+    """Encode the images that the cache lacks; those it has cost nothing.
 
     Args:
-        cache: filled in place. wanted: (path, sha256) of each image; those cached already cost nothing.
-        build_engine: called once, and only if something is missing.
-        on_error: ``raise`` at the first unreadable image, or ``skip`` and report it. Either way, and when stopped
-            by hand, what was encoded stays cached. skippable: what is wrong with an image that may be skipped.
+        wanted: (path, sha256) of each image. build_engine: called once, and only if something is missing.
+        skippable: the errors of an image that leave it out instead of ending the run.
         load: reads what ``wanted`` names, where that is no path; its ``str`` is its name in messages.
-        limits: of the pixels of what views are cut from.
-        report: is told how far it is.
 
     Returns:
-        The number of views encoded, and why an image was skipped, by sha256.
+        The number of views encoded, and why images were skipped, by sha256, without their names.
 
     Raises:
-        UnreadableImage: see ``on_error``. UserError: an image too small for its views, an unwritable cache.
+        UserError: an image that cannot be read or is too small for its views, an unwritable cache. What was encoded
+            before stays cached, as it does when the command is stopped.
     """
-    missing = {sha: path for path, sha in reversed(wanted) if sha not in cache}
-    todo = list(reversed(missing.items()))
+    todo: dict[str, Any] = {}
+    for item, sha in wanted:
+        if sha not in store:
+            todo.setdefault(sha, item)
     images = len({sha for _, sha in wanted})
+    report = reporter()
     if report:
         report.begin(images, images - len(todo))
     if not todo:
         return 0, {}
-    cache.prepare()
-    engine = build_engine()
-    way = way_of(engine, views.window)
-    batches, shards = Batches(engine, way, views.window), _Shards(cache)
-    open_images: deque[OpenImage] = deque()
-    skipped: dict[str, str] = {}
-    encoded, there = 0, images - len(todo)
-
-    def finished() -> None:
-        nonlocal encoded, there
-        while open_images and open_images[0].complete and len(open_images[0].features) == open_images[0].cut:
-            image = open_images.popleft()
-            encoded, there = encoded + image.cut, there + 1
-            shards.add(image)
-            bar.update()
-            if report:
-                report.encoded(there, images, encoded)
-            bar.set_postfix_str(
-                f"{encoded / max(bar.format_dict['elapsed'], 1e-9):.1f} views/s", refresh=False
-            )
-
-    queue: deque[tuple[str, Future[tuple[OpenImage, Iterator[Sequence[Any]]]]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    store.prepare()
+    engine, load = build_engine(), load or partial(load_file, limits=recipe.limits)
     bar = progress_bar(total=len(todo), desc="encode", unit="image", shown=progress, smoothing=0.05)
+    filling = _Filling(store, engine, recipe, load, bar)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     with ExitStack() as closing:
-        # The last first, and each even if the one before it is interrupted: nothing that is encoded gets lost.
+        # the last first, and each even if the one before it is interrupted: nothing that is encoded gets lost
         closing.callback(bar.close)
         if report:
             closing.callback(report.write)
-        closing.callback(shards.close)
-        closing.callback(finished)
-        closing.callback(batches.close)
+        closing.callback(filling.shards.close)
+        closing.callback(filling.collect)
+        closing.callback(filling.batches.close)
         closing.callback(pool.shutdown, cancel_futures=True)
-        pending = iter(todo)
-
-        def feed() -> None:
-            for sha, path in islice(pending, max(0, workers + 2 - len(queue))):
-                queue.append(
-                    (sha, pool.submit(_load, way, load, path, sha, views, resize, mean, std, limits))
-                )
-
-        def take(sha: str, future: Future[tuple[OpenImage, Iterator[Sequence[Any]]]]) -> None:
-            try:
-                image, blocks = future.result()
-            except UserError as error:
-                if on_error != "skip" or not isinstance(error, skippable):
-                    raise
-                skipped[sha] = str(error)
-                bar.update()
-                return
-            open_images.append(image)
-            for block in blocks:
-                batches.add(image, block)
-            image.complete = True
-            finished()
-
-        feed()
         try:
-            while queue:
+            for sha, future in _ahead(pool, filling.cut, todo, workers + 1):
                 with unbroken():  # a command asked to stop does so between two images
-                    first = queue.popleft()
-                    feed()
-                    take(*first)
-        except (UserError, KeyboardInterrupt, SystemExit):
-            batches.run()  # the images before wait there complete
-            batches.wait()
-            raise
-        batches.run()
-        batches.wait()
-    return encoded, skipped
+                    try:
+                        image, blocks = future.result()
+                    except skippable as error:
+                        filling.skip(sha, str(error).removeprefix(f"{todo[sha]}: "))
+                        continue
+                    filling.take(image, blocks)
+                    if report:
+                        report.encoded(images - len(todo) + bar.n, images, filling.encoded)
+        finally:
+            filling.flush()
+    return filling.encoded, filling.skipped

@@ -38,12 +38,14 @@ def text_embeddings(
         "tokenizer": tokenizer_name(backbone),
     }
     cached = read_text(cache_dir, key)
-    if cached is None:
-        cached = encode_text(model(), backbone, prompts.pairs)
-        try:
-            write_text(cache_dir, key, *cached)
-        except UserError as error:
-            if warn is None:
-                raise
-            warn(f"the prompts' embeddings are not stored: {error}")
-    return cached
+    if cached is not None:
+        text, scale = cached
+        return text.reshape(len(prompts.pairs), 2, -1), scale
+    text, scale = encode_text(model(), backbone, prompts.pairs)
+    try:
+        write_text(cache_dir, key, text, scale)
+    except UserError as error:
+        if warn is None:
+            raise
+        warn(f"the prompts' embeddings are not stored: {error}")
+    return text, scale

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.errors import UserError
-from magiqa.features.memory_cache import MemoryCache
+from magiqa.features.store import MemoryStore, Store
 from magiqa.images.decode import open_image, read_image
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
@@ -18,7 +18,7 @@ from magiqa.method.prompts import PromptSet
 from magiqa.runs import names
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, pixel_controls
-from magiqa.scoring.score import Rows, score, score_views
+from magiqa.scoring.score import score, score_views
 
 CUES = ("q", "q_sim", "q_mag", "w_sim")
 
@@ -91,16 +91,16 @@ class Session:
         if self.cache_dir is not None:
             return self._score(images, views, self._cache(views), skip, progress)
         parts = [
-            self._score(images[i : i + TOGETHER], views, MemoryCache(), skip, progress)
+            self._score(images[i : i + TOGETHER], views, MemoryStore(), skip, progress)
             for i in range(0, len(images), TOGETHER)
         ]
         return parts[0] if len(parts) == 1 else _joined(parts)
 
     def _score(self, images: Sequence[Item], views: Views, cache: Any, skip: bool, progress: bool) -> Scored:
         from magiqa.engines.host_settings import borrowed
-        from magiqa.features.pipeline import fill_cache, load_file
+        from magiqa.features.pipeline import Recipe, fill_cache, load_file
 
-        in_memory, limits = isinstance(cache, MemoryCache), self.job.source.limits
+        in_memory, limits = isinstance(cache, MemoryStore), self.job.source.limits
         skipped: dict[int, str] = {}
 
         def key_of(i: int) -> str:
@@ -134,20 +134,17 @@ class Session:
                     cache,
                     [(item, key) for item, key in zip(images, keys, strict=True) if key],
                     lambda: self._encoder(views.window, cache),
-                    views=views,
-                    resize=self.resize,
-                    mean=weights.mean,
-                    std=weights.std,
+                    Recipe(views, self.resize, weights.mean, weights.std, limits),
                     workers=self._workers(),
-                    on_error="skip" if skip else "raise",
-                    skippable=UserError,
+                    skippable=UserError if skip else (),
                     load=load,
-                    limits=limits,
                     progress=progress,
                 )
             except UserError as error:
                 raise _own(error) from None
-            skipped |= {i: _plain(bad[key]) for i, key in enumerate(keys) if key in bad}
+            skipped |= {
+                i: f"{images[i].name}: {_plain(bad[key])}" for i, key in enumerate(keys) if key in bad
+            }
             kept = [i for i in range(len(images)) if i not in skipped]
             called = [images[i].name for i in kept]
             reasons = {images[i].name: why for i, why in sorted(skipped.items())}
@@ -225,7 +222,7 @@ class Session:
             if window not in self._engines:
                 self._engines[window] = apart(lambda: self._build(weights, window))
             engine = self._engines[window]
-            if not isinstance(cache, MemoryCache):
+            if not isinstance(cache, MemoryStore):
                 cache.verified(engine.max_error)
             return engine
 
@@ -275,7 +272,7 @@ class _Held:
 
     table: pd.DataFrame
     images: list[str]
-    cache: Rows
+    cache: Store
     kinds: tuple[str, ...]
     text: Callable[[PromptSet], tuple[np.ndarray, float]]
 

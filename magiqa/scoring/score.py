@@ -10,6 +10,7 @@ import pandas as pd
 
 from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
+from magiqa.features.store import Readable
 from magiqa.images.views import view_mask
 from magiqa.method.cues import similarity
 from magiqa.method.fast_variants import magnitudes
@@ -18,14 +19,6 @@ from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import Method
 
 CUES = ("q_sim", "q_mag", "q", "w_sim")
-
-
-class Rows(Protocol):
-    """Where features of images lie: the cache on disk, a bundle, or memory."""
-
-    def blocks(self, images: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Owner (M,), the position in ``images`` of each row, and the rows (M, D)."""
-        ...
 
 
 class Scorable(Protocol):
@@ -42,7 +35,7 @@ class Scorable(Protocol):
         ...
 
     @property
-    def cache(self) -> Rows:
+    def cache(self) -> Readable:
         """Holds every image."""
         ...
 

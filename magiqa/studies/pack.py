@@ -1,16 +1,19 @@
-"""A run in one file: features, labels, text embeddings and records, without images or weights."""
+"""Pack a run in one file: features, labels, text embeddings and records, without images or weights."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from magiqa import __version__
+from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
-from magiqa.features.bundle import FORMAT, LABELS, columns_of, write_bundle
-from magiqa.features.shard import read_shard, verify_shard
+from magiqa.features.bundle import write_bundle
+from magiqa.features.features import Features
+from magiqa.features.header import LabelFacts, columns_of
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
 from magiqa.package import code_sha256
@@ -36,59 +39,25 @@ def pack(
     folder = Path(run).expanduser()
     recorded = read_record(folder)
     features = prepare(job.having(rehash=True), Clock())
-    for what, then, now in (
-        ("the labels", recorded.dataset.fingerprint, features.record["dataset"]["fingerprint"]),
-        (
-            "images, or which were left out,",
-            recorded.dataset.images_sha256,
-            features.record["dataset"]["images_sha256"],
-        ),
-        (
-            "the weights",
-            recorded.backbone.weights_sha256,
-            features.record["backbone"]["weights_sha256"],
-        ),
-        ("what shapes the features", recorded.cache.get("key"), features.record["cache"]["key"]),
-    ):
-        if then != now:
-            raise UserError(
-                f"{folder}: {what} changed since this run; run magiqa evaluate again with out={folder}, then pack"
-            )
+    _check_unchanged(folder, recorded, features.record)
     pairs: dict[tuple[str, str], np.ndarray] = {}
     scale = 1.0
     for prompts in (job.method.prompts, *prompt_sets):
         text, scale = features.text(prompts)
         for pair, embedding in zip(prompts.pairs, text, strict=True):
             pairs.setdefault(pair, embedding)
-    where = dict(zip(features.labels.table["image"], features.labels.table["path"], strict=True))
-    skipped = [
-        {**one, "reason": one["reason"].replace(str(where.get(one["image"]) or "\0"), one["image"])}
-        for one in features.skipped
-    ]
-    record = json.loads(json.dumps(features.record, default=str))
-    record["dataset"]["skipped"] = skipped
-    record["dataset"]["root"] = Path(record["dataset"]["root"]).name
-    record["backbone"]["source"] = Path(record["backbone"]["source"]).name
-    record["cache"] = {
-        "key": features.cache.name,
-        "images_cached": len(features.images),
-        "views_encoded": 0,
-        "made_by": record["cache"]["made_by"],
-    }
-    measured = ("batch_size", "batch_size_from", "max_error")
-    record["engine"] = {k: v for k, v in record["engine"].items() if k not in measured}
+    record = _portable_record(features)
     meta = {
-        "format": FORMAT,
         "magiqa": __version__,
         "code_sha256": code_sha256(),
         "versions": recorded.versions,
         "key": features.cache.key,
         "images": features.images,
         "table": columns_of(features.table),
-        "labels": {k: getattr(features.labels, k) for k in LABELS} | {"notes": list(features.labels.notes)},
+        "labels": label_facts(features.labels),
         "fingerprint": record["dataset"]["fingerprint"],
         "n_annotated": len(features.labels.table),
-        "skipped": skipped,
+        "skipped": record["dataset"]["skipped"],
         "pairs": [list(p) for p in pairs],
         "choices": recorded.choices,
         "changed": recorded.changed,
@@ -97,29 +66,45 @@ def pack(
         "record": record,
     }
     path = Path(out).expanduser() if out else folder / "bundle.safetensors"
-    unique = list(dict.fromkeys(features.images))
-    entries = [features.cache.entries[i] for i in unique]
-    counts = np.array([e.count for e in entries], np.int64)
-    text = np.stack(list(pairs.values())).astype(np.float32)
-    shards: dict[Path, np.ndarray] = {}
-
-    def rows() -> Iterable[np.ndarray]:
-        for entry in entries:
-            if entry.shard not in shards:
-                verify_shard(entry.shard)
-                shards[entry.shard] = read_shard(entry.shard)[0]["features"]
-            yield np.ascontiguousarray(shards[entry.shard][entry.start : entry.start + entry.count])
-
-    controls = np.stack([e.controls for e in entries]).astype(np.float64)
-    write_bundle(
-        path,
-        {
-            "controls": (controls.dtype, controls.shape, [controls]),
-            "counts": (counts.dtype, counts.shape, [counts]),
-            "features": (np.dtype(np.float32), (int(counts.sum()), text.shape[-1]), rows()),
-            "logit_scale": (np.dtype(np.float64), (1,), [np.array([scale], np.float64)]),
-            "text": (text.dtype, text.shape, [text]),
-        },
-        {"images": json.dumps(unique), "magiqa": json.dumps(meta, sort_keys=True, allow_nan=False)},
-    )
+    write_bundle(path, meta, features.cache, features.images, np.stack(list(pairs.values())), scale)
     return path
+
+
+def label_facts(labels: Labels) -> dict[str, Any]:
+    """Return what `Labels` hold beside their table, JSON-able."""
+    facts = {name: getattr(labels, name) for name in LabelFacts.__dataclass_fields__}
+    return facts | {"notes": list(labels.notes)}
+
+
+def _check_unchanged(folder: Path, recorded: Any, now: dict[str, Any]) -> None:
+    for what, then, here in (
+        ("the labels", recorded.dataset.fingerprint, now["dataset"]["fingerprint"]),
+        (
+            "images, or which were left out,",
+            recorded.dataset.images_sha256,
+            now["dataset"]["images_sha256"],
+        ),
+        ("the weights", recorded.backbone.weights_sha256, now["backbone"]["weights_sha256"]),
+        ("what shapes the features", recorded.cache.get("key"), now["cache"]["key"]),
+    ):
+        if then != here:
+            raise UserError(
+                f"{folder}: {what} changed since this run; run magiqa evaluate again with out={folder}, then pack"
+            )
+
+
+def _portable_record(features: Features) -> dict[str, Any]:
+    """Return the features' record without paths, and without what another run of the same would measure otherwise."""
+    record = json.loads(json.dumps(features.record, default=str))
+    paths = dict(zip(features.labels.table["image"], features.labels.table["path"], strict=True))
+    for image in record["dataset"]["skipped"]:
+        name = image["image"]
+        image["reason"] = image["reason"].replace(str(paths.get(name) or "\0"), name)
+    record["dataset"]["root"] = Path(record["dataset"]["root"]).name
+    record["backbone"]["source"] = Path(record["backbone"]["source"]).name
+    cache = record["cache"]
+    record["cache"] = {"key": cache["key"], "made_by": cache["made_by"]}
+    record["cache"] |= {"images_cached": len(features.images), "views_encoded": 0}
+    for measured in ("batch_size", "batch_size_from", "max_error"):
+        record["engine"].pop(measured, None)
+    return record

@@ -1,10 +1,9 @@
-"""Whether a bundle is what it claims."""
+"""Verify a bundle: compare its labels, weights, prompts and some features with the images and weights here."""
 
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,20 @@ import pandas as pd
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
-from magiqa.datasets.base import Labels, fingerprint, occurrences
+from magiqa.datasets.base import fingerprint, occurrences
 from magiqa.engines.build import build
 from magiqa.engines.resolve import resolve
-from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.bundle import BundleCache, read_header
+from magiqa.errors import UnreadableImage
+from magiqa.features.bundle import Bundle, open_bundle
 from magiqa.features.cache import FeatureCache
-from magiqa.features.header import Header
+from magiqa.features.header import Header, columns_of
+from magiqa.features.images import Images, find_images
 from magiqa.features.key import feature_key
-from magiqa.features.pipeline import Encoder, fill_cache, load_file
-from magiqa.features.present import load_labels
-from magiqa.features.shard import read_shard, verify_shard
+from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.runs.config import RunConfig
 from magiqa.runs.portable import plain_name
+from magiqa.studies.pack import label_facts
 
 SAMPLED = 50
 
@@ -46,130 +45,138 @@ def verify(
     seed: int | None = None,
     progress: bool = True,
 ) -> tuple[list[str], dict[str, Any]]:
-    """Whether a bundle is what it claims: labels, weights, prompts, and the features of some random images.
+    """Compare a bundle's labels, weights, prompts and the features of some random images with those here.
 
     Args:
         job: the bundle's config with the paths of the images and weights here.
-        sampled: how many images are encoded anew. seed: of the draw; none draws differently each time, so that
+        sampled: how many images are encoded anew. seed: of the draw; None draws differently each time, so that
             nobody can know which images to leave untouched.
 
     Returns:
-        What is wrong (nothing: the bundle holds), and what was checked.
+        The differences (none: the bundle holds), and what was checked.
 
     Raises:
         UserError: the bundle cannot be read, or data set and weights cannot be had.
     """
-    header = read_header(path)
-    file = Path(path).expanduser()
-    problems: list[str] = []
-    try:
-        verify_shard(file)
-    except UserError:
-        problems.append("the file does not match its own checksum")
+    bundle = open_bundle(path)
+    header = bundle.header
     job = job.having(bundle=None)
-    labels, images, _, kept = load_labels(job)
-    own = header.frame()
-    problems += _left_out(header, kept, job.source.limits)
-    gone = {one.image for one in header.skipped} - set(own["image"])
-    chosen_rows = ~kept["image"].isin(gone).to_numpy()
-    images, kept = [i for i, here in zip(images, chosen_rows, strict=True) if here], kept[chosen_rows]
-    problems += _compare_labels(own, header, labels, kept.reset_index(drop=True))
-    problems += _compare_facts(header, job, labels)
+    labels = job.source.dataset.load()
+    images = find_images(job, labels)
+    problems = _left_out(header, images.table, job.source.limits)
+    gone = {image.image for image in header.skipped} - set(header.frame()["image"])
+    images = images.without(
+        {s: "" for s, i in zip(images.sha256, images.table["image"], strict=True) if i in gone}
+    )
     weights = load_weights(job.method.backbone)
-    claimed = header.record.backbone.weights_sha256
-    if weights.sha256 != claimed:
-        problems.append(f"weights: sha256 {weights.sha256[:12]} here, {claimed[:12]} in the bundle")
-    seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
-    # by name and occurrence: a name may be annotated twice
-    here = dict(zip(occurrences(kept["image"]), zip(images, kept["path"], strict=True), strict=True))
-    there = dict(zip(occurrences(own["image"]), header.images, strict=True))
-    both = [name for name in there if name in here]
-    drawn = np.random.default_rng(seed).permutation(len(both))[:sampled]
-    chosen = [both[i] for i in sorted(drawn)]
     resolved = resolve(job.machine.engine, job.machine.precision, job.machine.device)
-    key = feature_key(
-        job.method.backbone, weights, job.method.views, job.source.dataset.resize, resolved.precision
-    )
-    key = json.loads(json.dumps(key))
-    different = [k for k in key if k != "weights_sha256" and key[k] != header.key.get(k)]
-    problems += [f"{k}: {key[k]} here, {header.key.get(k)} in the bundle" for k in different]
+    resize = job.source.dataset.resize
+    key = feature_key(job.method.backbone, weights, job.method.views, resize, resolved.precision)
+    problems += compare_tables(header, images.table, labels.label)
+    problems += _differences("labels", label_facts(labels), header.labels.facts())
+    claims = {k: v for k, v in header.record.dataset.items() if k in header.labels.facts()}
+    problems += _differences("labels", {k: getattr(labels, k) for k in claims}, claims)
+    problems += _differences("weights", *_weights_facts(header, job, weights.record(job.method.backbone)))
+    shaping = {k: v for k, v in json.loads(json.dumps(key)).items() if k != "weights_sha256"}
+    problems += _differences("features", shaping, header.key)
+    if not problems and fingerprint(labels) != header.fingerprint:
+        problems.append("labels: the annotation differs from the bundle's fingerprint")
     model: Any = build_model(job.method.backbone, weights)
-    problems += _compare_prompts(
-        header, read_shard(file)[0], *encode_text(model, job.method.backbone, list(header.pairs))
-    )
+    problems += _compare_prompts(bundle, *encode_text(model, job.method.backbone, list(header.pairs)))
+    drawn, seed = _draw(header, images, sampled, seed)
+    size = (job.method.views.window, job.method.views.window)
+
+    def engine() -> Any:
+        fit_positional_embedding(model, job.method.backbone, size)
+        return build(model.visual, resolved, batch_size=job.machine.batch_size, view_size=size)
+
     with tempfile.TemporaryDirectory() as temporary:
         fresh = FeatureCache(temporary, key)
-
-        def engine() -> Encoder:
-            size = (job.method.views.window, job.method.views.window)
-            fit_positional_embedding(model, job.method.backbone, size)
-            return build(model.visual, resolved, batch_size=job.machine.batch_size, view_size=size)
-
-        fill_cache(
-            fresh,
-            [(here[n][1], here[n][0]) for n in chosen],
-            engine,
-            views=job.method.views,
-            resize=job.source.dataset.resize,
-            mean=weights.mean,
-            std=weights.std,
-            load=partial(load_file, limits=job.source.limits),
-            limits=job.source.limits,
-            progress=progress,
-        )
+        recipe = Recipe(job.method.views, resize, weights.mean, weights.std, job.source.limits)
+        fill_cache(fresh, [(p, sha) for _, p, sha, _ in drawn], engine, recipe, progress=progress)
         tolerance = TOLERANCE[resolved.precision]
-        wrong, worst = _compare_features(
-            [(name[0], here[name][0], there[name]) for name in chosen],
-            fresh,
-            BundleCache(file, dict(header.key)),
-            tolerance,
-        )
-    problems += wrong
-    done = {
-        "labels": len(kept),
-        "images": len(chosen),
+        wrong, worst = _compare_features(drawn, fresh, bundle, tolerance)
+    return problems + wrong, {
+        "labels": len(images.sha256),
+        "images": len(drawn),
         "seed": seed,
         "largest_difference": worst,
         "tolerance": tolerance,
         "weights_sha256": weights.sha256,
     }
-    return problems, done
 
 
-def _compare_prompts(
-    header: Header, tensors: Mapping[str, np.ndarray], text: np.ndarray, scale: float
-) -> list[str]:
-    """The bundle's text embeddings, against those of its prompts here."""
-    wrong = np.abs(text - tensors["text"]).max(axis=(1, 2)) > TOLERANCE["fp32"]
-    wrong |= ~np.isclose(float(tensors["logit_scale"][0]), scale, rtol=1e-6)
-    return [f"prompts: the embeddings of {' / '.join(header.pairs[i])} differ" for i in np.flatnonzero(wrong)]
+def _differences(what: str, here: Mapping[str, Any], claimed: Mapping[str, Any]) -> list[str]:
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    return [
+        f"{what}: {key} is {plain(value)} here, {plain(claimed.get(key))} in the bundle"
+        for key, value in here.items()
+        if plain(value) != plain(claimed.get(key))
+    ]
+
+
+def _weights_facts(
+    header: Header, job: RunConfig, here: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is known of the weights here and what the record claims."""
+    facts = ("kind", "label", "name", "positional_embedding", "weights_sha256")
+    claims = {fact: getattr(header.record.backbone, fact) for fact in facts}
+    here = {fact: here[fact] for fact in facts}
+    if here["kind"] == "given" and claims["kind"] == "published":  # a file may stand for a tag
+        here["kind"] = "published"
+    for side in (here, claims):
+        side["name"] = plain_name(side["name"])
+    return here, claims
+
+
+Drawn = list[tuple[str, str, str, str]]
+
+
+def _draw(header: Header, images: Images, sampled: int, seed: int | None) -> tuple[Drawn, int]:
+    """Draw images that both have: name, path, sha256 here, sha256 in the bundle. A name may be annotated twice."""
+    seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
+    claimed = dict(zip(occurrences(header.frame()["image"]), header.images, strict=True))
+    both = [
+        (name[0], path, sha, claimed[name])
+        for name, path, sha in zip(
+            occurrences(images.table["image"]), images.table["path"], images.sha256, strict=True
+        )
+        if name in claimed
+    ]
+    return [both[i] for i in sorted(np.random.default_rng(seed).permutation(len(both))[:sampled])], seed
+
+
+def _compare_prompts(bundle: Bundle, text: np.ndarray, scale: float) -> list[str]:
+    """Compare the bundle's text embeddings with those of its prompts here."""
+    held, held_scale = bundle.text()
+    wrong = np.abs(text - held.reshape(text.shape)).max(axis=(1, 2)) > TOLERANCE["fp32"]
+    wrong |= not np.isclose(held_scale, scale, rtol=1e-6)
+    pairs = bundle.header.pairs
+    return [f"prompts: the embeddings of {' / '.join(pairs[i])} differ" for i in np.flatnonzero(wrong)]
 
 
 def _compare_features(
-    chosen: Sequence[tuple[str, str, str]], fresh: FeatureCache, held: FeatureCache, tolerance: float
+    drawn: Drawn, fresh: FeatureCache, bundle: Bundle, tolerance: float
 ) -> tuple[list[str], float]:
-    """Features encoded here against the bundle's, of images by name, sha256 here and sha256 in the bundle.
+    """Compare features encoded here with the bundle's.
 
     Returns:
-        What is wrong, and the largest difference, as a share of its image's largest feature.
+        The differences, and the largest one as a share of its image's largest feature.
     """
     problems, worst = [], 0.0
-    for name, sha, claimed in chosen:
+    for name, _, sha, claimed in drawn:
         if claimed != sha:
             problems.append(f"{name}: the image file is another one (sha256 {sha[:12]}, not {claimed[:12]})")
             continue
-        new, old = fresh.entries[sha], held.entries[sha]
-        if new.count != old.count:
-            problems.append(f"{name}: {new.count} views here, {old.count} in the bundle")
+        new, old = fresh.rows(sha).astype(np.float64), bundle.features.rows(sha)
+        if len(new) != len(old):
+            problems.append(f"{name}: {len(new)} views here, {len(old)} in the bundle")
             continue
-        if not np.array_equal(new.controls, old.controls):
+        if not np.array_equal(fresh.entries[sha].controls, bundle.features.entries[sha].controls):
             problems.append(f"{name}: its controls (size, bytes, Laplacian) differ")
-        a, b = (
-            np.array(read_shard(e.shard)[0]["features"][e.start : e.start + e.count], np.float64)
-            for e in (new, old)
-        )
-        error = np.abs(a - b).max(axis=1) / np.abs(a).max()
-        error = np.where(np.isfinite(error), error, np.inf)
+        error = np.abs(new - old).max(axis=1) / np.abs(new).max()
         worst = max(worst, float(error.max()))
         if error.max() > tolerance:
             problems.append(
@@ -179,73 +186,39 @@ def _compare_features(
     return problems, worst
 
 
-def _left_out(header: Header, kept: pd.DataFrame, limits: Limits) -> list[str]:
-    """Images that the bundle leaves out as unreadable, and that can be read here."""
-    reasons = {one.image: one.reason for one in header.skipped}
-    out = []
-    for name, path in zip(kept["image"], kept["path"], strict=True):
+def _left_out(header: Header, present: pd.DataFrame, limits: Limits) -> list[str]:
+    """Return the images that the bundle leaves out as unreadable, and that can be read here."""
+    reasons = {image.image: image.reason for image in header.skipped}
+    problems = []
+    for name, path in zip(present["image"], present["path"], strict=True):
         if name in reasons:
             try:
                 open_image(read_image(path), name, limits)
-                out.append(f"{name}: left out of the bundle ({reasons[name]}), but readable here")
             except UnreadableImage:
                 continue
-    return out
+            problems.append(f"{name}: left out of the bundle ({reasons[name]}), but readable here")
+    return problems
 
 
-def _compare_facts(header: Header, job: RunConfig, labels: Labels) -> list[str]:
-    """What the record says of labels and weights, against what they are here."""
-    record, out = header.record, []
-    for key in ("variant", "label", "higher_is_better", "cluster", "expected", "every"):
-        here = getattr(labels, key)
-        for claimed in (getattr(header.labels, key), getattr(record.dataset, key)):
-            if claimed != here:
-                out.append(f"labels: {key} is {here} here, {claimed} in the bundle")
-                break
-    spec, claims = job.method.backbone, record.backbone
-    kinds = ("given", "published") if spec.kind == "given" else (spec.kind,)  # a file may stand for a tag
-    if claims.kind not in kinds:
-        out.append(f"weights: {spec.kind} here, {claims.kind} in the bundle")
-    for key, here, claimed in (
-        ("label", spec.shown_label, claims.label),
-        ("name", plain_name(spec.name), plain_name(claims.name)),
-        ("positional_embedding", spec.positional_embedding, claims.positional_embedding),
-    ):
-        if claimed != here:
-            out.append(f"weights: {key} is {here} here, {claimed} in the bundle")
-    return out
-
-
-def _compare_labels(own: pd.DataFrame, header: Header, labels: Labels, kept: pd.DataFrame) -> list[str]:
-    """What differs between the bundle's labels and the data set's: every row is compared."""
-    column, claimed = labels.label, header.labels.label
-    if column != claimed:
-        return [f"labels: the label is {column} here, {claimed} in the bundle"]
-    if own["image"].tolist() != kept["image"].tolist():
-        return [f"labels: {len(kept)} images here, {len(own)} in the bundle, or in another order"]
-    a, b = kept[column].to_numpy(float), own[column].to_numpy(float)
-    wrong = np.flatnonzero(a != b)
-    if len(wrong):
-        i = wrong[0]
+def compare_tables(header: Header, table: pd.DataFrame, label: str) -> list[str]:
+    """Compare the rows of the bundle's table with those of the data set's, column by column."""
+    claimed = {name: list(column.cells) for name, column in header.table.items()}
+    here = {name: cells for name, (_, cells) in columns_of(table).items()}
+    if claimed["image"] != here["image"]:
         return [
-            f"labels: {column} differs for {len(wrong)} of {len(a)} images (first {own['image'].iloc[i]}: {a[i]} here, "
-            f"{b[i]} in the bundle)"
+            f"labels: {len(here['image'])} images here, {len(claimed['image'])} in the bundle, or in another order"
         ]
-    out = []
-    for extra in ("group", "reference", "prompt", "split", "level", "mos_std"):
-        if (extra in own) != (extra in kept):
-            out.append(
-                f"labels: the column {extra} is {'missing here' if extra in own else 'not in the bundle'}"
+    problems = []
+    for name in dict.fromkeys((label, *here, *claimed)):
+        if name not in here or name not in claimed:
+            missing = "missing here" if name in claimed else "not in the bundle"
+            problems.append(f"labels: the column {name} is {missing}")
+            continue
+        rows = [i for i, (a, b) in enumerate(zip(here[name], claimed[name], strict=True)) if a != b]
+        if rows:
+            i = rows[0]
+            problems.append(
+                f"labels: {name} differs for {len(rows)} of {len(table)} images (first {here['image'][i]}: "
+                f"{here[name][i]} here, {claimed[name][i]} in the bundle)"
             )
-        elif extra in own:
-            same = [
-                (pd.isna(x) and pd.isna(y)) or x == y or str(x) == str(y)
-                for x, y in zip(own[extra], kept[extra], strict=True)
-            ]
-            if not all(same):
-                out.append(
-                    f"labels: the column {extra} differs for {same.count(False)} of {len(same)} images"
-                )
-    if not out and fingerprint(labels) != header.fingerprint:
-        out.append("labels: the annotation differs from the bundle's fingerprint")
-    return out
+    return problems

@@ -11,7 +11,7 @@ from PIL import Image
 from magiqa.datasets.check import check, render
 from magiqa.datasets.folder import Folder
 from magiqa.errors import UnreadableImage, UserError, one_line
-from magiqa.features.present import load_labels
+from magiqa.features.images import find_images
 
 
 def folder(tmp_path, *names: str, **more) -> Folder:
@@ -79,8 +79,9 @@ def test_what_is_no_file_is_said_and_skipped_as_such(tmp_path):
     (set_ / "set" / "03.png").unlink()
     os.mkfifo(set_ / "set" / "03.png")
     with pytest.raises(UnreadableImage, match=r"03.png: is a named pipe, no image file"):
-        load_labels(job)
-    skipped = load_labels(tiny.job(set_, "on_error=skip"))[2]
+        find_images(job, job.source.dataset.load())
+    skipping = tiny.job(set_, "on_error=skip")
+    skipped = find_images(skipping, skipping.source.dataset.load()).skipped
     assert [s["image"] for s in skipped] == ["03.png"] and "is a named pipe" in skipped[0]["reason"]
 
 

@@ -18,9 +18,9 @@ from magiqa.engines.device import OnDevice, Sent, send
 from magiqa.engines.resolve import Resolved
 from magiqa.errors import UserError
 from magiqa.features.hashing import content_sha256
-from magiqa.features.memory_cache import MemoryCache
-from magiqa.features.pipeline import fill_cache
-from magiqa.images.views import CLIP_MEAN, CLIP_STD, KINDS, Views
+from magiqa.features.pipeline import Recipe, fill_cache
+from magiqa.features.store import MemoryStore
+from magiqa.images.views import KINDS, Views
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="stands in for a GPU that is not there")
 CPU = Resolved("torch", "fp32", "cpu")
@@ -72,14 +72,12 @@ def photos(folder: Path) -> list[tuple[str, str]]:
 
 
 def features(engine, wanted, views, workers=3) -> dict[str, np.ndarray]:
-    cache = MemoryCache()
+    cache = MemoryStore()
     fill_cache(
         cache,
         wanted,
         lambda: engine,
-        views=views,
-        mean=CLIP_MEAN,
-        std=CLIP_STD,
+        Recipe(views),
         workers=workers,
         progress=False,
     )
@@ -114,8 +112,8 @@ def test_whole_images_too_and_float32_pixels(gpu):
     def load(item, key):
         return pixels[:, :: 1 if item == "a" else -1], np.zeros(4)
 
-    options = {"views": views, "mean": CLIP_MEAN, "std": CLIP_STD, "load": load, "progress": False}
-    found, expected = MemoryCache(), MemoryCache()
+    options = {"recipe": Recipe(views), "load": load, "progress": False}
+    found, expected = MemoryStore(), MemoryStore()
     fill_cache(found, [("a", "a"), ("b", "b")], lambda: engine, **options)
     fill_cache(expected, [("a", "a"), ("b", "b")], lambda: here, **options)
     for key in ("a", "b"):

@@ -12,7 +12,7 @@ import tiny
 from magiqa.features import hashing
 from magiqa.features.cache_upkeep import hashes, prune
 from magiqa.features.hashing import HashIndex, content_sha256, hash_files
-from magiqa.features.present import of_part
+from magiqa.features.images import of_part
 from magiqa.features.source import prepare
 from magiqa.runs.provenance import Clock
 

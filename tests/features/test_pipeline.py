@@ -15,11 +15,11 @@ from magiqa.errors import UnreadableImage, UserError
 from magiqa.features import batches, pipeline
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import HashIndex, content_sha256, hash_files
-from magiqa.features.memory_cache import MemoryCache
-from magiqa.features.pipeline import fill_cache
+from magiqa.features.pipeline import Recipe, fill_cache
+from magiqa.features.store import MemoryStore
 from magiqa.images.controls import controls
 from magiqa.images.decode import open_image
-from magiqa.images.views import CLIP_MEAN, CLIP_STD, KINDS, Resize, Views, cut
+from magiqa.images.views import KINDS, Resize, Views, cut
 
 VIEWS = Views(window=32, stride=16)
 KEY = {"version": "test"}
@@ -64,11 +64,11 @@ def wanted(paths: list[str]) -> list[tuple[str, str]]:
     return [(p, content_sha256(Path(p).read_bytes())) for p in paths]
 
 
-def fill(root: Path, paths, engine=None, views=VIEWS, key=KEY, **options):
-    cache = FeatureCache(root, key)
+def fill(root: Path, paths, engine=None, views=VIEWS, resize=None, **options):
+    cache = FeatureCache(root, KEY)
     pairs = paths if paths and isinstance(paths[0], tuple) else wanted(paths)
-    options = {"mean": CLIP_MEAN, "std": CLIP_STD, "progress": False} | options
-    done = fill_cache(cache, pairs, lambda: engine or Fake(), views=views, **options)
+    recipe = Recipe(views, resize)
+    done = fill_cache(cache, pairs, lambda: engine or Fake(), recipe, progress=False, **options)
     return cache, done
 
 
@@ -116,7 +116,7 @@ def test_a_second_run_encodes_nothing_and_reads_the_same_bits(tmp_path, photos):
         raise AssertionError("nothing is missing")
 
     second = FeatureCache(tmp_path / "c", KEY)
-    assert fill_cache(second, wanted(photos), never, views=VIEWS, mean=CLIP_MEAN, std=CLIP_STD) == (0, {})
+    assert fill_cache(second, wanted(photos), never, Recipe(VIEWS)) == (0, {})
     for a, b in zip(read(first, photos), read(second, photos), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -235,11 +235,11 @@ def test_on_error_skip_lists_each_unreadable_image_and_keeps_the_rest(tmp_path, 
     reasons = bad_files(tmp_path)
     bad = [str(tmp_path / name) for name in reasons]
     mixed = [bad[0], *photos[:4], bad[1], *photos[4:], bad[2]]
-    cache, (_, skipped) = fill(tmp_path / "c", mixed, on_error="skip")
+    cache, (_, skipped) = fill(tmp_path / "c", mixed, skippable=UnreadableImage)
     sha_of = dict(wanted(mixed))
     assert set(skipped) == {sha_of[b] for b in bad}
     for path, reason in zip(bad, reasons.values(), strict=True):
-        assert skipped[sha_of[path]].startswith(f"{path}: {reason}")
+        assert skipped[sha_of[path]].startswith(reason)
         assert sha_of[path] not in cache
     for path, got in zip(photos, read(cache, photos), strict=True):
         np.testing.assert_array_equal(got, by_hand(path))
@@ -262,7 +262,7 @@ def test_an_unreadable_image_stops_the_run_and_all_before_it_stay_cached(tmp_pat
 def test_an_image_too_small_stops_the_run_even_with_skip(tmp_path, photos):
     small = write_photo(tmp_path / "small.png", 31, 64, seed=3)
     with pytest.raises(UserError) as error:
-        fill(tmp_path / "c", [*photos, small], on_error="skip")
+        fill(tmp_path / "c", [*photos, small], skippable=UnreadableImage)
     assert str(error.value) == (
         f"{small}: 31x64 has a side under the window size 32; use views.small=upscale, or a smaller views.window"
     )
@@ -322,9 +322,8 @@ def test_a_cache_that_fills_up_is_an_error_not_a_silent_loss(tmp_path, photos, m
         plain(*args)
 
     monkeypatch.setattr(cache, "write", write)
-    options = {"views": VIEWS, "mean": CLIP_MEAN, "std": CLIP_STD, "progress": False}
     with pytest.raises(UserError, match="the disk is full"):
-        fill_cache(cache, wanted(photos), Fake, **options)
+        fill_cache(cache, wanted(photos), Fake, Recipe(VIEWS), progress=False)
     assert len(FeatureCache(tmp_path / "c", KEY).entries) > 0
 
 
@@ -340,9 +339,8 @@ def test_one_shard_that_cannot_be_written_takes_no_other_with_it(tmp_path, photo
         plain(images, *args)
 
     monkeypatch.setattr(cache, "write", write)
-    options = {"views": VIEWS, "mean": CLIP_MEAN, "std": CLIP_STD, "progress": False}
     with pytest.raises(UserError, match="the disk is full"):
-        fill_cache(cache, wanted(photos), Fake, **options)
+        fill_cache(cache, wanted(photos), Fake, Recipe(VIEWS), progress=False)
     kept = FeatureCache(tmp_path / "c", KEY).entries
     assert kept and not set(lost) & set(kept)
 
@@ -387,9 +385,7 @@ def test_an_unwritable_cache_is_found_before_the_engine_is_built(tmp_path, photo
             FeatureCache(root, KEY),
             wanted(photos),
             never,
-            views=VIEWS,
-            mean=CLIP_MEAN,
-            std=CLIP_STD,
+            Recipe(VIEWS),
             progress=False,
         )
 
@@ -506,10 +502,8 @@ def test_a_hundred_megapixels_take_the_memory_of_their_pixels_and_a_batch(tmp_pa
     start = own()
     watching = threading.Thread(target=watch)
     watching.start()
-    options = {"mean": CLIP_MEAN, "std": CLIP_STD, "progress": False, "load": load}
-    n, _ = fill_cache(
-        MemoryCache(), [("a", "a")], lambda: engine, views=Views(window=64, stride=128), **options
-    )
+    recipe = Recipe(Views(window=64, stride=128))
+    n, _ = fill_cache(MemoryStore(), [("a", "a")], lambda: engine, recipe, load=load, progress=False)
     over.set()
     watching.join()
     assert n == 78 * 78 + 1

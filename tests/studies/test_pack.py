@@ -14,7 +14,7 @@ from magiqa.config.compose import Configs
 from magiqa.config.rerun import job_of
 from magiqa.errors import UserError
 from magiqa.features import hashing
-from magiqa.features.bundle import read_header
+from magiqa.features.bundle import open_bundle
 from magiqa.package import conf_dir
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.pack import pack
@@ -62,7 +62,7 @@ def test_tables_are_the_same_bytes_in_another_folder(folder, bundle, tmp_path):
         assert (tmp_path / "out" / name).read_bytes() == (folder / "run" / name).read_bytes()
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["backbone"]["label"] == "untrained, seed 0"
-    assert record["bundle"]["code_sha256"] == read_header(bundle).code_sha256
+    assert record["bundle"]["code_sha256"] == open_bundle(bundle).header.code_sha256
     assert not (tmp_path / "none").exists()
 
 
@@ -249,7 +249,7 @@ def test_other_weights_and_images_are_found(folder, bundle, tmp_path):
         meta["images"][0] = "e" * 64
 
     problems, _ = verified(altered(bundle, tmp_path / "wrong", change), folder)
-    assert any(p.startswith("weights: sha256 ") for p in problems)
+    assert any(p.startswith("weights: weights_sha256 is ") for p in problems)
     assert any(p.startswith("00.png: the image file is another one (sha256 ") for p in problems)
 
 
@@ -269,7 +269,7 @@ def test_wrong_prompts_scale_and_claims_are_always_found(folder, bundle, tmp_pat
     def cluster(arrays, meta):
         meta["labels"]["higher_is_better"] = False
 
-    header = read_header(bundle)
+    header = open_bundle(bundle).header
     assert check("text", text) == [f"prompts: the embeddings of {' / '.join(header.pairs[2])} differ"]
     assert len(check("scale", scale)) == len(header.pairs)
     assert check("weights", weights) == [
@@ -289,7 +289,7 @@ def test_a_run_that_left_an_image_out(folder, tmp_path, capsys):
     assert cli.main(["pack", str(tmp_path / "run"), f"cache_dir={folder / 'cache'}"]) == 0
     bundle = tmp_path / "run" / "bundle.safetensors"
     assert str(tmp_path).encode() not in bundle.read_bytes()
-    assert [one.image for one in read_header(bundle).skipped] == ["05.png"]
+    assert [one.image for one in open_bundle(bundle).header.skipped] == ["05.png"]
     job = from_bundle(bundle, where[0], f"backbone.name='local-dir:{folder / 'clip'}'")
     problems, done = verify(bundle, job, progress=False)
     assert problems == [] and done["labels"] == tiny.N - 1

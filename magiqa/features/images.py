@@ -1,0 +1,114 @@
+"""The images of a data set that are present and readable, each known by its sha256."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from magiqa.datasets.base import Labels, fingerprint
+from magiqa.errors import UnreadableImage, UserError
+from magiqa.features.hashing import HashIndex, hash_files
+from magiqa.runs.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a data set that take part.
+
+    Args:
+        table: rows of the labels' table, one an image. sha256: of each. skipped: name and reason of the others.
+    """
+
+    table: pd.DataFrame
+    sha256: list[str]
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+    def without(self, bad: Mapping[str, str]) -> "Images":
+        """Leave out images by sha256, each with its reason. Two names may have one content."""
+        left = [sha not in bad for sha in self.sha256]
+        skipped = [
+            {"image": name, "reason": f"{path or name}: {bad[sha]}"}
+            for name, path, sha in zip(self.table["image"], self.table["path"], self.sha256, strict=True)
+            if sha in bad
+        ]
+        return Images(
+            self.table[left].reset_index(drop=True),
+            [sha for sha in self.sha256 if sha not in bad],
+            self.skipped + skipped,
+        )
+
+    def record(self, labels: Labels, dataset: Any) -> dict[str, Any]:
+        """Return a record's ``dataset``: of the labels, their reader and these images."""
+        resize = getattr(dataset, "resize", None)
+        facts = (
+            "name",
+            "variant",
+            "expected",
+            "label",
+            "higher_is_better",
+            "cluster",
+            "every",
+            "layout",
+            "page",
+        )
+        return {
+            **{fact: getattr(labels, fact) for fact in facts},
+            "root": str(Path(getattr(dataset, "root", "")).expanduser().absolute()),
+            "n": len(self.sha256),
+            "n_annotated": len(labels.table),
+            "notes": list(labels.notes),
+            "resize": asdict(resize) if resize else None,
+            "fingerprint": fingerprint(labels),
+            "images_sha256": hashlib.sha256("\n".join(self.sha256).encode()).hexdigest(),
+            "skipped": list(self.skipped),
+        }
+
+
+def check_count(images: Images, labels: Labels, part: str | None) -> None:
+    """Check that enough images are left to measure agreement.
+
+    Raises:
+        UserError: fewer than three.
+    """
+    if len(images.sha256) < 3 and part is None:
+        raise UserError(
+            f"dataset {labels.name}: {len(images.sha256)} usable images are left, agreement needs at least 3"
+        )
+
+
+def of_part(paths: pd.Series, part: str | None) -> pd.Series:
+    """Return which rows belong to ``I/N``: every N-th file from the I-th on, so that no two parts read the same."""
+    if part is None:
+        return pd.Series(True, index=paths.index)
+    first, step = (int(v) for v in part.split("/"))
+    return paths.isin(list(paths.drop_duplicates())[first - 1 :: step])
+
+
+def find_images(job: RunConfig, labels: Labels, index: HashIndex | None = None) -> Images:
+    """Hash the files of the labels' images; without an index every file is read.
+
+    Raises:
+        UnreadableImage: an image is missing or cannot be read, and ``on_error`` is ``raise``.
+    """
+    table = labels.table.reset_index(drop=True)
+    absent = table.index[table["path"] == ""]
+    if len(absent) and job.source.on_error != "skip":
+        names = ", ".join(table.loc[absent[:3], "image"])
+        raise UnreadableImage(
+            f"dataset {labels.name}: {len(absent)} of {len(table)} annotated images are missing "
+            f"under {getattr(job.source.dataset, 'root', '')} ({names}{', ...' if len(absent) > 3 else ''}); complete "
+            f"the set from {labels.page or 'its source'}, or use on_error=skip to list and leave out"
+        )
+    present = table.index[table["path"] != ""]
+    present = present[of_part(table.loc[present, "path"], job.source.part)]
+    hashes, failed = hash_files(
+        list(table.loc[present, "path"]), job.source.on_error, index or HashIndex(None, "")
+    )
+    reasons = {int(i): "not found" for i in absent} | {int(present[i]): why for i, why in failed.items()}
+    sha_of = dict(zip(present, hashes, strict=True))
+    rows = [i for i in present if i not in reasons]
+    skipped = [{"image": table.loc[i, "image"], "reason": reasons[i]} for i in sorted(reasons)]
+    return Images(table.loc[rows].reset_index(drop=True), [str(sha_of[i]) for i in rows], skipped)
