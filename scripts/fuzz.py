@@ -271,7 +271,13 @@ def reading(case: Case) -> list[str]:
             compare,
             compare,
             ["compare", str(case.base / "run"), run, out, "resamples=100"],
-            ["pack", run, f"out={case.folder / 'b.safetensors'}", f"cache_dir={case.base / 'cache'}"],
+            [
+                "pack",
+                run,
+                f"out={case.folder / 'b.safetensors'}",
+                f"cache_dir={case.base / 'cache'}",
+                tiny.named(case.base),
+            ],
             [
                 "reconcile",
                 run,
@@ -279,6 +285,7 @@ def reading(case: Case) -> list[str]:
                 out,
                 "resamples=100",
                 f"cache_dir={case.base / 'cache'}",
+                tiny.named(case.base),
             ],
         ]
     )
@@ -412,7 +419,13 @@ def prepared(base: Path) -> pd.DataFrame:
     tiny.make(base)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         if main(["evaluate", *tiny.overrides(base, "resamples=100", f"out={base / 'run'}")]) or main(
-            ["pack", str(base / "run"), f"out={base / 'bundle.safetensors'}", f"cache_dir={base / 'cache'}"]
+            [
+                "pack",
+                str(base / "run"),
+                f"out={base / 'bundle.safetensors'}",
+                f"cache_dir={base / 'cache'}",
+                tiny.named(base),
+            ]
         ):
             raise SystemExit("fuzz: the untouched run fails")
     state = {f"layer{i}.weight": torch.arange(float(8 * i)).reshape(2, -1) for i in range(1, 9)}

@@ -59,6 +59,11 @@ def overrides(folder: Path, *more: str) -> list[str]:
     ]
 
 
+def named(folder: Path) -> str:
+    """The override that lets a command take this backbone from a record."""
+    return f"backbone.name=local-dir:{folder / 'clip'}"
+
+
 def job(folder: Path, *more: str):
     """The job of these overrides."""
     return Configs().job(overrides(folder, *more))

@@ -3,7 +3,8 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,17 +19,62 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).parent / "demo"
 
+# what a model's config may say of its tokenizer: everything else goes to transformers, which can import code by it
+TOKENIZER_KEYS = {"clean", "language", "strip_sep_token"}
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep open_clip's warnings and logs to itself for the block."""
+    """Keep open_clip's warnings and logs to itself for the block, and transformers from asking to run code."""
     # open_clip logs on the root logger that no weights were asked for; magiqa loads them itself.
+    open_clip_module()  # which imports transformers where it is installed
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
+    dynamic: Any = sys.modules.get("transformers.dynamic_module_utils")
+    seconds = getattr(dynamic, "TIME_OUT_REMOTE_CODE", None)
+    if seconds is not None:
+        dynamic.TIME_OUT_REMOTE_CODE = 0  # for a question whether to run a model's code: none is asked
     try:
         yield
     finally:
         logging.disable(previous)
+        if seconds is not None:
+            dynamic.TIME_OUT_REMOTE_CODE = seconds
+
+
+def check_model_config(config: Any, spec: Backbone) -> None:
+    """Refuse a model's config that is none, or that could import code or lead to another model.
+
+    Raises:
+        UserError: it names the key.
+    """
+    where = f"backbone.name={spec.name}: its open_clip_config.json"
+    parts = {key: config.get(key) or {} for key in ("text_cfg", "vision_cfg")} if _mapping(config) else {}
+    if not parts or not all(map(_mapping, parts.values())):
+        raise UserError(f"{where} holds no model_cfg with text_cfg and vision_cfg; fetch the folder again")
+    options = parts["text_cfg"].get("tokenizer_kwargs") or {}
+    strange = (
+        [str(key) for key in options if key not in TOKENIZER_KEYS] if _mapping(options) else [str(options)]
+    )
+    if strange:
+        raise UserError(
+            f"{where} holds text_cfg.tokenizer_kwargs.{strange[0]}, which may run code; magiqa takes "
+            f"{', '.join(sorted(TOKENIZER_KEYS))} only: remove it"
+        )
+    tower = str(parts["vision_cfg"].get("timm_model_name") or "")
+    if ":" in tower:
+        raise UserError(f"{where} has its image tower from {tower}; give backbone.name that name instead")
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def tokenizer_of(spec: Backbone, config: Mapping[str, Any]) -> Any:
+    """Return the tokenizer that a checked model config names; no code of its author's is imported."""
+    from_hub = (config.get("text_cfg") or {}).get("hf_tokenizer_name")
+    options = {"trust_remote_code": False} if from_hub else {}
+    return open_clip_module().get_tokenizer(spec.located, **options)
 
 
 @contextmanager

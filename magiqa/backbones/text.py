@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from magiqa.backbones.library import open_clip_module, quiet
+from magiqa.backbones.library import quiet, tokenizer_of
 from magiqa.backbones.spec import Backbone
+from magiqa.backbones.weights import architecture
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ def encode_text(
 
     clip: Any = model
     texts = [text for pair in pairs for text in pair]
+    config, _ = architecture(spec)
     with quiet(), torch.inference_mode():
         try:
-            tokenizer = open_clip_module().get_tokenizer(spec.located)
+            tokenizer = tokenizer_of(spec, config)
         except Exception as error:
             reason = str(error).strip().split("\n")[0]
             raise UserError(

@@ -7,6 +7,7 @@ embedding is always added. MA-CLIP (arXiv:2511.09948, zhix000/MA-CLIP at 9581a2c
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,9 +19,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from magiqa.backbones.checkpoint import fingerprint, read_checkpoint
-from magiqa.backbones.library import DEMO, new_model, open_clip_module, quiet, without_waiting
+from magiqa.backbones.library import (
+    DEMO,
+    check_model_config,
+    new_model,
+    open_clip_module,
+    quiet,
+    without_waiting,
+)
 from magiqa.backbones.spec import Backbone
-from magiqa.errors import UserError
+from magiqa.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -88,12 +96,12 @@ def _shipped_config(name: str) -> dict[str, Any] | None:
     return json.loads(file.read_text()) if file.is_file() else None
 
 
-def _architecture(spec: Backbone) -> tuple[dict[str, Any], dict[str, Any]]:
+def architecture(spec: Backbone) -> tuple[dict[str, Any], dict[str, Any]]:
     """open_clip's model config and preprocessing of a name or schema."""
     name = spec.located
     schema = name.partition(":")[0]
     try:
-        config = _shipped_config(name) if schema == name else None
+        config = _shipped_config(name) if schema == name == Path(name).name else None
         if config is None:
             with quiet(), without_waiting() if schema == "hf-hub" else nullcontext():
                 config = open_clip_module().get_model_config(name)
@@ -108,14 +116,30 @@ def _architecture(spec: Backbone) -> tuple[dict[str, Any], dict[str, Any]]:
             f"backbone.name={spec.name}: open_clip knows no such architecture; "
             "see open_clip.list_models(), or use hf-hub:org/repo or local-dir:FOLDER"
         )
-    preprocess: dict[str, Any] = {}
-    if schema == "local-dir":
-        file = Path(name.removeprefix("local-dir:")) / "open_clip_config.json"
-        preprocess = json.loads(file.read_text()).get("preprocess_cfg", {})
-    elif schema == "hf-hub":
-        hub = open_clip_module().factory._get_hf_config(name.removeprefix("hf-hub:"))
-        preprocess = hub.get("preprocess_cfg", {})
+    check_model_config(config, spec)
+    try:
+        preprocess = _preprocessing(name)
+        pixels = [preprocess[key] for key in ("mean", "std") if preprocess.get(key) is not None]
+        if not all(len(values) == 3 and all(map(math.isfinite, values)) for values in pixels):
+            raise ValueError("mean and std are three numbers each")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"backbone.name={spec.name}: preprocess_cfg in its open_clip_config.json is not readable "
+            f"({one_line(error)}); mend it"
+        ) from None
     return config, preprocess
+
+
+def _preprocessing(name: str) -> dict[str, Any]:
+    """Return the preprocessing that a folder's or a hub model's config holds; empty for open_clip's own names."""
+    schema, _, where = name.partition(":")
+    if schema == "local-dir":
+        own = json.loads((Path(where) / "open_clip_config.json").read_text())
+    elif schema == "hf-hub":
+        own = open_clip_module().factory._get_hf_config(where)
+    else:
+        return {}
+    return dict(own.get("preprocess_cfg") or {})
 
 
 def _published(spec: Backbone) -> tuple[Path, dict[str, Any]]:
@@ -203,7 +227,7 @@ def find_weights(spec: Backbone) -> None:
         LackingWeights: they are neither here nor to be fetched. UserError: see `load_weights`.
     """
     if spec.kind == "published":
-        _architecture(spec)
+        architecture(spec)
         _published(spec)
 
 
@@ -213,7 +237,7 @@ def load_weights(spec: Backbone) -> Weights:
     Raises:
         UserError: unknown name or tag, unreadable file, QuickGELU mismatch.
     """
-    config, preprocess = _architecture(spec)
+    config, preprocess = architecture(spec)
     tag: dict[str, Any] = {}
     archive = False
     if spec.untrained is not None:

@@ -23,9 +23,6 @@ def as_recorded(jobs: Sequence[tuple[Path, Any]], overrides: Sequence[str]) -> I
                 "dataset.root": getattr(job.source.dataset, "root", None),
                 "dataset.annotation": getattr(job.source.dataset, "annotation", None),
                 "backbone.checkpoint": job.method.backbone.checkpoint,
-                "backbone.name": job.method.backbone.name
-                if job.method.backbone.name.startswith("local-dir:")
-                else None,
                 "cache_dir": job.machine.cache_dir,
             }
             for key, place in places.items():

@@ -32,9 +32,7 @@ def run(given: Given) -> int:
     places = {
         "dataset.root": getattr(job.source.dataset, "root", None),
         "backbone.checkpoint": job.method.backbone.checkpoint,
-        "backbone.name": job.method.backbone.name
-        if job.method.backbone.name.startswith("local-dir:")
-        else None,
+        "backbone.name": job.method.backbone.name if ":" in job.method.backbone.name else None,
     }
     for key, theirs in places.items():  # a bundle's own paths are never used
         if theirs and key not in typed and not (key == "dataset.root" and job.choices["dataset"] == "sample"):

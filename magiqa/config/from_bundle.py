@@ -43,8 +43,8 @@ def bundled(rest: Sequence[str], bundle: str | None) -> Bundled:
     header = open_bundle(bundle).header
     known = [key for key in top_keys() if key not in (*MACHINE, *OTHERS)]
     config = header.config.given
-    check_config(config, header.choices, f"bundle={bundle}", known, trusted_classes(rest))
     typed = set(typed_keys(rest))
+    check_config(config, header.choices, f"bundle={bundle}", known, trusted_classes(rest))
     # paths of a bundle are of another machine: their last part is a name and no more
     held = {k: v for k, v in portable(config).items() if k not in typed}
     choices = {g: c for g, c in header.choices.items() if g in held}

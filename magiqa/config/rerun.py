@@ -8,7 +8,7 @@ from magiqa.config.compose import instantiated
 from magiqa.config.from_bundle import top_keys, trusted_classes
 from magiqa.config.paths import split_literal
 from magiqa.config.sweep import override_value
-from magiqa.config.trust import GROUPS, check_config
+from magiqa.config.trust import GROUPS, check_config, typed_model
 from magiqa.errors import UserError
 from magiqa.runs.config import MACHINE, RunConfig, default_cache_dir
 from magiqa.runs.portable import PLACES
@@ -32,7 +32,11 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
     check_config(config, record.choices, where, top_keys(), trusted_classes(rest))
     cfg: Any = OmegaConf.create(config)
     changed = dict(record.changed)
-    for key, value in [*map(override_value, rest), *literal.items()]:
+    values = [*map(override_value, rest), *literal.items()]
+    models = [str(value) for key, value in values if key == "backbone.name" and ":" in str(value)]
+    for key, value in values:
+        if value in models and key == "backbone.name":
+            continue
         parent, _, leaf = key.rpartition(".")
         node = OmegaConf.select(cfg, parent) if parent else cfg
         if not OmegaConf.is_dict(node) or leaf not in [str(k) for k in node.keys()]:  # noqa: SIM118 (`in` hides ???)
@@ -44,6 +48,7 @@ def job_of(folder: Path, overrides: Sequence[str] = ()) -> RunConfig:
         if leaf not in PLACES and key not in MACHINE and OmegaConf.select(cfg, key) != value:
             changed[key] = value
         OmegaConf.update(cfg, key, value)
+    cfg.backbone.name = typed_model(str(cfg.backbone.name), models, where)
     cfg["ablation"] = cfg["experiment"] = None
     if not cfg.get("cache_dir"):
         cfg["cache_dir"] = default_cache_dir()

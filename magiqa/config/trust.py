@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from magiqa.errors import UserError
+from magiqa.runs.portable import plain_name
 
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "dataset")
 STUDIES = ("ablation", "experiment")
@@ -69,6 +70,28 @@ def check_config(
     for group, option in choices.items():
         if group not in GROUPS or not isinstance(option, str) or not _OPTION.fullmatch(option):
             raise UserError(f"{where}: {_short(group)}={_short(option)} is no option's name")
+
+
+def typed_model(name: str, typed: Collection[str], where: str) -> str:
+    """Return the name of a file's backbone: one that leads to a folder or to the hub only as the user types it.
+
+    Args:
+        name: as the file has it. typed: values of ``backbone.name=``. where: the file, for messages.
+
+    Raises:
+        UserError: nobody typed that name.
+
+    Example:
+        >>> typed_model("local-dir:/theirs/clip", ["local-dir:~/clip"], "f"), typed_model("RN50", [], "f")
+        ('local-dir:~/clip', 'RN50')
+    """
+    own = [name] if name in typed else [other for other in typed if plain_name(other) == plain_name(name)]
+    if ":" in name and not own:
+        raise UserError(
+            f"{where}: its backbone.name {_short(name)} leads to a folder or to the hub; if you trust that model, add "
+            f"backbone.name={plain_name(name)}, with the folder's path on this machine"
+        )
+    return own[-1] if own else name
 
 
 def _check(value: Any, key: str, where: str, allowed: Collection[str], depth: int) -> None:

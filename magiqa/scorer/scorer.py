@@ -117,6 +117,8 @@ class Scorer:
         return scorer
 
     def _set_up(self, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
+        if job.source.bundle:
+            raise UserError(f"bundle={job.source.bundle}: a scorer reads images; leave out bundle=")
         folder = None if cache_dir is None else str(Path(cache_dir).expanduser())
         self._session = Session(job, resize, folder)
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import types
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from conftest import MACLIP, golden_fill
 from safetensors.torch import load_file, save_file
 
 from magiqa.backbones.checkpoint import fingerprint, read_checkpoint
+from magiqa.backbones.library import quiet
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text, tokenizer_name
@@ -248,6 +250,53 @@ def test_a_local_folder_and_a_hub_repository_bring_their_own_config(tmp_path, st
         np.testing.assert_allclose(got[3], image, rtol=0, atol=1e-5)
         with pytest.raises(UserError, match=r"^QuickGELU mismatch: .*its own config says so"):
             load_weights(Backbone(name, quickgelu=not quickgelu))
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"text_cfg": TEXT | {"tokenizer_kwargs": {"trust_remote_code": True}}}, "trust_remote_code"),
+        ({"text_cfg": TEXT | {"tokenizer_kwargs": {"tokenizer_file": "x"}}}, "tokenizer_file"),
+        ({"vision_cfg": {"timm_model_name": "hf-hub:a/b"}}, "hf-hub:a/b"),
+        ({"text_cfg": [1]}, "text_cfg"),
+    ],
+)
+def test_a_models_config_that_could_run_code_is_refused(tmp_path, changed, key):
+    config_json(tmp_path, **changed)
+    with pytest.raises(UserError, match=f"^backbone.name=local-dir:.*open_clip_config.json.*{key}"):
+        load_weights(Backbone(f"local-dir:{tmp_path}"))
+
+
+@pytest.mark.parametrize("preprocess", [[1], {"mean": 3}, {"std": ["a"] * 3}, {"mean": [1.0]}])
+def test_a_models_config_with_odd_pixels_is_refused(tmp_path, preprocess):
+    file = config_json(tmp_path)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"preprocess_cfg": preprocess}))
+    with pytest.raises(UserError, match=r"preprocess_cfg in its open_clip_config.json is not readable"):
+        load_weights(Backbone(f"local-dir:{tmp_path}"))
+
+
+def test_transformers_is_told_to_run_no_code_of_a_models(tmp_path, states, monkeypatch):
+    asked = {}
+
+    class AutoTokenizer:
+        @staticmethod
+        def from_pretrained(name, **options):
+            asked.update(options)
+            raise OSError("stop here")
+
+    module = types.ModuleType("transformers")
+    module.AutoTokenizer = AutoTokenizer
+    module.dynamic_module_utils = types.ModuleType("transformers.dynamic_module_utils")
+    module.dynamic_module_utils.TIME_OUT_REMOTE_CODE = 15
+    for part in (module, module.dynamic_module_utils):
+        monkeypatch.setitem(sys.modules, part.__name__, part)
+    config_json(tmp_path, text_cfg=TEXT | {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"clean": "lower"}})
+    with pytest.raises(UserError, match="its tokenizer cannot be had"):
+        encode_text(None, Backbone(f"local-dir:{tmp_path}"), [("a", "b")])
+    assert asked["trust_remote_code"] is False
+    with quiet():
+        assert module.dynamic_module_utils.TIME_OUT_REMOTE_CODE == 0  # it asks nobody to run code
+    assert module.dynamic_module_utils.TIME_OUT_REMOTE_CODE == 15
 
 
 @pytest.mark.slow

@@ -19,13 +19,20 @@ def made(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_pack_prints_what_the_record_names_and_typed_ones_win(made, capsys):
-    assert cli.main(["pack", str(made / "run")]) == 0
+    assert cli.main(["pack", str(made / "run"), tiny.named(made)]) == 0
     said = capsys.readouterr().out
     for key, place in (("dataset.root", made / "set"), ("cache_dir", made / "cache")):
         assert f"{key}={place}: as {made / 'run'}/record.json says" in said
-    assert f"backbone.name=local-dir:{made / 'clip'}: as" in said
     assert (
-        cli.main(["pack", str(made / "run"), f"cache_dir={made / 'cache'}", f"dataset.root={made / 'set'}"])
+        cli.main(
+            [
+                "pack",
+                str(made / "run"),
+                tiny.named(made),
+                f"cache_dir={made / 'cache'}",
+                f"dataset.root={made / 'set'}",
+            ]
+        )
         == 0
     )
     assert "cache_dir=" not in (said := capsys.readouterr().out) and "dataset.root=" not in said
@@ -36,12 +43,12 @@ def test_a_cache_that_only_a_record_names_is_not_written(made, tmp_path, capsys)
     record = json.loads((made / "run" / "record.json").read_text())
     record["config"]["cache_dir"] = str(tmp_path / "theirs")
     (made / "run" / "record.json").write_text(json.dumps(record))
-    assert cli.main(["pack", str(made / "run")]) == 2
+    assert cli.main(["pack", str(made / "run"), tiny.named(made)]) == 2
     assert (
         "is only named by a record, so nothing is written there; add cache_dir=DIR" in capsys.readouterr().err
     )
     assert not (tmp_path / "theirs").exists()
-    assert cli.main(["pack", str(made / "run"), f"cache_dir={tmp_path / 'typed'}"]) == 0
+    assert cli.main(["pack", str(made / "run"), tiny.named(made), f"cache_dir={tmp_path / 'typed'}"]) == 0
     assert (tmp_path / "typed").is_dir()
 
 
@@ -50,7 +57,7 @@ def test_a_launcher_in_a_record_is_not_read(made):
     record = json.loads((made / "run" / "record.json").read_text())
     record["config"]["launcher"] = {"_target_": "os.system", "_args_": [f"touch {made / 'hacked'}"]}
     (made / "run" / "record.json").write_text(json.dumps(record))
-    assert cli.main(["pack", str(made / "run")]) == 0
+    assert cli.main(["pack", str(made / "run"), tiny.named(made)]) == 0
     assert not (made / "hacked").exists()
 
 
@@ -59,7 +66,7 @@ def test_escapes_in_names_are_shown_as_text(made, capsys):
     record = json.loads((made / "run" / "record.json").read_text())
     record["config"]["dataset"]["root"] = str(made / "set") + "\x1b]0;owned\x07\u202e"
     (made / "run" / "record.json").write_text(json.dumps(record))
-    assert cli.main(["pack", str(made / "run")]) == 2
+    assert cli.main(["pack", str(made / "run"), tiny.named(made)]) == 2
     said = capsys.readouterr()
     assert "\x1b" not in said.out + said.err and "\u202e" not in said.out + said.err
     assert r"\x1b]0;owned\x07\u202e" in said.out

@@ -46,7 +46,7 @@ def commands(made, out):
         "compare": ["compare", run, f"out={out}", "resamples=100"],
         "report": ["report", run, f"out={out}", "thumbnails=false"],
         "paper": ["paper", run, f"out={out}"],
-        "pack": ["pack", run, f"out={out}", f"cache_dir={made / 'cache'}"],
+        "pack": ["pack", run, f"out={out}", f"cache_dir={made / 'cache'}", tiny.named(made)],
     }
 
 
@@ -171,9 +171,9 @@ def test_a_folder_that_was_moved_has_the_same_scores_and_packs_where_it_is_now(m
     run = tmp_path / "run"
     evaluate(tiny.job(made, f"dataset.root={tmp_path / 'set'}", f"out={run}"), progress=False)
     (tmp_path / "set").rename(tmp_path / "moved")
-    assert cli.main(["pack", str(run), f"cache_dir={made / 'cache'}"]) == 2
+    assert cli.main(["pack", str(run), f"cache_dir={made / 'cache'}", tiny.named(made)]) == 2
     assert f"dataset.root={tmp_path / 'set'}: no such folder" in capsys.readouterr().err
     moved = f"dataset.root={tmp_path / 'moved'}"
-    assert cli.main(["pack", str(run), f"cache_dir={made / 'cache'}", moved]) == 0
+    assert cli.main(["pack", str(run), f"cache_dir={made / 'cache'}", tiny.named(made), moved]) == 0
     _, record = evaluate(tiny.job(made, moved, f"out={tmp_path / 'again'}"), progress=False)
     assert record["cache"]["views_encoded"] == 0 and scores(tmp_path / "again").equals(scores(run))

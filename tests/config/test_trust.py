@@ -10,6 +10,7 @@ from bundles import altered
 
 from magiqa.cli import main as cli
 from magiqa.config.compose import Configs
+from magiqa.config.rerun import job_of
 from magiqa.config.trust import CLASSES, check_config
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
@@ -52,7 +53,7 @@ ATTACKS = {
 def folder(tmp_path_factory):
     made = tiny.make(tmp_path_factory.mktemp("trusted"))
     evaluate(tiny.job(made, f"out={made / 'run'}"), progress=False)
-    assert cli.main(["pack", str(made / "run"), f"cache_dir={made / 'cache'}"]) == 0
+    assert cli.main(["pack", str(made / "run"), f"cache_dir={made / 'cache'}", tiny.named(made)]) == 0
     return made
 
 
@@ -85,8 +86,8 @@ def test_no_command_runs_what_a_file_names(folder, tmp_path, capsys, monkeypatch
         ["verify", str(bundle), f"dataset.root={folder / 'set'}"],
         ["check", f"bundle={bundle}"],
         ["encode", f"bundle={bundle}"],
-        ["pack", str(run)],
-        ["reconcile", str(run), str(folder / "run")],
+        ["pack", str(run), tiny.named(folder)],
+        ["reconcile", str(run), str(folder / "run"), tiny.named(folder)],
     )
     for command in commands:
         capsys.readouterr()
@@ -163,7 +164,7 @@ def test_a_class_of_the_users_own_is_trusted_by_name(folder, tmp_path, capsys, m
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["config"]["trust"] == "my_magnitude.Largest"
     # what the run's own record now names is trusted no more than the bundle was
-    assert cli.main(["pack", str(tmp_path / "out")]) == 2
+    assert cli.main(["pack", str(tmp_path / "out"), tiny.named(folder)]) == 2
 
 
 def test_the_list_holds_every_class_of_the_packaged_options_and_none_that_is_not_there():
@@ -185,3 +186,19 @@ def test_a_config_that_is_nested_without_end():
         check_config(
             {"dataset": {"_target_": "magiqa.datasets.folder.Folder", "a": config}}, {}, "f", ["dataset"]
         )
+
+
+@pytest.mark.parametrize("name", ["hf-hub:attacker/evil", "local-dir:/theirs/evil"])
+def test_a_backbone_elsewhere_is_taken_from_a_file_only_as_typed(folder, tmp_path, capsys, name):
+    bundle, run, _ = hostile(folder, tmp_path, lambda c, mark: c["backbone"].update(name=name))
+    for command in (
+        ["verify", str(bundle), f"dataset.root={folder / 'set'}"],
+        ["probe", f"bundle={bundle}", f"out={tmp_path / 'out'}"],
+        ["pack", str(run)],
+        ["pack", str(run), "backbone.name=hf-hub:me/mine"],
+        ["reconcile", str(run), str(folder / "run"), tiny.named(folder)],
+    ):
+        assert cli.main(command) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and ("backbone.name" in error or "bundle=" in error), command
+    assert job_of(run, [f"backbone.name={name}"]).method.backbone.name == name

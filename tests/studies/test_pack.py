@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(folder):
-    assert cli.main(["pack", str(folder / "run"), f"cache_dir={folder / 'cache'}"]) == 0
+    assert cli.main(["pack", str(folder / "run"), f"cache_dir={folder / 'cache'}", tiny.named(folder)]) == 0
     return folder / "run" / "bundle.safetensors"
 
 
@@ -67,7 +67,12 @@ def test_tables_are_the_same_bytes_in_another_folder(folder, bundle, tmp_path):
 
 
 def test_the_same_run_packs_to_the_same_bytes_and_tells_no_path(folder, bundle, tmp_path):
-    again = pack(folder / "run", job_of(folder / "run"), _packaged(), tmp_path / "again.safetensors")
+    again = pack(
+        folder / "run",
+        job_of(folder / "run", [tiny.named(folder)]),
+        _packaged(),
+        tmp_path / "again.safetensors",
+    )
     assert again.read_bytes() == bundle.read_bytes()
     assert str(folder).encode() not in bundle.read_bytes().replace(
         b"local-dir:" + str(folder / "clip").encode(), b""
@@ -177,20 +182,20 @@ def test_pack_refuses_a_run_whose_labels_changed(folder, tmp_path):
     with pytest.raises(
         UserError, match=r": the labels changed since this run; run magiqa evaluate again with out="
     ):
-        pack(run, job_of(run))
+        pack(run, job_of(run, [tiny.named(folder)]))
 
 
 def test_pack_refuses_a_run_whose_images_changed(tmp_path):
     made = tiny.make(tmp_path / "made")
     run = tmp_path / "run"
     evaluate(tiny.job(made, f"out={run}"), progress=False)
-    assert pack(run, job_of(run)).is_file()
+    assert pack(run, job_of(run, [tiny.named(made)])).is_file()
     shutil.copy(made / "set" / "05.png", made / "set" / "00.png")
     with pytest.raises(
         UserError,
         match=r": images, or which were left out, changed since this run; run magiqa evaluate again",
     ):
-        pack(run, job_of(run))
+        pack(run, job_of(run, [tiny.named(made)]))
 
 
 def test_pack_and_verify_read_every_image(folder, bundle, tmp_path, monkeypatch):
@@ -200,7 +205,12 @@ def test_pack_and_verify_read_every_image(folder, bundle, tmp_path, monkeypatch)
     monkeypatch.setattr(hashing, "read_image", lambda path: read.append(path) or of_file(path))
     evaluate(tiny.job(folder, f"out={tmp_path / 'run'}"), progress=False)
     assert read == []
-    pack(folder / "run", job_of(folder / "run"), _packaged(), tmp_path / "again.safetensors")
+    pack(
+        folder / "run",
+        job_of(folder / "run", [tiny.named(folder)]),
+        _packaged(),
+        tmp_path / "again.safetensors",
+    )
     assert len(read) == tiny.N
     assert verified(bundle, folder, seed=1)[0] == [] and len(read) == 2 * tiny.N
 
@@ -286,7 +296,7 @@ def test_a_run_that_left_an_image_out(folder, tmp_path, capsys):
     broken.write_bytes(whole[: len(whole) // 2])
     where = [f"dataset.root={tmp_path / 'set'}", "on_error=skip"]
     evaluate(tiny.job(folder, *where, f"out={tmp_path / 'run'}"), progress=False)
-    assert cli.main(["pack", str(tmp_path / "run"), f"cache_dir={folder / 'cache'}"]) == 0
+    assert cli.main(["pack", str(tmp_path / "run"), f"cache_dir={folder / 'cache'}", tiny.named(folder)]) == 0
     bundle = tmp_path / "run" / "bundle.safetensors"
     assert str(tmp_path).encode() not in bundle.read_bytes()
     assert [one.image for one in open_bundle(bundle).header.skipped] == ["05.png"]

@@ -180,15 +180,15 @@ def test_runs_whose_images_or_labels_are_others_are_refused(tmp_path, capsys):
     for folder in made:
         evaluate(tiny.job(folder, f"out={folder / 'run'}", "pooling=median"), progress=False)
     evaluate(tiny.job(made[0], f"out={made[0] / 'other'}"), progress=False)
-    assert cli.main(["reconcile", str(made[0] / "run"), str(made[0] / "other")]) == 0
+    assert cli.main(["reconcile", str(made[0] / "run"), str(made[0] / "other"), *map(tiny.named, made)]) == 0
     capsys.readouterr()
-    assert cli.main(["reconcile", str(made[0] / "other"), str(made[1] / "run")]) == 2
+    assert cli.main(["reconcile", str(made[0] / "other"), str(made[1] / "run"), *map(tiny.named, made)]) == 2
     assert (
         f"are not those found now in {made[0] / 'set'}; give two runs on one data set"
         in capsys.readouterr().err
     )
     shutil.copy(made[0] / "set" / "05.png", made[0] / "set" / "00.png")
-    assert cli.main(["reconcile", str(made[0] / "run"), str(made[0] / "other")]) == 2
+    assert cli.main(["reconcile", str(made[0] / "run"), str(made[0] / "other"), *map(tiny.named, made)]) == 2
     assert "reconcile: the images of " in capsys.readouterr().err
 
 
@@ -305,7 +305,7 @@ def test_the_command(folder, tmp_path, capsys):
     for name, more in (("a", []), ("b", ["pooling=median", "magnitude.lam=0.1"])):
         evaluate(tiny.job(folder, f"out={tmp_path / name}", *more), progress=False)
     args = [str(tmp_path / "a"), str(tmp_path / "b"), f"cache_dir={folder / 'cache'}"]
-    args += ["resamples=150", "seed=1"]
+    args += ["resamples=150", "seed=1", tiny.named(folder)]
     assert cli.main(["reconcile", *args, f"out={tmp_path / 'why'}"]) == 0
     assert "BoxCox(lam=0.5, standardize=True) -> BoxCox(lam=0.1" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "why" / "reconcile.csv")
