@@ -78,7 +78,7 @@ def same(shown: str, printed: str) -> bool:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @having("console")
 def test_output_is_as_shown(page, workplace, capsys):
     for block in (b for b in blocks(page) if b.language == "console"):
@@ -94,7 +94,7 @@ def test_output_is_as_shown(page, workplace, capsys):
                 assert any(same(line, other) for other in printed), (line, printed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @having("python", text=">>> ")
 def test_python_examples(page, workplace):
     names = {"np": np, "Image": Image}
