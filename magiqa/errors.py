@@ -1,6 +1,7 @@
 """The one exception for what a user can get wrong, and text from files as it may be shown."""
 
 import re
+from collections.abc import Sequence
 
 
 class UserError(ValueError):
@@ -50,3 +51,9 @@ def printable(text: str, kept: str = "") -> str:
         return match[0] if match[0] in kept else match[0].encode("unicode_escape").decode()
 
     return _UNPRINTABLE.sub(escaped, text)
+
+
+def some(items: Sequence[str], separator: str = ", ") -> str:
+    """Join the first five items, and say how many more there are."""
+    more = f" and {len(items) - 5} more" if len(items) > 5 else ""
+    return separator.join(items[:5]) + more

@@ -31,7 +31,7 @@ class Thing(Checked, key="thing"):
 WRONG = {
     "text for a flag": (
         lambda: Folder("x", higher_is_better="no"),
-        "dataset.higher_is_better=no must be true or false",
+        "dataset.higher_is_better=no must be true or false or null",
     ),
     "text for a number": (lambda: Views(stride="64"), "views.stride=64 must be a whole number from 1"),
     "a flag for a number": (lambda: BoxCox(lam=True), "magnitude.lam=True must be a finite number"),

@@ -13,7 +13,7 @@ import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.datasets.image_index import ImageIndex
-from magiqa.errors import UserError
+from magiqa.errors import UserError, some
 from magiqa.images.views import Resize
 
 MIN_IMAGES = 3
@@ -161,7 +161,7 @@ def finish(labels: Labels, every: int, file: Path) -> Labels:
     table = labels.table.reset_index(drop=True)
     labels = replace(labels, annotated=len(table))
     notes = labels.notes + ((count_note(labels),) if count_note(labels) else ())
-    twice = list(dict.fromkeys(table.loc[table["image"].duplicated(), "image"]))
+    twice = duplicates(table["image"])
     if twice and labels.label == "mos":
         notes += (f"{len(twice)} images are annotated more than once, all rows kept: {some(twice)}",)
     if every > 1:
@@ -177,6 +177,12 @@ def finish(labels: Labels, every: int, file: Path) -> Labels:
             f"{file}: all values of {labels.label} are {table[labels.label].iloc[0]}; nothing can be ranked"
         )
     return replace(labels, table=table, notes=notes, every=every)
+
+
+def duplicates(names: pd.Series) -> list[str]:
+    """Return the names that stand several times."""
+    several = len(set(names)) < len(names)
+    return list(dict.fromkeys(names[names.duplicated()])) if several else []
 
 
 def count_note(labels: Labels) -> str:
@@ -207,12 +213,6 @@ def occurrences(names: Iterable[str]) -> list[tuple[str, int]]:
         out.append((name, seen[name]))
         seen[name] += 1
     return out
-
-
-def some(items: Sequence[str], separator: str = ", ") -> str:
-    """Join the first five items, and say how many more there are."""
-    more = f" and {len(items) - 5} more" if len(items) > 5 else ""
-    return separator.join(items[:5]) + more
 
 
 def look_up(folder: Path, *candidates: str) -> Path | None:

@@ -12,7 +12,7 @@ from magiqa.errors import UserError
 
 _XML_BYTES = 64 << 20  # unpacked; the largest sheet that is read here, SPAQ's, has a tenth
 
-_CELLS = 20_000_000  # of the rectangle that a sheet's cells span, empty ones included
+CELLS = 20_000_000  # of the rectangle that a sheet's cells span, empty ones included
 
 _CELL = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 
@@ -50,7 +50,7 @@ def _check_part(opened: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
             cell = _CELL.fullmatch(place)
             at = _column(cell[1]) if cell else at + 1
             columns = max(columns, at)
-        if rows * max(columns, 1) > _CELLS:
+        if rows * max(columns, 1) > CELLS:
             raise UserError(f"its sheet spans {rows} x {columns} cells, more than a table of labels has")
 
     def doctype(*_: object) -> None:

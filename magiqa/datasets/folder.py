@@ -1,4 +1,4 @@
-"""Anyone's images and ratings: a CSV.
+"""Anyone's images and ratings: a folder and a table in any common form.
 
 Example (``labels.csv``)::
 
@@ -7,118 +7,220 @@ Example (``labels.csv``)::
 """
 
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
-from magiqa.datasets.base import DataSet, Labels, finish, numbers, read_csv
+from magiqa.datasets.base import DataSet, Labels, finish, numbers
+from magiqa.datasets.columns import Columns, written_out
+from magiqa.datasets.containers import Container
+from magiqa.datasets.image_index import find_images
+from magiqa.datasets.splits import chosen_rows
 from magiqa.errors import UserError
+
+ANNOTATIONS = ("labels.csv", "metadata.csv", "metadata.jsonl", "metadata.parquet")
+# files that other programs write, whose score is a difference whatever its column is called
+_DIFFERENCES = re.compile(
+    r"(meta_info_|test_|train_)?(live|live_?md|livem|csiq)(dataset|_label)?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
 class Folder(DataSet):
-    """A folder of images with a CSV of ratings.
+    """A folder of images with a table of ratings: CSV, text, Excel, JSON, JSON lines or Parquet.
 
     Args:
-        annotation: the CSV, absolute or relative to the root. image_column: paths, absolute or relative to the root.
-        higher_is_better: false for DMOS and the like: the label is then negated, once, here.
-        split: take only the rows with this value in ``split_column``.
-        reference_column: what images share that are not independent: intervals are resampled by it.
+        annotation: the table, absolute or relative to the root; by default ``labels.csv``, or the ``metadata`` file of
+            a Hugging Face image folder.
+        image_column: the column of image names, or a template such as ``{model}/{image_name}``. Without it, the one
+            column with a known name counts; in a table without a header columns are called 1, 2, ...
+        mos_column: the column of scores, or counts of the votes for 1, 2, ...: ``c1..c10``.
+        higher_is_better: false for DMOS and the like: labels are then negated. Asked for where a name says DMOS.
+        mos_std_column: the standard deviation of the raters, on the scale of the scores.
+        rater_column: a row is one rating, by the rater in this column. rater_columns: a column is one rater
+            (``[r1,r2]`` or ``r1..r30``). The label is then their mean.
+        reference_column: images of one reference are not independent: intervals are resampled by it.
+        split: take only the rows of this split (``test`` and 2 are the same, as are ``train`` and 0, ``val`` and 1).
+        split_column, split_file: where splits stand: a column, or a list of names (text, or JSON by split) or of row
+            numbers (npy; ``split_row`` selects one of its rows). Without both: the first folder of the names.
+        encoding, separator, sheet: see `Container`. decimal: ``,`` for numbers such as 2,48.
+        strip_prefix, add_prefix: a beginning of the names that is taken away, or put before them.
         outside_root: names may lead out of the root (absolute ones, ``..``, ``~``). Links inside it are followed
             in any case.
     """
 
-    annotation: str = "labels.csv"
-    image_column: str = "image"
-    mos_column: str = "mos"
-    higher_is_better: bool = True
+    annotation: str | None = None
+    image_column: str | None = None
+    mos_column: str | None = None
+    higher_is_better: bool | None = None
     group_column: str | None = None
     reference_column: str | None = None
     split_column: str | None = None
     mos_std_column: str | None = None
     split: str | None = None
+    rater_column: str | None = None
+    rater_columns: Sequence[str] | str = ()
+    split_file: str | None = None
+    split_row: int = 0
+    encoding: str | None = None
+    separator: str | None = None
+    decimal: Literal[".", ","] = "."
+    sheet: str | None = None
+    strip_prefix: str = ""
+    add_prefix: str = ""
     outside_root: bool = False
 
     def load(self) -> Labels:
         """Read the labels."""
         root = self.folder_path()
-        given = Path(os.path.expanduser(self.annotation))
-        file = (
-            self.find_file(given.parent, given.name)
-            if given.is_absolute()
-            else self.find_file(root, str(given))
-        )
-        optional = {
-            "group": self.group_column,
-            "reference": self.reference_column,
-            "split": self.split_column,
-            "mos_std": self.mos_std_column,
-        }
-        wanted = [self.image_column, self.mos_column, *(c for c in optional.values() if c)]
-        raw = read_csv(file, wanted)
-        names = _filled(file, raw, self.image_column)
-        # Joined and tidied, so that a.jpg and ./a.jpg are one image.
-        paths = pd.Series([os.path.normpath(root / os.path.expanduser(name)) for name in names])
-        places = (str(root), os.path.realpath(root))  # the root as typed, and where links lead from there
-        out = [not any(os.path.commonpath((path, place)) == place for place in places) for path in paths]
-        if any(out) and not self.outside_root:
-            raise UserError(
-                f"{file}: {sum(out)} names lead out of dataset.root={self.root} (first {names[out.index(True)]!r}); if "
-                "you know whose file this is, add dataset.outside_root=true"
-            )
-        twice = list(dict.fromkeys(names[paths.duplicated()]))
-        if twice:
-            more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
-            raise UserError(
-                f"{file}: rated more than once: {', '.join(twice[:5])}{more}; keep one row an image"
-            )
-        mos = numbers(file, raw[self.mos_column], self.mos_column)
-        table = pd.DataFrame(
-            {
-                "image": names,
-                "path": [path if os.path.lexists(path) else "" for path in paths],
-                "mos": mos if self.higher_is_better else -mos,
-            }
-        )
-        for key, column in optional.items():
-            if column:
-                table[key] = (
-                    numbers(file, raw[column], column) if key == "mos_std" else _filled(file, raw, column)
-                )
-        notes: tuple[str, ...] = (f"outside_root: {sum(out)} names lead out of the root",) if any(out) else ()
-        if not self.higher_is_better:
-            notes += (f"{self.mos_column} is lower = better: mos = -{self.mos_column}",)
-        if self.split is not None:
-            if self.split_column is None:
-                raise UserError(
-                    f"dataset.split={self.split} needs dataset.split_column: name the column that holds it"
-                )
-            chosen = table[table["split"] == str(self.split)]
-            if chosen.empty:
-                known = ", ".join(dict.fromkeys(table["split"]))
-                raise UserError(
-                    f"dataset.split={self.split}: column {self.split_column} of {file} has {known}"
-                )
-            notes += (f"split {self.split}: {len(chosen)} of {len(table)} rows",)
-            table = chosen
+        file = self._beside(root, self.annotation, *ANNOTATIONS)
+        columns = Columns(file, Container(self.encoding, self.separator, self.sheet).read(file))
+        table, score = self._table(columns)
+        notes = columns.notes
+        split_file = self._beside(root, self.split_file) if self.split_file else None
+        rows = chosen_rows(file, table, self.split, split_file, self.split_row)
+        if rows is not None:
+            notes.append(f"split {self.split or self.split_file}: {int(rows.sum())} of {len(table)} rows")
+            table = table[rows]
+        if self.rater_column:
+            table = _averaged(table)
+        if "ratings" in table:
+            least, most = int(table["ratings"].min()), int(table["ratings"].max())
+            notes.append(f"mos: mean of {f'{least} to ' if least < most else ''}{most} ratings an image")
+        table = table.reset_index(drop=True)
+        table.insert(1, "path", find_images(file, table["image"].tolist(), root, self.outside_root, notes))
+        notes += _two_ranges(table["mos"], score)
+        if not self._higher(file, score):
+            table["mos"] = -table["mos"]
+            notes.append(f"{score} is lower = better: mos = -{score}")
         labels = Labels(
-            name=root.name,
-            variant="" if self.split is None else str(self.split),
-            table=table,
-            higher_is_better=self.higher_is_better,
+            root.name,
+            table,
+            variant="" if rows is None else str(self.split or Path(str(self.split_file)).stem),
+            higher_is_better=self._higher(file, score),
             cluster="reference" if self.reference_column else None,
             layout=f"{file.name}; images as it names them",
-            notes=notes,
+            notes=tuple(notes),
         )
         return finish(labels, self.every, file)
 
+    def _beside(self, root: Path, name: str | None, *defaults: str) -> Path:
+        if name is None:
+            return self.find_file(root, *defaults)
+        path = Path(os.path.expanduser(name))
+        return self.find_file(path.parent, path.name) if path.is_absolute() else self.find_file(root, name)
 
-def _filled(file: Path, raw: pd.DataFrame, column: str) -> pd.Series:
-    """A column of text with no empty cell."""
-    empty = (raw[column] == "").to_numpy()
+    def _table(self, columns: Columns) -> tuple[pd.DataFrame, str]:
+        """Return the table by role, a row as in the file, and the name of the score."""
+        names = columns.images(self.image_column)
+        if self.strip_prefix:
+            names = names.str.removeprefix(self.strip_prefix)
+        table = pd.DataFrame({"image": _filled(columns.file, names)})
+        if self.add_prefix:
+            table["image"] = self.add_prefix + table["image"]
+        raters = [self.rater_columns] if isinstance(self.rater_columns, str) else list(self.rater_columns)
+        counts = written_out(self.mos_column or "")
+        if raters:
+            ratings = columns.several(raters, "rater_columns").apply(self._ratings, args=(columns.file,))
+            values = ratings.to_numpy(float)
+            score = "the raters' mean"
+            table["mos"], table["mos_std"], table["ratings"] = _moments(values, np.ones_like(values))
+        elif len(counts) > 1:
+            votes = (
+                columns.several(counts, "mos_column")
+                .apply(self._numbers, args=(columns.file,))
+                .to_numpy(float)
+            )
+            score = "the votes' mean"
+            grades = np.broadcast_to(np.arange(1.0, len(counts) + 1), votes.shape)
+            table["mos"], table["mos_std"], table["ratings"] = _moments(grades, votes)
+        else:
+            scores = columns.scores(self.mos_column)
+            score = str(scores.name)
+            table["mos"] = self._numbers(scores, columns.file)
+        optional = {"group": "group_column", "reference": "reference_column", "split": "split_column"}
+        optional["rater"] = "rater_column"
+        for role, key in optional.items():
+            if getattr(self, key):
+                table[role] = _filled(columns.file, columns.named(getattr(self, key), key).astype(str))
+        if self.mos_std_column:
+            table["mos_std"] = self._numbers(
+                columns.named(self.mos_std_column, "mos_std_column"), columns.file
+            )
+        return table, score
+
+    def _numbers(self, values: pd.Series, file: Path) -> np.ndarray:
+        if self.decimal == ",":
+            values = values.astype(str).str.replace(",", ".", regex=False)
+        return numbers(file, values)
+
+    def _ratings(self, values: pd.Series, file: Path) -> np.ndarray:
+        """Return one rater's ratings, NaN where there is none."""
+        rated = values.astype(str).str.strip() != ""
+        out = np.full(len(values), np.nan)
+        out[rated] = self._numbers(values[rated], file)
+        return out
+
+    def _higher(self, file: Path, score: str) -> bool:
+        """Return the direction.
+
+        Raises:
+            UserError: the user did not give it, and the score may be a difference.
+        """
+        if self.higher_is_better is None and ("dmos" in score.lower() or _DIFFERENCES.fullmatch(file.stem)):
+            raise UserError(
+                f"{file}: {score} may be a difference (DMOS); add dataset.higher_is_better=false if lower values are "
+                "better (labels are then negated), or =true if higher ones are"
+            )
+        return self.higher_is_better is not False
+
+
+def _filled(file: Path, values: pd.Series) -> pd.Series:
+    """Return a column of text that has no empty cell."""
+    empty = (values == "").to_numpy()
     if empty.any():
+        row = values.index[int(empty.argmax())] + 1
         raise UserError(
-            f"{file}: column {column} is empty in row {int(empty.argmax()) + 1}; fill it or remove the row"
+            f"{file}: column {values.name or 'image'} is empty in row {row}; fill it or remove the row"
         )
-    return raw[column]
+    return values
+
+
+def _moments(grades: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, standard deviation (n - 1) and number of each row's ratings; NaN is none."""
+    weights = np.where(np.isnan(grades), 0.0, weights)
+    grades = np.nan_to_num(grades)
+    count = weights.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = (grades * weights).sum(axis=1) / count
+        square = (weights * (grades - mean[:, None]) ** 2).sum(axis=1)
+        return mean, np.sqrt(square / (count - 1)), count.astype(int)
+
+
+def _averaged(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row an image from a row a rating."""
+    groups = table.groupby("image", sort=False)
+    first = groups.first().drop(columns=["mos", "rater"])
+    moments = groups["mos"].agg(["mean", "std", "count"]).set_axis(["mos", "mos_std", "ratings"], axis=1)
+    return pd.concat([moments, first], axis=1).reset_index()
+
+
+def _two_ranges(scores: pd.Series, column: str) -> list[str]:
+    """Warn of scores that lie in two ranges with a wide gap between them, as two mixed scales do."""
+    values = np.sort(scores.to_numpy(float))
+    gaps = np.diff(values)
+    if len(values) < 6 or values[0] < 0:
+        return []
+    k = int(gaps.argmax())
+    low, high = values[: k + 1], values[k + 1 :]
+    if min(len(low), len(high)) < 3 or high[0] < 3 * low[-1] or gaps[k] < 2 * np.ptp(low):
+        return []
+    return [
+        f"warning: {column} lies in two ranges, {low[0]:g} to {low[-1]:g} ({len(low)} rows) and {high[0]:g} to "
+        f"{high[-1]:g} ({len(high)} rows); are two scales mixed?"
+    ]

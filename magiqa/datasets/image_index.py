@@ -2,10 +2,12 @@
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
-from magiqa.errors import UserError
+from magiqa.errors import UserError, some
 
 
 def folded(name: str) -> str:
@@ -26,21 +28,17 @@ class ImageIndex:
         self.recursive = recursive
         self.used: set[Path] = set()
         self.unused: set[Path] = set()
-        self._names: dict[tuple[Path, str], dict[str, list[str]]] = {}
+        self._listings: dict[tuple[Path, str], Listing] = {}
 
-    def _listing(self, folder: Path, inner: str) -> dict[str, list[str]]:
-        """Return the paths in one of the folders, or in a folder inside it, by folded name."""
-        key = folder, inner
-        if key not in self._names:
-            names: dict[str, list[str]] = {}
-            places = [str(folder)]
-            for part in filter(None, inner.split("/")):
-                places = [path for place in places for path in _paths(place).get(folded(part), ())]
-            for place in places:
-                for name, paths in _paths(place, self.recursive and not inner).items():
-                    names.setdefault(name, []).extend(paths)
-            self._names[key] = names
-        return self._names[key]
+    def listing(self, folder: Path, inner: str) -> "Listing":
+        """Return what lies in one of the folders, or in a folder inside it."""
+        places, outer = [str(folder)], ""
+        for part in ("", *filter(None, inner.split("/"))):
+            if part:
+                places, outer = self._listings[folder, outer].find(part), f"{outer}{part}/"
+            if (folder, outer) not in self._listings:
+                self._listings[folder, outer] = Listing(places, self.recursive and not outer)
+        return self._listings[folder, outer]
 
     def find(self, name: str) -> str:
         """Return the absolute path of a file, or "" when there is none.
@@ -51,12 +49,13 @@ class ImageIndex:
         chosen = ""
         inner, _, base = name.rpartition("/")
         for folder in self.folders:
-            paths = self._listing(folder, inner).get(folded(base), [])
+            paths = self.listing(folder, inner).find(base)
             if chosen:
                 if any(not os.path.samefile(chosen, path) for path in paths):
                     self.unused.add(folder)
                 continue
-            paths = [path for path in paths if path.endswith(f"/{name}")] or paths
+            if len(paths) > 1:
+                paths = [path for path in paths if path.endswith(f"/{name}")] or paths
             if len(paths) > 1:
                 raise UserError(f"{name}: could be {' or '.join(sorted(paths))}; keep one of them")
             if paths:
@@ -77,12 +76,124 @@ class ImageIndex:
         return f"{file}; images in {words(self.used) or 'no folder'}{also}"
 
 
-def _paths(folder: str, recursive: bool = False) -> dict[str, list[str]]:
-    """Return the paths in a folder, with ``recursive`` also those of files in its sub-folders, by folded base name."""
-    names: dict[str, list[str]] = {}
-    for base, folders, files in os.walk(folder):
-        for name in files if recursive else (*files, *folders):
-            names.setdefault(folded(name), []).append(os.path.join(base, name))
-        if not recursive:
-            break
-    return names
+def find_images(
+    file: Path, names: Sequence[str], root: Path, outside_root: bool, notes: list[str]
+) -> list[str]:
+    """Return the path of each image that a table names, "" where there is none.
+
+    A name counts as written, below the root or beside the table; else without regard to case, Unicode form and the
+    direction of slashes; else by its base name, if that is unique in the table and below the root.
+
+    Raises:
+        UserError: a name leads out of the root and may not; an image stands there twice.
+    """
+    homes = (f"{root}/", f"{os.path.realpath(root)}/")  # the root as typed, and where links lead from there
+    plain = list(names)
+    odd = [i for i, n in enumerate(names) if n[:1] in "./~" or "/." in n or "//" in n or "\\" in n]
+    for i in odd:
+        plain[i] = _tidy(names[i], homes)
+    out = {i for i in odd if plain[i][:1] == "/" or plain[i][:3] in ("..", "../")}
+    if out and not outside_root:
+        raise UserError(
+            f"{file}: {len(out)} names lead out of dataset.root={root} (first {names[min(out)]!r}); add "
+            "dataset.outside_root=true if you know whose file this is, or dataset.strip_prefix=FOLDER/ if they are of "
+            "another computer"
+        )
+    index = ImageIndex([root, file.parent])
+    exact: dict[str, str] = {}
+    for inner in {name.rpartition("/")[0] for name in plain}:
+        for folder in index.folders[::-1]:
+            exact |= {
+                f"{inner}/{n}".lstrip("/"): paths[0]
+                for n, paths in index.listing(folder, inner).exact.items()
+            }
+    paths = [exact.get(name, "") for name in plain]
+    if out:
+        for i in out:
+            paths[i] = path if os.path.lexists(path := os.path.normpath(os.path.join(root, plain[i]))) else ""
+        notes.append(f"outside_root: {len(out)} names lead out of the root")
+    missing = [i for i, path in enumerate(paths) if not path and i not in out]
+    if missing:
+        _find_otherwise(missing, names, plain, paths, index, notes)
+    _check_unique(file, names, [path or name for path, name in zip(paths, plain, strict=True)])
+    return paths
+
+
+def _tidy(name: str, homes: Sequence[str]) -> str:
+    """Return a name relative to the root where it lies there, with slashes, without ``.`` and ``..`` inside."""
+    name = os.path.normpath(os.path.expanduser(name) if name[:2] == "~/" else name)
+    for home in homes:
+        name = name.removeprefix(home)
+    return os.path.normpath(name.replace("\\", "/")) if "\\" in name else name
+
+
+def _find_otherwise(
+    missing: Sequence[int],
+    names: Sequence[str],
+    plain: Sequence[str],
+    paths: list[str],
+    index: "ImageIndex",
+    notes: list[str],
+) -> None:
+    """Find names without regard to case and Unicode form, else by base names that are unique."""
+    everywhere = Listing([str(folder) for folder in index.folders], recursive=True)
+    there = everywhere.folded
+    bases = {i: base for i in missing if folded(base := plain[i].rpartition("/")[2]) in there}
+    likely = [i for i in missing if i in bases or "\\" in names[i]]
+    counts = Counter(map(folded, bases.values()))
+    by_base = 0
+    for i in likely:
+        paths[i] = index.find(names[i]) or index.find(plain[i])
+        if (
+            not paths[i]
+            and i in bases
+            and counts[folded(bases[i])] == 1
+            and (found := everywhere.find(bases[i]))
+        ):
+            if len(found) > 1:
+                raise UserError(
+                    f"{plain[i]}: could be {some(sorted(found), ' or ')}; name its folder in the table"
+                )
+            paths[i], by_base = found[0], by_base + 1
+    if by_base:
+        notes.append(f"{by_base} images are found by their base names")
+
+
+def _check_unique(file: Path, names: Sequence[str], keys: Sequence[str]) -> None:
+    if len(set(keys)) == len(keys):
+        return
+    counts = Counter(keys)
+    twice = list(dict.fromkeys(name for name, key in zip(names, keys, strict=True) if counts[key] > 1))
+    raise UserError(
+        f"{file}: rated more than once: {some(twice)}; keep one row an image, or name the raters' column by "
+        "dataset.rater_column"
+    )
+
+
+class Listing:
+    """Paths in some folders by base name.
+
+    Args:
+        recursive: files in sub-folders too; else what lies in the folders themselves, sub-folders included.
+    """
+
+    def __init__(self, folders: Sequence[str], recursive: bool = False) -> None:
+        self.exact: dict[str, list[str]] = {}
+        for folder in folders:
+            for base, inner, files in os.walk(folder):
+                for name in files if recursive else (*files, *inner):
+                    self.exact.setdefault(name, []).append(f"{base}/{name}")
+                if not recursive:
+                    break
+
+    @cached_property
+    def folded(self) -> dict[str, list[str]]:
+        """Paths by `folded` base name."""
+        by_name: dict[str, list[str]] = {}
+        for name, paths in self.exact.items():
+            by_name.setdefault(folded(name), []).extend(paths)
+        return by_name
+
+    def find(self, name: str) -> list[str]:
+        """Return the paths of that name, else those of the same `folded` name."""
+        return self.exact.get(name) or self.folded.get(folded(name), [])

@@ -312,7 +312,7 @@ def spoil(what: str, root: Path) -> list[str]:
     ("what", "message"),
     [
         ("missing root", "dataset.root="),
-        ("missing annotation", "annotation file labels.csv is missing; put it there"),
+        ("missing annotation", "annotation file labels.csv or metadata.csv"),
         ("empty annotation", "the annotation file is empty; fetch it again"),
         ("wrong columns", "no column image, mos (found file, score, kind)"),
         ("missing image", "1 of 6 annotated images are missing under"),

@@ -31,12 +31,8 @@ def folder(tmp_path, *names: str, **more) -> Folder:
 )
 def test_a_name_that_leads_out_of_the_root_is_refused_and_the_key_is_named(tmp_path, name):
     Image.new("RGB", (300, 300)).save(tmp_path / "secret.png")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=r"labels.csv: 1 names lead out .* add dataset.outside_root=true"):
         folder(tmp_path, name).load()
-    assert str(caught.value) == (
-        f"{tmp_path}/set/labels.csv: 1 names lead out of dataset.root={tmp_path}/set (first {name!r}); if you know "
-        "whose file this is, add dataset.outside_root=true"
-    )
 
 
 def test_who_says_so_has_names_that_lead_out_and_a_note_of_it(tmp_path):

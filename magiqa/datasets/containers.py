@@ -1,0 +1,200 @@
+"""Tables of ratings in any container: text with separators, Excel, JSON, JSON lines, Parquet.
+
+A file is a stranger's: nothing of it is run (pickles are refused), and its size is checked before memory is taken.
+"""
+
+import csv
+import importlib.util
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from magiqa.datasets.excel import CELLS, read_excel
+from magiqa.errors import UserError
+
+_TEXT_BYTES = 256 << 20
+_HEAD = 64 << 10  # the lines that the form of a text is found from
+_JSON_BYTES = 64 << 20  # Python objects take many times the memory of their text
+_SEPARATORS = "\t;,"
+_EXCEL, _PARQUET, _OLD_EXCEL, _PICKLE, _NUMPY = (
+    b"PK\x03\x04",
+    b"PAR1",
+    b"\xd0\xcf\x11\xe0",
+    b"\x80",
+    b"\x93NUMPY",
+)
+
+
+@dataclass(frozen=True)
+class Container:
+    """The user's words about a file.
+
+    Args:
+        encoding: of text and JSON; by default UTF-8, or UTF-16 with its mark. separator: of columns in a text; by
+            default found from its first lines. sheet: of a workbook.
+    """
+
+    encoding: str | None = None
+    separator: str | None = None
+    sheet: str | None = None
+
+    def read(self, file: Path) -> pd.DataFrame:
+        """Return the table: columns have names (text) where the container names them, else numbers from 0.
+
+        Raises:
+            UserError: the file cannot be read; one line says why and what to do.
+        """
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD)
+        try:
+            return self._read(file, head)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
+        except UnicodeError:
+            raise UserError(
+                f"{file}: the text is not in {self.encoding or 'UTF-8'}; add dataset.encoding=NAME, such as gbk, "
+                "latin-1 or utf-16"
+            ) from None
+        except RecursionError:
+            raise UserError(f"{file}: is nested too deeply for a table; mend or replace it") from None
+        except Exception as error:  # parsers raise what they like
+            reason = " ".join(str(error).split())[:150] or type(error).__name__
+            raise UserError(f"{file}: cannot be read ({reason}); mend or replace it") from None
+
+    def _read(self, file: Path, head: bytes) -> pd.DataFrame:
+        suffix = file.suffix.lower()
+        if suffix in (".pkl", ".pickle") or head.startswith(_PICKLE):
+            raise UserError("is a pickle, which may run code and is never opened; save the table as CSV")
+        if head.startswith((_OLD_EXCEL, _NUMPY)) or suffix == ".mat":
+            raise UserError("holds no table that is read here; save it as CSV, or a workbook as .xlsx")
+        if head.startswith(_EXCEL):
+            return self._workbook(file)
+        if head.startswith(_PARQUET):
+            return _parquet(file)
+        if file.stat().st_size > _TEXT_BYTES:
+            raise UserError(f"{file.stat().st_size} bytes are more than a table of ratings has")
+        if suffix in (".json", ".jsonl", ".ndjson") or re.match(rb"\s*[\[{]\s*[\[{\"]", head):
+            return self._json(file, suffix)
+        return self._text(file, head)
+
+    def _text_encoding(self, head: bytes) -> str:
+        marked = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return self.encoding or ("utf-16" if marked else "utf-8-sig")
+
+    def _text(self, file: Path, head: bytes) -> pd.DataFrame:
+        encoding = self._text_encoding(head)
+        start = head.decode(encoding, errors="ignore" if len(head) == _HEAD else "strict")
+        lines = [line for line in re.split(r"\r\n|\r|\n", start) if line.strip()]
+        if len(head) == _HEAD:
+            if len(lines) < 2:
+                raise UserError(f"its first line is longer than {_HEAD} bytes; is it the right file?")
+            del lines[-1]
+        separator = self.separator or _separator(lines)
+        with file.open("rb") as opened:
+            rows = sum(
+                max(block.count(b"\n"), block.count(b"\r"))
+                for block in iter(lambda: opened.read(1 << 20), b"")
+            )
+        width = 1 + max((line.count(separator) for line in lines), default=0)
+        if rows * width > CELLS:
+            raise UserError(f"{rows} rows of {width} columns are more than a table of ratings has")
+        blank = separator == " "
+        return pd.read_csv(
+            file,
+            sep=r"\s+" if blank else separator,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            encoding=encoding,
+            skipinitialspace=not blank,
+        ).fillna("")
+
+    def _workbook(self, file: Path) -> pd.DataFrame:
+        sheets = read_excel(file, sheet_name=None, header=None, dtype=object)
+        if self.sheet is None and len(sheets) > 1:
+            raise UserError(f"has several sheets; add dataset.sheet=NAME, one of {', '.join(sheets)[:120]}")
+        if self.sheet is not None and self.sheet not in sheets:
+            raise UserError(f"has no sheet dataset.sheet={self.sheet}; it has {', '.join(sheets)[:120]}")
+        table = sheets[self.sheet or next(iter(sheets))].dropna(how="all").dropna(how="all", axis=1)
+        return table.astype(object).where(table.notna(), "")
+
+    def _json(self, file: Path, suffix: str) -> pd.DataFrame:
+        if file.stat().st_size > _JSON_BYTES:
+            raise UserError(f"{file.stat().st_size} bytes are more than a JSON table of ratings has")
+        data = file.read_bytes()
+        text = data.decode(self._text_encoding(data[:4]))
+        if suffix in (".jsonl", ".ndjson"):
+            lines = [line for line in text.splitlines() if line.strip()]
+            return _records([json.loads(line, object_pairs_hook=_unique) for line in lines])
+        return _table_of(json.loads(text, object_pairs_hook=_unique))
+
+
+def _separator(lines: list[str]) -> str:
+    """Return the separator that gives all lines the same number of cells, two or more; else a blank."""
+    for separator in _SEPARATORS:
+        widths = {len(row) for row in csv.reader(lines[:50], delimiter=separator, skipinitialspace=True)}
+        if len(widths) == 1 and max(widths) > 1:
+            return separator
+    counts = {separator: lines[0].count(separator) for separator in _SEPARATORS} if lines else {",": 1}
+    likely = max(counts, key=lambda separator: counts[separator])
+    blanks = {len(line.split()) for line in lines[:50]}
+    return likely if counts[likely] and blanks != {2} else " "
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"rated more than once: {twice[:60]}; keep one entry an image")
+    return found
+
+
+def _table_of(content: Any) -> pd.DataFrame:
+    """Return the table of a JSON file: a list of records, columns, or records or scores keyed by the image."""
+    if isinstance(content, list):
+        return _records(content)
+    values = list(content.values()) if isinstance(content, Mapping) else []
+    if values and all(isinstance(v, list) for v in values):
+        return pd.DataFrame({str(name): pd.Series(column, dtype=object) for name, column in content.items()})
+    if values and all(isinstance(v, Mapping) for v in values):
+        return _records([{"image": name, **record} for name, record in content.items()])
+    if values and all(isinstance(v, int | float | str) for v in values):
+        return _records([{"image": name, "mos": value} for name, value in content.items()])
+    raise UserError("holds no table: write a list of records, columns, or records by image")
+
+
+def _records(records: list[Any]) -> pd.DataFrame:
+    """Return records as rows; columns of lists and of records are left out."""
+    if not records or not all(isinstance(record, Mapping) for record in records):
+        raise UserError('holds no list of records such as {"image": ..., "mos": ...}')
+    names = dict.fromkeys(
+        name for record in records for name, value in record.items() if not isinstance(value, list | Mapping)
+    )
+    if len(names) * len(records) > CELLS:
+        raise UserError(f"{len(records)} records of {len(names)} fields are more than a table of ratings has")
+    return pd.DataFrame({name: pd.Series([r.get(name, "") for r in records], dtype=object) for name in names})
+
+
+def _parquet(file: Path) -> pd.DataFrame:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise UserError("is Parquet, which needs pyarrow; pip install pyarrow, or save the table as CSV")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    opened = pq.ParquetFile(file)
+    plain = [
+        field.name
+        for field in opened.schema_arrow
+        if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)
+    ]
+    meta = opened.metadata
+    size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+    if meta.num_rows * max(len(plain), 1) > CELLS or size > _TEXT_BYTES:
+        raise UserError(f"{meta.num_rows} rows of {len(plain)} columns are more than a table of ratings has")
+    return opened.read(columns=plain).to_pandas()

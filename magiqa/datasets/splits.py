@@ -1,0 +1,99 @@
+"""Which rows of a table belong to a split: by a column, a folder, a list of names, or row numbers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from magiqa.errors import UserError, some
+
+_ALIASES = {
+    "0": "train", "training": "train", "1": "val", "valid": "val", "validation": "val", "2": "test", "testing": "test",
+}  # fmt: skip
+_BYTES = 64 << 20
+
+
+def chosen_rows(
+    file: Path, table: pd.DataFrame, split: str | None, split_file: Path | None, split_row: int
+) -> np.ndarray | None:
+    """Return a mask of the rows that belong to a split, or None where none is asked for.
+
+    Args:
+        table: ``image`` and perhaps ``split``. See `magiqa.datasets.folder.Folder` for the others.
+
+    Raises:
+        UserError: no row belongs to it; a list names images or rows that the table does not have.
+    """
+    if split_file is not None:
+        return _listed(split_file, table["image"], split, split_row)
+    if split is None:
+        return None
+    source = "column split_column" if "split" in table else "the first folder of the names"
+    values = (
+        table["split"] if "split" in table else table["image"].str.replace("\\", "/").str.partition("/")[0]
+    )
+    values = values.astype(str).str.strip()
+    rows = (values == split).to_numpy()
+    if not rows.any():
+        rows = (values.map(_plain) == _plain(split)).to_numpy()
+    if not rows.any():
+        hint = "" if "split" in table else "; name the column that holds it: dataset.split_column=NAME"
+        raise UserError(
+            f"{file}: no row has dataset.split={split}; {source} has {some(list(values.unique()))}{hint}"
+        )
+    return rows
+
+
+def _plain(word: str) -> str:
+    return _ALIASES.get(word.lower(), word.lower())
+
+
+def _listed(file: Path, names: pd.Series, split: str | None, split_row: int) -> np.ndarray:
+    """Return a mask of the rows in a list: names in a text or in JSON by split, row numbers in an npy file."""
+    data = file.read_bytes() if file.stat().st_size <= _BYTES else b""
+    if not data or data.startswith(b"\x80") or file.suffix.lower() in (".pkl", ".pickle"):
+        raise UserError(
+            f"{file}: is a pickle or too large, and never opened; give a list of names (text) or npy rows"
+        )
+    if data.startswith(b"\x93NUMPY"):
+        rows = np.zeros(len(names), bool)
+        rows[_row_numbers(file, split_row, len(names))] = True
+        return rows
+    words = _words(file, data.decode("utf-8-sig", errors="replace"), split)
+    bases = names.str.replace("\\", "/").str.rpartition("/")[2]
+    bases = bases.where(~bases.duplicated(keep=False), names)  # only unique ones stand for their images
+    missing = sorted(words - {*names, *bases})
+    if missing or not words:
+        raise UserError(
+            f"{file}: {len(missing)} names are not in the annotation ({some(missing)}); mend the list"
+        )
+    return (names.isin(words) | bases.isin(words)).to_numpy()
+
+
+def _words(file: Path, text: str, split: str | None) -> set[str]:
+    """Return the names in a list: a line each, what follows a comma or tab left out, or JSON by split."""
+    if not text.lstrip().startswith("{"):
+        return {line.replace(",", "\t").split("\t")[0].strip() for line in text.splitlines()} - {""}
+    try:
+        lists = json.loads(text)
+        return {
+            str(n) for key, names in lists.items() if _plain(key) == _plain(split or "test") for n in names
+        }
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f'{file}: is no JSON of lists such as {{"test": [...]}} ({error}); mend it') from None
+
+
+def _row_numbers(file: Path, split_row: int, count: int) -> np.ndarray:
+    """Return one row of an npy file of row numbers, filled up with -1."""
+    try:
+        numbers = np.atleast_2d(np.load(file, allow_pickle=False))[split_row]
+        numbers = numbers[numbers >= 0].astype(int)
+    except (ValueError, TypeError, IndexError, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{file}: no row dataset.split_row={split_row} of row numbers ({reason})") from None
+    if not len(numbers) or numbers.max() >= count:
+        raise UserError(
+            f"{file}: holds row numbers up to {numbers.max(initial=0)}, the annotation has {count} rows"
+        )
+    return numbers
