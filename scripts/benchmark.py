@@ -37,9 +37,10 @@ from magiqa.backbones.model import build_model
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
+from magiqa.cores import threads
 from magiqa.engines.build import build
-from magiqa.engines.engine import probe_views
-from magiqa.engines.resolve import Resolved, resolve, threads
+from magiqa.engines.engine import Resolved, probe_views
+from magiqa.engines.resolve import resolve
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.features.hashing import content_sha256
@@ -494,8 +495,8 @@ def main() -> None:
         errors[name] = cue_error(engine, reference, paths, weights)
         by_size = ", ".join(f"{b}: {max(r):.1f}" for b, r in rates.items())
         print(f"built {name}: views/s by batch size {by_size}; cues differ by {errors[name]:.1e}", flush=True)
-        if engine.warning:
-            print(f"warning: {engine.warning}", flush=True)
+        for warning in engine.warnings:
+            print(f"warning: {warning}", flush=True)
 
     contenders["decode and cut, one core"] = decode_run(paths, weights)
     rates = alternate(contenders, options.rounds)

@@ -41,11 +41,11 @@ from magiqa.backbones.model import build_model
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
-from magiqa.cores import usable_cores
+from magiqa.cores import decoders, usable_cores
 from magiqa.engines import pytorch
 from magiqa.engines.build import build
 from magiqa.engines.hardware import hardware
-from magiqa.engines.resolve import decoders, resolve
+from magiqa.engines.resolve import resolve
 from magiqa.errors import UserError
 from magiqa.features.batches import way_of
 from magiqa.features.hashing import content_sha256
@@ -98,12 +98,16 @@ class Model:
         self.text, self.scale = encode_text(self.clip, spec, PAIRS)
 
     def engine(
-        self, precision: str, *, batch_size: Any = None, views: Any = "device", device: str = ""
+        self, precision: str, *, batch_size: Any = None, on_device: bool = True, device: str = ""
     ) -> Any:
         """An engine on the device that is checked, or on another."""
         resolved = resolve("torch", precision, device or self.device)
         return build(
-            self.clip.visual, resolved, batch_size=batch_size or self.batch_size, view_size=SIZE, views=views
+            self.clip.visual,
+            resolved,
+            batch_size=batch_size or self.batch_size,
+            view_size=SIZE,
+            on_device=on_device,
         )
 
     def cues(self, features: np.ndarray) -> dict[str, float]:
@@ -228,7 +232,7 @@ def agreement(
     """Cues on the device against plain float32 torch on the CPU: SRCC over images, largest difference."""
     rows = []
     for model in models:
-        _, plain = encode(model.engine("fp32", batch_size=8, views="host", device="cpu"), paths, model, 2)
+        _, plain = encode(model.engine("fp32", batch_size=8, on_device=False, device="cpu"), paths, model, 2)
         expected = [model.cues(features) for features in plain]
         for precision in precisions:
             what = f"agreement {model.spec.name} {precision}"
@@ -286,7 +290,7 @@ def speed(
         alone.streams = 1
         fed = {"views on the device": on_device, "views on the device, one stream": alone}
         if precision == "fp32":
-            fed["views on the host"] = model.engine(precision, batch_size=size, views="host")
+            fed["views on the host"] = model.engine(precision, batch_size=size, on_device=False)
         contenders[f"raw engine, pixels sent before {precision}"] = raw(on_device, paths)
         with mock.patch.object(pytorch, "memory_format", other_layout(pytorch.memory_format)):
             what = f"speed {precision}, the other memory layout"
@@ -296,7 +300,11 @@ def speed(
         for way, engine in fed.items():
             name = f"files, {way} {precision}"
             contenders[name] = lambda engine=engine: encode(engine, paths, model, workers)[0]  # type: ignore[misc]
-            facts[name] = {"batch_size": size, "streams": engine.streams, "warning": engine.warning}
+            facts[name] = {
+                "batch_size": size,
+                "streams": engine.streams,
+                "warning": "; ".join(engine.warnings),
+            }
             facts[name] |= memory(model.device, contenders[name])
     for name, run in contenders.items():
         if name not in facts:  # those have run once: cuDNN chooses, pools fill
@@ -334,8 +342,8 @@ def worthwhile(model: Model, precisions: list[str], refused: Refused) -> list[st
     out = []
     for precision in precisions:
         engine = refused.attempt(f"speed of {precision}", lambda p=precision: model.engine(p, batch_size=2))
-        if engine is not None and engine.warning and "bf16" in engine.warning:
-            refused.reasons.append(f"speed of {precision}: {engine.warning}")
+        if engine is not None and any("bf16" in warning for warning in engine.warnings):
+            refused.reasons += [f"speed of {precision}: {warning}" for warning in engine.warnings]
         elif engine is not None:
             out.append(precision)
     return out

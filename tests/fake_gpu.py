@@ -233,7 +233,8 @@ class Gpu:
             # a view made in inference mode is none of its own where what it views is none
             plain = bool(tensors) and isinstance(args[0], torch.Tensor) and not args[0].is_inference()
             with torch.inference_mode(False) if plain and func.is_view else nullcontext():
-                return tree_map(lambda x: self._wrap(x, stream, func), out)
+                viewed = args[0].block if func.is_view else None
+                return tree_map(lambda x: self._wrap(x, stream, func, viewed), out)
 
     def _copy(self, func: Any, args: Any, kwargs: Any, stream: Stream) -> Any:
         within = func is ATEN.copy_.default
@@ -279,11 +280,11 @@ class Gpu:
                     self.faults.append(f"{func} on {stream.name} writes what {pending} still use")
                 x.block.written, x.block.read = (stream, stream.begun), {}
 
-    def _wrap(self, x: Any, stream: Stream, func: Any) -> Any:
+    def _wrap(self, x: Any, stream: Stream, func: Any, viewed: Block | None = None) -> Any:
         if not isinstance(x, torch.Tensor):
             return x
         place = x.untyped_storage().data_ptr()
-        block = self._blocks.get(place)
+        block = self._blocks.get(place, viewed)
         if block is None:
             block = Block(stream, str(func))
             if place:

@@ -3,7 +3,6 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -60,9 +59,8 @@ def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Pat
         text, scale = encode_text(model, spec, MACLIP)
         engine_name, _, on_device = name.partition(", ")
         resolved = resolve(engine_name, "fp32", "cpu")
-        where: Literal["host", "device"] = "device" if on_device else "host"
-        engine = build(model.visual, resolved, batch_size=5, view_size=(224, 224), views=where)
-        assert (engine.way is not None) == bool(on_device) and engine.warning is None
+        engine = build(model.visual, resolved, batch_size=5, view_size=(224, 224), on_device=bool(on_device))
+        assert (engine.way is not None) == bool(on_device) and engine.warnings == []
         for preset, (views, resize) in PRESETS.items():
             cases = [c for c in golden["cases"] if (c["backbone"], c["preset"]) == (backbone_name, preset)][
                 ::step

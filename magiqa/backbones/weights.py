@@ -5,7 +5,6 @@ Traps this module closes (open_clip 3.x): a QuickGELU mismatch is a warning for 
 embedding is always added. MA-CLIP (arXiv:2511.09948, zhix000/MA-CLIP at 9581a2c) drops the image tower's.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -62,12 +61,6 @@ class Weights:
         import torch
 
         return {k: torch.from_numpy(t) if isinstance(t, np.ndarray) else t for k, t in self.tensors.items()}
-
-    @cached_property
-    def shapes_sha256(self) -> str:
-        """Of the tensors' names and shapes and the activation: weights of one architecture have the same."""
-        shapes = {name: list(tensor.shape) for name, tensor in self.tensors.items()}
-        return hashlib.sha256(json.dumps([shapes, self.quickgelu], sort_keys=True).encode()).hexdigest()
 
     @property
     def quickgelu(self) -> bool:

@@ -1,12 +1,14 @@
-"""What an engine is: views in, features out, in padded micro-batches, checked against plain float32 torch."""
+"""An engine: views in, features out, in padded micro-batches, checked against plain float32 torch."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from magiqa.engines.resolve import Resolved
+from magiqa.cores import streams
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,51 +26,68 @@ FLOAT32 = {"cpu": 5e-6, "cuda": 5e-5, "mps": 5e-5}
 Forward = Callable[[np.ndarray], np.ndarray]
 
 
-def tolerance(resolved: Resolved) -> float:
-    """How far a feature may lie from plain float32 torch on the CPU, relative to its length.
+@dataclass(frozen=True)
+class Resolved:
+    """An engine, a precision and a device: what ``auto`` became."""
 
-    Example:
-        >>> tolerance(Resolved("torch", "fp32", "cuda:1"))
-        5e-05
-    """
-    if resolved.precision == "fp32":
-        return FLOAT32[resolved.device.partition(":")[0]]
-    return TOLERANCES[resolved.precision]
+    engine: str
+    precision: str
+    device: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of device: cpu, cuda or mps."""
+        return self.device.partition(":")[0]
+
+    @property
+    def tolerance(self) -> float:
+        """How far a feature may lie from plain float32 torch on the CPU, relative to its length.
+
+        Example:
+            >>> Resolved("torch", "fp32", "cuda:1").tolerance
+            5e-05
+        """
+        return TOLERANCES.get(self.precision) or FLOAT32[self.kind]
+
+    @property
+    def remedy(self) -> str:
+        """What to try if this engine cannot run a tower, or computes other features."""
+        if self.precision != "fp32":
+            return "use precision=fp32"
+        if self.engine != "torch":
+            return "use engine=torch"
+        if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1" and self.kind == "cuda":
+            return "unset NVIDIA_TF32_OVERRIDE, which takes ten bits for float32's mantissa"
+        if self.device != "cpu":
+            return "use device=cpu, or another version of torch or of the GPU's driver"
+        return "check the weights for huge values, or use another version of torch"
 
 
 class Engine:
-    """Encodes views in padded micro-batches, so that a view's feature does not depend on its neighbors.
+    """An image tower that encodes views in padded micro-batches.
 
-    To the bit, where each stream has one core: matrix products that several cores share may round a row differently
-    in another place of the batch (some 1e-7).
+    A view's feature does not depend on the other views of its batch. It is the same to the bit if each stream has one
+    core. Matrix products that several cores share may round a row differently in another place of the batch (1e-7).
 
     Args:
         batch: (``batch_size``, 3, H, W) of ``view_size`` -> (``batch_size``, D), float32.
         single: (1, 3, H, W) of any size (whole images) -> (1, D), float32.
-        streams: how many threads should call it at the same time to keep the device busy.
 
     Attributes:
-        max_error: the largest relative difference from plain float32 torch, measured when built.
-        tolerance: what it may be. warning: what its user should know, or None. way: makes views on the engine's device,
-            see `magiqa.engines.device`; None: they come ready made.
+        streams: how many threads should call it at the same time to keep the device busy.
+        max_error: the largest relative difference from plain float32 torch, measured when the engine was built.
+        warnings: notes for its user. way: makes views on the engine's device; None: views come ready made.
     """
 
     def __init__(
-        self,
-        resolved: Resolved,
-        batch: Forward,
-        single: Forward,
-        batch_size: int,
-        view_size: tuple[int, int],
-        streams: int,
+        self, resolved: Resolved, batch: Forward, single: Forward, batch_size: int, view_size: tuple[int, int]
     ) -> None:
         self.resolved = resolved
         self.batch_size = batch_size
         self.view_size = view_size
-        self.streams = streams
-        self.tolerance = tolerance(resolved)
+        self.streams = streams(resolved.device)
         self.max_error = float("nan")
-        self.warning: str | None = None
+        self.warnings: list[str] = []
         self.way: OnDevice | None = None
         self._batch = batch
         self._single = single
@@ -89,8 +108,31 @@ class Engine:
         return self._batch(views)[:n]
 
 
+@dataclass(frozen=True)
+class EngineKind:
+    """An engine that a user can choose.
+
+    Args:
+        precisions: what it computes in, for each kind of device that it runs on.
+        prepare: (tower, `Resolved`, view size) -> a function that makes an `Engine` of a batch size. The tower is
+            prepared once for all batch sizes.
+        batch_sizes: the batch size for each kind of device and, after a slash, kind of network (see `network`).
+        package: what it needs beside torch; also the name of magiqa's extra that installs it.
+    """
+
+    precisions: Mapping[str, tuple[str, ...]]
+    prepare: Callable[["torch.nn.Module", Resolved, tuple[int, int]], Callable[[int], Engine]]
+    batch_sizes: Mapping[str, int]
+    package: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package is there."""
+        return self.package is None or find_spec(self.package) is not None
+
+
 def probe_views(n: int, view_size: tuple[int, int]) -> np.ndarray:
-    """Views (n, 3, H, W) to check and time with: gradients with some noise, in the range of normalized pixels."""
+    """Return views (n, 3, H, W) to check engines with: gradients with noise, in the range of normalized pixels."""
     rng = np.random.default_rng(0)
     y, x = np.meshgrid(*(np.linspace(-2, 2, s, dtype=np.float32) for s in view_size), indexing="ij")
     base = np.stack([np.sin(x * 3 + y), np.cos(y * 5), np.tanh(x * y)])
@@ -98,7 +140,7 @@ def probe_views(n: int, view_size: tuple[int, int]) -> np.ndarray:
 
 
 def plain_forward(visual: "torch.nn.Module") -> Forward:
-    """The reference: the tower as it is, float32, on the CPU."""
+    """Return the reference: the tower as it is, float32, on the CPU."""
     import torch
 
     def forward(views: np.ndarray) -> np.ndarray:
@@ -109,25 +151,16 @@ def plain_forward(visual: "torch.nn.Module") -> Forward:
 
 
 def checked_error(features: np.ndarray, reference: np.ndarray, resolved: Resolved) -> float:
-    """The largest relative difference of a feature (N, D) from its reference; an error past the tolerance."""
+    """Return the largest relative difference of a feature (N, D) from its reference.
+
+    Raises:
+        UserError: the difference is larger than the tolerance.
+    """
     difference = np.linalg.norm(features - reference, axis=1) / np.linalg.norm(reference, axis=1)
-    error, allowed = float(difference.max()), tolerance(resolved)
-    if not error <= allowed:
+    error = float(difference.max())
+    if not error <= resolved.tolerance:
         raise UserError(
             f"engine={resolved.engine} precision={resolved.precision} device={resolved.device}: features differ from "
-            f"plain float32 torch by {error:.1e}, over the tolerance of {allowed:.0e}; {remedy(resolved)}"
+            f"plain float32 torch by {error:.1e}, over the tolerance of {resolved.tolerance:.0e}; {resolved.remedy}"
         )
     return error
-
-
-def remedy(resolved: Resolved) -> str:
-    """What to try where an engine cannot run a tower, or not as it should."""
-    if resolved.precision != "fp32":
-        return "use precision=fp32"
-    if resolved.engine != "torch":
-        return "use engine=torch"
-    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1" and resolved.device.startswith("cuda"):
-        return "unset NVIDIA_TF32_OVERRIDE, which takes ten bits for float32's mantissa"
-    if resolved.device != "cpu":
-        return "use device=cpu, or another version of torch or of the GPU's driver"
-    return "check the weights for huge values, or use another version of torch"

@@ -1,13 +1,15 @@
-"""What a GPU run depends on that a CPU run does not, for the record."""
+"""Facts about this machine's CPU and GPU, for the record and for warnings."""
 
 from pathlib import Path
 from typing import Any
 
 DRIVER = Path("/proc/driver/nvidia/version")  # Linux; elsewhere the driver's version stays unknown
 
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # of CPUs in /proc/cpuinfo
+
 
 def hardware(device: str) -> dict[str, Any]:
-    """The GPU's name and what stands between it and torch; nothing for a CPU.
+    """Return the GPU's name and the versions between it and torch; nothing for a CPU.
 
     Returns:
         For CUDA: gpu, memory_gb, compute_capability, driver (None where the system does not tell), cuda, cudnn.
@@ -33,31 +35,45 @@ def hardware(device: str) -> dict[str, Any]:
 
 
 def chip() -> str:
-    """What the CPU is called, on a Mac the whole chip: Apple M1 and M2 are both ``arm`` to Python."""
+    """Return the CPU's name; on a Mac the whole chip's, because Python calls Apple M1 and M2 both ``arm``."""
     import platform
     import subprocess
 
+    if names := _cpuinfo("model name"):
+        return names[0]
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        if name := subprocess.run(command, capture_output=True, text=True).stdout.strip():
+            return name
+    return platform.processor() or platform.machine()
+
+
+def slow_bf16(device: str) -> str | None:
+    """Return a warning if a device has no arithmetic for bf16, which costs time there instead of saving it."""
+    if device.startswith("cuda"):
+        import torch
+
+        slow, name, faster = torch.cuda.get_device_capability(device)[0] < 8, "GPU (before Ampere)", "fp16"
+    else:
+        flags = (_cpuinfo("flags") or _cpuinfo("Features") or ["bf16"])[
+            0
+        ].split()  # elsewhere than on Linux: unknown
+        slow, name, faster = not BF16_FLAGS & {*flags} and device == "cpu", "CPU", "fp32"
+    return (
+        f"precision=bf16: this {name} has no arithmetic for it; precision={faster} is faster"
+        if slow
+        else None
+    )
+
+
+def _cpuinfo(field: str) -> list[str]:
+    """Return a field of each core; nothing on systems other than Linux."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    if not names and platform.system() == "Darwin":
-        told = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
-        names = [told.stdout.strip()] if told.stdout.strip() else []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def half(device: str) -> str:
-    """The half precision that a device computes fast: bf16 on CPUs and on NVIDIA GPUs from Ampere on, else fp16."""
-    if not device.startswith("cuda"):
-        return "fp16" if device == "mps" else "bf16"
-    import torch
-
-    return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
+    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field]
 
 
 def driver() -> str | None:
-    """The NVIDIA driver's version, read from where its kernel module tells it."""
-    if not DRIVER.is_file():
-        return None
-    words = DRIVER.read_text().partition("\n")[0].split()
+    """Return the NVIDIA driver's version, which its kernel module writes into a file."""
+    words = DRIVER.read_text().partition("\n")[0].split() if DRIVER.is_file() else []
     return next((word for word in words if word[0].isdigit() and "." in word), None)

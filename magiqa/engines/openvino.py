@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from magiqa.engines.engine import Engine, Forward, checked_error, plain_forward
-from magiqa.engines.resolve import Resolved, streams, threads
+from magiqa.cores import streams, threads
+from magiqa.engines.engine import Engine, EngineKind, Forward, Resolved, checked_error, plain_forward
 from magiqa.engines.towers import optimize
 from magiqa.errors import UserError
 
@@ -53,7 +53,7 @@ def _no_telemetry() -> Iterator[None]:
 def openvino_maker(
     visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int]
 ) -> Callable[[int], Engine]:
-    """An engine of OpenVINO for each batch size; the tower is converted once."""
+    """Convert a tower once; return a function that makes an engine of a batch size."""
     import torch
 
     options = {
@@ -105,6 +105,9 @@ def openvino_maker(
                 f"engine=openvino precision={resolved.precision}: this CPU lacks it, OpenVINO would compute "
                 f"in {precision}; use precision=fp32, or engine=torch, which emulates it slowly"
             )
-        return Engine(resolved, forward, single, size, view_size, streams("cpu"))
+        return Engine(resolved, forward, single, size, view_size)
 
     return make
+
+
+OPENVINO = EngineKind({"cpu": ("fp32", "bf16")}, openvino_maker, {"cpu": 10}, package="openvino")

@@ -1,23 +1,15 @@
-"""Out of memory: told from other errors, and answered with what to change."""
+"""Errors that say that memory ran out, in the words of each library."""
 
-from magiqa.engines.hardware import half
-from magiqa.engines.resolve import Resolved
+from magiqa.engines.engine import Resolved
 from magiqa.errors import UserError
 
-_SAID = (
-    "out of memory",
-    "can't allocate memory",
-    "bad allocation",
-    "bad_alloc",
-    "alloc_failed",
-)  # MPS, torch's CPU, OpenVINO, cuBLAS and cuDNN
+_WORDS = ("out of memory", "can't allocate memory", "bad allocation", "bad_alloc", "alloc_failed")
+
+_LIBRARY_BYTES = 1 << 29  # cuDNN says CUDNN_STATUS_INTERNAL_ERROR if only 200 MB are free (H200)
 
 
-_LIBRARIES = 1 << 29  # bytes: cuDNN says CUDNN_STATUS_INTERNAL_ERROR with 200 MB (H200)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, in the words of any engine on any device.
+def out_of_memory(error: BaseException, device: str = "cpu") -> bool:
+    """Return whether an error says that memory ran out, in the words of any engine on any device.
 
     Example:
         >>> out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"))
@@ -27,27 +19,20 @@ def out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of CUDA
         return True
-    return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _SAID)
+    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS):
+        return True
+    if device.startswith("cuda") and any(name in str(error) for name in ("CUDNN_STATUS", "CUBLAS_STATUS")):
+        import torch
 
-
-def starved(error: BaseException, device: str) -> bool:
-    """Whether one of CUDA's libraries failed where so little memory is free that it cannot start."""
-    if not (
-        device.startswith("cuda") and any(said in str(error) for said in ("CUDNN_STATUS", "CUBLAS_STATUS"))
-    ):
-        return False
-    import torch
-
-    return torch.cuda.mem_get_info(device)[0] < _LIBRARIES
+        return torch.cuda.mem_get_info(device)[0] < _LIBRARY_BYTES  # too little for the library to start
+    return False
 
 
 def batch_too_large(resolved: Resolved, batch_size: int) -> UserError:
-    """What to say where a batch does not fit."""
+    """Return the error for a batch that does not fit into memory."""
     smaller = f"batch_size={batch_size // 2}, " if batch_size > 1 else ""
-    lighter = resolved.precision == "fp32" and resolved.device != "cpu"
-    faster = f"precision={half(resolved.device)}, " if lighter else ""
-    other = "a smaller views.window" if resolved.device == "cpu" else "device=cpu"
+    other = "a smaller views.window" if resolved.device == "cpu" else "precision=fp16, or device=cpu"
     return UserError(
         f"device={resolved.device}: out of memory with batch_size={batch_size}; end what else fills it, or use "
-        f"{smaller}{faster}{other}"
+        f"{smaller}{other}"
     )

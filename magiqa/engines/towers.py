@@ -8,6 +8,11 @@ if TYPE_CHECKING:
     import torch
 
 
+def network(visual: "torch.nn.Module") -> str:
+    """Return the kind of network that a tower is: ``vit``, or ``cnn`` for ResNets and all others."""
+    return "vit" if type(visual).__name__ == "VisionTransformer" else "cnn"
+
+
 def optimize(visual: "torch.nn.Module") -> "torch.nn.Module":
     """A copy of an image tower that computes the same with less work.
 

@@ -22,7 +22,7 @@ from magiqa.features.shard import (
 
 LEFTOVER_SECONDS = 3600.0
 
-FOLDERS = ("features", "text", "hashes", "batch_sizes", "launches")
+FOLDERS = ("features", "text", "hashes", "launches")
 
 
 def _json(text: str) -> dict[str, Any]:

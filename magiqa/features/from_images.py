@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import Weights, load_weights
+from magiqa.cores import decoders, threads
 from magiqa.datasets.base import Labels
 from magiqa.engines.build import build
 from magiqa.engines.hardware import hardware
-from magiqa.engines.resolve import decoders, resolve, threads
+from magiqa.engines.resolve import resolve
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.batch_size import choose, remember, search_key
 from magiqa.features.batches import Encoder
 from magiqa.features.cache import FeatureCache
 from magiqa.features.features import Features
@@ -102,7 +102,7 @@ class ImageSource:
             encoded, bad = fill_cache(
                 cache,
                 list(zip(images.table["path"], images.sha256, strict=True)),
-                partial(self._build, cache, model, len(images.sha256) - cached),
+                partial(self._build, cache, model),
                 Recipe(method.views, resize, weights.mean, weights.std, job.source.limits),
                 workers=workers(job, self.resolved.device),
                 skippable=UnreadableImage if job.source.on_error == "skip" else (),
@@ -144,29 +144,21 @@ class ImageSource:
             partial(text, warn=self.clock.warnings.append),
         )
 
-    def _build(self, cache: FeatureCache, model: _Lazy, missing: int) -> Encoder:
+    def _build(self, cache: FeatureCache, model: _Lazy) -> Encoder:
         """Build the engine; the record says what it is."""
         job, resolved = self.job, self.resolved
         size = (job.method.views.window, job.method.views.window)
         with self.clock.stage("engine"):
             clip: Any = model()
             fit_positional_embedding(clip, job.method.backbone, size)
-            search = search_key(resolved, model.weights.shapes_sha256, size)
-            batch_size, origin = choose(
-                job.machine.batch_size, job.machine.cache_dir, search, resolved, missing
-            )
-            engine = build(clip.visual, resolved, batch_size=batch_size, view_size=size)
-            if origin == "measured":
-                remember(job.machine.cache_dir, search, engine.batch_size)
-        if engine.warning:
-            self.clock.warnings.append(engine.warning)
+            engine = build(clip.visual, resolved, batch_size=job.machine.batch_size, view_size=size)
+        self.clock.warnings += engine.warnings
         self.engine |= {
             "batch_size": engine.batch_size,
-            "batch_size_from": origin,
             "streams": engine.streams,
             "threads": threads(),
             "max_error": engine.max_error,
-            "tolerance": engine.tolerance,
+            "tolerance": resolved.tolerance,
             **hardware(resolved.device),
         }
         cache.verified(engine.max_error)

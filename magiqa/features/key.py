@@ -12,7 +12,7 @@ from typing import Any
 
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import Weights
-from magiqa.engines.resolve import Resolved
+from magiqa.engines.engine import Resolved
 from magiqa.images.views import Resize, Views
 
 FEATURE_VERSION = 3  # raise it when a change of code changes features: old caches are then never hit
@@ -35,7 +35,7 @@ class Maker:
             >>> Maker.of(Resolved("torch", "fp32", "cuda:1"))
             Maker(engine='torch', device='cuda')
         """
-        return cls(resolved.engine, resolved.device.partition(":")[0])
+        return cls(resolved.engine, resolved.kind)
 
 
 def feature_key(

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from magiqa.backbones.spec import Backbone
 from magiqa.checked import Checked, Least
 from magiqa.datasets.folder import Folder
+from magiqa.engines.resolve import check_names
 from magiqa.errors import UserError
 from magiqa.images.decode import LIMITS, Limits
 from magiqa.images.views import Views
@@ -124,15 +124,14 @@ class Machine(Checked):
     cache_engine: Literal["any", "same"] = "any"
     rehash: bool = False
     device: str = "auto"
-    engine: Literal["auto", "torch", "compile", "openvino"] = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    engine: str = "auto"
+    precision: str = "fp32"
     batch_size: Literal["auto"] | Annotated[int, Least(1)] = "auto"
     workers: Literal["auto"] | Annotated[int, Least(1)] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise UserError(f"device={self.device} is not known: use auto, cpu, cuda, cuda:N or mps")
+        check_names(self.engine, self.precision, self.device)
 
 
 @dataclass(frozen=True)

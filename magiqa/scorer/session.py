@@ -184,7 +184,8 @@ class Session:
         )
 
     def _workers(self) -> int:
-        from magiqa.engines.resolve import decoders, resolve
+        from magiqa.cores import decoders
+        from magiqa.engines.resolve import resolve
 
         machine = self.job.machine
         if isinstance(machine.workers, int):
@@ -261,8 +262,7 @@ class Session:
             self._embedded = self._embed(lambda: model)
         fit_positional_embedding(model, job.method.backbone, size)
         engine = build(model.visual, resolved, batch_size=job.machine.batch_size, view_size=size)
-        if engine.warning:
-            self.warnings.append(engine.warning)
+        self.warnings += engine.warnings
         return engine
 
 

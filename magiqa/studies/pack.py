@@ -105,6 +105,6 @@ def _portable_record(features: Features) -> dict[str, Any]:
     cache = record["cache"]
     record["cache"] = {"key": cache["key"], "made_by": cache["made_by"]}
     record["cache"] |= {"images_cached": len(features.images), "views_encoded": 0}
-    for measured in ("batch_size", "batch_size_from", "max_error"):
+    for measured in ("batch_size", "max_error"):
         record["engine"].pop(measured, None)
     return record

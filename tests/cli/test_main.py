@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from magiqa.cli import main as cli
-from magiqa.engines.resolve import streams, threads
+from magiqa.cores import streams, threads
 from magiqa.method.fusion import Adaptive
 from magiqa.runs.provenance import Clock
 

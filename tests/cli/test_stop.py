@@ -28,8 +28,8 @@ def slow(*args, **more):
 def counting(*args, **more):
     engine = build(*args, **more)
     class Counted:
-        batch_size, streams, warning = engine.batch_size, engine.streams, engine.warning
-        max_error, tolerance = engine.max_error, engine.tolerance
+        batch_size, streams, warnings = engine.batch_size, engine.streams, engine.warnings
+        max_error = engine.max_error
         def __call__(self, views):
             out = engine(views)
             sys.stdout.write(f"encoded {len(views)}\\n")

@@ -1,6 +1,7 @@
 """Views made on a device from its own copy of the pixels: those of NumPy, to the bit where torch rounds alike."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ import torch
 from PIL import Image
 from towers import DEVICE, SIZE, error, plain, tower
 
-from magiqa.engines import build as building
 from magiqa.engines import device as device_
 from magiqa.engines.build import build
 from magiqa.engines.device import OnDevice, Sent
-from magiqa.engines.resolve import Resolved
+from magiqa.engines.engine import Resolved
+from magiqa.engines.pytorch import torch_maker
+from magiqa.engines.resolve import ENGINES
 from magiqa.errors import UserError
 from magiqa.images.views import KINDS, Resize, Views, cut
 
@@ -23,7 +25,7 @@ HERE = Resolved("torch", "fp32", DEVICE)
 @pytest.fixture(scope="module")
 def engine():
     """An engine whose views are made where its tower is."""
-    return build(tower("resnet"), HERE, batch_size=4, view_size=SIZE, views="device")
+    return build(tower("resnet"), HERE, batch_size=4, view_size=SIZE, on_device=True)
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -92,8 +94,8 @@ def test_features_are_those_of_the_views_whatever_else_is_in_the_batch(engine):
             else:  # a GPU's libraries may sum in another order in another place of the batch
                 assert error(found, alone[part]) < 1e-6
     arrays = [view for image in photos for block in cut(image, views) for view in block]
-    assert error(alone, engine(np.stack(arrays))) < engine.tolerance / 2
-    assert error(alone, plain(tower("resnet"), np.stack(arrays))) < engine.tolerance
+    assert error(alone, engine(np.stack(arrays))) < engine.resolved.tolerance / 2
+    assert error(alone, plain(tower("resnet"), np.stack(arrays))) < engine.resolved.tolerance
 
 
 def test_whole_images_of_any_size_run_alone(engine):
@@ -101,7 +103,7 @@ def test_whole_images_of_any_size_run_alone(engine):
         ((piece,),) = engine.way.cut(photo(*size), Views(kinds=("whole",), window=64))
         (view,) = cut(photo(*size), Views(kinds=("whole",), window=64))
         assert piece.shape == view.shape[1:]
-        assert error(engine.way.encode([piece]), engine(view)) < engine.tolerance
+        assert error(engine.way.encode([piece]), engine(view)) < engine.resolved.tolerance
 
 
 def test_pixels_are_sent_once_whoever_asks_first_and_leave_the_host(monkeypatch):
@@ -159,25 +161,20 @@ def test_a_device_that_makes_other_views_gets_them_from_the_cpu_and_says_so(monk
     monkeypatch.setattr(
         device_, "taps", lambda side, size: (*plain_taps(side, size)[:2], np.zeros(size, np.float32))
     )
-    engine = build(tower("vit"), CPU, batch_size=2, view_size=SIZE, views="device")
+    engine = build(tower("vit"), CPU, batch_size=2, view_size=SIZE, on_device=True)
     assert engine.way is None
-    assert (
-        engine.warning.startswith("device=cpu: views made there differ by ") and "(slower)" in engine.warning
-    )
+    (warning,) = engine.warnings
+    assert warning.startswith("device=cpu: views made there differ by ") and "(slower)" in warning
 
 
-def test_where_views_are_made(monkeypatch):
-    assert build(tower("vit"), CPU, batch_size=2, view_size=SIZE).way is None
-    with pytest.raises(UserError, match="engine=openvino takes views as they are; use engine=torch"):
-        build(tower("vit"), Resolved("openvino", "fp32", "cpu"), batch_size=2, view_size=SIZE, views="device")
-    asked = []
+@pytest.mark.parametrize(
+    ("device", "there"), [("cpu", False), ("cuda", True), ("cuda:1", True), ("mps", True)]
+)
+def test_views_are_made_on_gpus(monkeypatch, device, there):
+    def prepare(visual, resolved, view_size):
+        return torch_maker(visual, CPU, view_size)
 
-    def maker(visual, resolved, view_size, *, on_device):
-        asked.append(on_device)
-        raise UserError("far enough")
-
-    monkeypatch.setattr(building, "torch_maker", maker)
-    for device in ("cpu", "cuda", "cuda:1", "mps"):
-        with pytest.raises(UserError, match="far enough"):
-            build(tower("vit"), Resolved("torch", "fp32", device), batch_size=2, view_size=SIZE)
-    assert asked == [False, True, True, True]
+    kind = replace(ENGINES["torch"], prepare=prepare)
+    monkeypatch.setitem(ENGINES, "torch", kind)
+    engine = build(tower("vit"), Resolved("torch", "fp32", device), batch_size=2, view_size=SIZE)
+    assert (engine.way is not None) is there

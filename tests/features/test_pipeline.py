@@ -10,7 +10,7 @@ from PIL import Image
 from towers import DEVICE, SIZE, error, plain, tower
 
 from magiqa.engines.build import build
-from magiqa.engines.resolve import Resolved
+from magiqa.engines.engine import Resolved
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features import batches, pipeline
 from magiqa.features.cache import FeatureCache
@@ -453,7 +453,7 @@ def on_device():
     """A small tower that makes its own views of pixels."""
     visual = tower("resnet")
     return visual, build(
-        visual, Resolved("torch", "fp32", DEVICE), batch_size=4, view_size=SIZE, views="device"
+        visual, Resolved("torch", "fp32", DEVICE), batch_size=4, view_size=SIZE, on_device=True
     )
 
 
@@ -469,7 +469,7 @@ def test_an_engine_that_makes_its_views_gives_the_features_of_ready_made_ones(
     for path, rows in zip(photos, got, strict=True):
         image = open_image(Path(path).read_bytes(), path)
         made = [plain(visual, block) for block in cut(image, views)]
-        assert error(rows, np.concatenate(made)) < engine.tolerance
+        assert error(rows, np.concatenate(made)) < engine.resolved.tolerance
     assert n == sum(len(rows) for rows in got)
     cache, _ = fill(tmp_path / "d", photos[::-1], engine, views=views)  # other neighbors in the batches
     for rows, again in zip(got, read(cache, photos), strict=True):

@@ -10,7 +10,7 @@ from towers import DEVICE, SIZE, error, pictures, plain, tower
 from magiqa import Scorer
 from magiqa.cli.main import main
 from magiqa.engines.build import build
-from magiqa.engines.resolve import Resolved
+from magiqa.engines.engine import Resolved
 from magiqa.errors import UserError
 
 GPU = pytest.mark.skipif(DEVICE == "cpu", reason="no GPU is checked")
@@ -85,4 +85,4 @@ def test_a_full_gpu_is_told(left, asked, told):
 def test_a_compiled_tower_on_a_gpu_is_within_its_tolerance(kind, precision):
     visual, views = tower(kind), pictures(5)
     engine = build(visual, Resolved("compile", precision, DEVICE), batch_size=4, view_size=SIZE)
-    assert error(engine(views), plain(visual, views)) <= engine.tolerance
+    assert error(engine(views), plain(visual, views)) <= engine.resolved.tolerance

@@ -1,0 +1,190 @@
+"""What ``auto`` becomes, which combinations exist, and what the machine offers."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from magiqa import cores
+from magiqa.engines import engine, hardware
+from magiqa.engines import resolve as resolving
+from magiqa.engines.engine import Resolved
+from magiqa.engines.resolve import resolve
+from magiqa.errors import UserError
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Sets what the machine has: GPUs that are counted and usable, Apple's GPU, OpenVINO."""
+
+    def set_up(counted=0, usable=True, mps=False, openvino=True):
+        monkeypatch.setattr(resolving, "_gpu_files", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: counted)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: usable and counted > 0)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(engine, "find_spec", lambda name: object() if openvino else None)
+
+    return set_up
+
+
+@pytest.mark.parametrize(
+    ("typed", "has", "resolved"),
+    [
+        (("auto", "fp32", "cpu"), {}, ("openvino", "fp32", "cpu")),
+        (("auto", "bf16", "cpu"), {"openvino": False}, ("torch", "bf16", "cpu")),
+        (("auto", "fp16", "auto"), {"counted": 2}, ("torch", "fp16", "cuda")),
+        (("compile", "fp32", "cuda:1"), {"counted": 2}, ("compile", "fp32", "cuda:1")),
+        (("auto", "fp32", "auto"), {"mps": True}, ("torch", "fp32", "mps")),
+        (("torch", "fp32", "auto"), {"counted": 1, "usable": False}, ("torch", "fp32", "cpu")),
+    ],
+)
+def test_auto_resolves_to_what_is_there(machine, typed, has, resolved):
+    machine(**has)
+    assert resolve(*typed) == Resolved(*resolved)
+
+
+@pytest.mark.parametrize(
+    ("typed", "has", "words"),
+    [
+        (("fast", "fp32", "cpu"), {}, ("engine=fast", "auto, openvino, torch, compile")),
+        (("auto", "int8", "cpu"), {}, ("precision=int8", "fp32, bf16, fp16")),
+        (("auto", "fp32", "tpu"), {}, ("device=tpu", "auto, cpu, cuda, cuda:N or mps")),
+        (("auto", "fp32", "cuda:x"), {}, ("device=cuda:x", "cuda:N")),
+        (
+            ("auto", "fp32", "cuda:1"),
+            {"counted": 1},
+            ("device=cuda:1", "torch sees 1 CUDA", "another device"),
+        ),
+        (
+            ("torch", "fp32", "cuda"),
+            {"counted": 1, "usable": False},
+            ("device=cuda", "update the NVIDIA driver"),
+        ),
+        (("auto", "fp32", "mps"), {}, ("device=mps", "use device=cpu")),
+        (("auto", "fp16", "cpu"), {}, ("precision=fp16", "fp32, bf16")),
+        (("auto", "fp16", "auto"), {}, ("precision=fp16", "device=cpu", "fp32, bf16")),
+        (("openvino", "fp16", "cpu"), {}, ("precision=fp16", "fp32, bf16")),
+        (("openvino", "fp32", "cuda"), {"counted": 1}, ("engine=openvino", "device=cpu", "use engine=torch")),
+        (
+            ("openvino", "fp32", "cpu"),
+            {"openvino": False},
+            ("engine=openvino", "pip install 'magiqa[openvino]'"),
+        ),
+    ],
+)
+def test_a_combination_that_cannot_be_names_its_key_and_the_way_out(machine, typed, has, words):
+    machine(**has)
+    with pytest.raises(UserError, match=".*".join(map(re.escape, words))):
+        resolve(*typed)
+
+
+def test_a_device_of_another_machine_resolves_where_its_features_are_only_read(machine):
+    machine()
+    assert resolve("torch", "fp16", "cuda:3", absent=True) == Resolved("torch", "fp16", "cuda:3")
+
+
+def test_resolving_for_the_cpu_needs_no_torch():
+    """Nor does ``auto`` where the system shows no file of a GPU."""
+    code = (
+        "import sys, magiqa.engines.resolve as e; e.GPU_FILES = (); sys.platform = 'linux'; "
+        "print(e.resolve('auto', 'fp32', 'cpu') == e.resolve('auto', 'fp32', 'auto'), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize(("platform", "asked"), [("darwin", True), ("linux", False)])
+def test_a_machine_without_files_of_a_gpu_asks_torch_elsewhere_than_on_linux(monkeypatch, platform, asked):
+    monkeypatch.setattr(resolving, "GPU_FILES", ())
+    monkeypatch.setattr(sys, "platform", platform)
+    assert resolving._gpu_files() is asked
+
+
+def test_streams_have_a_core_each_or_share_most_of_them_evenly(monkeypatch):
+    counts = {}
+    for count in (1, 2, 7, 8, 9, 11, 12, 15, 16, 17, 64):
+        monkeypatch.setattr(cores, "threads", lambda count=count: count)
+        counts[count] = cores.streams("cpu")
+    assert counts == {1: 1, 2: 2, 7: 7, 8: 8, 9: 8, 11: 5, 12: 6, 15: 5, 16: 8, 17: 8, 64: 8}
+
+
+@pytest.fixture
+def limits(monkeypatch):
+    """A machine of 64 cores whose environment and container set no limit."""
+    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", cores.SHARE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    monkeypatch.setattr(Path, "is_file", lambda self: False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("quota", "count"), [("150000 100000\n", 2), ("50000 100000\n", 1), ("max 100000\n", 64)]
+)
+def test_threads_respect_a_containers_quota(limits, quota, count):
+    limits.setattr(Path, "is_file", lambda self: True)
+    limits.setattr(Path, "read_text", lambda self: quota)
+    assert cores.threads.__wrapped__() == count
+
+
+def test_threads_respect_affinity_torch_and_the_environment(limits):
+    assert cores.threads.__wrapped__() == 64
+    limits.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
+    assert (cores.threads.__wrapped__(), cores.decoders("cpu"), cores.decoders("cuda")) == (12, 12, 4)
+    limits.setattr(torch, "get_num_threads", lambda: 3)
+    assert cores.threads.__wrapped__() == 3
+    limits.setenv("OMP_NUM_THREADS", "1")  # of torch's threads: the GPU leaves the cores free
+    assert (cores.threads.__wrapped__(), cores.decoders("cpu"), cores.decoders("mps")) == (1, 1, 4)
+    limits.setenv(cores.SHARE, "2")  # of three tasks on this machine
+    assert (cores.decoders("cpu"), cores.decoders("cuda")) == (1, 2)
+
+
+def test_the_record_names_gpu_driver_cuda_and_cudnn(monkeypatch, tmp_path):
+    version = tmp_path / "version"
+    properties = SimpleNamespace(name="NVIDIA L4", total_memory=24 * 2**30, major=8, minor=9)
+    monkeypatch.setattr(hardware, "DRIVER", version)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.version, "cuda", "12.4")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 90100)
+    facts = {
+        "gpu": "NVIDIA L4",
+        "memory_gb": 24.0,
+        "compute_capability": "8.9",
+        "cuda": "12.4",
+        "cudnn": 90100,
+    }
+    assert hardware.hardware("cuda:0") == facts | {"driver": None}
+    for line, driver in {
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024": "550.54.15",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.10  Release Build": "570.86.10",
+    }.items():
+        version.write_text(f"{line}\nGCC version: 12.2.0\n")
+        assert hardware.hardware("cuda")["driver"] == driver
+    assert hardware.hardware("cpu") == {} and set(hardware.hardware("mps")) == {"gpu"}
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "flags", "faster"),
+    [
+        ("cuda:0", (7, 5), "", "fp16"),
+        ("cuda:0", (8, 0), "", None),
+        ("cpu", None, "flags\t\t: sse avx2", "fp32"),
+        ("cpu", None, "flags\t\t: avx2 avx512_bf16", None),
+        ("cpu", None, "Features\t: asimd bf16", None),
+        ("cpu", None, "", None),
+    ],
+)
+def test_a_device_without_arithmetic_for_bf16_is_told_what_is_faster(
+    monkeypatch, device, capability, flags, faster
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(Path, "is_file", lambda self: bool(flags))
+    monkeypatch.setattr(Path, "read_text", lambda self: f"{flags}\n")
+    warning = hardware.slow_bf16(device)
+    assert warning is None if faster is None else f"precision={faster}" in warning
