@@ -6,9 +6,11 @@ import statistics
 import pytest
 from pages import PAGES, ROOT, anchors, links, page_id, prose, sentences
 
+from magiqa.datasets.sets import sets
+
 LONGEST, MEDIAN = 30, 16
 WORDS = ROOT / "docs" / "words.txt"
-COMING = ("methods", "statistics", "paper", "datasets")  # pages not written yet
+COMING = ("statistics", "paper")  # pages not written yet
 pages = pytest.mark.parametrize("page", PAGES, ids=page_id)
 
 
@@ -66,3 +68,15 @@ def test_site_builds_without_a_warning(tmp_path):
 
     build(load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(tmp_path / "site")))
     assert (tmp_path / "site" / "LOG.html").is_file()
+
+
+@pytest.mark.parametrize("name", sorted(sets()))
+def test_data_set_page_agrees_with_the_reader(name):
+    text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+    reader = sets()[name]
+    assert reader.title in row or not reader.page
+    assert reader.count is None or f"{reader.count:,}" in row
+    assert ("**lower**" in row) == reader.lower_is_better
+    assert not reader.page or f"<{reader.page}>" in text
+    assert not reader.folder or f"\n{reader.folder}/\n" in text
