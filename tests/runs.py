@@ -1,9 +1,14 @@
 """Small synthetic run and ablation folders in the format of `magiqa evaluate` and `magiqa ablate`."""
 
+import atexit
 import hashlib
 import json
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -14,8 +19,6 @@ from magiqa.config.compose import Configs
 from magiqa.datasets.base import Labels
 from magiqa.features.features import Features
 from magiqa.features.images import Images
-from magiqa.runs.folder import ResultFolder
-from magiqa.runs.provenance import Clock
 from magiqa.studies import evaluate
 
 DEMO = {
@@ -47,7 +50,32 @@ def put(table: pd.DataFrame, file: Path) -> None:
     list_files(file.parent)
 
 
-def write_run(
+@cache
+def _job(overrides: tuple[str, ...]):
+    return Configs().job(list(overrides))
+
+
+@cache
+def _templates() -> Path:
+    """Return a folder for the runs of this process, which goes with it."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def write_run(folder: Path, **options: Any) -> Path:
+    """Write a run's folder. Runs with the same options are made once and copied; `make_run` says the options."""
+    key = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
+    template = _templates() / key
+    if not template.exists() or options.get("images"):
+        make_run(template, **options)
+    shutil.copytree(template, folder, dirs_exist_ok=True)
+    record = json.loads((folder / "record.json").read_text())  # under a name that tests can know
+    (folder / "record.json").write_text(json.dumps(record | {"name": folder.name}))
+    return folder
+
+
+def make_run(
     folder: Path,
     *,
     n: int = 60,
@@ -64,9 +92,8 @@ def write_run(
     chosen = {"prompts": "maclip", "views": "maclip", "magnitude": "boxcox", "fusion": "adaptive"}
     chosen = {"dataset": "agiqa3k", **chosen, **(choices or {})}
     root = [] if chosen["dataset"] == "sample" else [f"dataset.root={images or 'nowhere'}"]
-    job = Configs().job(
-        [*(f"{g}={o}" for g, o in chosen.items()), *root, f"resamples={resamples}", "figures=false"]
-    )
+    typed = (*(f"{g}={o}" for g, o in chosen.items()), *root, f"resamples={resamples}", "figures=false")
+    job = _job(typed).having(out=str(folder))
     names = [NASTY, *(f"image-{i:04d}.png" for i in range(1, n))]
     mos = np.round(np.random.default_rng(n).uniform(1, 5, n), 3)
     mos[0] = 4.9
@@ -101,10 +128,10 @@ def write_run(
         "engine": {"engine": "torch", "precision": "fp32", "device": "cpu"},
     }
     features = Features(labels, labels.table, None, shas, [], record, None)
-    with ResultFolder(folder, "evaluate") as results:
-        evaluate.write_run(job, features, scores, results, Clock())
-    written = json.loads((folder / "record.json").read_text())  # under a name that tests can know
-    (folder / "record.json").write_text(json.dumps(written | {"name": folder.name}))
+    with mock.patch.multiple(
+        evaluate, prepare=lambda *_, **__: features, score=mock.DEFAULT, scores_table=lambda *_: scores
+    ):
+        evaluate.evaluate(job)
     return folder
 
 

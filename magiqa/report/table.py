@@ -1,11 +1,10 @@
-"""A table, built once, shown everywhere: on the console, in Markdown and in LaTeX (booktabs); the page adds HTML.
+"""A table, built once and rendered as console text, Markdown, LaTeX or HTML.
 
-Cells hold text; what a cell sorts by, how it is marked and its interval stand beside the text, so that all formats
-say the same.
+A cell holds its text, the value that it sorts by, its mark and its interval, so that all formats say the same.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +13,12 @@ import pandas as pd
 from magiqa.report.escape import DAGGER, md, tex
 
 NONE = "–"
+
+P_VALUES = ("p", "p_adjusted", "p_within", "p_within_adjusted")
+
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
+
+LONGEST = 40  # characters of a cell on a console
 
 MOST_ROWS = 40  # of a table in Markdown and LaTeX
 
@@ -74,24 +79,63 @@ def number(
     return Cell(f"{value:{form}}{suffix}", float(value), mark, interval(low, high, band))
 
 
-def p_cell(p: float | None, floor: float, suffix: str = "") -> Cell:
-    """A p; "<=" where it is the smallest that the resamples could give: such a bound is rounded up.
+def p_cell(p: float | None, floor: float = 0.0) -> Cell:
+    """Return the cell of a p value, with an upper bound where the resamples can give no smaller one.
 
     Example:
-        >>> p_cell(1 / 1001, 1 / 1001).text, p_cell(1 / 301, 1 / 301).text, p_cell(0.0453, 0.001).text
-        ('<=0.0010', '<=0.0034', '0.0453')
-        >>> p_cell(0.00002, 0.00001).text
-        '2e-05'
+        >>> [p_cell(p, floor).text for p, floor in ((1 / 1001, 1 / 1001), (1 / 301, 1 / 301), (0.0453, 0.001))]
+        ['< 0.001', '< 0.004', '0.045']
+        >>> p_cell(0.00002).text
+        '< 0.001'
     """
     if p is None or _missing(p):
         return Cell(NONE)
+    if p < 0.001:
+        return Cell("< 0.001", float(p))
     bound = p <= floor * (1 + 1e-9)
-    shown = f"{math.ceil(p * 1e4) / 1e4 if bound else p:.4f}" if p >= 5e-4 else f"{p:.2g}"
-    return Cell(f"{'<=' if bound else ''}{shown}{suffix}", float(p))
+    return Cell(f"< {math.floor(p * 1000 + 1) / 1000:.3f}" if bound else f"{p:.3f}", float(p))
 
 
 def _missing(value: float | None) -> bool:
     return value is None or bool(pd.isna(value))
+
+
+def _short(text: str) -> str:
+    """Cut the middle out of a long text."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2 - 1]}…{text[-LONGEST // 2 :]}"
+
+
+def frame_table(
+    frame: pd.DataFrame, columns: Mapping[str, str], *, digits: int = 3, best: Collection[str] = ()
+) -> "Table":
+    """Return some columns of a frame as a table: ``x``, ``x_low`` and ``x_high`` become one cell.
+
+    Args:
+        columns: heading by column. digits: of numbers. best: columns in which the largest number is marked.
+
+    Note:
+        The interval of ``value`` is ``ci_low`` and ``ci_high``. A difference has a sign. A p value whose column
+        begins with ``p`` is bounded by the column ``p_floor``.
+    """
+    lines = []
+    for name in columns:
+        values, sign = frame[name], "+" if name.startswith(("diff", "change", "gain")) else ""
+        stem = "ci" if name == "value" else name
+        lows, highs = (frame.get(f"{stem}_{side}", pd.Series(np.nan, frame.index)) for side in ("low", "high"))
+        floors = frame.get("p_floor", pd.Series(0.0, frame.index))
+        top = values.max() if name in best else None
+        line = []
+        for value, low, high, floor in zip(values, lows, highs, floors, strict=True):
+            if name in P_VALUES:
+                line.append(p_cell(value, floor))
+            elif isinstance(value, float):
+                form = f"{sign}.{digits}f"
+                line.append(number(value, low, high, form=form, band=form, mark="best" if value == top else ""))
+            else:
+                line.append(Cell(f"{value:,}" if isinstance(value, int) else str(value), value))
+        lines.append(line)
+    rows = [list(row) for row in zip(*lines, strict=True)]
+    return Table("", "", [("", head) for head in columns.values()], rows)
 
 
 # as wide as the text, but never enlarged
@@ -117,12 +161,6 @@ class Table:
     rules: tuple[int, ...] = ()
     details: bool = True
     shared: str = ""
-
-    @classmethod
-    def plain(cls, header: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> "Table":
-        """A table for the console alone: no name, no title, no groups of columns."""
-        cells = [[c if isinstance(c, Cell) else Cell(c, c) for c in row] for row in rows]
-        return cls("", "", [("", name) for name in header], cells)
 
     def numeric(self, k: int) -> bool:
         """Whether column k holds numbers only."""
@@ -157,20 +195,42 @@ class Table:
             f"{len(keep)} of {total} rows, evenly spread; the CSV holds all."
         ]
 
-    def text(self) -> str:
-        """The table for a console: columns of text, two spaces apart; title and notes where there are any.
+    def text(self, width: int = 100, bold: bool = False) -> str:
+        """Return the table for a console, in blocks of columns where it is wider than ``width``.
+
+        Args:
+            bold: mark the best values with a terminal's sequences.
 
         Example:
-            >>> print(Table.plain(["", "srcc"], [["q", number(0.5, 0.4, 0.6)], ["bytes", number(None)]]).text())
-                   srcc
-            q      0.5000 [0.400, 0.600]
-            bytes  –
+            >>> frame = pd.DataFrame({"score": ["q", "bytes"], "srcc": [0.5, -0.25], "srcc_low": 0.4, "srcc_high": 0.6})
+            >>> print(frame_table(frame, {"score": "", "srcc": "SRCC"}).text())
+                   SRCC
+            q       0.500 [0.400, 0.600]
+            bytes  -0.250 [0.400, 0.600]
         """
-        head = [f"{group} {name}".strip() for group, name in self.columns]
-        lines = [head, *([f"{c.text} {c.detail}".strip() for c in row] for row in self.rows)]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
-        shown = ["  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-        return "\n".join([*filter(None, (self.title, self.shared)), *shown, *self.notes])
+        columns = [self._lines(k, bold) for k in range(len(self.columns))]
+        blocks: list[list[list[str]]] = []
+        for column in columns[1:]:
+            if not blocks or sum(len(c[0]) + 2 for c in [*blocks[-1], column]) - 2 > width:
+                blocks.append([columns[0]])
+            blocks[-1].append(column)
+        shown = ["\n".join("  ".join(line).rstrip() for line in zip(*b, strict=True)) for b in blocks]
+        return "\n".join([*filter(None, (self.title, self.shared)), "\n\n".join(shown), *self.notes])
+
+    def _lines(self, k: int, bold: bool) -> list[str]:
+        """Return the heading and the cells of column k, all of one width."""
+        cells = [row[k] for row in self.rows]
+        head, texts = " ".join(filter(None, self.columns[k])), [_short(cell.text) for cell in cells]
+        details = [f" {cell.detail}" if cell.detail else "" for cell in cells]
+        numeric = k > 0 and self.numeric(k)
+        if numeric:
+            size, room = (max(map(len, some), default=0) for some in (texts, details))
+            texts = [t.rjust(size) + d.ljust(room) for t, d in zip(texts, details, strict=True)]
+        size = max(map(len, [head, *texts]))
+        head = head.rjust(size) if numeric and not any(details) else head.ljust(size)
+        texts = [text.rjust(size) if numeric and not any(details) else text.ljust(size) for text in texts]
+        best = [bold and cell.mark == "best" for cell in cells]
+        return [head, *(f"{BOLD}{t}{PLAIN}" if b else t for t, b in zip(texts, best, strict=True))]
 
     def markdown(self) -> str:
         """The table in Markdown."""

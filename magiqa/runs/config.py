@@ -38,6 +38,7 @@ MACHINE = (
     "figures",
     "style",
     "views_file",
+    "statistics",
     "part",
     "trust",
     "roots",
@@ -160,6 +161,7 @@ class Output(Checked):
     out: str | None = None
     views_file: bool = False
     figures: bool = True
+    statistics: Literal["main", "all"] = "main"
     style: Style = field(default_factory=Style)
 
 

@@ -1,4 +1,4 @@
-"""A run: a method on a data set. Scores, agreement, figures and a record."""
+"""Evaluate a method on a data set: scores, agreement with the labels, figures and a record."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +13,14 @@ from magiqa.features.features import Features
 from magiqa.features.from_images import workers
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
-from magiqa.report.table import Cell, Table, number
+from magiqa.report.console import screen
+from magiqa.report.table import frame_table, interval, p_cell
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import CONTROLS, CUES
+from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method
 from magiqa.runs.provenance import Clock, versions
-from magiqa.runs.read import Run, read_record
+from magiqa.runs.read import Run
+from magiqa.runs.record import RunRecord
 from magiqa.scoring.score import score, score_views
 from magiqa.stats.agreement import Agreement, agreement, by_group
 from magiqa.stats.logistic import WORDS
@@ -36,60 +38,107 @@ SCORES_NOTE = (
 
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
 
+SHOWN = {"srcc": "SRCC", "plcc": "PLCC", "plcc_logistic": "PLCC, fit"}
+
+Tables = dict[str, pd.DataFrame]
+
+
+def evaluate(
+    job: RunConfig, *, progress: bool = True, show: Callable[[str], object] | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Encode what the cache lacks, score, evaluate, and write the run's folder.
+
+    Args:
+        show: prints the table, before the figures are drawn.
+
+    Returns:
+        ``agreement.csv`` and the record.
+    """
+    if job.source.part is not None:
+        raise UserError(f"part={job.source.part} is for magiqa encode: scores need the whole set; drop it")
+    clock = Clock()
+    with ResultFolder(job.folder, "evaluate", FILES) as results:
+        features = prepare(job, clock, progress=progress)
+        with clock.stage("score"):
+            scores = scores_table(features, score(features, job.method))
+        with clock.stage("agreement"):
+            tables, fits = agreement_tables(job, features.labels, scores, clock)
+        record = run_record(job, features, fits, clock)
+        for name, table in ({"scores": scores} | tables).items():
+            results.csv(name, table)
+        if job.output.views_file:
+            results.csv("views", views_table(features, score_views(features, job.method), job.method.prompts))
+        if show:
+            show(first_screen(tables, record, everything=job.output.statistics == "all"))
+        if job.output.figures:
+            with clock.stage("figures"):
+                draw_figures(job, results, record, scores, tables)
+        results.record(record)
+    return tables["agreement"], record
+
 
 def scores_table(features: Features, cues: pd.DataFrame) -> pd.DataFrame:
-    """``scores.csv``: image, label, cues, the reader's columns, controls; a row an image, the annotation's order."""
+    """Return ``scores.csv``: image, label, cues, the reader's columns, controls; a row an image."""
     table = features.table
-    given = [c for c in OPTIONAL if c in table and table[c].notna().any()]
-    return pd.concat([table[["image", features.labels.label]], cues, table[given], features.controls], axis=1)
-
-
-def sampling_of(job: RunConfig, labels: Labels, table: pd.DataFrame) -> Sampling:
-    """What of a run's images is resampled."""
-    return Sampling.of(table, labels.cluster, job.statistics.resamples, job.statistics.seed)
+    optional = [c for c in OPTIONAL if c in table and table[c].notna().any()]
+    return pd.concat(
+        [table[["image", features.labels.label]], cues, table[optional], features.controls], axis=1
+    )
 
 
 def agreement_tables(
     job: RunConfig, labels: Labels, scores: pd.DataFrame, clock: Clock
-) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
-    """``agreement.csv``, ``groups.csv`` (where there are groups) and the fits of the record."""
+) -> tuple[Tables, dict[str, Any]]:
+    """Return ``agreement``, ``comparison`` and, where the set has groups, ``groups``; and the logistic fits."""
     y = scores[labels.label].to_numpy(float)
-    sampling = sampling_of(job, labels, scores)
-    options: dict[str, Any] = sampling.options | {
-        "cluster_name": f"values of {labels.cluster}",
-        "fit": job.statistics.fit,
-        "turned": not labels.higher_is_better,
-    }
+    sampling = Sampling.of(scores, labels.cluster, job.statistics.resamples, job.statistics.seed)
+    options: dict[str, Any] = sampling.options | {"cluster_name": f"values of {labels.cluster}"}
+    fit = {"fit": job.statistics.fit, "turned": not labels.higher_is_better}
 
-    raw = {key: value for key, value in options.items() if key not in ("fit", "turned")}
-
-    def of(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
+    def measured(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
         x = scores[name].to_numpy(float)
-        within = [] if sampling.groups is None else by_group(x, y, **raw)
-        return agreement(x, y, **options), list(within)
+        within = [] if sampling.groups is None else by_group(x, y, **options)
+        return agreement(x, y, **options, **fit), list(within)
 
-    rows, grouped, fits = [], [], {}
+    rows, groups, fits = [], [], {}
     with ThreadPoolExecutor(workers(job, "cpu")) as executor:
-        found = list(executor.map(of, SCORES))
-    for name, (result, within) in zip(SCORES, found, strict=True):
+        results = dict(zip(SCORES, executor.map(measured, SCORES), strict=True))
+    for name, (result, within) in results.items():
         rows += [{"score": name, **row} for row in result.rows()]
-        fits[name] = {"status": result.fit.status, "params": result.fit.params, "method": job.statistics.fit}
-        if result.fit.status != "ok":
-            said = WORDS.get(result.fit.status, result.fit.status)
-            clock.warnings.append(f"{name}: logistic fit ({job.statistics.fit}) {said}")
-        grouped += [{"score": name, **row} for row in within]
-    table = pd.DataFrame(rows)
-    for (statistic, reason), part in table[
-        table["statistic"].isin(["srcc", "krcc", "plcc", "srcc_within"])
-    ].groupby(["statistic", "withheld"], sort=False):
-        if reason:
-            clock.warnings.append(f"no interval of {statistic} for {', '.join(part['score'])}: {reason}")
-    return table, (pd.DataFrame(grouped) if grouped else None), fits
+        groups += [{"score": name, **row} for row in within]
+        params = None if result.fit.params is None else list(result.fit.params)
+        fits[name] = {"status": result.fit.status, "params": params, "method": job.statistics.fit}
+    tables = {"agreement": pd.DataFrame(rows), "comparison": comparison_table(sampling, labels, scores)}
+    clock.warnings += [*poor_fits(fits), *omitted_intervals(tables["agreement"])]
+    return tables | ({"groups": pd.DataFrame(groups)} if groups else {}), fits
 
 
-def comparison_table(job: RunConfig, labels: Labels, scores: pd.DataFrame) -> pd.DataFrame:
-    """``comparison.csv``: does fusing gain over similarity alone? q - q_sim, pooled and within groups."""
-    sampling = sampling_of(job, labels, scores)
+def poor_fits(fits: dict[str, Any]) -> list[str]:
+    """Return a remark for each kind of logistic fit that is not a proper one."""
+    by_status: dict[str, list[str]] = {}
+    for name, fit in fits.items():
+        by_status.setdefault(fit["status"], []).append(name)
+    return [
+        f"logistic fit of {', '.join(names)}: {WORDS.get(status, status)}"
+        for status, names in by_status.items()
+        if status != "ok"
+    ]
+
+
+def omitted_intervals(table: pd.DataFrame) -> list[str]:
+    """Return a remark for each reason why intervals of SRCC or PLCC are omitted."""
+    rows = table[table["statistic"].isin(["srcc", "plcc"]) & (table["withheld"] != "")]
+    remarks = []
+    for reason, part in rows.groupby("withheld", sort=False):
+        statistics = " and ".join(SHOWN[s] for s in part["statistic"].unique())
+        names = part["score"].unique()
+        whose = "all scores" if len(names) == table["score"].nunique() else ", ".join(names)
+        remarks.append(f"{statistics} interval omitted for {whose} ({reason})")
+    return remarks
+
+
+def comparison_table(sampling: Sampling, labels: Labels, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return ``comparison.csv``: the gain of q over q_sim, pooled and within groups."""
     rows = []
     for statistic in ("srcc", *(["srcc_within"] if sampling.groups is not None else [])):
         (pair,) = compare(
@@ -103,65 +152,9 @@ def comparison_table(job: RunConfig, labels: Labels, scores: pd.DataFrame) -> pd
     return pd.DataFrame(rows)
 
 
-def paired_lines(comparison: pd.DataFrame) -> list[str]:
-    """The paired differences in words, for the printed table."""
-    lines = []
-    for r in comparison.to_dict("records"):
-        head = f"{r['a']} - {r['b']}, {r['statistic']}: {r['diff']:+.4f}"
-        if r["withheld"]:
-            lines.append(f"{head} (no interval: {r['withheld']})")
-        else:
-            sign = "<=" if r["p"] <= r["p_floor"] else "="
-            lines.append(
-                f"{head} [{r['diff_low']:+.4f}, {r['diff_high']:+.4f}], paired p {sign} {r['p']:.3g}"
-            )
-    return lines
-
-
-def evaluate(
-    job: RunConfig, *, progress: bool = True, show: Callable[[str], object] | None = None
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Encode what the cache lacks, score, evaluate, and write the run's folder.
-
-    Args:
-        show: is given the table to print, as soon as there is one: figures are drawn after it.
-
-    Returns:
-        ``agreement.csv`` and the record.
-    """
-    if job.source.part is not None:
-        raise UserError(f"part={job.source.part} is for magiqa encode: scores need the whole set; drop it")
-    with ResultFolder(job.folder, "evaluate", FILES) as results:
-        return _evaluate(job, results, progress=progress, show=show)
-
-
-def _evaluate(
-    job: RunConfig, results: ResultFolder, *, progress: bool, show: Callable[[str], object] | None
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    clock = Clock()
-    features = prepare(job, clock, progress=progress)
-    with clock.stage("score"):
-        scores = scores_table(features, score(features, job.method))
-    return write_run(job, features, scores, results, clock, show)
-
-
-def write_run(
-    job: RunConfig,
-    features: Features,
-    scores: pd.DataFrame,
-    results: ResultFolder,
-    clock: Clock,
-    show: Callable[[str], object] | None = None,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Measure scores' agreement, and write a run's tables, record and figures.
-
-    Args:
-        scores: as `scores_table` makes them. Others: as `evaluate`'s.
-    """
-    with clock.stage("agreement"):
-        table, groups, fits = agreement_tables(job, features.labels, scores, clock)
-        comparison = comparison_table(job, features.labels, scores)
-    record = {
+def run_record(job: RunConfig, features: Features, fits: dict[str, Any], clock: Clock) -> dict[str, Any]:
+    """Return a run's record; its warnings and seconds grow until it is written."""
+    return {
         "magiqa": __version__,
         "command": "evaluate",
         "name": job.name,
@@ -173,34 +166,26 @@ def write_run(
         "fits": fits,
         "versions": versions(job.config),
         "warnings": clock.warnings,
+        "seconds": clock.seconds,
     }
-    results.csv("scores", scores)
-    results.csv("agreement", table)
-    results.csv("comparison", comparison)
-    if groups is not None:
-        results.csv("groups", groups)
-    if job.output.views_file:
-        views = score_views(features, job.method)
-        results.csv("views", views_table(features, views, job.method.prompts))
-    results.record(record | {"seconds": clock.seconds})
-    if show:
-        show("\n".join([render(table, record), *paired_lines(comparison)]))
-    if job.output.figures:
-        from magiqa.report.captioned_figures import drawn_run, with_captions
 
-        with clock.stage("figures"):
-            run = Run(job.name, job.folder, read_record(results.path), scores, table, groups)
-            with_captions(drawn_run(run, results.figure_path(), job.output.style.width))
-        results.record(record | {"seconds": clock.seconds})
-    return table, record
+
+def draw_figures(
+    job: RunConfig, results: ResultFolder, record: dict[str, Any], scores: pd.DataFrame, tables: Tables
+) -> None:
+    """Draw a run's figures with their captions."""
+    from magiqa.report.captioned_figures import drawn_run, with_captions
+
+    typed = RunRecord.of(record | {"files": {}})
+    run = Run(job.name, job.folder, typed, scores, tables["agreement"], tables.get("groups"))
+    with_captions(drawn_run(run, results.figure_path(), job.output.style.width))
 
 
 def views_table(features: Features, views: pd.DataFrame, prompts: PromptSet) -> pd.DataFrame:
-    """``views.csv``: a row a view and prompt pair: image, view, kind of view, pair, the pair's similarity, cues."""
-    pairs = [c for c in views if str(c).startswith("pair_")]
+    """Return ``views.csv``: a row a view and prompt pair, with the pair's similarity and the view's cues."""
     long = views.melt(
         id_vars=["position", "view", "q_sim", "q_mag", "q", "w_sim"],
-        value_vars=pairs,
+        value_vars=[c for c in views if str(c).startswith("pair_")],
         var_name="pair",
         value_name="similarity",
     )
@@ -212,49 +197,45 @@ def views_table(features: Features, views: pd.DataFrame, prompts: PromptSet) -> 
     return long.drop(columns="position")
 
 
-def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
-    """The one table that a run prints."""
-    data, bone = record["dataset"], record["backbone"]
-    statistics = list(dict.fromkeys(table["statistic"]))
-    by = table.set_index(["score", "statistic"])
+def first_screen(tables: Tables, record: dict[str, Any], *, everything: bool = False) -> str:
+    """Return what ``magiqa evaluate`` prints.
 
-    def cell(score: str, statistic: str) -> Cell:
-        row = by.loc[(score, statistic)]
-        return number(row["value"], row["ci_low"], row["ci_high"], form="+.4f", band="+.3f")
-
-    shown = Table.plain(
-        ["", *statistics],
-        [
-            [score + (" (control)" if score in CONTROLS else ""), *(cell(score, s) for s in statistics)]
-            for score in dict.fromkeys(table["score"])
-        ],
+    Args:
+        everything: show every statistic of ``agreement.csv``.
+    """
+    table, data = tables["agreement"], record["dataset"]
+    columns = {s: SHOWN.get(s, s) for s in table["statistic"].unique() if everything or s in SHOWN}
+    by = table.pivot(index="score", columns="statistic", values=["value", "ci_low", "ci_high"])
+    wide = pd.concat(
+        [by["value"], by["ci_low"].add_suffix("_low"), by["ci_high"].add_suffix("_high")], axis=1
     )
-    name = data["name"] + (f" ({data['variant']})" if data["variant"] else "")
-    kept = f"n={data['n']}" + (f" of {data['n_annotated']}" if data["n"] != data["n_annotated"] else "")
-    every = f", one row in {data['every']}" if data["every"] > 1 else ""
-    label = f" ({bone['label']})" if bone["label"] else ""
+    wide = wide.loc[["q", "q_sim", "q_mag", *CONTROLS]]
+    wide.insert(0, "score", [f"{s} (control)" if s in CONTROLS else s for s in wide.index])
+    units = f"whole values of {data['cluster']}" if data["cluster"] else "images"
+    engine = " ".join(record["engine"][k] for k in ("engine", "precision", "device"))
     head = [
-        f"{name}, {kept}{every}, label {data['label']}; {bone['name']}{label}, weights {bone['weights_sha256'][:12]}; "
-        f"{record['engine']['engine']} {record['engine']['precision']} on {record['engine']['device']}",
-        "signed, on raw scores unless the name says logistic; 95 % bootstrap intervals"
-        + (f", resampled by {data['cluster']}" if data["cluster"] else ""),
-        "",
+        f"{dataset(record)}: {method(record, 'q')}, {backbone(record)}",
+        f"weights {record['backbone']['weights_sha256'][:12]}, {engine}; [95 % interval], {units} resampled",
     ]
-    notes = [f"warning: {w}" for w in record["warnings"]]
-    return "\n".join([*head, shown.text(), *_other_groups(table), *notes])
+    shown = frame_table(wide, {"score": "", **columns}, best=["srcc", "plcc", "plcc_logistic"])
+    return screen(head, [shown, *findings(tables)], record["warnings"], width=80)
 
 
-def _other_groups(table: pd.DataFrame) -> list[str]:
-    """How q's pooled SRCC depends on which groups there are, in a line."""
-    (row,) = table[(table["score"] == "q") & (table["statistic"] == "srcc")].to_dict("records")
-    if pd.isna(row["loo_group_low"]):
-        return []
-    line = (
-        f"these groups, fixed: SRCC of q lies in {row['loo_group_low']:+.3f} to {row['loo_group_high']:+.3f} when one "
-        "of them is left out"
-    )
-    if not pd.isna(row["ci_groups_low"]):
-        line += (
-            f"; with other groups of the kind, [{row['ci_groups_low']:+.3f}, {row['ci_groups_high']:+.3f}]"
+def findings(tables: Tables) -> list[str]:
+    """Return the gain of fusing, and the range of SRCC when one group is left out."""
+    gain = tables["comparison"].iloc[0]
+    test = f"{interval(gain['diff_low'], gain['diff_high'], '+.3f')}, p {p_text(gain['p'], gain['p_floor'])}"
+    lines = [f"SRCC of q - q_sim: {gain['diff']:+.3f} {gain['withheld'] or test}"]
+    table = tables["agreement"]
+    row = table[(table["score"] == "q") & (table["statistic"] == "srcc")].iloc[0]
+    if pd.notna(row["loo_group_low"]):
+        lines.append(
+            f"SRCC of q without one group: {row['loo_group_low']:.3f} to {row['loo_group_high']:.3f}"
         )
-    return [line]
+    return ["", *lines]
+
+
+def p_text(p: float, floor: float) -> str:
+    """Return a p value for a line of text, such as ``= 0.045`` or ``< 0.001``."""
+    text = p_cell(p, floor).text
+    return text if text.startswith("<") else f"= {text}"
