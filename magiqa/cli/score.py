@@ -9,6 +9,7 @@ PATH is a file, a folder, a glob in quotes, or - for a list on standard input.
   html=FILE              a contact sheet of what is shown
   map=DIR                where in each image shown: maps of q and of its cues; window=N, stride=N: how fine
   pairs=[[P,N],...]      prompt pairs of your own, positive and negative
+  statistics=all         also show w_sim and each prompt pair's own similarity
   recursive=true         folders with their sub-folders
 
 Features are cached as any run's. What cannot be scored is listed at the end, and the exit code is 2.
@@ -62,7 +63,8 @@ def run(given: Given) -> int:
     paths = score.find_files(given.words, sys.stdin, recursive=recursive)
     ranking = score.rank(scorer, paths)
     part = ranking.part(numbers["top"], numbers["bottom"])
-    print(score.render(ranking, numbers["top"], numbers["bottom"]))
+    everything = job.output.statistics == "all"
+    print(score.render(ranking, numbers["top"], numbers["bottom"], everything=everything))
     if "csv" in keys:
         score.write_csv(ranking, keys["csv"])
     if "json" in keys:

@@ -16,9 +16,11 @@ NONE = "–"
 
 P_VALUES = ("p", "p_adjusted", "p_within", "p_within_adjusted")
 
+_QUIET = ("withheld", "p_floor", "n_within")  # columns of a CSV that a screen leaves out
+
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
-LONGEST = 40  # characters of a cell on a console
+LONGEST = 48  # characters of a cell on a console
 
 MOST_ROWS = 40  # of a table in Markdown and LaTeX
 
@@ -106,22 +108,36 @@ def _short(text: str) -> str:
 
 
 def frame_table(
-    frame: pd.DataFrame, columns: Mapping[str, str], *, digits: int = 3, best: Collection[str] = ()
+    frame: pd.DataFrame,
+    columns: Mapping[str, str] | None = None,
+    *,
+    digits: int = 3,
+    best: Collection[str] = (),
 ) -> "Table":
     """Return some columns of a frame as a table: ``x``, ``x_low`` and ``x_high`` become one cell.
 
     Args:
-        columns: heading by column. digits: of numbers. best: columns in which the largest number is marked.
+        columns: heading by column; without them all columns, but what is the same in every row stands above them.
+        digits: of numbers. best: columns in which the largest number is marked.
 
     Note:
         The interval of ``value`` is ``ci_low`` and ``ci_high``. A difference has a sign. A p value whose column
         begins with ``p`` is bounded by the column ``p_floor``.
     """
+    shared = ""
+    if columns is None:
+        names = [str(c) for c in frame if not str(c).endswith(("_low", "_high")) and c not in _QUIET]
+        names = [c for c in names if not (c in ("p", "p_within") and f"{c}_adjusted" in frame)]
+        same = [c for c in names[1:] if len(frame) > 1 and len(set(frame[c].astype(str))) == 1]
+        shared = "; ".join(f"{c} {frame[c].iloc[0]}" for c in same if not isinstance(frame[c].iloc[0], float))
+        columns = {c: c for c in names if c not in same}
     lines = []
     for name in columns:
         values, sign = frame[name], "+" if name.startswith(("diff", "change", "gain")) else ""
         stem = "ci" if name == "value" else name
-        lows, highs = (frame.get(f"{stem}_{side}", pd.Series(np.nan, frame.index)) for side in ("low", "high"))
+        lows, highs = (
+            frame.get(f"{stem}_{side}", pd.Series(np.nan, frame.index)) for side in ("low", "high")
+        )
         floors = frame.get("p_floor", pd.Series(0.0, frame.index))
         top = values.max() if name in best else None
         line = []
@@ -130,12 +146,39 @@ def frame_table(
                 line.append(p_cell(value, floor))
             elif isinstance(value, float):
                 form = f"{sign}.{digits}f"
-                line.append(number(value, low, high, form=form, band=form, mark="best" if value == top else ""))
+                line.append(
+                    number(value, low, high, form=form, band=form, mark="best" if value == top else "")
+                )
             else:
                 line.append(Cell(f"{value:,}" if isinstance(value, int) else str(value), value))
         lines.append(line)
     rows = [list(row) for row in zip(*lines, strict=True)]
-    return Table("", "", [("", head) for head in columns.values()], rows)
+    return Table("", "", [("", head) for head in columns.values()], rows, shared=shared)
+
+
+def spread(long: pd.DataFrame, index: str, columns: str, values: str) -> pd.DataFrame:
+    """Return a long table as a wide one: a column ``x`` with ``x_low`` and ``x_high`` for each value of a column."""
+    by = long.set_index([index, columns])
+    parts = [by[values].unstack()]  # noqa: PD010 (nothing to aggregate)
+    parts += [by[f"ci_{side}"].unstack().add_suffix(f"_{side}") for side in ("low", "high")]  # noqa: PD010
+    return pd.concat(parts, axis=1)
+
+
+def round_steps(values: Sequence[float], most: int) -> tuple[list[int], float]:
+    """Return the positions of an axis' round values, at most so many, and the step between them.
+
+    Example:
+        >>> round_steps([k / 50 for k in range(101)], 25)[0][:3], round_steps([k / 50 for k in range(101)], 25)[1]
+        ([0, 5, 10], 0.1)
+    """
+    span = max(values) - min(values)
+    steps = (f * 10.0**e for e in range(-6, 7) for f in (1, 2, 5))
+    for step in (step for step in steps if span / step < most):
+        ratios = np.asarray(values, float) / step
+        rows = np.flatnonzero(np.isclose(ratios, ratios.round(), rtol=0, atol=1e-6))
+        if len(rows) > 1:
+            return rows.tolist(), step
+    return list(range(len(values))), span
 
 
 # as wide as the text, but never enlarged

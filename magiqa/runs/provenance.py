@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from magiqa import __version__
+from magiqa.runs.config import RunConfig
 
 
 class Clock:
@@ -58,3 +59,20 @@ def versions(config: Mapping[str, Any] | None = None) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return out | {name: f"sha256 {digest}" for name, digest in own_code(config or {}).items()}
+
+
+def job_record(job: RunConfig, command: str, clock: Clock, name: str) -> dict[str, Any]:
+    """Return the part of a record that says what ran; its warnings and seconds grow until it is written."""
+    study = {"study": job.study} if job.study else {}
+    return {
+        "magiqa": __version__,
+        "command": command,
+        "name": name,
+        "choices": job.choices,
+        "changed": job.changed,
+        **study,
+        "config": job.config,
+        "versions": versions(job.config),
+        "warnings": clock.warnings,
+        "seconds": clock.seconds,
+    }

@@ -1,4 +1,4 @@
-"""The ablation of a run: its variants evaluated on cached features, with paired differences."""
+"""Evaluate the variants of an ablation on cached features, with paired differences from a reference."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,27 +8,29 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.features.features import Features
-from magiqa.report.table import Cell, Table, number, p_cell
+from magiqa.report.console import screen
+from magiqa.report.table import Table, frame_table, round_steps
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.provenance import Clock, versions
+from magiqa.runs.names import backbone, dataset
+from magiqa.runs.provenance import Clock, job_record
 from magiqa.runs.read import Sheet
-from magiqa.runs.record import load_record
+from magiqa.runs.record import Record
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.bootstrap import bootstrap_srcc_many
 from magiqa.stats.intervals import too_few
 from magiqa.stats.sampling import Sampling
 from magiqa.stats.selection import argmax, halves, optimism
 from magiqa.stats.variants import statistics
-from magiqa.studies.ablation import GROUPS, Ablation, Compose, Variant, expand, shown
-from magiqa.studies.available import available
+from magiqa.studies.ablation import GROUPS, Ablation, Compose, Variant, available, expand, shown
 
 SPLITS = 10  # random halvings for the optimism of picking the best
 
+MOST = 25  # rows of a printed table that lie on a numeric axis
+
 
 def folder_of(job: RunConfig) -> Path:
-    """Where an ablation's results go."""
+    """Return the folder of an ablation's results."""
     if job.output.out:
         return Path(job.output.out).expanduser()
     return Path("results/ablations") / f"{job.ablation.name}-{job.name}"
@@ -42,104 +44,96 @@ def ablate(
     Returns:
         The table, a row a variant, and the record.
     """
-    variants, reference = expand(job, compose)
-    command = f"ablate ablation={job.ablation.name}"
-    clock = Clock()
-    with ResultFolder(folder_of(job), command, ["ablation.csv"]) as results:
-        variants, reference, lacking = available(job.ablation.name, variants, reference, clock)
-        return _ablate(job, variants, reference, lacking, results, clock, progress=progress)
-
-
-def _ablate(
-    job: RunConfig,
-    variants: Sequence[Variant],
-    reference: int,
-    lacking: dict[str, str],
-    results: ResultFolder,
-    clock: Clock,
-    *,
-    progress: bool,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
     ablation: Ablation = job.ablation
-    jobs = [v.job for v in variants]
-    features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
-    clock.warnings += _same_scores([v.name for v in variants], matrix)
-    y, sampling = _labels_of(features, job)
-    with clock.stage("statistics"):
-        found = statistics(matrix, y, reference, **sampling.options)
-        parts = _halves(sampling, clock)
-        split = bootstrap_srcc_many(matrix, y, parts) if len(parts) else np.empty((len(matrix), 0))
-    chosen = optimism(split, reference)
-    keys = list(dict.fromkeys(k for v in variants for k in v.overrides))
-    columns: dict[str, Any] = {"variant": [v.name for v in variants], "score": ablation.score}
-    for key in keys:
-        values = [v.overrides.get(key, _current(v.job, key)) for v in variants]
-        columns[key] = [v if isinstance(v, int | float | str) else shown(v) for v in values]
-    weights = [_weights(j) for j in jobs]
-    backbone = dict(features.record["backbone"])
-    if len(set(weights)) > 1:
-        columns["weights"] = weights
-        # one backbone speaks for all in captions: with every label, and those without one said to be so
-        if any(j.method.backbone.shown_label for j in jobs):
-            backbone["label"] = "; ".join(dict.fromkeys(weights))
-    backbone["name"] = ", ".join(dict.fromkeys(j.method.backbone.name for j in jobs))
-    table = pd.concat([pd.DataFrame(columns), found], axis=1)
-    numeric = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
-    best = argmax(table["srcc"].to_numpy(), reference)
-    table["optimism"] = np.nan
-    table.loc[best, "optimism"] = chosen["optimism"]
-    record = {
-        "magiqa": __version__,
-        "command": "ablate",
-        "name": f"{ablation.name}-{job.name}",
-        "choices": job.choices,
-        "changed": job.changed,
-        "study": job.study,
-        "config": job.config,
-        **features.record,
-        "backbone": backbone,
-        "ablation": {
-            "name": ablation.name,
-            "score": ablation.score,
-            "reference": variants[reference].name,
-            "parameter": numeric[0] if len(keys) == 1 and numeric else None,
-            "variants": len(variants),
-            "lacking": lacking,
-            "best": variants[best].name,
-            "best_srcc": _number(table["srcc"].iloc[best]),
-            "best_gain": _number(table["srcc"].iloc[best] - table["srcc"].iloc[reference]),
-            "split_half": {k: _number(v) for k, v in chosen.items()} | {"splits": split.shape[1] // 2},
-        },
-        "versions": versions(job.config),
-        "warnings": clock.warnings,
-    }
-    results.csv("ablation", table)
-    results.record(record | {"seconds": clock.seconds})
-    if job.output.figures:
-        from magiqa.report.captioned_figures import drawn_ablation, with_captions
+    variants, reference = expand(job, compose)
+    clock = Clock()
+    with ResultFolder(folder_of(job), f"ablate ablation={ablation.name}", ["ablation.csv"]) as results:
+        variants, reference, lacking = available(ablation.name, variants, reference, clock)
+        jobs = [v.job for v in variants]
+        features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
+        clock.warnings += _same_scores([v.name for v in variants], matrix)
+        images, labels = features.table, features.labels
+        sampling = Sampling.of(images, labels.cluster, job.statistics.resamples, job.statistics.seed)
+        y = images[labels.label].to_numpy(float)
+        with clock.stage("statistics"):
+            numbers = statistics(matrix, y, reference, **sampling.options)
+            chosen = _optimism(matrix, y, sampling, reference, clock)
+        table = pd.concat([_columns(variants, ablation.score), numbers], axis=1)
+        best = argmax(table["srcc"].to_numpy(), reference)
+        table["optimism"] = np.nan
+        table.loc[best, "optimism"] = chosen["optimism"]
+        record = {
+            **job_record(job, "ablate", clock, f"{ablation.name}-{job.name}"),
+            **features.record,
+            "backbone": _backbone(features.record["backbone"], jobs),
+            "ablation": {
+                "name": ablation.name,
+                "score": ablation.score,
+                "reference": variants[reference].name,
+                "parameter": _parameter(table, variants),
+                "variants": len(variants),
+                "lacking": lacking,
+                "best": variants[best].name,
+                "best_srcc": _number(table["srcc"].iloc[best]),
+                "best_gain": _number(table["srcc"].iloc[best] - table["srcc"].iloc[reference]),
+                "split_half": {k: v if isinstance(v, int) else _number(v) for k, v in chosen.items()},
+            },
+        }
+        results.csv("ablation", table)
+        if job.output.figures:
+            from magiqa.report.captioned_figures import drawn_ablation, with_captions
 
-        with clock.stage("figures"):
-            written = load_record(results.path / "record.json")
-            sheet = Sheet("ablation", "", results.path / "ablation.csv", written, table, True)
-            with_captions(drawn_ablation(sheet, results.figure_path(), "ablation", job.output.style.width))
-        results.record(record | {"seconds": clock.seconds})
+            with clock.stage("figures"):
+                sheet = Sheet("ablation", "", folder_of(job) / "ablation.csv", Record.of(record), table, True)
+                with_captions(
+                    drawn_ablation(sheet, results.figure_path(), "ablation", job.output.style.width)
+                )
+        results.record(record)
     return table, record
 
 
-def _halves(sampling: Sampling, clock: Clock) -> np.ndarray:
-    """Halves of the images for `optimism`; none, with a warning, where all images are of one cluster."""
+def _columns(variants: Sequence[Variant], score: str) -> pd.DataFrame:
+    """Return the columns that say what a variant is: its name, its score, each key that varies, its weights."""
+    columns: dict[str, Any] = {"variant": [v.name for v in variants], "score": score}
+    for key in dict.fromkeys(k for v in variants for k in v.overrides):
+        values = [v.overrides.get(key, _current(v.job, key)) for v in variants]
+        columns[key] = [v if isinstance(v, int | float | str) else shown(v) for v in values]
+    weights = [_weights(v.job) for v in variants]
+    return pd.DataFrame(columns | ({"weights": weights} if len(set(weights)) > 1 else {}))
+
+
+def _parameter(table: pd.DataFrame, variants: Sequence[Variant]) -> str | None:
+    """Return the one number that varies, if it has five values or more."""
+    keys = list(dict.fromkeys(k for v in variants for k in v.overrides))
+    numeric = [k for k in keys if pd.api.types.is_numeric_dtype(table[k]) and table[k].nunique() >= 5]
+    return numeric[0] if len(keys) == 1 and numeric else None
+
+
+def _backbone(record: dict[str, Any], jobs: Sequence[RunConfig]) -> dict[str, Any]:
+    """Return the record of the backbone, with the names and labels of all backbones that are compared."""
+    weights = list(dict.fromkeys(map(_weights, jobs)))
+    labeled = len(weights) > 1 and any(j.method.backbone.shown_label for j in jobs)
+    names = ", ".join(dict.fromkeys(j.method.backbone.name for j in jobs))
+    return record | {"name": names} | ({"label": "; ".join(weights)} if labeled else {})
+
+
+def _optimism(
+    matrix: np.ndarray, y: np.ndarray, sampling: Sampling, reference: int, clock: Clock
+) -> dict[str, Any]:
+    """Return `optimism` over random halves of the images; its values are NaN where one cluster holds all images."""
     if few := too_few(sampling.n, sampling.clusters):
         clock.warnings.append(f"no intervals and no p: {few}")
+    split = np.empty((len(matrix), 0))
     if sampling.units == 1:
-        clock.warnings.append(
-            "all images are of one cluster, which cannot be halved: no optimism of the best"
-        )
-        return np.empty((0, sampling.n), np.uint8)
-    return halves(sampling.n, clusters=sampling.clusters, splits=SPLITS, seed=sampling.seed)
+        clock.warnings.append("all images are of one cluster, which cannot be halved: no optimism")
+    else:
+        parts = halves(sampling.n, clusters=sampling.clusters, splits=SPLITS, seed=sampling.seed)
+        split = bootstrap_srcc_many(matrix, y, parts)
+    return {**optimism(split, reference), "splits": split.shape[1] // 2}
 
 
 def _same_scores(names: Sequence[str], matrix: np.ndarray) -> list[str]:
-    """Which variants score every image alike, to the bit: what is compared there is one and the same."""
+    """Return a remark for each set of variants that score every image alike, to the bit."""
     alike: dict[bytes, list[str]] = {}
     for name, row in zip(names, matrix, strict=True):
         alike.setdefault(row.tobytes(), []).append(name)
@@ -147,11 +141,10 @@ def _same_scores(names: Sequence[str], matrix: np.ndarray) -> list[str]:
 
 
 def _weights(job: RunConfig) -> str:
-    """What a job's weights are, in a word or as they must be labeled."""
+    """Return a job's weights: their label, or a word."""
     bone = job.method.backbone
-    return bone.shown_label or (
-        "given" if bone.kind == "given" else f"published ({bone.pretrained or bone.name})"
-    )
+    published = f"published ({bone.pretrained or bone.name})"
+    return bone.shown_label or ("given" if bone.kind == "given" else published)
 
 
 def _number(value: Any) -> float | None:
@@ -159,61 +152,59 @@ def _number(value: Any) -> float | None:
 
 
 def _current(job: RunConfig, key: str) -> Any:
-    """The value that a key has in a job."""
+    """Return the value that a key has in a job."""
     group, _, leaf = key.partition(".")
     if leaf:
         return getattr(job.get(group), leaf, "")
     return job.choices.get(group, "") if group in GROUPS else job.get(group)
 
 
-def _labels_of(features: Features, job: RunConfig) -> tuple[np.ndarray, Sampling]:
-    """The label of each image, and what is resampled."""
-    labels, table = features.labels, features.table
-    sampling = Sampling.of(table, labels.cluster, job.statistics.resamples, job.statistics.seed)
-    return table[labels.label].to_numpy(float), sampling
-
-
 def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
-    """What ``magiqa ablate`` prints: reference, best and a selection of variants, and what picking the best costs."""
-    about, data, bone = record["ablation"], record["dataset"], record["backbone"]
-    label = f" ({bone['label']})" if bone["label"] else ""
-    name = data["name"] + (f" ({data['variant']})" if data["variant"] else "")
+    """Return what ``magiqa ablate`` prints: the variants, and the gain of the best one."""
+    about = record["ablation"]
+    clusters = record["dataset"]["cluster"]
     head = [
-        f"ablation {about['name']}: {about['variants']} variants of {about['score']}; {name}, n={data['n']}, label "
-        f"{data['label']}; {bone['name']}{label}",
-        f"reference {about['reference']}; 95 % bootstrap intervals, paired differences; p: all variants at once"
-        + (f", resampled by {data['cluster']}" if data["cluster"] else ""),
-        "",
+        f"ablation {about['name']}: {about['variants']} variants of {about['score']}; {dataset(record)}; "
+        f"{backbone(record)}",
+        f"reference: {about['reference']}; [95 % interval]"
+        + (f", whole values of {clusters} resampled" if clusters else "")
+        + "; p: adjusted for all variants",
     ]
-    names = table["variant"].tolist()
-    keep = sorted(
-        set(np.linspace(0, len(table) - 1, min(len(table), 25)).astype(int))
-        | {names.index(about["reference"]), names.index(about["best"])}
-    )
-
-    def cell(row: pd.Series, key: str, sign: str = "") -> Cell:
-        low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-        return number(row.get(key), low, high, form=f"{sign}.4f", band=f"{sign}.3f")
-
-    shown = ["srcc", *(["srcc_within"] if "srcc_within" in table else []), "plcc"]
-    rows: list[list[Cell | str]] = []
-    for i in keep:
-        row = table.iloc[i]
-        mark = " (best)" if names[i] == about["best"] else ""
-        p = p_cell(row["p_adjusted"], row["p_floor"], " *" if row["p_adjusted"] < 0.05 else "")
-        rows.append([names[i] + mark, *(cell(row, s) for s in shown), cell(row, "diff", "+"), p])
-    lines = [Table.plain(["", *shown, "difference", "p (adjusted)"], rows).text()]
-    if len(keep) < len(table):
-        lines.append(f"{len(keep)} of {len(table)} variants; ablation.csv holds all")
+    rows, note = _shown_rows(table, about)
+    part = table.iloc[rows].copy()
+    marks = {about["best"]: " (best)"} | {about["reference"]: " (reference)"}
+    part["variant"] += part["variant"].map(marks).fillna("")
+    columns = {"variant": "", "srcc": "SRCC", "srcc_within": "SRCC within groups"}
+    columns |= {"diff": "difference", "p_adjusted": "p"}
+    columns = {k: v for k, v in columns.items() if k in part}
+    lines: list[Table | str] = [frame_table(part, columns, best=["srcc"]), *note]
     split = about["split_half"]
     if split["optimism"] is not None:
+        axis = [] if about["parameter"] is None else table[about["parameter"]].tolist()
+        value = dict(zip(table["variant"], axis, strict=False)).get(about["best"])
+        edge = ", at the edge of the range" if axis and value in (min(axis), max(axis)) else ""
         lines += [
             "",
-            f"best, picked on these images: {about['best_gain']:+.4f} over the reference. Picked on one half it "
-            f"gains {split['gain_chosen']:+.4f} there and {split['gain_held_out']:+.4f} on the other half "
-            f"({split['splits']} splits): optimism of the whole set {split['optimism']:.4f}",
+            f"best: {about['best']}{edge}, {about['best_gain']:+.3f} over the reference on these images",
+            f"picked on one half of the images: {split['gain_chosen']:+.3f} there, {split['gain_held_out']:+.3f} on "
+            f"the other half ({split['splits']} splits)",
         ]
-    return "\n".join([*head, *lines, *(f"warning: {w}" for w in record["warnings"])])
+    return screen(head, lines, record["warnings"])
+
+
+def _shown_rows(table: pd.DataFrame, about: dict[str, Any]) -> tuple[list[int], list[str]]:
+    """Return the rows that are printed, and a line that says which they are."""
+    names = table["variant"].tolist()
+    always = {names.index(about["reference"]), names.index(about["best"])}
+    if len(table) <= MOST or not (about["parameter"] or len(table) > 2 * MOST):
+        return list(range(len(table))), []
+    if about["parameter"]:
+        rows, step = round_steps(table[about["parameter"]].tolist(), MOST)
+        which = f"{about['parameter']} in steps of {step:g}, the best and the reference"
+    else:
+        rows = np.argsort(-table["srcc"].to_numpy(), kind="stable")[:MOST].tolist()
+        which = f"the {MOST} best and the reference"
+    return sorted(always | set(rows)), [f"{which}; ablation.csv holds all {len(table)} variants"]
 
 
 def write_transfer(folder: Path, done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:

@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from magiqa.backbones.weights import LackingWeights, find_weights
 from magiqa.checked import Checked
 from magiqa.errors import UserError
 from magiqa.runs.config import RunConfig
+from magiqa.runs.provenance import Clock
 
 Compose = Callable[[list[str]], RunConfig]
 
@@ -166,3 +168,42 @@ def expand(job: RunConfig, compose: Compose | None = None) -> tuple[list[Variant
             raise UserError(f"ablation {ablation.name}, variant {name}: {error}") from None
         out.append(Variant(name, {k: v for k, v in point.items() if k != "name"}, made))
     return out, at
+
+
+def available(
+    name: str, variants: Sequence[Variant], reference: int, clock: Clock
+) -> tuple[list[Variant], int, dict[str, str]]:
+    """Leave out the variants whose weights cannot be had, where several backbones are compared.
+
+    Args:
+        name: of the ablation. reference: the reference's position. clock: takes a warning for what is left out.
+
+    Returns:
+        The variants, the position of their reference, and the reason for each that is left out.
+
+    Raises:
+        UserError: fewer than two are left.
+    """
+    backbones = dict.fromkeys(v.job.method.backbone for v in variants)
+    if len(backbones) < 2 or variants[0].job.source.bundle:
+        return list(variants), reference, {}
+    reasons: dict[object, str] = {}
+    for backbone in backbones:
+        try:
+            find_weights(backbone)
+        except LackingWeights as error:
+            reasons[backbone] = str(error)
+    lacking = {v.name: reasons[v.job.method.backbone] for v in variants if v.job.method.backbone in reasons}
+    if not lacking:
+        return list(variants), reference, {}
+    rest = [v for v in variants if v.name not in lacking]
+    remark, reason = f"variants without weights: {', '.join(lacking)}", next(iter(lacking.values()))
+    if len(rest) < 2:
+        raise UserError(f"ablation {name}: {remark}; nothing is left to compare. {reason}")
+    clock.warnings.append(f"{remark}; left out ({reason})")
+    if variants[reference] in rest:
+        return rest, rest.index(variants[reference]), lacking
+    clock.warnings.append(
+        f"the reference {variants[reference].name} is among them; {rest[0].name} replaces it"
+    )
+    return rest, 0, lacking

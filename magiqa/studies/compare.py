@@ -9,10 +9,11 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.errors import UserError
-from magiqa.report.table import Cell, Table, number, p_cell
+from magiqa.report.console import screen
+from magiqa.report.table import frame_table
 from magiqa.runs.external_scores import EXTERNAL, external_scores
 from magiqa.runs.folder import ResultFolder, command_of
-from magiqa.runs.names import CONTROLS, CUES
+from magiqa.runs.names import CONTROLS, CUES, dataset
 from magiqa.runs.provenance import versions
 from magiqa.runs.read import read_run
 from magiqa.runs.record import RunRecord
@@ -180,26 +181,19 @@ def _made_with(record: RunRecord) -> dict[str, Any]:
 
 
 def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
-    """What ``magiqa compare`` prints."""
-    data = record["dataset"]
-    lines = [
-        f"{' '.join(filter(None, (data['name'], data['variant'])))}, n={data['n']}, label {data['label']}; "
-        f"paired bootstrap of {record['resamples']} resamples"
-        + (f" by {data['cluster']}" if data["cluster"] else "")
-        + ", ranked anew in each; adjusted: all pairs of a statistic at once (single-step max-T)",
+    """Return what ``magiqa compare`` prints: a block a statistic."""
+    clusters = record["dataset"]["cluster"]
+    head = [
+        f"{dataset(record)}; {record['backbone']['label'] or record['backbone']['name']}",
+        "differences a - b on the same images; [95 % interval of each pair alone]"
+        + (f", whole values of {clusters} resampled" if clusters else "")
+        + "; p: adjusted for all pairs of a statistic",
         *(f"{m['name']}: {m['note']}" for m in record["methods"] if m["note"]),
     ]
+    columns = {"value_a": "a", "value_b": "b", "diff": "a - b", "p_adjusted": "p"}
+    label = f" ({record['backbone']['label']})"
+    blocks = []
     for statistic, part in table.groupby("statistic", sort=False):
-        rows: list[list[Cell | str]] = [
-            [
-                f"{r['a']} - {r['b']}",
-                number(r["value_a"], form="+.4f"),
-                number(r["value_b"], form="+.4f"),
-                number(r["diff"], r["diff_low"], r["diff_high"], form="+.4f", band="+.4f"),
-                p_cell(r["p"], r["p_floor"]),
-                p_cell(r["p_adjusted"], r["p_floor"], " *" if r["p_adjusted"] < 0.05 else ""),
-            ]
-            for r in part.to_dict("records")
-        ]
-        lines += ["", Table.plain([str(statistic), "a", "b", "a - b", "p", "p (adjusted)"], rows).text()]
-    return "\n".join(lines)
+        names = (part["a"] + " - " + part["b"]).str.replace(label, "", regex=False)
+        blocks.append(frame_table(part.assign(pair=names), {"pair": str(statistic), **columns}))
+    return screen(head, blocks)

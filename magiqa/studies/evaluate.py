@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from magiqa import __version__
 from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
 from magiqa.features.features import Features
@@ -14,11 +13,11 @@ from magiqa.features.from_images import workers
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
 from magiqa.report.console import screen
-from magiqa.report.table import frame_table, interval, p_cell
+from magiqa.report.table import frame_table, interval, p_cell, spread
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method
-from magiqa.runs.provenance import Clock, versions
+from magiqa.runs.provenance import Clock, job_record
 from magiqa.runs.read import Run
 from magiqa.runs.record import RunRecord
 from magiqa.scoring.score import score, score_views
@@ -30,11 +29,6 @@ from magiqa.stats.sampling import Sampling
 SCORES = (*CUES, *CONTROLS)
 
 FILES = ("scores.csv", "agreement.csv", "groups.csv", "comparison.csv", "views.csv")
-
-SCORES_NOTE = (
-    "q is fused in each view and then pooled over an image's views, as q_sim and q_mag are: it does not follow from "
-    "the q_sim, q_mag and w_sim of its row"
-)
 
 OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
 
@@ -63,7 +57,7 @@ def evaluate(
             scores = scores_table(features, score(features, job.method))
         with clock.stage("agreement"):
             tables, fits = agreement_tables(job, features.labels, scores, clock)
-        record = run_record(job, features, fits, clock)
+        record = job_record(job, "evaluate", clock, job.name) | features.record | {"fits": fits}
         for name, table in ({"scores": scores} | tables).items():
             results.csv(name, table)
         if job.output.views_file:
@@ -93,7 +87,7 @@ def agreement_tables(
     y = scores[labels.label].to_numpy(float)
     sampling = Sampling.of(scores, labels.cluster, job.statistics.resamples, job.statistics.seed)
     options: dict[str, Any] = sampling.options | {"cluster_name": f"values of {labels.cluster}"}
-    fit = {"fit": job.statistics.fit, "turned": not labels.higher_is_better}
+    fit: dict[str, Any] = {"fit": job.statistics.fit, "turned": not labels.higher_is_better}
 
     def measured(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
         x = scores[name].to_numpy(float)
@@ -152,24 +146,6 @@ def comparison_table(sampling: Sampling, labels: Labels, scores: pd.DataFrame) -
     return pd.DataFrame(rows)
 
 
-def run_record(job: RunConfig, features: Features, fits: dict[str, Any], clock: Clock) -> dict[str, Any]:
-    """Return a run's record; its warnings and seconds grow until it is written."""
-    return {
-        "magiqa": __version__,
-        "command": "evaluate",
-        "name": job.name,
-        "choices": job.choices,
-        "changed": job.changed,
-        "config": job.config,
-        **features.record,
-        "scores": SCORES_NOTE,
-        "fits": fits,
-        "versions": versions(job.config),
-        "warnings": clock.warnings,
-        "seconds": clock.seconds,
-    }
-
-
 def draw_figures(
     job: RunConfig, results: ResultFolder, record: dict[str, Any], scores: pd.DataFrame, tables: Tables
 ) -> None:
@@ -205,10 +181,7 @@ def first_screen(tables: Tables, record: dict[str, Any], *, everything: bool = F
     """
     table, data = tables["agreement"], record["dataset"]
     columns = {s: SHOWN.get(s, s) for s in table["statistic"].unique() if everything or s in SHOWN}
-    by = table.pivot(index="score", columns="statistic", values=["value", "ci_low", "ci_high"])
-    wide = pd.concat(
-        [by["value"], by["ci_low"].add_suffix("_low"), by["ci_high"].add_suffix("_high")], axis=1
-    )
+    wide = spread(table, "score", "statistic", "value")
     wide = wide.loc[["q", "q_sim", "q_mag", *CONTROLS]]
     wide.insert(0, "score", [f"{s} (control)" if s in CONTROLS else s for s in wide.index])
     units = f"whole values of {data['cluster']}" if data["cluster"] else "images"

@@ -25,10 +25,11 @@ from magiqa.images.controls import laplacian_variance
 from magiqa.images.decode import open_image, read_image
 from magiqa.images.distortions import LEVELS, MORE, SEEN, UNSEEN, distort
 from magiqa.progress import progress_bar
-from magiqa.report.table import Cell, Table, number
+from magiqa.report.console import screen
+from magiqa.report.table import frame_table, spread
 from magiqa.runs.config import Width
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import CONTROLS
+from magiqa.runs.names import CONTROLS, backbone
 from magiqa.runs.provenance import Clock, versions
 from magiqa.scorer.inputs import Item
 from magiqa.scorer.scorer import Scorer
@@ -250,13 +251,13 @@ def probe(
             "resamples": resamples,
             "seed": seed,
             "versions": versions(),
-            "warnings": [*scorer.warnings, *_said(same, len(photos))],
+            "warnings": [*scorer.warnings, *_unchanged_types(same, len(photos))],
+            "seconds": clock.seconds,
         }
         results.csv("probe", table)
         results.csv("curves", curve)
         results.csv("levels", level)
         results.csv("scores", scores)
-        results.record(record | {"seconds": clock.seconds})
         if show:
             show(render(table, record))
         if figures:
@@ -264,11 +265,11 @@ def probe(
 
             with clock.stage("figures"):
                 probe_figures(results.figure_path(), table, curve, record, width)
-            results.record(record | {"seconds": clock.seconds})
+        results.record(record)
     return table, record
 
 
-def _said(same: pd.DataFrame, total: int) -> list[str]:
+def _unchanged_types(same: pd.DataFrame, total: int) -> list[str]:
     return [
         f"{kind}: does not change {len(part)} of {total} images at every level, left out: {', '.join(part['image'])}"
         for kind, part in same.groupby("type", sort=False)
@@ -276,27 +277,19 @@ def _said(same: pd.DataFrame, total: int) -> list[str]:
 
 
 def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
-    """What the console shows."""
-    bone = record["backbone"]
-    label = f" ({bone['label']})" if bone["label"] else ""
+    """Return what ``magiqa probe`` prints: SRCC of each score with the level, by distortion type."""
+    demo = record["backbone"]["kind"] == "demo"
     names = [*(n for n in SHOWN if n in set(table["score"])), GAP]
-    by = table.set_index(["type", "score"])
-    rows: list[list[Cell | str]] = []
-    for kind in record["types"]:
-        if kind not in by.index:
-            continue
-        found = [by.loc[(kind, n)] for n in names]
-        mark = "*" if bone["kind"] == "demo" and kind in SEEN else ""
-        numbers = [number(c["srcc"], c["ci_low"], c["ci_high"], form="+.2f", band="+.2f") for c in found]
-        rows.append([f"{kind}{mark}", *numbers, str(int(found[0]["n"]))])
-    head = [n + (" (control)" if n in CONTROLS else "") for n in names]
-    lines = [
+    wide = spread(table, "type", "score", "srcc")
+    wide = wide.loc[[kind for kind in record["types"] if kind in wide.index]]
+    wide.insert(0, "type", [f"{kind}*" if demo and kind in SEEN else kind for kind in wide.index])
+    wide.insert(1, "n", table.groupby("type")["n"].first().loc[wide.index].astype(int))
+    head = [
         f"probe: {len(record['images'])} images, {len(record['levels'])} levels; {record['method']}; "
-        f"{bone['name']}{label}",
-        "SRCC of score and level within an image, -1 = falls at every level; median over images [95 % interval]",
-        "",
-        Table.plain(["", *head, "n"], rows).text(),
+        f"{backbone(record)}",
+        "SRCC of score and level within an image (-1: falls at every level), median over images [95 % interval]",
     ]
-    if bone["kind"] == "demo":
-        lines.append("* distortions that the demo backbone was trained on")
-    return "\n".join([*lines, *(f"warning: {w}" for w in record["warnings"])])
+    controls = {n: f"{n} (control)" for n in CONTROLS}
+    shown = frame_table(wide, {"type": "", **{n: controls.get(n, n) for n in names}, "n": "n"}, digits=2)
+    star = ["* distortions that the demo backbone was trained on"] if demo else []
+    return screen(head, [shown, *star], record["warnings"])

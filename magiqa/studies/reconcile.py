@@ -12,10 +12,12 @@ from magiqa.datasets.base import fingerprint
 from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.source import prepare
+from magiqa.report.console import screen
 from magiqa.report.published import comparable
-from magiqa.report.table import Cell, Table, number
+from magiqa.report.table import Table, frame_table
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
+from magiqa.runs.names import dataset
 from magiqa.runs.provenance import Clock, versions
 from magiqa.runs.record import RunRecord
 from magiqa.scoring.score import score
@@ -289,32 +291,25 @@ def render(
     row: dict[str, Any] | None = None,
     warnings: Sequence[str] = (),
 ) -> str:
-    """What ``magiqa reconcile`` prints: the steps, and what is left between the last one and the published value."""
-    data = features[-1].record["dataset"]
-    labels = sorted({f.record["backbone"]["label"] for f in features if f.record["backbone"]["label"]})
-    rows: list[list[Cell | str]] = []
-    for r in table.to_dict("records"):
-        what = f"{r['from']} -> {r['to']}" if r["from"] or r["to"] else ""
-        if r["fit"] not in ("", "ok"):
-            what = f"{what} (official fit: {r['fit']})".lstrip()
-        level = number(r["srcc"], r["srcc_low"], r["srcc_high"], form="+.4f")
-        change = number(r["change"], r["change_low"], r["change_high"], form="+.4f", band="+.3f")
-        rows.append([r["factor"], str(r["n"]), level, change, what])
-    lines = [
-        f"{data['name']}, label {data['label']}" + (f"; weights: {', '.join(labels)}" if labels else ""),
-        "changes on shared resamples, 95 %; factors interact, so a change belongs to its place in this order",
-        "",
-        Table.plain(["", "n", "SRCC", "change", ""], rows).text(),
+    """Return what ``magiqa reconcile`` prints: the steps, and what is left to the published value."""
+    records = [f.record for f in features]
+    labels = dict.fromkeys(r["backbone"]["label"] for r in records if r["backbone"]["label"])
+    head = [
+        dataset(records[-1]) + (f"; weights: {', '.join(labels)}" if labels else ""),
+        "[95 % interval], changes on shared resamples; factors interact: a change belongs to its place in this order",
     ]
+    columns = {"factor": "", "n": "n", "srcc": "SRCC", "change": "change"}
+    steps = []
+    for r in table.to_dict("records"):
+        remark = f" (official fit: {r['fit']})" if r["fit"] not in ("", "ok") else ""
+        if r["from"] or r["to"] or remark:
+            steps.append(f"{r['factor']}: {r['from']} -> {r['to']}{remark}")
+    lines: list[Table | str] = [frame_table(table, columns), "", *steps]
     if row is not None:
-        reason = comparable(features[-1].record)
-        value = float(table["srcc"].iloc[-1])
-        if reason:
-            lines += ["", f"not set beside the published value: {reason}"]
-        else:
-            lines += [
-                "",
-                f"published {row['value']:.4f} (grade {row['grade']}, {row['source']}); left unexplained "
-                f"{value - row['value']:+.4f}",
-            ]
-    return "\n".join([*lines, *(f"warning: {w}" for w in warnings)])
+        left = float(table["srcc"].iloc[-1]) - row["value"]
+        reason = comparable(records[-1])
+        compared = (
+            f"published {row['value']:.3f} (grade {row['grade']}, {row['source']}); unexplained {left:+.3f}"
+        )
+        lines += ["", f"not set beside the published value: {reason}" if reason else compared]
+    return screen(head, lines, warnings)

@@ -12,7 +12,8 @@ import pandas as pd
 from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.images.decode import FORMATS
-from magiqa.report.table import Table, number
+from magiqa.report.console import screen
+from magiqa.report.table import frame_table
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import slug
 from magiqa.runs.provenance import versions
@@ -97,16 +98,21 @@ def rank(scorer: Scorer, paths: Sequence[str], *, progress: bool = True) -> Rank
     return Ranking(table, found.skipped, scorer.record())
 
 
-def render(ranking: Ranking, top: int | None = None, bottom: int | None = None) -> str:
-    """What the console shows: the method, the table, what its columns are."""
+def render(
+    ranking: Ranking, top: int | None = None, bottom: int | None = None, *, everything: bool = False
+) -> str:
+    """Return what ``magiqa score`` prints: the method and the ranking.
+
+    Args:
+        top, bottom: as `Ranking.part`'s. everything: show w_sim and each prompt pair's own similarity too.
+    """
     part = ranking.part(top, bottom)
-    names = list(part.columns[1:])
-    rows = [[str(i + 1), *(number(row[n]) for n in names), row["image"]] for i, row in part.iterrows()]
+    names = [n for n in part.columns if n != "image" and (everything or n in MAPPED)]
+    columns = {"rank": "", "image": "image"} | {n: n for n in names}
     shown = "" if len(part) == len(ranking.table) else f", {len(part)} of them shown"
-    head = f"{len(ranking.table)} images, the best first{shown}; {method_line(ranking.record)}"
-    pairs = "; ".join(f"{positive} / {negative}" for positive, negative in ranking.record["prompts"])
-    note = f"a pair's column is its own similarity: {pairs}"
-    return "\n".join([head, "", Table.plain(["", *names, "image"], rows).text(), "", note])
+    head = [f"{len(ranking.table)} images, the best first{shown}; {method_line(ranking.record)}"]
+    table = frame_table(part.assign(rank=[str(i + 1) for i in part.index]), columns)
+    return screen(head, [table])
 
 
 def method_line(record: dict[str, Any]) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.report.table import Cell, Table
+from magiqa.report.console import screen
+from magiqa.report.table import Table, frame_table
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import dataset as dataset_name
+from magiqa.runs.names import dataset
 
 SWEEP = "evaluate -m"
 
@@ -23,45 +24,51 @@ def combine(
     done: list[tuple[pd.DataFrame, dict[str, Any]]],
     failures: list[dict[str, str]],
 ) -> str:
-    """The combined table of several runs: ``agreement.csv`` (long) and ``table.md`` (methods by data sets).
+    """Write the combined tables of several runs: ``agreement.csv`` (long), ``table.md`` (methods by data sets).
 
     Returns:
-        The Markdown, failures listed below the table.
+        The table for the console, failures below it.
     """
-    frames = []
-    for table, record in done:
-        columns = {
-            **record["choices"],
-            "run": record["name"],
-            "weights": record["backbone"]["label"] or "published",
-        }
-        if record["backbone"]["kind"] == "given" and not record["backbone"]["label"]:
-            columns["weights"] = "given"
-        columns["set"] = dataset_name(record)
-        frames.append(table.assign(**columns)[[*columns, *table.columns]])
-    lines = []
+    frames = [table.assign(**_columns(record)) for table, record in done]
+    shown: list[Table] = []
+    sets: list[str] = []
     if frames:
         long = pd.concat(frames, ignore_index=True)
-        results.csv("agreement", long.drop(columns="set"))
-        chosen = [c for c in done[0][1]["choices"] if c != "dataset" and len(set(long[c])) > 1]
-        rows = long[long["statistic"].isin(["srcc", "plcc"])]
-        sets = list(dict.fromkeys(rows["set"]))
-        keys = [*chosen, "weights", "score"]
-        # what varies inside a group of options (an overridden parameter) still gets a row of its own
-        repeated = rows.duplicated(["set", "statistic", *keys]).any()
-        keys = [*keys, "run"] if repeated else keys
-        cells: list[list[Cell | str]] = []
-        for values, group in rows.groupby(keys, sort=False):
-            row: list[Cell | str] = [str(value) for value in values]
-            for name in sets:
-                value = group[group["set"] == name].set_index("statistic")["value"]
-                row.append(f"{value['srcc']:.4f} / {value['plcc']:.4f}" if len(value) else "")
-            cells.append(row)
-        lines.append(Table.plain([*keys, *(f"{s} SRCC / PLCC" for s in sets)], cells).markdown().rstrip())
-    if failures:
-        lines += ["", f"{len(failures)} failed:", *(f"- `{f['job']}`: {f['error']}" for f in failures)]
-    text = "\n".join(lines)
-    results.text("table.md", text + "\n")
+        keys = [*done[0][1]["choices"], "run", "weights"]
+        results.csv("agreement", long[[*keys, *done[0][0].columns]])
+        sets = [dataset(record) for _, record in done]
+        shown = [_wide(long, [c for c in done[0][1]["choices"] if c != "dataset" and len(set(long[c])) > 1])]
+    failed = [f"{f['job']}: {f['error']}" for f in failures]
+    failed = [f"{len(failures)} failed:", *failed] if failures else []
+    markdown = [f"- {s}" for s in dict.fromkeys(sets)] + [""] + [table.markdown() for table in shown]
+    markdown += [f"- {line}" for line in failed]
+        *(f"- {s}" for s in dict.fromkeys(sets)),
+        "",
+        *(table.markdown() for table in shown),
+        *(f"- {line}" for line in failed),
+    ]
+    results.text("table.md", "\n".join(markdown).rstrip() + "\n")
     jobs = {"runs": [record["name"] for _, record in done], "failed": failures}
     results.record({"magiqa": __version__, "command": SWEEP, **jobs})
-    return text
+    return screen(list(dict.fromkeys(sets)), [*shown, *failed])
+
+
+def _columns(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns that say which run a row is of."""
+    label, kind = record["backbone"]["label"], record["backbone"]["kind"]
+    weights = label or ("given" if kind == "given" else "published")
+    data = record["dataset"]
+    name = " ".join(filter(None, (data["name"], data["variant"])))
+    return {**record["choices"], "run": record["name"], "weights": weights, "set": name}
+
+
+def _wide(long: pd.DataFrame, chosen: list[str]) -> Table:
+    """Return SRCC and PLCC of each method by data set."""
+    rows = long[long["statistic"].isin(["srcc", "plcc"])]
+    keys = [*chosen, *(["weights"] if len(set(rows["weights"])) > 1 else []), "score"]
+    # a parameter that varies inside an option has no column: the run's name tells
+    keys = [*keys, "run"] if rows.duplicated(["set", "statistic", *keys]).any() else keys
+    wide = rows.pivot_table(index=keys, columns=["set", "statistic"], values="value", sort=False)
+    wide = wide[[(s, statistic) for s in rows["set"].unique() for statistic in ("srcc", "plcc")]]
+    wide.columns = [f"{s} {statistic.upper()}" for s, statistic in wide.columns]
+    return frame_table(wide.reset_index(), {c: c for c in [*keys, *wide.columns]}, best=wide.columns)

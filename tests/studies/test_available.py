@@ -58,7 +58,7 @@ def test_those_that_are_there_are_compared_and_the_others_named(folder, tmp_path
     about = record["ablation"]
     assert about["reference"] == "other" and table["diff"].tolist()[1] == 0 and about["variants"] == 3
     assert list(about["lacking"]) == ["far"] and FAR in about["lacking"]["far"]
-    assert "warning: 1 of 4 variants lack their weights: far; left out (" in render(table, record)
+    assert "note: variants without weights: far; left out (" in render(table, record)
     assert not any("reference" in w for w in record["warnings"])
 
 
@@ -66,11 +66,11 @@ def test_those_that_are_there_are_compared_and_the_others_named(folder, tmp_path
 def test_another_stands_in_the_place_of_a_reference_that_is_not_there(folder, tmp_path):
     table, record = compared(folder, tmp_path, ("far", None), ("one", 0), ("other", 1), reference=0)
     assert record["ablation"]["reference"] == "one" and table["diff"].tolist()[0] == 0
-    assert "the reference far is among them: one stands in its place" in record["warnings"]
+    assert "the reference far is among them; one replaces it" in record["warnings"]
 
 
 def test_one_alone_is_no_comparison(folder, tmp_path):
-    with pytest.raises(UserError, match=r"nets: 1 of 2 variants lack their weights: far; nothing is left"):
+    with pytest.raises(UserError, match=r"nets: variants without weights: far; nothing is left"):
         compared(folder, tmp_path, ("far", None), ("one", 0), reference=0)
 
 

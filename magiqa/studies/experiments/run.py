@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.report.captions import describe
-from magiqa.report.table import Table, number
+from magiqa.report.console import screen
+from magiqa.report.table import Table, frame_table
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.listed_files import written
-from magiqa.runs.provenance import Clock, versions
+from magiqa.runs.names import backbone, dataset
+from magiqa.runs.provenance import Clock, job_record
 from magiqa.studies.ablation import Compose
 from magiqa.studies.experiments.study import Study, Tables
 
@@ -44,17 +45,9 @@ def _run(
 ) -> tuple[Tables, Sequence[str], dict[str, Any]]:
     tables, notes = experiment.tables(study)
     record: dict[str, Any] = {
-        "magiqa": __version__,
-        "command": "experiment",
-        "name": f"{experiment.name}-{study.job.name}",
-        "choices": study.job.choices,
-        "changed": study.job.changed,
-        "study": study.job.study,
-        "config": study.job.config,
+        **job_record(study.job, "experiment", study.clock, f"{experiment.name}-{study.job.name}"),
         **study.features.record,
         "experiment": {"name": experiment.name, "notes": notes},
-        "versions": versions(study.job.config),
-        "warnings": study.clock.warnings,
     }
     bands = getattr(experiment, "intervals", True)
     words = describe(record, varied=getattr(experiment, "varied", ()), intervals=bands)
@@ -62,40 +55,23 @@ def _run(
     record["experiment"]["captions"] = captions
     for name, table in tables.items():
         results.csv(name, table)
-    results.record(record | {"seconds": study.clock.seconds})
     if study.job.output.figures:
         from magiqa.report.captioned_figures import Drawn, with_captions
 
         experiment.draw(results.figure_path(), tables, record)
         with_captions([Drawn(results.figure_path(f"{n}.png"), text) for n, text in captions.items()])
-        results.record(record | {"seconds": study.clock.seconds})
+    results.record(record)
     return tables, notes, record
 
 
 def render(tables: Tables, notes: Sequence[str], record: dict[str, Any]) -> str:
-    """Tables with their intervals in brackets, the notes below."""
-    data, bone = record["dataset"], record["backbone"]
-    label = f" ({bone['label']})" if bone["label"] else ""
-    name = " ".join(filter(None, (data["name"], data["variant"])))
-    lines = [
-        f"experiment {record['experiment']['name']}: {name}, n={data['n']}, label {data['label']}; "
-        f"{bone['name']}{label}"
-        "; 95 % bootstrap intervals" + (f", resampled by {data['cluster']}" if data["cluster"] else "")
+    """Return what ``magiqa experiment`` prints: its tables, then its notes."""
+    clusters = record["dataset"]["cluster"]
+    head = [
+        f"experiment {record['experiment']['name']}: {dataset(record)}; {backbone(record)}; [95 % interval]"
+        + (f", whole values of {clusters} resampled" if clusters else "")
     ]
+    blocks: list[Table | str] = []
     for title, table in tables.items():
-        sides = {f"{c}_{s}" for c in table for s in ("low", "high") if f"{c}_{s}" in table} | {
-            "ci_low",
-            "ci_high",
-        }
-        shown = [c for c in table if c not in sides]
-        rows = [
-            [
-                number(row[c], row.get(f"{c}_low"), row.get(f"{c}_high"))
-                if isinstance(row[c], float)
-                else str(row[c])
-                for c in shown
-            ]
-            for row in table.to_dict("records")
-        ]
-        lines += ["", title, Table.plain([str(c) for c in shown], rows).text()]
-    return "\n".join([*lines, "", *notes, *(f"warning: {w}" for w in record["warnings"])])
+        blocks += ["", title, frame_table(table)]
+    return screen(head, [*blocks, "", *notes], record["warnings"])
