@@ -1,7 +1,7 @@
 """The one exception for what a user can get wrong, and text from files as it may be shown."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 class UserError(ValueError):
@@ -30,17 +30,19 @@ def one_line(error: BaseException) -> str:
     return text if mistake is not None or text else type(error).__name__
 
 
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
+
 # what moves a terminal's cursor, changes its title or the direction of text, or cannot be encoded
 _UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
+    "\x1b\\[[01]m|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
 )
 
 
-def printable(text: str, kept: str = "") -> str:
-    r"""Text for a terminal: what is no visible character, tab or line end is written as an escape.
+def printable(text: str, kept: Collection[str] = ()) -> str:
+    r"""Return text for a terminal, with an escape for each character that is not visible, a tab or a line end.
 
     Args:
-        kept: characters that stay all the same.
+        kept: characters, or `BOLD` and `PLAIN`, that stay as they are.
 
     Example:
         >>> print(printable("name\x1b[2J.png"))

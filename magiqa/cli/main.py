@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from io import TextIOWrapper
@@ -12,7 +12,7 @@ from typing import Any
 from magiqa.cli.given import Given
 from magiqa.config.compose import is_users
 from magiqa.config.trust import GROUPS, OTHERS
-from magiqa.errors import UserError, one_line, printable
+from magiqa.errors import BOLD, PLAIN, UserError, one_line, printable
 from magiqa.package import conf_dir
 from magiqa.runs.config import default_cache_dir
 from magiqa.stop import Terminated, listening
@@ -114,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0, 2 for what a user can mend; 130, 141, 143 at Ctrl-C, a closed pipe, SIGTERM."""
     _open_streams()
     _set_up_matplotlib()
-    with listening(), redirect_stdout(_Plain(sys.stdout)), redirect_stderr(_Plain(sys.stderr, "\r")):
+    style = (BOLD, PLAIN) if sys.stdout.isatty() else ()
+    with listening(), redirect_stdout(_Plain(sys.stdout, style)), redirect_stderr(_Plain(sys.stderr, "\r")):
         return _main(argv)
 
 
@@ -138,7 +139,7 @@ def _set_up_matplotlib() -> None:
 class _Plain:
     """A stream that shows text of strangers' files as text: it moves no cursor and hides nothing."""
 
-    def __init__(self, stream: Any, kept: str = "") -> None:
+    def __init__(self, stream: Any, kept: Collection[str] = ()) -> None:
         self._stream, self._kept = stream, kept  # of progress bars: they go back to the line's beginning
 
     def write(self, text: str) -> int:

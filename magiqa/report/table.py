@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from magiqa.errors import BOLD, PLAIN
 from magiqa.report.escape import DAGGER, md, tex
 
 NONE = "–"
@@ -17,8 +18,6 @@ NONE = "–"
 P_VALUES = ("p", "p_adjusted", "p_within", "p_within_adjusted")
 
 _QUIET = ("withheld", "p_floor", "n_within")  # columns of a CSV that a screen leaves out
-
-BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 LONGEST = 48  # characters of a cell on a console
 
@@ -252,11 +251,12 @@ class Table:
             bytes  -0.250 [0.400, 0.600]
         """
         columns = [self._lines(k, bold) for k in range(len(self.columns))]
-        blocks: list[list[list[str]]] = []
-        for column in columns[1:]:
-            if not blocks or sum(len(c[0]) + 2 for c in [*blocks[-1], column]) - 2 > width:
-                blocks.append([columns[0]])
-            blocks[-1].append(column)
+        names = next((k for k in range(1, len(columns)) if self.numeric(k)), 1)  # columns that name a row
+        blocks = [columns[:names]]
+        for column in columns[names:]:
+            if len(blocks[-1]) > names and sum(len(c[0]) + 2 for c in [*blocks[-1], column]) - 2 > width:
+                blocks.append(columns[:names])
+            blocks[-1] = [*blocks[-1], column]
         shown = ["\n".join("  ".join(line).rstrip() for line in zip(*b, strict=True)) for b in blocks]
         return "\n".join([*filter(None, (self.title, self.shared)), "\n\n".join(shown), *self.notes])
 

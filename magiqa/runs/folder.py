@@ -32,15 +32,15 @@ _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
 
 
 class ResultFolder:
-    """A command's results: written beside their places, then moved there with the record that lists them.
+    """The folder of a command's results, which stays as it was until ``record`` moves all files into it.
 
-    Until ``record`` the folder is as it was. The record holds each file's sha256, and a table's rows, so that a reader
-    knows a file that was cut, changed or mixed with another run's. No write and no removal follows a link.
+    The record holds the sha256 of each file and the rows of each table, so that a reader notices a file that was cut,
+    changed or taken from another run. No write and no removal follows a link.
 
     Args:
-        path: the folder; made if missing. command: as ``command_of`` names it.
-        files: names that it will write, so that a conflict is known before hours of work.
-        record: the name of its record; those of several commands may lie in one folder.
+        path: the folder; it is made if missing. command: its name, as `command_of` returns it.
+        files: names that the command will write, so that a conflict shows before hours of work.
+        record: the name of its record; records of several commands may lie in one folder.
 
     Raises:
         UserError: on entering, that it cannot be written, is being written by another command, or holds another
@@ -59,15 +59,14 @@ class ResultFolder:
     ) -> None:
         self.path, self.command, self.name = Path(path), command, record
         self._announced = {*files, record}
-        self._rows: dict[str, int] = {}
+        self._rows: dict[str, dict[str, int]] = {}
         self._warnings: list[str] = []
-        self._files: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
         from filelock import FileLock, Timeout
 
         self._check(self._announced)
-        with self._said():
+        with self._disk_errors():
             self.path.mkdir(parents=True, exist_ok=True)
             if (self.path / LOCK).is_symlink():
                 raise UserError(f"{self.path / LOCK}: is a link, where magiqa keeps its lock; remove it")
@@ -80,7 +79,7 @@ class ResultFolder:
                     "folder"
                 ) from None
         try:
-            with self._said():
+            with self._disk_errors():
                 self._tidy()
                 self._check(self._announced)
                 self._stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=self.path))
@@ -102,79 +101,69 @@ class ResultFolder:
             raise self._unwritable(error) from error
 
     def csv(self, name: str, table: pd.DataFrame, float_format: str | None = None) -> None:
-        """A table as ``name.csv``, full float precision unless told, the same bytes for the same values."""
-        with self._said():
+        """Write a table as ``name.csv``, in full float precision by default."""
+        with self._disk_errors():
             table.to_csv(self.new(f"{name}.csv"), index=False, lineterminator="\n", float_format=float_format)
-        self._rows[f"{name}.csv"] = len(table)
-        formulas = _formulas(table)
-        if formulas:
+        self._rows[f"{name}.csv"] = {"rows": len(table)}
+        if formulas := _formulas(table):
             self._warnings.append(
                 f"{name}.csv: {len(formulas)} cells, such as {formulas[0]!r}, are what a spreadsheet would run as "
                 "formulas; import these columns as text"
             )
 
     def text(self, name: str, text: str) -> None:
-        """A file of text, UTF-8."""
-        with self._said():
+        """Write a file of text in UTF-8."""
+        with self._disk_errors():
             self.new(name).write_text(text, encoding="utf-8")
 
     def new(self, name: str) -> Path:
-        """Where to write a file, which ``record`` moves to its place in the folder."""
-        with self._said():
+        """Return the path to write a file to, which ``record`` moves to its place in the folder."""
+        with self._disk_errors():
             (self._stage / name).parent.mkdir(parents=True, exist_ok=True)
         return self._stage / name
 
     def figure_path(self, name: str = "") -> Path:
-        """Where to draw a figure of that name; without a name, the folder of all figures."""
-        return self.new(f"figures/{name}" if name else "figures/x").parent / name
+        """Return the path to draw a figure to; without a name, the folder of all figures."""
+        return self.new(f"figures/{name or 'x'}").parent / name
 
     def record(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Move what was written into its place, with the record, which lists all of it as ``files``.
-
-        The first time it also removes what the command's earlier record lists: no two runs mix. What a reader of the
-        tables must know of them is added to the record's list of warnings, the caller's own.
+        """Move all files to their places, with a record that lists them, and remove what an earlier record lists.
 
         Returns:
-            The record as written.
+            The record as written: its ``warnings`` also hold what a reader of the tables must know.
 
         Raises:
             UserError: a file would overwrite one that no record there lists; the folder is as it was.
         """
-        with unbroken(), self._said():
-            staged = sorted(
+        with unbroken(), self._disk_errors():
+            files = sorted(
                 p.relative_to(self._stage).as_posix() for p in self._stage.rglob("*") if p.is_file()
             )
-            self._check(staged)
-            new = {name: self._described(name) for name in staged}
-            said = record.get("warnings", [])
-            said += [one for one in self._warnings if one not in said]
-            found = {
+            self._check(files)
+            warnings = [*record.get("warnings", []), *self._warnings]
+            written = {
                 **record,
-                **({"warnings": said} if said else {}),
-                "files": dict(sorted((self._files | new).items())),
+                **({"warnings": warnings} if warnings else {}),
+                "files": {name: {**self._rows.get(name, {}), "sha256": self._sha256(name)} for name in files},
             }
-            self.new(self.name).write_text(
-                json.dumps(found, indent=1, default=str, allow_nan=False) + "\n", encoding="utf-8"
-            )
-            earlier = [] if self._files else [n for n in _earlier(self.path, self.name) if n not in new]
-            self._mark([*staged, *earlier, self.name])
-            if not self._files:  # without its record, what is half replaced is known for no result
-                _remove(self.path, self.name)
-            for name in earlier:
+            text = json.dumps(written, indent=1, default=str, allow_nan=False)
+            self.new(self.name).write_text(text + "\n", encoding="utf-8")
+            earlier = [name for name in _earlier(self.path, self.name) if name not in files]
+            self._mark([*files, *earlier, self.name])
+            # the old record goes first: a folder that is half replaced is no result
+            for name in [self.name, *earlier]:
                 _remove(self.path, name)
-            for name in [*staged, self.name]:
+            for name in [*files, self.name]:
                 (self.path / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(self._stage / name, self.path / name)
-            self._files |= new
-        return found
+        return written
 
-    def _described(self, name: str) -> dict[str, Any]:
-        rows = {"rows": self._rows[name]} if name in self._rows else {}
+    def _sha256(self, name: str) -> str:
         with open(self._stage / name, "rb") as file:
-            return {**rows, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _mark(self, files: Collection[str]) -> None:
-        """Say who writes here, and which files a killed command may leave half replaced."""
+        """Write who writes here, and which files a killed command may leave half replaced."""
         who = {"command": self.command, "host": socket.gethostname(), "process": os.getpid()}
         text = json.dumps({"magiqa": __version__, **who, "files": sorted(set(files))}, indent=1)
         fresh = self._stage / MARK
@@ -182,11 +171,11 @@ class ResultFolder:
         os.replace(fresh, self.path / MARK)
 
     def _check(self, names: Collection[str]) -> None:
-        held = command_of(self.path)
-        if self.name in ("record.json", "sweep.json") and held not in (None, self.command):
+        other = command_of(self.path)
+        if self.name in ("record.json", "sweep.json") and other not in (None, self.command):
             raise UserError(
-                f"out={self.path}: holds the record of magiqa {held}, which magiqa {self.command} would overwrite; set "
-                "out=DIR to another folder"
+                f"out={self.path}: holds the record of magiqa {other}, which magiqa {self.command} would overwrite; "
+                "set out=DIR to another folder"
             )
         claimed = _claimed(self.path, self.name)
         for name in sorted(names):
@@ -205,7 +194,7 @@ class ResultFolder:
     def _tidy(self) -> None:
         """Remove what a killed command left: files that no record lists, and those not yet in their places."""
         listed = {name for record in {*RECORDS, self.name} for name in _listed(self.path, record)}
-        for name in set(_names(_found(self.path / MARK))) - listed:
+        for name in set(_names(_own_record(self.path / MARK))) - listed:
             _remove(self.path, name)
         for left in self.path.glob(f"{STAGE}*"):
             if not left.is_symlink() and left.is_dir():
@@ -223,7 +212,7 @@ class ResultFolder:
         )
 
     @contextmanager
-    def _said(self) -> Iterator[None]:
+    def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -231,13 +220,10 @@ class ResultFolder:
 
 
 def _formulas(table: pd.DataFrame) -> list[str]:
-    """The texts of a table that a spreadsheet would take for formulas; they stay as they are: a CSV is exact."""
-    out: list[str] = []
-    for column in table.columns:
-        texts = table[column].dropna().unique() if table[column].dtype.kind not in "fiub" else []
-        cells = [column, *texts] if isinstance(column, str) else texts
-        out += [c for c in cells if isinstance(c, str) and c[:1] in _FORMULA and not _is_number(c)]
-    return out
+    """Return the texts of a table that a spreadsheet would take for formulas; a CSV keeps them as they are."""
+    texts = [table[c].dropna().unique() for c in table if table[c].dtype.kind not in "fiub"]
+    cells = [*table.columns, *(cell for column in texts for cell in column)]
+    return [c for c in cells if isinstance(c, str) and c[:1] in _FORMULA and not _is_number(c)]
 
 
 def _is_number(text: str) -> bool:
@@ -248,44 +234,44 @@ def _is_number(text: str) -> bool:
 
 
 def command_of(folder: Path) -> str | None:
-    """The command whose record a folder holds, with the ablation or experiment it ran; None without a record."""
-    record = _found(folder / "record.json") or _found(folder / "sweep.json")
+    """Return the command whose record a folder holds, with its ablation or experiment; None without a record."""
+    record = _own_record(folder / "record.json") or _own_record(folder / "sweep.json")
     studies = {s: record[s] for s in ("ablation", "experiment") if isinstance(record.get(s), dict)}
     named = [f" {study}={about.get('name')}" for study, about in studies.items()]
     return str(record.get("command")) + "".join(named) if record else None
 
 
-def _found(file: Path) -> dict[str, Any]:
-    """A record that magiqa wrote; nothing of anybody else's."""
+def _own_record(file: Path) -> dict[str, Any]:
+    """Return a record that magiqa wrote, and nothing for any other file."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        return found if isinstance(found, dict) and "magiqa" in found else {}
+        record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return record if isinstance(record, dict) and "magiqa" in record else {}
     except (OSError, ValueError, RecursionError):
         return {}
 
 
 def _names(record: Mapping[str, Any]) -> list[str]:
-    """The files that a record lists: names below its folder, nothing else."""
+    """Return the files that a record lists, if they lie below its folder."""
     files = record.get("files")
     return [name for name in files if is_below(name)] if isinstance(files, dict | list) else []
 
 
 def _listed(folder: Path, record: str) -> list[str]:
-    """A record of a folder and what it lists."""
-    found = _found(folder / record)
-    return [record, *_names(found)] if found else []
+    """Return a record's own name and the files that it lists."""
+    content = _own_record(folder / record)
+    return [record, *_names(content)] if content else []
 
 
 def _earlier(folder: Path, record: str) -> list[str]:
-    """What goes when a record is written anew: what it listed, and the comparisons of a run that is no more."""
+    """Return the files to remove with an old record: those it lists, and the comparisons of an old run."""
     also = _listed(folder, "comparison.json") if record == "record.json" else []
     return [name for name in [*_listed(folder, record), *also] if name != record]
 
 
 def _claimed(folder: Path, record: str) -> set[str]:
-    """The files of a folder that magiqa wrote: its records, what they list, and what a killed command left."""
-    names = {name for one in {*RECORDS, record} for name in _listed(folder, one)}
-    mark = _found(folder / MARK)
+    """Return the files of a folder that magiqa wrote: its records, what they list, what a killed command left."""
+    names = {name for file in {*RECORDS, record} for name in _listed(folder, file)}
+    mark = _own_record(folder / MARK)
     return names | {MARK, *_names(mark)} if mark else names
 
 
@@ -302,6 +288,6 @@ def _remove(folder: Path, name: str) -> None:
 
 
 def _writer(folder: Path) -> str:
-    mark = _found(folder / MARK)
+    mark = _own_record(folder / MARK)
     where = f" (process {mark.get('process')} on {mark.get('host')})" if mark else ""
     return f"magiqa {mark.get('command', '')}".strip() + where if mark else "another magiqa command"

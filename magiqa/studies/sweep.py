@@ -31,35 +31,25 @@ def combine(
     """
     frames = [table.assign(**_columns(record)) for table, record in done]
     shown: list[Table] = []
-    sets: list[str] = []
     if frames:
         long = pd.concat(frames, ignore_index=True)
         keys = [*done[0][1]["choices"], "run", "weights"]
         results.csv("agreement", long[[*keys, *done[0][0].columns]])
-        sets = [dataset(record) for _, record in done]
         shown = [_wide(long, [c for c in done[0][1]["choices"] if c != "dataset" and len(set(long[c])) > 1])]
     failed = [f"{f['job']}: {f['error']}" for f in failures]
     failed = [f"{len(failures)} failed:", *failed] if failures else []
-    markdown = [f"- {s}" for s in dict.fromkeys(sets)] + [""] + [table.markdown() for table in shown]
-    markdown += [f"- {line}" for line in failed]
-        *(f"- {s}" for s in dict.fromkeys(sets)),
-        "",
-        *(table.markdown() for table in shown),
-        *(f"- {line}" for line in failed),
-    ]
+    markdown = [*(table.markdown() for table in shown), *(f"- {line}" for line in failed)]
     results.text("table.md", "\n".join(markdown).rstrip() + "\n")
     jobs = {"runs": [record["name"] for _, record in done], "failed": failures}
     results.record({"magiqa": __version__, "command": SWEEP, **jobs})
-    return screen(list(dict.fromkeys(sets)), [*shown, *failed])
+    return screen([], [*shown, *failed])
 
 
 def _columns(record: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that say which run a row is of."""
     label, kind = record["backbone"]["label"], record["backbone"]["kind"]
     weights = label or ("given" if kind == "given" else "published")
-    data = record["dataset"]
-    name = " ".join(filter(None, (data["name"], data["variant"])))
-    return {**record["choices"], "run": record["name"], "weights": weights, "set": name}
+    return {**record["choices"], "run": record["name"], "weights": weights, "set": dataset(record)}
 
 
 def _wide(long: pd.DataFrame, chosen: list[str]) -> Table:
@@ -68,7 +58,8 @@ def _wide(long: pd.DataFrame, chosen: list[str]) -> Table:
     keys = [*chosen, *(["weights"] if len(set(rows["weights"])) > 1 else []), "score"]
     # a parameter that varies inside an option has no column: the run's name tells
     keys = [*keys, "run"] if rows.duplicated(["set", "statistic", *keys]).any() else keys
-    wide = rows.pivot_table(index=keys, columns=["set", "statistic"], values="value", sort=False)
-    wide = wide[[(s, statistic) for s in rows["set"].unique() for statistic in ("srcc", "plcc")]]
+    order = rows[keys].drop_duplicates()
+    wide = rows.set_index([*keys, "set", "statistic"])["value"].unstack(["set", "statistic"])  # noqa: PD010
+    wide = wide.loc[list(order.itertuples(index=False, name=None)) if len(keys) > 1 else order[keys[0]]]
     wide.columns = [f"{s} {statistic.upper()}" for s, statistic in wide.columns]
     return frame_table(wide.reset_index(), {c: c for c in [*keys, *wide.columns]}, best=wide.columns)
