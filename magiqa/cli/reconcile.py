@@ -4,7 +4,7 @@ magiqa reconcile RUN RUN [KEY=VALUE]                   two runs' folders; keys a
 magiqa reconcile METHOD:DATASET [GROUP=OPTION] [KEY=VALUE]      a published row, from the run as configured
 
 Options that the row's protocol names are as packaged: keys typed for their groups are for the run as configured alone.
-Writes reconcile.csv and record.json into out=DIR.
+score=q_sim or q_mag follows another score than q. Writes reconcile.csv and record.json into out=DIR.
 
   magiqa reconcile MA-CLIP:koniq dataset=koniq_test dataset.root=~/koniq10k backbone=rn50
 """
@@ -17,6 +17,7 @@ from magiqa.cli.recorded import as_recorded
 from magiqa.cli.sweep import out_of
 from magiqa.errors import UserError
 from magiqa.runs.listed_files import written
+from magiqa.runs.names import CUES
 
 
 def run(given: Given) -> int:
@@ -27,9 +28,11 @@ def run(given: Given) -> int:
     from magiqa.runs.provenance import Clock
     from magiqa.runs.read import read_record
     from magiqa.studies.protocols import overrides_of, published_row
-    from magiqa.studies.reconcile import reconcile, render, write
+    from magiqa.studies.reconcile import reconcile, reconcile_record, render
 
-    words, overrides = given.words, [o for o in given.overrides if not o.startswith("out=")]
+    words, overrides = given.words, [o for o in given.overrides if not o.startswith(("out=", "score="))]
+    keys = dict(o.split("=", 1) for o in given.overrides if o.startswith("score="))
+    score = given.one_of(keys, "score", CUES, "q")
     row, records, recorded = None, [], []
     if len(words) == 2:
         folders = [Path(w).expanduser() for w in words]
@@ -50,15 +53,9 @@ def run(given: Given) -> int:
         )
     folder, clock = out_of(given) or default, Clock()
     with as_recorded(recorded, overrides), ResultFolder(folder, "reconcile", ["reconcile.csv"]) as results:
-        table, features = reconcile(
-            first,
-            last,
-            resamples=first.statistics.resamples,
-            seed=first.statistics.seed,
-            clock=clock,
-            records=records,
-        )
-        write(results, table, features, row, clock)
+        table, features = reconcile(first, last, score=score, clock=clock, records=records)
+        results.csv("reconcile", table)
+        results.record(reconcile_record(folder.name, features, row, clock))
     print(render(table, features, row, clock.warnings))
     print(f"\n{written(folder)}")
     return 0

@@ -1,7 +1,7 @@
 """Why two numbers differ: from one protocol to another, a factor at a time, with the change in SRCC at each step."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,12 @@ from magiqa.report.console import screen
 from magiqa.report.published import comparable
 from magiqa.report.table import Table, frame_table
 from magiqa.runs.config import RunConfig
-from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import dataset
 from magiqa.runs.provenance import Clock, versions
 from magiqa.runs.record import RunRecord
-from magiqa.scoring.score import score
+from magiqa.scoring.score import score_many
 from magiqa.stats.bootstrap import bootstrap_many, resample_counts
-from magiqa.stats.correlation import point_many, srcc
+from magiqa.stats.correlation import srcc
 from magiqa.stats.intervals import count_units, interval
 from magiqa.stats.logistic import fit_logistic
 
@@ -63,16 +62,8 @@ FACTORS: dict[str, Callable[[RunConfig, RunConfig], RunConfig]] = {
 }
 
 _SHAPES = (
-    "backbone",
-    "prompts",
-    "views",
-    "magnitude",
-    "fusion",
-    "dataset",
-    "precision",
-    "engine",
-    "pooling",
-    "fit",
+    *("backbone", "prompts", "views", "magnitude", "fusion", "pooling"),
+    *("dataset", "precision", "engine", "fit"),
 )
 
 
@@ -93,19 +84,19 @@ def path(first: RunConfig, last: RunConfig) -> list[tuple[str, RunConfig]]:
         )
     last = last.having(dataset=_part(last.source.dataset, first.source.dataset, _PLACE))
     steps: list[tuple[str, RunConfig]] = [("start", first)]
-    held: tuple[str, Callable[[RunConfig, RunConfig], RunConfig]] | None = None
+    waiting: tuple[str, Callable[[RunConfig, RunConfig], RunConfig]] | None = None
     for name, change in FACTORS.items():
-        if held is not None:
-            name, change = f"{held[0]} and {name}", _both(held[1], change)
+        if waiting is not None:
+            name, change = f"{waiting[0]} and {name}", _both(waiting[1], change)
         try:
             changed = change(steps[-1][1], last)
         except UserError:  # whole images need drop: these two change together
-            held = (name, change)
+            waiting = (name, change)
             continue
-        held = None
+        waiting = None
         if not _same(changed, steps[-1][1]):
             steps.append((name, changed))
-    if held is not None or not _same(steps[-1][1], last):
+    if waiting is not None or not _same(steps[-1][1], last):
         raise UserError(
             "reconcile: these two runs differ in something that cannot be changed a factor at a time"
         )
@@ -154,135 +145,145 @@ def _shown(job: RunConfig, factor: str) -> str:
     return "; ".join(shown[f] for f in factor.split(" and ") if f in shown) or shown.get(factor, "")
 
 
-def _keys(features: Features) -> pd.MultiIndex:
-    table = features.table
-    return pd.MultiIndex.from_arrays([table["image"], table.groupby("image").cumcount()])
+@dataclass(frozen=True)
+class Step:
+    """A step of the walk: the factor that changed, and the scores and labels after it."""
 
+    factor: str
+    job: RunConfig
+    features: Features
+    scores: np.ndarray
+    y: np.ndarray
 
-def _another(job: RunConfig, record: RunRecord, what: str) -> UserError:
-    where = job.source.bundle or getattr(job.source.dataset, "root", "")
-    return UserError(
-        f"reconcile: the {what} of {record.name} are not those found now in {where}; give two runs on one data set, "
-        "made since it last changed"
-    )
+    @property
+    def keys(self) -> pd.MultiIndex:
+        """Return the identity of each image: its name, counted where the set shows it again."""
+        table = self.features.table
+        return pd.MultiIndex.from_arrays([table["image"], table.groupby("image").cumcount()])
+
+    def level(self) -> tuple[float, bool, str]:
+        """Return SRCC, whether it is that of the raw scores, and the status of the official fit."""
+        raw = srcc(self.scores, self.y)
+        if self.job.statistics.fit != "official":
+            return raw, True, ""
+        turned = not self.features.labels.higher_is_better
+        fit = fit_logistic(self.scores, self.y, "official", turned=turned)
+        value = float("nan") if fit.params is None else srcc(fit.predict(self.scores), self.y)
+        return value, abs(value - raw) < 1e-9, fit.status
 
 
 def reconcile(
     first: RunConfig,
     last: RunConfig,
     *,
-    score_name: str = "q",
-    resamples: int = 1000,
-    seed: int = 0,
-    progress: bool = True,
+    score: str = "q",
     clock: Clock | None = None,
+    progress: bool = True,
     records: Sequence[RunRecord] = (),
 ) -> tuple[pd.DataFrame, list[Features]]:
-    """Walk from one protocol to another.
+    """Walk from one protocol to another, one factor at a time.
 
     Args:
-        score_name: whose SRCC. clock: gathers seconds and warnings.
-        records: those of the two runs, where the jobs are of runs: the ends of the walk must have their images and
-            labels.
+        first, last: the two jobs; resamples and seed are the first one's. score: the score whose SRCC is followed.
+        clock: gathers seconds and warnings.
+        records: of the two runs, where the jobs are of runs: images and labels must still be theirs.
 
     Returns:
         A row a step: factor, from, to, n, srcc with interval, change with interval (on shared resamples of all
-        images of both sides), the official fit's status where its values are ranked; and each step's features.
+        images of both sides), the official fit's status where its values are ranked; and the features of each step.
 
     Note:
-        Factors interact: a change is that of its place in this order. Intervals are those of the raw scores: the
-        official fit has no honest resampling, it falls back silently. So its own step has none, and an SRCC that the
-        fit changes has none, nor has a change from or to it.
+        Factors interact: a change belongs to its place in this order. Intervals are those of the raw scores: an SRCC
+        that the official fit changes has none, nor has a change from or to it, nor the step of the fit itself.
     """
     clock = clock or Clock()
-    steps = path(first, last)
-    ends = [(steps[at][1], record) for at, record in zip((0, -1), records, strict=False)]
-    for job, record in ends:  # before anything is encoded
+    walk = path(first, last)
+    ends = dict(zip((0, len(walk) - 1), records, strict=False))
+    for k, record in ends.items():  # before anything is encoded
+        job = walk[k][1]
         if not job.source.bundle and fingerprint(job.source.dataset.load()) != record.dataset.fingerprint:
-            raise _another(job, record, "labels")
-    found: list[tuple[Features, np.ndarray, np.ndarray]] = []
-    for _, job in steps:
+            raise _changed(job, record, "labels")
+    steps = []
+    for k, (factor, job) in enumerate(walk):
         features = prepare(job, clock, progress=progress)
-        for end, record in ends:
-            for key, what in (("fingerprint", "labels"), ("images_sha256", "images")):
-                if end is job and features.record["dataset"][key] != getattr(record.dataset, key):
-                    raise _another(job, record, what)
-        cues = score(features, job.method)
-        found.append(
-            (
-                features,
-                cues[score_name].to_numpy(float),
-                features.table[features.labels.label].to_numpy(float),
-            )
+        for key, what in (("fingerprint", "labels"), ("images_sha256", "images")):
+            if k in ends and features.record["dataset"][key] != getattr(ends[k].dataset, key):
+                raise _changed(job, ends[k], what)
+        scores = score_many(features, [job.method], (score,))[score][0]
+        steps.append(
+            Step(factor, job, features, scores, features.table[features.labels.label].to_numpy(float))
         )
-    union = _keys(found[0][0])
-    tables = [f.table.set_index(_keys(f)) for f, _, _ in found]
-    for table in tables[1:]:
-        union = union.append(table.index.difference(union, sort=False))
-    cluster = found[-1][0].labels.cluster
-    clusters = None
-    if cluster and all(cluster in t for t in tables):
-        merged = pd.concat(tables)[cluster]
-        clusters = merged[~merged.index.duplicated()].loc[union].astype(str).to_numpy()
-    counts = resample_counts(len(union), clusters, None, resamples, seed)
-    units = count_units(len(union), clusters)
+    return _table(steps, first.statistics.resamples, first.statistics.seed), [s.features for s in steps]
+
+
+def _changed(job: RunConfig, record: RunRecord, what: str) -> UserError:
+    place = job.source.bundle or getattr(job.source.dataset, "root", "")
+    return UserError(
+        f"reconcile: the {what} of {record.name} are not those found now in {place}; give two runs on one data set, "
+        "made since it last changed"
+    )
+
+
+def _table(steps: Sequence[Step], resamples: int, seed: int) -> pd.DataFrame:
+    """Return the steps' levels and changes, on shared resamples of the images of all steps."""
+    images, clusters = _all_images(steps)
+    counts = resample_counts(len(images), clusters, None, resamples, seed)
+    units = count_units(len(images), clusters)
     rows: list[dict[str, Any]] = []
-    before: tuple[float, np.ndarray, bool] | None = None
-    for (factor, job), (features, x, y) in zip(steps, found, strict=True):
-        member = union.get_indexer(_keys(features))
-        raw = value = float(point_many("srcc", x[None], y)[0])
-        draws = bootstrap_many("srcc", x[None], y, counts.T[member].T)[0]
-        status = ""
-        if job.statistics.fit == "official":
-            fit = fit_logistic(x, y, "official", turned=not features.labels.higher_is_better)
-            value, status = float("nan") if fit.params is None else srcc(fit.predict(x), y), fit.status
-        row: dict[str, Any] = {"factor": factor, "from": "", "to": "", "n": len(x), "srcc": value}
-        of_raw = abs(value - raw) < 1e-9
-        band = interval(draws, units) if of_raw else NO_INTERVAL
-        row["srcc_low"], row["srcc_high"] = band
-        row |= {
-            "change": float("nan"),
-            "change_low": float("nan"),
-            "change_high": float("nan"),
-            "fit": status,
-        }
-        if before is not None:
-            row["from"], row["to"] = _shown(steps[len(rows) - 1][1], factor), _shown(job, factor)
-            row["change"] = value - before[0]
-            both = factor != "fit" and of_raw and before[2]
-            band = interval(draws - before[1], units) if both else NO_INTERVAL
-            row["change_low"], row["change_high"] = band
+    levels, draws = [step.level() for step in steps], []
+    for k, step in enumerate(steps):
+        value, is_raw, status = levels[k]
+        members = counts.T[images.get_indexer(step.keys)].T
+        draws.append(bootstrap_many("srcc", step.scores[None], step.y, members)[0])
+        low, high = interval(draws[k], units) if is_raw else NO_INTERVAL
+        row = {"factor": step.factor, "from": "", "to": "", "n": len(step.y), "srcc": value}
+        row |= {"srcc_low": low, "srcc_high": high, "change": np.nan}
+        row |= {"change_low": np.nan, "change_high": np.nan, "fit": status}
+        if k:
+            before, before_is_raw, _ = levels[k - 1]
+            tested = step.factor != "fit" and is_raw and before_is_raw
+            low, high = interval(draws[k] - draws[k - 1], units) if tested else NO_INTERVAL
+            row |= {"from": _shown(steps[k - 1].job, step.factor), "to": _shown(step.job, step.factor)}
+            row |= {"change": value - before, "change_low": low, "change_high": high}
         rows.append(row)
-        before = (value, draws, of_raw)
-    return pd.DataFrame(rows), [f for f, _, _ in found]
+    return pd.DataFrame(rows)
 
 
-def write(
-    results: ResultFolder,
-    table: pd.DataFrame,
-    features: Sequence[Features],
-    row: dict[str, Any] | None,
-    clock: Clock | None = None,
+def _all_images(steps: Sequence[Step]) -> tuple[pd.MultiIndex, np.ndarray | None]:
+    """Return the images of all steps, and the cluster of each where all steps have clusters."""
+    tables = [step.features.table.set_index(step.keys) for step in steps]
+    images = tables[0].index
+    for table in tables[1:]:
+        images = images.append(table.index.difference(images, sort=False))
+    cluster = steps[-1].features.labels.cluster
+    if not cluster or not all(cluster in table for table in tables):
+        return images, None
+    merged = pd.concat(tables)[cluster]
+    return images, merged[~merged.index.duplicated()].loc[images].astype(str).to_numpy()
+
+
+def reconcile_record(
+    name: str, features: Sequence[Features], row: dict[str, Any] | None, clock: Clock
 ) -> dict[str, Any]:
-    """``reconcile.csv`` and ``record.json``: what the last step came from, and under ``start`` the first."""
-    clock = clock or Clock()
-    results.csv("reconcile", table)
-    record = {
+    """Return the record of a walk: of its last step, and under ``start`` of the first.
+
+    Args:
+        row: the published row that the walk leads to.
+    """
+    published = row and {
+        k: None if pd.isna(v) else getattr(v, "item", lambda v=v: v)() for k, v in row.items()
+    }
+    return {
         "magiqa": __version__,
         "command": "reconcile",
-        "name": results.path.name,
+        "name": name,
         **features[-1].record,
         "start": features[0].record,
-        "reconcile": {"published": None if row is None else {k: _plain(v) for k, v in row.items()}},
+        "reconcile": {"published": published},
         "versions": versions(),
         "warnings": clock.warnings,
         "seconds": clock.seconds,
     }
-    return results.record(record)
-
-
-def _plain(value: Any) -> Any:
-    return None if pd.isna(value) else value.item() if hasattr(value, "item") else value
 
 
 def render(

@@ -103,6 +103,9 @@ def test_a_lambda_grid_equals_single_runs(folder, tmp_path):
     assert table.loc[75, "diff"] == 0
     assert np.isnan(table.loc[75, "p"])
     assert (table["p_adjusted"].dropna() >= table["p"].dropna()).all()
+    shown = render(table, record)
+    assert "magnitude.lam in steps of 0.1, the best and the reference" in shown
+    assert all(f"\nlam={k / 10:g} " in shown for k in range(-10, 11)) and "lam=0.52 " not in shown
     best = table["variant"] == record["ablation"]["best"]  # stands where the best was picked, nowhere else
     assert table.loc[best, "optimism"].tolist() == [record["ablation"]["split_half"]["optimism"]]
     assert table.loc[~best, "optimism"].isna().all()
@@ -185,7 +188,7 @@ def test_a_grid_of_two_parameters(folder, tmp_path):
     srcc = single.set_index(["score", "statistic"]).loc[("q", "srcc")]
     assert reference["srcc"] == pytest.approx(srcc["value"], abs=1e-12)
     assert list((tmp_path / "figures").rglob("*.png"))
-    assert "189 variants; ablation.csv holds all" in render(table, record)
+    assert "the 25 best and the reference; ablation.csv holds all 189 variants" in render(table, record)
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_runs_and_any_csv_are_tested_on_the_same_images(runs, tmp_path):
     assert row["a"] == "a q (untrained, seed 0)"
     assert (table["p_adjusted"] >= table["p"]).all()
     assert json.loads((tmp_path / "out" / "record.json").read_text())["command"] == "compare"
-    assert "adjusted: all pairs of a statistic at once" in render(table, record)
+    assert "p: adjusted for all pairs of a statistic" in render(table, record)
 
 
 @pytest.mark.parametrize("form", ["no header", "tabs", "column of the metric's name"])
