@@ -128,9 +128,9 @@ def make_run(
         "engine": {"engine": "torch", "precision": "fp32", "device": "cpu"},
     }
     features = Features(labels, labels.table, None, shas, [], record, None)
-    with mock.patch.multiple(
-        evaluate, prepare=lambda *_, **__: features, score=mock.DEFAULT, scores_table=lambda *_: scores
-    ):
+    source = mock.Mock(**{"labels.return_value": labels, "features.return_value": features})
+    stages = {"open_source": lambda *_, **__: source, "scores_table": lambda *_: scores}
+    with mock.patch.multiple(evaluate, score=mock.DEFAULT, **stages):
         evaluate.evaluate(job)
     return folder
 

@@ -13,6 +13,7 @@ from magiqa.features.features import Features
 from magiqa.features.images import Images
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import RunConfig
+from magiqa.runs.names import other_than_published
 from magiqa.runs.portable import portable
 from magiqa.runs.provenance import Clock
 
@@ -26,7 +27,7 @@ class BundleSource:
 
     def __init__(self, job: RunConfig, clock: Clock) -> None:
         assert job.source.bundle is not None
-        self.name = job.source.bundle
+        self.name, self.clock = job.source.bundle, clock
         with clock.stage("bundle"):
             self.bundle = open_bundle(self.name)
         header, config = self.bundle.header, self.bundle.header.config.given
@@ -54,7 +55,9 @@ class BundleSource:
     def labels(self) -> Labels:
         """Return the labels that the header holds."""
         header = self.bundle.header
-        return Labels(table=header.frame(), **header.labels.facts())
+        labels = Labels(table=header.frame(), **header.labels.facts())
+        self.clock.warnings += [f"{labels.name}: {note}" for note in other_than_published(labels.notes)]
+        return labels
 
     def images(self, labels: Labels) -> Images:
         """Return the header's images."""

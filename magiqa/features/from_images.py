@@ -23,6 +23,7 @@ from magiqa.features.key import Maker, feature_key
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.features.text import text_embeddings
 from magiqa.runs.config import RunConfig
+from magiqa.runs.names import other_than_published
 from magiqa.runs.provenance import Clock
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class ImageSource:
         """Read the annotation."""
         with self.clock.stage("labels"):
             labels: Labels = self.job.source.dataset.load()
+        self.clock.warnings += [f"{labels.name}: {note}" for note in other_than_published(labels.notes)]
         return labels
 
     def images(self, labels: Labels) -> Images:

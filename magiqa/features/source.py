@@ -7,7 +7,6 @@ from magiqa.features.features import Features
 from magiqa.features.from_bundle import BundleSource
 from magiqa.features.images import Images
 from magiqa.runs.config import RunConfig
-from magiqa.runs.names import other_than_published
 from magiqa.runs.provenance import Clock
 
 
@@ -53,6 +52,4 @@ def prepare(job: RunConfig, clock: Clock, *, progress: bool = True) -> Features:
     labels = source.labels()
     images = source.images(labels)
     weights = source.weights()
-    features = source.features(labels, images, weights)
-    clock.warnings += [f"{labels.name}: {note}" for note in other_than_published(labels.notes)]
-    return features
+    return source.features(labels, images, weights)

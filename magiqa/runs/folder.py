@@ -60,7 +60,7 @@ class ResultFolder:
         self.path, self.command, self.name = Path(path), command, record
         self._announced = {*files, record}
         self._rows: dict[str, dict[str, int]] = {}
-        self._warnings: list[str] = []
+        self.warnings: list[str] = []
 
     def __enter__(self) -> Self:
         from filelock import FileLock, Timeout
@@ -106,7 +106,7 @@ class ResultFolder:
             table.to_csv(self.new(f"{name}.csv"), index=False, lineterminator="\n", float_format=float_format)
         self._rows[f"{name}.csv"] = {"rows": len(table)}
         if formulas := _formulas(table):
-            self._warnings.append(
+            self.warnings.append(
                 f"{name}.csv: {len(formulas)} cells, such as {formulas[0]!r}, are what a spreadsheet would run as "
                 "formulas; import these columns as text"
             )
@@ -140,7 +140,7 @@ class ResultFolder:
                 p.relative_to(self._stage).as_posix() for p in self._stage.rglob("*") if p.is_file()
             )
             self._check(files)
-            warnings = [*record.get("warnings", []), *self._warnings]
+            warnings = [*record.get("warnings", []), *self.warnings]
             written = {
                 **record,
                 **({"warnings": warnings} if warnings else {}),

@@ -1,6 +1,6 @@
 """Evaluate a method on a data set: scores, agreement with the labels, figures and a record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +10,7 @@ from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
 from magiqa.features.features import Features
 from magiqa.features.from_images import workers
-from magiqa.features.source import prepare
+from magiqa.features.source import open_source
 from magiqa.method.prompts import PromptSet
 from magiqa.report.console import screen
 from magiqa.report.table import frame_table, interval, p_cell, spread
@@ -52,22 +52,27 @@ def evaluate(
         raise UserError(f"part={job.source.part} is for magiqa encode: scores need the whole set; drop it")
     clock = Clock()
     with ResultFolder(job.folder, "evaluate", FILES) as results:
-        features = prepare(job, clock, progress=progress)
+        source = open_source(job, clock, progress=progress)
+        labels = source.labels()
+        images = source.images(labels)
+        weights = source.weights()
+        features = source.features(labels, images, weights)
         with clock.stage("score"):
             scores = scores_table(features, score(features, job.method))
         with clock.stage("agreement"):
-            tables, fits = agreement_tables(job, features.labels, scores, clock)
+            tables, fits = agreement_tables(job, labels, scores, clock)
         record = job_record(job, "evaluate", clock, job.name) | features.record | {"fits": fits}
         for name, table in ({"scores": scores} | tables).items():
             results.csv(name, table)
         if job.output.views_file:
             results.csv("views", views_table(features, score_views(features, job.method), job.method.prompts))
         if show:
-            show(first_screen(tables, record, everything=job.output.statistics == "all"))
+            notes = [*clock.warnings, *results.warnings]
+            show(first_screen(tables, record, notes, everything=job.output.statistics == "all"))
         if job.output.figures:
             with clock.stage("figures"):
                 draw_figures(job, results, record, scores, tables)
-        results.record(record)
+        record = results.record(record)
     return tables["agreement"], record
 
 
@@ -173,11 +178,13 @@ def views_table(features: Features, views: pd.DataFrame, prompts: PromptSet) -> 
     return long.drop(columns="position")
 
 
-def first_screen(tables: Tables, record: dict[str, Any], *, everything: bool = False) -> str:
+def first_screen(
+    tables: Tables, record: dict[str, Any], notes: Sequence[str] = (), *, everything: bool = False
+) -> str:
     """Return what ``magiqa evaluate`` prints.
 
     Args:
-        everything: show every statistic of ``agreement.csv``.
+        notes: remarks below the table. everything: show every statistic of ``agreement.csv``.
     """
     table, data = tables["agreement"], record["dataset"]
     columns = {s: SHOWN.get(s, s) for s in table["statistic"].unique() if everything or s in SHOWN}
@@ -191,7 +198,7 @@ def first_screen(tables: Tables, record: dict[str, Any], *, everything: bool = F
         f"weights {record['backbone']['weights_sha256'][:12]}, {engine}; [95 % interval], {units} resampled",
     ]
     shown = frame_table(wide, {"score": "", **columns}, best=["srcc", "plcc", "plcc_logistic"])
-    return screen(head, [shown, *findings(tables)], record["warnings"], width=80)
+    return screen(head, [shown, *findings(tables)], notes, width=80)
 
 
 def findings(tables: Tables) -> list[str]:

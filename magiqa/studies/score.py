@@ -112,7 +112,8 @@ def render(
     shown = "" if len(part) == len(ranking.table) else f", {len(part)} of them shown"
     head = [f"{len(ranking.table)} images, the best first{shown}; {method_line(ranking.record)}"]
     table = frame_table(part.assign(rank=[str(i + 1) for i in part.index]), columns)
-    return screen(head, [table])
+    pairs = "; ".join(f"{positive} / {negative}" for positive, negative in ranking.record["prompts"])
+    return screen(head, [table, "", f"prompt pairs: {pairs}"])
 
 
 def method_line(record: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Several runs in one table."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,4 +63,6 @@ def _wide(long: pd.DataFrame, chosen: list[str]) -> Table:
     wide = rows.set_index([*keys, "set", "statistic"])["value"].unstack(["set", "statistic"])  # noqa: PD010
     wide = wide.loc[list(order.itertuples(index=False, name=None)) if len(keys) > 1 else order[keys[0]]]
     wide.columns = [f"{s} {statistic.upper()}" for s, statistic in wide.columns]
-    return frame_table(wide.reset_index(), {c: c for c in [*keys, *wide.columns]}, best=wide.columns)
+    table = frame_table(wide.reset_index(), {c: c for c in [*keys, *wide.columns]}, best=wide.columns)
+    same = "" if "weights" in keys else f"weights: {rows['weights'].iloc[0]}"
+    return replace(table, shared=same)

@@ -18,7 +18,6 @@ from magiqa.images.views import Resize
 from magiqa.method.fusion import Fixed
 from magiqa.package import conf_dir
 from magiqa.report.published import PROTOCOLS, option, published
-from magiqa.runs.provenance import Clock
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.protocols import overrides_of, published_row
 from magiqa.studies.reconcile import FACTORS, path, reconcile, render
