@@ -155,31 +155,6 @@ def frame_table(
     return Table("", "", [("", head) for head in columns.values()], rows, shared=shared)
 
 
-def spread(long: pd.DataFrame, index: str, columns: str, values: str) -> pd.DataFrame:
-    """Return a long table as a wide one: a column ``x`` with ``x_low`` and ``x_high`` for each value of a column."""
-    by = long.set_index([index, columns])
-    parts = [by[values].unstack()]  # noqa: PD010 (nothing to aggregate)
-    parts += [by[f"ci_{side}"].unstack().add_suffix(f"_{side}") for side in ("low", "high")]  # noqa: PD010
-    return pd.concat(parts, axis=1)
-
-
-def round_steps(values: Sequence[float], most: int) -> tuple[list[int], float]:
-    """Return the positions of an axis' round values, at most so many, and the step between them.
-
-    Example:
-        >>> round_steps([k / 50 for k in range(101)], 25)[0][:3], round_steps([k / 50 for k in range(101)], 25)[1]
-        ([0, 5, 10], 0.1)
-    """
-    span = max(values) - min(values)
-    steps = (f * 10.0**e for e in range(-6, 7) for f in (1, 2, 5))
-    for step in (step for step in steps if span / step < most):
-        ratios = np.asarray(values, float) / step
-        rows = np.flatnonzero(np.isclose(ratios, ratios.round(), rtol=0, atol=1e-6))
-        if len(rows) > 1:
-            return rows.tolist(), step
-    return list(range(len(values))), span
-
-
 # as wide as the text, but never enlarged
 _FIT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
-from magiqa.report.console import screen
-from magiqa.report.table import Table, frame_table, round_steps
+from magiqa.report.console import round_steps, screen
+from magiqa.report.table import Table, frame_table
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import backbone, dataset

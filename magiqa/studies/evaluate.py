@@ -12,8 +12,8 @@ from magiqa.features.features import Features
 from magiqa.features.from_images import workers
 from magiqa.features.source import open_source
 from magiqa.method.prompts import PromptSet
-from magiqa.report.console import screen
-from magiqa.report.table import frame_table, interval, p_cell, spread
+from magiqa.report.console import screen, spread
+from magiqa.report.table import frame_table, interval, p_cell
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method

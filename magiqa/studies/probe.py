@@ -25,8 +25,8 @@ from magiqa.images.controls import laplacian_variance
 from magiqa.images.decode import open_image, read_image
 from magiqa.images.distortions import LEVELS, MORE, SEEN, UNSEEN, distort
 from magiqa.progress import progress_bar
-from magiqa.report.console import screen
-from magiqa.report.table import frame_table, spread
+from magiqa.report.console import screen, spread
+from magiqa.report.table import frame_table
 from magiqa.runs.config import Width
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, backbone
