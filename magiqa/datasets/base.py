@@ -14,6 +14,7 @@ import pandas as pd
 from magiqa.checked import Checked, Least
 from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError, some
+from magiqa.images.decode import Alpha
 from magiqa.images.views import Resize
 
 MIN_IMAGES = 3
@@ -64,6 +65,7 @@ class DataSet(Checked, key="dataset"):
         folder: the folder that the set unpacks to, looked for below ``MAGIQA_DATA``.
         count: images of the default variant. cluster: the column to resample by.
         lower_is_better: the scores are differences (DMOS), which `labels` negates.
+        alpha: what is shown of transparent pixels, unless the config says.
     """
 
     root: str
@@ -77,6 +79,7 @@ class DataSet(Checked, key="dataset"):
     count: ClassVar[int | None] = None
     cluster: ClassVar[str | None] = None
     lower_is_better: ClassVar[bool] = False
+    alpha: ClassVar[Alpha] = "drop"
 
     def __init_subclass__(cls, **facts: Any) -> None:
         super().__init_subclass__()

@@ -31,7 +31,7 @@ _DIFFERENCES = re.compile(
 
 
 @dataclass(frozen=True)
-class Folder(DataSet):
+class Folder(DataSet, alpha="white"):
     """A folder of images with a table of ratings: CSV, text, Excel, JSON, JSON lines or Parquet.
 
     Args:

@@ -22,6 +22,7 @@ from magiqa.features.images import Images, check_count, find_images
 from magiqa.features.key import Maker, feature_key
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.features.text import text_embeddings
+from magiqa.images.decode import picture_notes
 from magiqa.runs.config import RunConfig
 from magiqa.runs.names import other_than_published
 from magiqa.runs.provenance import Clock
@@ -65,7 +66,10 @@ class ImageSource:
         machine = job.machine
         self.resolved = resolve(machine.engine, machine.precision, machine.device, absent=True)
         self.index = HashIndex(
-            machine.cache_dir, getattr(job.source.dataset, "root", ""), rehash=machine.rehash
+            machine.cache_dir,
+            getattr(job.source.dataset, "root", ""),
+            rehash=machine.rehash,
+            limits=job.source.limits,
         )
         self.engine: dict[str, Any] = asdict(self.resolved)
 
@@ -82,6 +86,7 @@ class ImageSource:
             images = find_images(self.job, labels, self.index)
         if self.index.warning:
             self.clock.warnings.append(self.index.warning)
+        self.clock.warnings += picture_notes(self.index.traits, self.index.limits)
         return images
 
     def weights(self) -> Weights:

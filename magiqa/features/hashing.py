@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,13 +19,23 @@ from pathlib import Path
 
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.shard import cache_writes, write_atomically
-from magiqa.images.decode import read_image
+from magiqa.images.decode import LIMITS, Limits, changes, read_image, traits
 
 RACY_NS = 2_000_000_000  # of file systems that keep time by the second or two: what changed since may look unchanged
 SAVE_SECONDS = 60.0
 MOST_FILES = 32  # then they are merged into one
 
 State = tuple[str, int, int, int, int]  # path, size, mtime_ns, ctime_ns, inode
+
+
+def identity(data: bytes, limits: Limits = LIMITS) -> str:
+    """Return an image's identity in the cache: the file's sha256, another one where an option changes its pixels."""
+    return _identity(content_sha256(data), traits(data), limits)
+
+
+def _identity(sha256: str, names: str, limits: Limits) -> str:
+    changed = changes(names, limits)
+    return content_sha256(f"{sha256} {changed}".encode()) if changed else sha256
 
 
 def content_sha256(data: bytes) -> str:
@@ -50,14 +61,19 @@ class HashIndex:
     Args:
         cache_dir: the cache folder; None: nothing is remembered, here or there.
         root: of the images; each has an index of its own.
-        rehash: read every file, whatever is remembered.
+        rehash: read every file, whatever is remembered. limits: what they make of an image is part of its identity.
 
     Attributes:
         read, bytes: files and bytes read. known: files whose sha256 came from the index.
+        traits: how many files have which `magiqa.images.decode.traits`.
         warning: why nothing is remembered, or None.
     """
 
-    def __init__(self, cache_dir: str | Path | None, root: str | Path, *, rehash: bool = False) -> None:
+    def __init__(
+        self, cache_dir: str | Path | None, root: str | Path, *, rehash: bool = False, limits: Limits = LIMITS
+    ) -> None:
+        self.limits = limits
+        self.traits: Counter[str] = Counter()
         self.root = os.path.abspath(Path(root).expanduser())
         name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:20]
         self.folder = Path(cache_dir).expanduser() / "hashes" / name if cache_dir is not None else None
@@ -82,15 +98,17 @@ class HashIndex:
         before, start = state_of(path), self._now()
         known = self._found.get(before) if before else None
         data = read_image(path) if known is None else b""
-        sha = content_sha256(data) if known is None else known
+        entry = f"{content_sha256(data)} {traits(data)}" if known is None else known
+        sha, _, names = entry.partition(" ")
         keep = known is None and before is not None and state_of(path) == before and not _racy(before, start)
         with self._lock:
             self.known += known is not None
             self.read += known is None
             self.bytes += len(data)
             if keep and before is not None:
-                self._new[before] = sha
-        return sha
+                self._new[before] = entry
+            self.traits.update(names.split())
+        return _identity(sha, names, self.limits)
 
     def save(self) -> None:
         """Write what is new; merge the files where there are many. A cache that cannot be written is no error."""
@@ -151,7 +169,12 @@ def _entries(file: Path) -> dict[State, str] | None:
         checksum, _, body = file.read_bytes().partition(b"\n")
         if content_sha256(body).encode() != checksum:
             return None
-        return {(p, size, mtime, ctime, inode): sha for p, size, mtime, ctime, inode, sha in json.loads(body)}
+        entries = {
+            (p, size, mtime, ctime, inode): entry for p, size, mtime, ctime, inode, entry in json.loads(body)
+        }
+        return {
+            state: entry for state, entry in entries.items() if " " in entry
+        }  # of older versions: no traits
     except (OSError, ValueError, TypeError, RecursionError):
         return None
 

@@ -105,7 +105,9 @@ def find_images(job: RunConfig, labels: Labels, index: HashIndex | None = None) 
     present = table.index[table["path"] != ""]
     present = present[of_part(table.loc[present, "path"], job.source.part)]
     hashes, failed = hash_files(
-        list(table.loc[present, "path"]), job.source.on_error, index or HashIndex(None, "")
+        list(table.loc[present, "path"]),
+        job.source.on_error,
+        index or HashIndex(None, "", limits=job.source.limits),
     )
     reasons = {int(i): "not found" for i in absent} | {int(present[i]): why for i, why in failed.items()}
     sha_of = dict(zip(present, hashes, strict=True))

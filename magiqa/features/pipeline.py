@@ -19,7 +19,7 @@ import numpy as np
 
 from magiqa.errors import UserError
 from magiqa.features.batches import Batches, Encoder, OpenImage, way_of
-from magiqa.features.hashing import content_sha256
+from magiqa.features.hashing import identity
 from magiqa.features.progress import reporter
 from magiqa.features.store import Store
 from magiqa.images.controls import controls
@@ -59,7 +59,7 @@ class Recipe:
 def load_file(path: str, sha256: str, limits: Limits = LIMITS) -> tuple[Pixels, np.ndarray]:
     """Decode an image file that is known by its sha256; return the image and its controls."""
     data = read_image(path)
-    if content_sha256(data) != sha256:
+    if identity(data, limits) != sha256:
         raise UserError(
             f"{path}: its content changed since it was hashed; run again when it is at rest, with rehash=true"
         )

@@ -1,18 +1,22 @@
-"""An image file in, its pixels out: Pillow's, without EXIF rotation, of a multi-frame file the first frame.
+"""Image files to pixels: Pillow's RGB, of several frames the first.
 
 A file is a stranger's. It is opened only if it is a plain file, decoded only by the formats listed here (others start
 programs, as EPS does, or are rarely tested), and refused before its pixels are made if there are too many.
 """
 
 import errno
+import importlib.util
 import io
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from magiqa.errors import UnreadableImage
 
@@ -25,7 +29,18 @@ FORMATS = {
     "GIF": "GIF (the first frame)",
     "PPM": "PPM",
     "JPEG2000": "JPEG 2000",
+    **({"AVIF": "AVIF (the first frame)"} if features.check("avif") else {}),
 }
+# pictures that a folder may hold and that cannot all be read: none is passed over in silence
+OTHER_SUFFIXES = frozenset(
+    {
+        *(".heic", ".heif", ".hif", ".avif", ".jxl", ".psd"),
+        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw"),
+    }
+)
+
+Alpha = Literal["white", "black", "drop", "refuse"]
+Orientation = Literal["stored", "exif"]
 
 _SKIP = "use on_error=skip to list and leave out"
 
@@ -36,18 +51,23 @@ _opening = Lock()
 
 @dataclass(frozen=True)
 class Limits:
-    """How many pixels are let through, so that a file cannot take all memory.
+    """The share of an image file that is let through: its pixels, and its transparency and orientation.
 
     Args:
         pixels: of an image, as stored and as resized for its views: about 12 bytes of memory each, in every thread.
         whole: of a view that the backbone sees whole (``views.kinds=[whole]``): about 200 bytes of memory each (RN50).
+        alpha: the color behind transparent pixels; ``drop`` shows the colors hidden in them; or ``refuse``.
+        orientation: ``exif`` turns an image as its EXIF flag says, ``stored`` leaves it. preview: not to be scored.
     """
 
     pixels: int = 250_000_000
     whole: int = 32_000_000
+    alpha: Alpha = "drop"
+    orientation: Orientation = "stored"
+    preview: bool = False
 
     def check(self, size: tuple[int, int], name: str, what: str = "") -> None:
-        """Refuse a size.
+        """Refuse a size that is too large.
 
         Raises:
             UnreadableImage: it has too many pixels; names the key that raises the limit.
@@ -65,13 +85,15 @@ LIMITS = Limits()
 
 
 def identify(data: bytes, name: str, limits: Limits = LIMITS) -> Image.Image:
-    """An image whose header is read and checked, its pixels not yet decoded.
+    """Return an image whose header is read and checked, its pixels not yet decoded (of HEIC they are).
 
     Raises:
-        UnreadableImage: names the file when it is empty, of no known format, or of too many pixels.
+        UnreadableImage: the file is empty, of no known format, a preview, or of too many pixels.
     """
     if not data:
         raise UnreadableImage(f"{name}: the file is empty; fetch it again, or {_SKIP}")
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+        return _heic(data, name, limits)
     try:
         # Pillow's own limit, which is one for a whole process, is replaced by ours while it opens
         with _opening:
@@ -88,39 +110,133 @@ def identify(data: bytes, name: str, limits: Limits = LIMITS) -> Image.Image:
     except Exception as error:  # Pillow's plugins raise what they like on a damaged file
         raise _undecodable(name, error) from None
     limits.check(image.size, name)
+    if _is_preview(image) and not limits.preview:
+        raise UnreadableImage(
+            f"{name}: its first picture is a reduced preview, as in raw files; export the whole one, or {_SKIP}"
+        )
     return image
+
+
+def _heic(data: bytes, name: str, limits: Limits) -> Image.Image:
+    """Decode HEIC by pillow-heif, which is not registered with Pillow: that would change the whole program."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        raise UnreadableImage(
+            f"{name}: HEIC needs pillow-heif; pip install pillow-heif, convert it, or {_SKIP}"
+        )
+    import pillow_heif
+
+    try:
+        file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+        limits.check(file.size, name)
+        return Image.frombytes(file.mode, file.size, bytes(file.data), "raw", file.mode, file.stride)
+    except UnreadableImage:
+        raise
+    except Exception as error:
+        raise _undecodable(name, error) from None
 
 
 def open_image(data: bytes, name: str, limits: Limits = LIMITS) -> Image.Image:
     """Decode an image file's bytes fully.
 
     Raises:
-        UnreadableImage: as `identify`; truncated, CIELAB, or has more than 8 bits in its one channel, which Pillow
-            would clip (of 16-bit RGB it takes the high bytes, as 8-bit files hold).
+        UnreadableImage: as `identify` and `prepared`; the file is truncated.
     """
     image = identify(data, name, limits)
     try:
         image.load()
     except Exception as error:
         raise _undecodable(name, error) from None
-    return supported(image, name)
+    return prepared(image, name, limits)
 
 
-def supported(image: Image.Image, name: str) -> Image.Image:
-    """An image that Pillow turns into 8-bit RGB without loss of what it shows.
+def prepared(image: Image.Image, name: str, limits: Limits = LIMITS) -> Image.Image:
+    """Return a decoded image that Pillow turns into 8-bit RGB without loss of what it shows.
+
+    Of 16 bits the high bytes are taken. Transparency and orientation follow the limits.
 
     Raises:
-        UnreadableImage: CIELAB, or more than 8 bits in its one channel.
+        UnreadableImage: CIELAB, 32 bits in its one channel, or transparent where that is refused.
     """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if image.mode.startswith(("I", "F")):
         raise UnreadableImage(
-            f"{name}: more than 8 bits a channel (mode {image.mode}), which Pillow would clip; convert it to 8 bits"
+            f"{name}: 32 bits a channel (mode {image.mode}), which Pillow would clip; convert it to 8 or 16 bits"
         )
     if image.mode == "LAB":
         raise UnreadableImage(
             f"{name}: CIELAB, which Pillow does not convert to gray; save it as RGB, or {_SKIP}"
         )
+    if limits.orientation == "exif":
+        image = ImageOps.exif_transpose(image)
+    if limits.alpha != "drop" and _transparent(image):
+        if limits.alpha == "refuse":
+            raise UnreadableImage(
+                f"{name}: has transparent pixels; use alpha=white, black or drop, or {_SKIP}"
+            )
+        page = Image.new("RGBA", image.size, limits.alpha)
+        image = Image.alpha_composite(page, image.convert("RGBA")).convert("RGB")
     return image
+
+
+def _transparent(image: Image.Image) -> bool:
+    """Tell whether a decoded image has a pixel that is not opaque."""
+    if not image.has_transparency_data:
+        return False
+    return bool(np.asarray(image.convert("RGBA").getchannel("A")).min() < 255)
+
+
+def _is_preview(image: Image.Image) -> bool:
+    """Tell whether the first picture of a TIFF is a reduced one (NewSubfileType)."""
+    return image.format == "TIFF" and getattr(image, "tag_v2", {}).get(254) in (1, 3, 5, 7)
+
+
+def traits(data: bytes) -> str:
+    """Name the options that change an image file's pixels: "alpha", "orientation", both, or "-"; or "preview"."""
+    names = []
+    try:
+        image = identify(data, "", Limits(preview=True))
+        if _is_preview(image):
+            return "preview"
+        if image.has_transparency_data and _transparent(image):
+            names.append("alpha")
+        flagged = image.format == "TIFF" or any(
+            word in data for word in (b"Exif", b"eXIf", b"tiff:Orientation")
+        )
+        if flagged and image.getexif().get(274, 1) in range(2, 9):
+            names.append("orientation")
+    except Exception:  # told with the file's name when it is decoded
+        return "-"
+    return " ".join(names) or "-"
+
+
+def picture_notes(counts: Mapping[str, int], limits: Limits) -> list[str]:
+    """Return what a user should know of images by their `traits`."""
+    notes = []
+    if turned := counts.get("orientation"):
+        way = (
+            "turned upright"
+            if limits.orientation == "exif"
+            else "scored as stored; orientation=exif turns them"
+        )
+        notes.append(f"{turned} images carry an EXIF orientation: {way}")
+    if transparent := counts.get("alpha"):
+        way = "their hidden colors count" if limits.alpha == "drop" else f"shown on {limits.alpha}"
+        notes.append(f"{transparent} images have transparent pixels: {way} (alpha={limits.alpha})")
+    return notes
+
+
+def changes(traits: str, limits: Limits) -> str:
+    """Return the options that give an image with these traits other pixels than the default ones, "" if none does.
+
+    Example:
+        >>> changes("alpha", Limits(alpha="white")), changes("alpha", Limits()), changes("-", Limits(alpha="white"))
+        ('alpha=white', '', '')
+    """
+    words = [f"alpha={limits.alpha}"] if "alpha" in traits and limits.alpha in ("white", "black") else []
+    words += ["preview"] if traits == "preview" else []  # which earlier versions scored
+    words += ["orientation=exif"] if "orientation" in traits and limits.orientation == "exif" else []
+    return " ".join(words)
 
 
 def _undecodable(name: str, error: Exception) -> UnreadableImage:

@@ -15,7 +15,7 @@ from magiqa.checked import Checked, Least
 from magiqa.datasets.folder import Folder
 from magiqa.engines.resolve import check_names
 from magiqa.errors import UserError
-from magiqa.images.decode import LIMITS, Limits
+from magiqa.images.decode import LIMITS, Alpha, Limits, Orientation
 from magiqa.images.views import Views
 from magiqa.method.pooling import NAMED
 from magiqa.method.prompts import PromptSet
@@ -101,6 +101,8 @@ class Source(Checked):
     part: str | None = None
     max_pixels: Annotated[int, Least(1)] = LIMITS.pixels
     max_whole_pixels: Annotated[int, Least(1)] = LIMITS.whole
+    alpha: Alpha | None = None
+    orientation: Orientation = "stored"
     roots: Mapping[str, str] = field(default_factory=dict)
     trust: str | tuple[str, ...] = ()
 
@@ -113,8 +115,9 @@ class Source(Checked):
 
     @property
     def limits(self) -> Limits:
-        """The pixels that images may have."""
-        return Limits(self.max_pixels, self.max_whole_pixels)
+        """Return what is let through of an image; transparency as the data set has it, unless ``alpha`` says."""
+        alpha: Alpha = self.alpha or getattr(self.dataset, "alpha", None) or "drop"
+        return Limits(self.max_pixels, self.max_whole_pixels, alpha, self.orientation)
 
 
 @dataclass(frozen=True)

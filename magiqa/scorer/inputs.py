@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from magiqa.errors import UserError
-from magiqa.features.hashing import content_sha256
+from magiqa.features.hashing import identity
 from magiqa.images.controls import controls
-from magiqa.images.decode import open_image, read_image, supported
+from magiqa.images.decode import Limits, open_image, prepared, read_image
 from magiqa.images.views import Pixels
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Item:
     """
 
     name: str
-    pixels: Callable[[], Pixels]
-    key: Callable[[], str]
+    pixels: Callable[[Limits], Pixels]
+    key: Callable[[Limits], str]
     path: str | None = None
 
     def __str__(self) -> str:
@@ -77,15 +77,15 @@ def file_item(path: str | os.PathLike[str]) -> Item:
     where = os.path.expanduser(name)
     return Item(
         name,
-        lambda: open_image(read_image(where), name),
-        lambda: content_sha256(read_image(where)),
+        lambda limits: open_image(read_image(where), name, limits),
+        lambda limits: identity(read_image(where), limits),
         where,
     )
 
 
 def array_item(name: str, pixels: np.ndarray) -> Item:
     """Pixels (H, W, 3), uint8 or float32 in [0, 1]."""
-    return Item(name, lambda: pixels, lambda: pixels_key(pixels))
+    return Item(name, lambda _: pixels, lambda _: pixels_key(pixels))
 
 
 def pixels_key(pixels: np.ndarray) -> str:
@@ -118,12 +118,15 @@ def _item(image: Any, position: int) -> Item:
     if isinstance(image, Image.Image):
         name = str(getattr(image, "filename", "") or name)
 
-        def rgb() -> Image.Image:
-            with _DECODING:
-                image.load()
-            return supported(image, name).convert("RGB")
+        def rgb(limits: Limits) -> Image.Image:
+            try:
+                with _DECODING:
+                    image.load()
+            except (ValueError, OSError) as error:
+                raise UserError(f"{name}: the Pillow image cannot be used ({error}); open it again") from None
+            return prepared(image, name, limits).convert("RGB")
 
-        return Item(name, rgb, lambda: pixels_key(np.asarray(rgb())))
+        return Item(name, rgb, lambda limits: pixels_key(np.asarray(rgb(limits))))
     if _is_tensor(image):
         return array_item(name, _tensor_pixels(image, name))
     if isinstance(image, np.ndarray):

@@ -82,7 +82,7 @@ class Scorer:
         }
         known = (
             *("pooling", "engine", "precision", "device", "batch_size", "workers"),
-            *("max_pixels", "max_whole_pixels"),
+            *("max_pixels", "max_whole_pixels", "alpha", "orientation"),
         )
         if unknown := [key for key in settings if key not in known]:
             raise UserError(f"{unknown[0]}: Scorer has no such setting; it has {', '.join((*given, *known))}")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from magiqa.errors import UserError
 from magiqa.features.store import MemoryStore, Store
-from magiqa.images.decode import open_image, read_image
+from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
@@ -62,6 +62,12 @@ class Session:
         self._embedded: tuple[np.ndarray, float] | None = None
         self._caches: dict[Views, Any] = {}
 
+    @property
+    def limits(self) -> Limits:
+        """What is let through of an image: transparent pixels are on white, unless the config says."""
+        source = self.job.source
+        return replace(source.limits, alpha=source.alpha or "white")
+
     def record(self) -> dict[str, Any]:
         """The method in the words of a run's record, with its name."""
         from magiqa.engines.hardware import hardware
@@ -83,6 +89,8 @@ class Session:
             "magnitude": repr(job.method.magnitude),
             "fusion": repr(job.method.fusion),
             "resize": asdict(self.resize) if self.resize else None,
+            "alpha": self.limits.alpha,
+            "orientation": self.limits.orientation,
             "engine": asdict(resolved) | hardware(resolved.device),
         }
 
@@ -100,12 +108,12 @@ class Session:
         from magiqa.engines.host_settings import borrowed
         from magiqa.features.pipeline import Recipe, fill_cache, load_file
 
-        in_memory, limits = isinstance(cache, MemoryStore), self.job.source.limits
+        in_memory, limits = isinstance(cache, MemoryStore), self.limits
         skipped: dict[int, str] = {}
 
         def key_of(i: int) -> str:
             try:
-                return str(i) if in_memory else images[i].key()
+                return str(i) if in_memory else images[i].key(limits)
             except UserError as error:
                 if not skip:
                     raise _own(error) from None
@@ -122,7 +130,7 @@ class Session:
             elif item.path is not None:
                 pixels, known = open_image(read_image(item.path), item.name, limits), np.zeros(4)
             else:
-                pixels = item.pixels()
+                pixels = item.pixels(limits)
                 known = np.zeros(4) if in_memory else pixel_controls(pixels)
             sizes[key] = _size(pixels)
             return pixels, known

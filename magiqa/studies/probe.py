@@ -22,7 +22,7 @@ from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
 from magiqa.features.hashing import content_sha256
 from magiqa.images.controls import laplacian_variance
-from magiqa.images.decode import open_image, read_image
+from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.images.distortions import LEVELS, MORE, SEEN, UNSEEN, distort
 from magiqa.progress import progress_bar
 from magiqa.report.console import screen, spread
@@ -57,11 +57,11 @@ class Photo:
     def item(self, kind: str, level: int) -> Item:
         """It, distorted: decoded, distorted and hashed only when that is asked for."""
 
-        def key() -> str:
+        def key(_: Limits) -> str:
             what = f"magiqa probe {VERSION} {content_sha256(read_image(self.path))} {kind} {level}"
             return hashlib.sha256(what.encode()).hexdigest()
 
-        return Item(f"{self.name} {kind} {level}", lambda: self.pixels(kind, level), key)
+        return Item(f"{self.name} {kind} {level}", lambda _: self.pixels(kind, level), key)
 
     def pixels(self, kind: str, level: int) -> np.ndarray:
         """uint8 (H, W, 3); level 0 is the photo. What is random is drawn alike at all levels of a type."""

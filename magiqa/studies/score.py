@@ -11,7 +11,7 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.errors import UserError
-from magiqa.images.decode import FORMATS
+from magiqa.images.decode import FORMATS, OTHER_SUFFIXES
 from magiqa.report.console import screen
 from magiqa.report.table import frame_table
 from magiqa.runs.folder import ResultFolder
@@ -86,7 +86,9 @@ def _some(paths: list[str], complaint: str) -> list[str]:
 def _images(folder: Path, recursive: bool) -> list[str]:
     from PIL import Image
 
-    suffixes = {s for s, name in Image.registered_extensions().items() if name in (*FORMATS, "MPO")}
+    suffixes = {
+        s for s, name in Image.registered_extensions().items() if name in (*FORMATS, "MPO")
+    } | OTHER_SUFFIXES
     inside = folder.rglob("*") if recursive else folder.iterdir()
     return [str(p) for p in sorted(inside) if p.suffix.lower() in suffixes and p.is_file()]
 

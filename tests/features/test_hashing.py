@@ -8,12 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tiny
+from PIL import Image
 
 from magiqa.features import hashing
 from magiqa.features.cache_upkeep import hashes, prune
 from magiqa.features.hashing import HashIndex, content_sha256, hash_files
 from magiqa.features.images import of_part
 from magiqa.features.source import prepare
+from magiqa.images.decode import Limits
 from magiqa.runs.provenance import Clock
 
 
@@ -191,3 +193,17 @@ def test_a_file_annotated_twice_belongs_to_one_part():
     assert list(paths[of_part(paths, "1/2")]) == ["a", "a", "c"]
     assert list(paths[of_part(paths, "2/2")]) == ["b", "d", "b"]
     assert list(paths[of_part(paths, None)]) == list(paths)
+
+
+def test_what_an_option_changes_is_remembered_without_reading_again(tmp_path):
+    (tmp_path / "set").mkdir()
+    file = tmp_path / "set" / "clear.png"
+    Image.new("RGBA", (30, 20), (9, 9, 9, 0)).save(file)
+    os.utime(file, ns=(1, 1))
+    plain = content_sha256(file.read_bytes())
+    found = []
+    for limits in (Limits(), Limits(alpha="white"), Limits()):
+        index = HashIndex(tmp_path / "cache", tmp_path / "set", limits=limits)
+        found.append(hash_files([str(file)], "raise", index)[0][0])
+        assert index.traits == {"alpha": 1}
+    assert found[0] == found[2] == plain != found[1]

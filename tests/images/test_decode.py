@@ -1,5 +1,6 @@
 """Image files of strangers: only plain files are opened, only listed formats decoded, in bounded memory."""
 
+import hashlib
 import io
 import os
 import resource
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 
 from magiqa.errors import UnreadableImage
-from magiqa.images.decode import FORMATS, Limits, identify, open_image, read_image
+from magiqa.features.hashing import identity
+from magiqa.images.decode import FORMATS, Limits, identify, open_image, picture_notes, read_image
 from magiqa.images.views import Resize, Views, cut
 
 
@@ -166,3 +168,108 @@ def test_a_name_that_no_file_can_have_is_one_line():
     for name in ("a\0b", "x" * 300):
         with pytest.raises(UnreadableImage, match="cannot be"):
             read_image(name)
+
+
+# --- what phones, cameras and generators make -------------------------------------------------------------------------
+
+RGBA = np.dstack(
+    [np.random.default_rng(0).integers(0, 256, (30, 40, 3)), np.indices((30, 40)).sum(0) % 2 * 255]
+)
+
+
+def saved(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options) -> bytes:
+    image = Image.fromarray(pixels.astype(np.uint8)) if isinstance(pixels, np.ndarray) else pixels
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def pixels(data: bytes, **options) -> np.ndarray:
+    return np.asarray(open_image(data, "x", Limits(**options)).convert("RGB"))
+
+
+@pytest.mark.parametrize(("alpha", "page"), [("white", 255), ("black", 0), ("drop", None)])
+def test_transparent_pixels_show_the_page_and_not_their_hidden_colors(alpha, page):
+    rgb = RGBA[..., :3]
+    expected = rgb if page is None else np.where(RGBA[..., 3:] > 0, rgb, page)
+    np.testing.assert_array_equal(pixels(saved(RGBA), alpha=alpha), expected)
+    opaque = RGBA.copy()
+    opaque[..., 3] = 255
+    np.testing.assert_array_equal(pixels(saved(opaque), alpha=alpha), rgb)
+
+
+def test_transparency_may_be_refused():
+    with pytest.raises(UnreadableImage, match="x: has transparent pixels; use alpha=white, black or drop"):
+        pixels(saved(RGBA), alpha="refuse")
+
+
+def flagged(flag: int) -> bytes:
+    tag = Image.Exif()
+    tag[0x0112] = flag
+    return saved(RGBA[..., :3], exif=tag)
+
+
+@pytest.mark.parametrize(
+    ("flag", "turn"), [(1, lambda p: p), (3, lambda p: p[::-1, ::-1]), (6, lambda p: np.rot90(p, -1))]
+)
+def test_an_exif_flag_turns_an_image_only_where_that_is_asked_for(flag, turn):
+    np.testing.assert_array_equal(pixels(flagged(flag)), RGBA[..., :3])
+    np.testing.assert_array_equal(pixels(flagged(flag), orientation="exif"), turn(RGBA[..., :3]))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_of_16_bit_gray_the_high_bytes_count(kind):
+    gray = RGBA[..., 0].astype(np.uint16) * 257
+    np.testing.assert_array_equal(pixels(saved(Image.fromarray(gray), kind))[..., 0], RGBA[..., 0])
+
+
+def test_a_preview_is_never_scored_in_place_of_the_picture():
+    preview = saved(RGBA[..., :3], "TIFF", tiffinfo={254: 1})
+    with pytest.raises(UnreadableImage, match=r"photo.dng: its first picture is a reduced preview"):
+        open_image(preview, "photo.dng")
+    assert (
+        identity(preview) != hashlib.sha256(preview).hexdigest()
+    )  # features of earlier versions are not taken
+
+
+HEIC = b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heicmiaf" + bytes(600)
+
+
+def test_heic_names_what_it_needs_or_is_decoded(monkeypatch):
+    with monkeypatch.context() as context, pytest.raises(UnreadableImage, match="pip install pillow-heif"):
+        context.setattr("importlib.util.find_spec", lambda name: None)
+        open_image(HEIC, "IMG_0001.HEIC")
+    heif = pytest.importorskip("pillow_heif")
+    out = io.BytesIO()
+    heif.from_pillow(Image.new("RGB", (64, 48), "red")).save(out, quality=90)
+    assert np.abs(pixels(out.getvalue()).mean(axis=(0, 1)) - [255, 0, 0]).max() < 6
+    assert "HEIF" not in Image.OPEN  # other programs in this process open what they opened before
+    with pytest.raises(UnreadableImage, match=r"IMG.HEIC: cannot be decoded"):
+        open_image(HEIC, "IMG.HEIC")
+
+
+def test_only_an_image_that_an_option_changes_has_another_identity():
+    opaque, transparent, turned = saved(RGBA[..., :3]), saved(RGBA), flagged(6)
+    options = [{}, {"alpha": "white"}, {"alpha": "black"}, {"alpha": "refuse"}, {"orientation": "exif"}]
+    plain = {
+        data: hashlib.sha256(data).hexdigest()
+        for data in (opaque, transparent, turned, flagged(1), b"", b"x")
+    }
+    others = {
+        (data, i)
+        for data in plain
+        for i, o in enumerate(options)
+        if identity(data, Limits(**o)) != plain[data]
+    }
+    assert others == {(transparent, 1), (transparent, 2), (turned, 4)}
+    assert identity(transparent, Limits(alpha="white")) != identity(transparent, Limits(alpha="black"))
+
+
+def test_notes_say_how_many_images_carry_a_flag():
+    counts = {"alpha": 2, "orientation": 3}
+    assert picture_notes({}, Limits()) == []
+    stored, hidden = picture_notes(counts, Limits())
+    assert (
+        stored.startswith("3 images carry an EXIF orientation: scored as stored") and "alpha=drop" in hidden
+    )
+    assert "shown on white" in picture_notes(counts, Limits(alpha="white"))[1]
