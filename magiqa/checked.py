@@ -176,7 +176,7 @@ def _several(value: Any, kinds: tuple[Any, ...], key: str) -> Any:
 
 
 def _only_literals(kind: Any) -> bool:
-    """Whether a union holds words to choose from, and null at most."""
+    """Tell if a union holds words to choose from, and at most null besides."""
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
     return any(get_origin(p) is Literal for p in parts) and all(
         get_origin(p) is Literal or p is NoneType for p in parts

@@ -1,4 +1,4 @@
-"""Where the files lie that come with the package, and which code it is."""
+"""The files that come with the package, and the checksum of its code."""
 
 import hashlib
 from functools import cache

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, a line now and then in a log."""
+"""Progress of long work: a bar in a terminal, a line now and then in a log."""
 
 import sys
 from typing import Any, TextIO

@@ -131,7 +131,7 @@ def pictures(unpacked: Path) -> list[Path]:
 
 
 def words_of(file: Path) -> str:
-    """What a file's name says of its content: ``Infinite-Sea_by_Aury88.jpg`` -> ``infinite sea``."""
+    """Return the words of a file's name: ``Infinite-Sea_by_Aury88.jpg`` -> ``infinite sea``."""
     name = file.parts[file.parts.index("contents") - 1] if "contents" in file.parts else file.stem
     name = re.sub(r"_by_.*|\d+|no-logo|-[dl]$", "", name)
     words = re.findall(r"[A-Z]?[a-z]+", name)

@@ -1,4 +1,4 @@
-"""What the engine torch does on a GPU, as far as a CPU and stubs of torch's own answers can show."""
+"""The engine torch on a GPU, as far as a CPU and stubs of torch's own answers can show."""
 
 import threading
 import time

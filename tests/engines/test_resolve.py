@@ -1,4 +1,4 @@
-"""What ``auto`` becomes, which combinations exist, and what the machine offers."""
+"""The meaning of ``auto``, the combinations that exist, and the machine's own limits."""
 
 import os
 import re

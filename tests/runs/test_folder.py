@@ -27,7 +27,7 @@ def write(path, value, name="evaluate", figure=""):
 
 
 def read(path):
-    """What a folder holds: its record, every file of which is as listed."""
+    """Return the record of a folder after checking each file that it lists."""
     record = json.loads((path / "record.json").read_text())
     for name in record["files"]:
         read_listed(path, record, name)
