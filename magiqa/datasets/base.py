@@ -33,6 +33,7 @@ class Labels:
         cluster: the column to resample by, where images are not independent.
         expected: the published number of images of this variant. page: where to get the set.
         layout: the annotation file and the image folders, in words. notes: policies and subsets.
+        warnings: readings of a table that the user should check.
         every: only every K-th row was taken. annotated: rows of this variant before that; set by ``finish``.
     """
 
@@ -48,6 +49,7 @@ class Labels:
     notes: tuple[str, ...] = ()
     every: int = 1
     annotated: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class Folder(DataSet, alpha="white"):
         file = self._beside(root, self.annotation, *ANNOTATIONS)
         columns = Columns(file, Container(self.encoding, self.separator, self.sheet).read(file))
         table, score = self._table(columns)
-        notes = columns.notes
+        notes: list[str] = []
         split_file = self._beside(root, self.split_file) if self.split_file else None
         rows = chosen_rows(file, table, self.split, split_file, self.split_row)
         if rows is not None:
@@ -93,8 +93,10 @@ class Folder(DataSet, alpha="white"):
             least, most = int(table["ratings"].min()), int(table["ratings"].max())
             notes.append(f"mos: mean of {f'{least} to ' if least < most else ''}{most} ratings an image")
         table = table.reset_index(drop=True)
-        table.insert(1, "path", find_images(file, table["image"].tolist(), root, self.outside_root, notes))
-        notes += _two_ranges(table["mos"], score)
+        table.insert(
+            1, "path", find_images(file, table["image"].tolist(), root, self.outside_root, columns.notes)
+        )
+        columns.notes += _two_ranges(table["mos"], score)
         if not self._higher(file, score):
             table["mos"] = -table["mos"]
             notes.append(f"{score} is lower = better: mos = -{score}")
@@ -106,6 +108,7 @@ class Folder(DataSet, alpha="white"):
             cluster="reference" if self.reference_column else None,
             layout=f"{file.name}; images as it names them",
             notes=tuple(notes),
+            warnings=tuple(columns.notes),
         )
         return finish(labels, self.every, file)
 

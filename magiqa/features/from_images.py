@@ -77,7 +77,8 @@ class ImageSource:
         """Read the annotation."""
         with self.clock.stage("labels"):
             labels: Labels = self.job.source.dataset.load()
-        self.clock.warnings += [f"{labels.name}: {note}" for note in other_than_published(labels.notes)]
+        doubtful = (*other_than_published(labels.notes), *labels.warnings)
+        self.clock.warnings += [f"{labels.name}: {note}" for note in doubtful]
         return labels
 
     def images(self, labels: Labels) -> Images:

@@ -298,11 +298,11 @@ def test_base_names_that_are_not_unique_are_not_guessed(root):
 
 def test_what_was_chosen_is_told(root):
     double = load(root, "a.csv", table(head="image,mos,mos", form="{0},{1},9"))
-    assert mos_of(double) == MOS and "several columns are called mos: the first counts" in double.notes
+    assert mos_of(double) == MOS and "several columns are called mos: the first counts" in double.warnings
     mixed = ["a.png,1", "sub/b.png,2", "C.JPG,3", "größe.png,80", "x.png,85", "y.png,90"]
     assert any(
         "two ranges, 1 to 3 (3 rows) and 80 to 90" in n
-        for n in load(root, "b.csv", "image,mos\n" + "\n".join(mixed)).notes
+        for n in load(root, "b.csv", "image,mos\n" + "\n".join(mixed)).warnings
     )
 
 

@@ -39,7 +39,7 @@ def test_who_says_so_has_names_that_lead_out_and_a_note_of_it(tmp_path):
     Image.new("RGB", (300, 300)).save(tmp_path / "secret.png")
     labels = folder(tmp_path, "../secret.png", str(tmp_path / "secret2.png"), outside_root=True).load()
     assert labels.table["path"].tolist()[4:] == [str(tmp_path / "secret.png"), ""]
-    assert "outside_root: 2 names lead out of the root" in labels.notes
+    assert "outside_root: 2 names lead out of the root" in labels.warnings
     assert folder(tmp_path, outside_root=True).load().notes == ()
 
 
