@@ -89,7 +89,7 @@ echo "+ magiqa encode cache_dir=one"
 magiqa encode $SET cache_dir="$DIR"/one 2> one.log || { tail -3 one.log; exit 1; }
 
 # 3. The same in four tasks on two CPUs
-TASKS="launcher=slurm launcher.jobs=4 launcher.cpus_per_task=1 launcher.timeout_min=60"
+TASKS="launcher=slurm launcher.jobs=4 launcher.cpus_per_task=1 launcher.timeout_min=60 launcher.folder=$DIR/launches"
 echo "+ magiqa encode $TASKS cache_dir=four"
 magiqa encode $SET $TASKS cache_dir="$DIR"/four > first.log 2>&1 &
 FIRST=$!
@@ -97,11 +97,8 @@ ARRAY=""
 until [ -n "$ARRAY" ]; do sleep 1; ARRAY=$(squeue -h -p all -o %A 2> /dev/null | sort -n | head -1); done
 ARRAY=$(squeue -h -p all -o %F | head -1)
 
-encoding() { # the tasks that encode now, by what they write of it
-  for task in 0 1 2 3; do
-    grep -ls '"views": [1-9]' four/launches/*/task-$task/*.json > /dev/null 2>&1 || continue
-    squeue -h -r -j "${ARRAY}_$task" -t R -o %K 2> /dev/null
-  done
+encoding() { # the tasks that encode now: they have been running for ten seconds
+  squeue -h -r -j "$ARRAY" -t R -o "%K %M" 2> /dev/null | awk '{ split($2, t, ":"); if (t[1] * 60 + t[2] >= 10) print $1 }'
 }
 wait_for() { # until one of the tasks encodes that is none of those named
   for _ in $(seq 300); do
@@ -127,7 +124,7 @@ FAILED=$?
 sed 's/^/  /' first.log
 echo "  exit code $FAILED"
 echo "+ the logs of those that made room"
-grep -h "make room\|Requeued\|preempt" four/launches/*/*_log.err | sed 's/^/  /'
+grep -h "make room\|Requeued\|preempt" launches/*/*_log.err | sed 's/^/  /'
 echo "+ the same command again"
 magiqa encode $SET $TASKS cache_dir="$DIR"/four 2>&1 | sed 's/^/  /'
 [ "${PIPESTATUS[0]}" = 0 ] || exit 1

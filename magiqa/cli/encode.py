@@ -41,8 +41,7 @@ def encode(config_dir: str | None, overrides: list[str]) -> dict[str, Any]:
 
 
 def _launched(given: Given, every: list[list[str]], jobs: list[RunConfig]) -> int:
-    from magiqa.config.launch import launch
-    from magiqa.config.watch import watch
+    from magiqa.config.launch import launch, watch
 
     launcher = jobs[0].launcher
     if any(job.source.part for job in jobs):
@@ -53,12 +52,12 @@ def _launched(given: Given, every: list[list[str]], jobs: list[RunConfig]) -> in
         ready(job)
     n = launcher.jobs
     shares = [[[*overrides, f"part={i}/{n}"] for overrides in every] for i in range(1, n + 1)]
-    launched = launch(launcher, partial(encode, given.config_dir), shares, jobs[0].machine.cache_dir)
+    launched = launch(launcher, partial(encode, given.config_dir), shares)
     print(f"{n} tasks: {launched.ids}; logs in {launched.folder}/", flush=True)
     if not launcher.wait:
         print("the same command with launcher=none tells what they left to do")
         return 0
-    outcomes = watch(launched)
+    outcomes = watch(launched, jobs[0].machine.cache_dir)
     for i, overrides in enumerate(every):
         done = [task[i].value for task in outcomes if task[i].error is None]
         if done:

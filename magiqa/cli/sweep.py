@@ -56,8 +56,7 @@ def _launched(
     run: Callable[[list[str]], Any],
     tell: Callable[[Any], object] | None,
 ) -> tuple[list[Any], Failures] | None:
-    from magiqa.config.launch import Outcome, deal, launch
-    from magiqa.config.watch import watch
+    from magiqa.config.launch import Outcome, deal, launch, watch
 
     outcomes: dict[int, Outcome] = {}
     finals: dict[int, list[str]] = {}
@@ -75,14 +74,12 @@ def _launched(
         raise UserError(f"no job can run: {next(iter(outcomes.values())).error}")
     items = list(finals)
     dealt = deal(items, [groups[i] for i in items], launcher.jobs)
-    launched = launch(
-        launcher, run, [[finals[i] for i in share] for share in dealt], jobs[0].machine.cache_dir
-    )
+    launched = launch(launcher, run, [[finals[i] for i in share] for share in dealt])
     print(f"{len(items)} jobs in {len(dealt)} tasks: {launched.ids}; logs in {launched.folder}/", flush=True)
     if not launcher.wait:
         print("the same command with launcher=none makes the tables once they are done")
         return None
-    for share, found in zip(dealt, watch(launched), strict=True):
+    for share, found in zip(dealt, watch(launched, jobs[0].machine.cache_dir), strict=True):
         outcomes |= dict(zip(share, found, strict=True))
     done: list[Any] = []
     failures: Failures = []

@@ -1,17 +1,19 @@
-"""Work in tasks: processes of this machine or a job array of SLURM, both by submitit.
+"""Work in tasks: processes of this machine, or a job array of SLURM, both by submitit.
 
-There is no queue and no coordinator here: each task is given its share when it is submitted, and what it did lies in
-the cache and in results folders, so that a task that is killed costs what it had in hand, and the same command goes on.
+Each task gets its share when it is submitted. What it did lies in the cache and in results folders, so a task that is
+killed loses only what it had in hand, and the same command goes on.
 """
 
 import os
 import pickle
 import signal
+import stat
 import subprocess
 import sys
 import time
 import traceback
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,50 +22,50 @@ from typing import Any
 
 from magiqa.cores import SHARE, usable_cores
 from magiqa.errors import UserError, one_line, users_mistake
-from magiqa.features.progress import report_to
+from magiqa.progress import progress_bar
 from magiqa.runs.launcher import Launcher
 
 ALL_GPUS = "all"
 
 LINGER_SECONDS = 600.0  # after SIGTERM, for what a cluster sends next
+STOP_SECONDS = 60.0  # processes of this machine have this long to save what they encoded
+QUEUE_SECONDS = 5.0  # between two looks at SLURM's queue
+GONE_LOOKS = 3  # a task that left the queue has so many looks for its result to appear: shared disks lag
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one item of work: a value, or an error in a line."""
+    """The result of one item of work: a value, or an error in a line."""
 
     value: Any = None
     error: str | None = None
 
 
 class Preempted(KeyboardInterrupt):
-    """A task is to make room: it stops as by hand, which saves what it has."""
+    """Raised in a task that is to make room: it stops as by hand, which saves what it has."""
 
 
 class Task:
     """A share of the work, in a process of its own.
 
     Args:
-        run: is given one item after the other. items: the share. folder: where it says how far it is.
-        gpus: what CUDA is to see, as in ``CUDA_VISIBLE_DEVICES``; None: what the cluster lets it see.
+        run: takes one item after the other. items: the share.
+        gpus: the value of ``CUDA_VISIBLE_DEVICES``; `ALL_GPUS`: without one; None: as the cluster sets it.
     """
 
-    def __init__(
-        self, run: Callable[[Any], Any], items: Sequence[Any], folder: Path, gpus: str | None = None
-    ) -> None:
-        self.run, self.items, self.folder, self.gpus = run, list(items), folder, gpus
+    def __init__(self, run: Callable[[Any], Any], items: Sequence[Any], gpus: str | None = None) -> None:
+        self.run, self.items, self.gpus = run, list(items), gpus
 
     def __call__(self) -> list[Outcome]:
-        """Do the share; an item that fails is told, and the next one runs."""
+        """Do the share; print the error of an item that fails, and go on with the next one."""
         if self.gpus is not None:  # before torch starts CUDA
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
             os.environ |= {"CUDA_VISIBLE_DEVICES": self.gpus} if self.gpus != ALL_GPUS else {}
-        report_to(self.folder)
         with saved_first():
             return [self._outcome(item) for item in self.items]
 
     def checkpoint(self) -> Any:
-        """What submitit requeues: the same share, of which the cache holds what was done."""
+        """Return what submitit requeues: the same share, of which the cache holds what was done."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -80,33 +82,32 @@ class Task:
 
 @contextmanager
 def saved_first() -> Iterator[None]:
-    """Let a signal end the work before anything else comes of it: what is encoded is saved, then the task is requeued.
+    """Save what is encoded at a signal, then let the task be requeued.
 
-    submitit's signal requeues at once, in the midst of the work, and it ignores SIGTERM, which SLURM sends some time
-    before it kills. Here both stop the work as Ctrl-C does. Then submitit's own handler requeues where its signal came;
-    after SIGTERM alone the task waits for that signal or for its end, which SLURM follows with a requeue of its own
-    where it preempts: a task that left by itself would count as finished.
+    submitit's signal requeues at once, in the midst of the work, and submitit ignores SIGTERM, which SLURM sends some
+    time before it kills. Here both stop the work as Ctrl-C does. Then submitit's own handler requeues if its signal
+    came. After SIGTERM alone the task waits for that signal or for its end, which SLURM follows with a requeue of its
+    own if it preempts: a task that left by itself would count as finished.
     """
-    wanted = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
-    requeue = signal.getsignal(wanted)
+    signum = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+    requeue = signal.getsignal(signum)
     came: set[int] = set()
 
-    def stop(signum: int, frame: Any) -> None:
-        first = not came
-        came.add(signum)
-        if first:
+    def stop(number: int, frame: Any) -> None:
+        came.add(number)
+        if len(came) == 1:
             raise Preempted
 
-    before = {s: signal.signal(s, stop) for s in (wanted, signal.SIGTERM)}
+    before = {s: signal.signal(s, stop) for s in (signum, signal.SIGTERM)}
     try:
         yield
     except Preempted:
         print("magiqa: told to make room; what was encoded is saved", file=sys.stderr, flush=True)
         until = time.monotonic() + (LINGER_SECONDS if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0)
-        while wanted not in came and time.monotonic() < until:
+        while signum not in came and time.monotonic() < until:
             time.sleep(0.2)
-        if wanted in came and callable(requeue):
-            requeue(wanted, None)
+        if signum in came and callable(requeue):
+            requeue(signum, None)
         raise SystemExit(128 + signal.SIGTERM) from None
     finally:
         if not came:
@@ -119,7 +120,7 @@ class Launched:
     """Tasks under way.
 
     Args:
-        folder: with their logs. jobs: submitit's, a task each. shares: the items of each.
+        folder: with their logs. jobs: submitit's, one for each task. shares: the items of each.
     """
 
     folder: Path
@@ -129,36 +130,124 @@ class Launched:
     @property
     def ids(self) -> str:
         """The id of the array, or of each process."""
-        return ", ".join(dict.fromkeys(job.job_id.partition("_")[0] for job in self.jobs))
+        return ",".join(dict.fromkeys(job.job_id.partition("_")[0] for job in self.jobs))
 
-    def standing_folder(self, task: int) -> Path:
-        """Where a task says how far it is."""
-        return self.folder / f"task-{task}"
+    @property
+    def local(self) -> bool:
+        """Whether the tasks are processes of this machine."""
+        return type(self.jobs[0]).__name__ != "SlurmJob"
 
-    def outcomes(self, task: int) -> list[Outcome] | str | None:
-        """What a task returned, the error it ended with, or None as long as there is neither."""
+    def states(self) -> list[str] | None:
+        """Return the state of each task, "" for one that has left; None while the queue does not answer."""
+        if self.local:
+            return ["" if job.done() else "running" for job in self.jobs]
+        command = ["squeue", "--noheader", "--array", "--format=%i %T", "--jobs", self.ids]
+        try:
+            queue = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if queue.returncode and "Invalid job id" not in queue.stderr:
+            return None
+        rows = [line.split() for line in queue.stdout.splitlines()]
+        states = {row[0]: row[1].lower() for row in rows if len(row) == 2}
+        return [states.get(job.job_id, "") for job in self.jobs]
+
+    def outcomes(self, task: int, lost: bool) -> list[Outcome] | None:
+        """Return the outcomes of a task's items; None while it works. All of a lost task's items have errors."""
         try:
             with open(self.jobs[task].paths.result_pickle, "rb") as file:
                 kind, value = pickle.load(file)
         except (OSError, EOFError):
-            return None
-        return value if kind == "success" else str(value).strip().splitlines()[-1]
+            if not lost:
+                return None
+            kind, value = "error", f"ended without a result; its log's last line: {self._last_line(task)}"
+        if kind == "success":
+            return list(value)
+        return [Outcome(error=str(value).strip().splitlines()[-1]) for _ in self.shares[task]]
 
-    def last_line(self, task: int) -> str:
-        """The last line of a task's log that says something."""
-        for path in (self.jobs[task].paths.stderr, self.jobs[task].paths.stdout):
-            try:
-                text = path.read_bytes()[-4096:].decode(errors="replace")
-            except OSError:
-                continue
-            lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
-            if lines:
-                return lines[-1]
-        return "its log is empty"
+    def _last_line(self, task: int) -> str:
+        paths = self.jobs[task].paths
+        logs = [path.read_text(errors="replace") for path in (paths.stdout, paths.stderr) if path.is_file()]
+        lines = [line.strip() for log in logs for line in log.splitlines() if line.strip()]
+        return lines[-1] if lines else "its log is empty"
+
+    def stop(self) -> None:
+        """End the processes of this machine once they have saved their work; a cluster's tasks go on."""
+        if not self.local:
+            print(f"the tasks go on; to end them: scancel {self.ids}", file=sys.stderr, flush=True)
+            return
+        running = [job for job in self.jobs if not job.done()]
+        for job in running:
+            job._process.terminate()  # which tells the task's process; cancel() would kill it a second later
+        until = time.monotonic() + STOP_SECONDS
+        while any(not job.done() for job in running) and time.monotonic() < until:
+            time.sleep(0.1)
+
+
+def watch(launched: Launched, cache_dir: str | Path) -> list[list[Outcome]]:
+    """Wait for all tasks, and return the outcomes of the items of each.
+
+    A task that was requeued is waited for; one that left the queue without a result is lost.
+    """
+    tasks = range(len(launched.jobs))
+    ended: dict[int, list[Outcome]] = {}
+    absent: Counter[int] = Counter()
+    encoded = _NewShards(cache_dir)
+    with progress_bar(total=len(tasks), unit="task") as bar:
+        try:
+            while True:
+                states = launched.states()
+                for task in (t for t in tasks if t not in ended):
+                    absent[task] = absent[task] + 1 if states and not states[task] else 0
+                    lost = absent[task] >= (1 if launched.local else GONE_LOOKS)
+                    outcomes = launched.outcomes(task, lost)
+                    if outcomes is not None:
+                        ended[task] = outcomes
+                        bar.update()
+                        _report(launched, task, outcomes, bar)
+                failed = sum(any(o.error for o in outcomes) for outcomes in ended.values())
+                running = sum(states[t] == "running" for t in tasks if t not in ended) if states else 0
+                bar.set_postfix_str(f"{running} running, {failed} failed; {encoded.images()} images encoded")
+                if len(ended) == len(tasks):
+                    return [ended[task] for task in tasks]
+                time.sleep(0.2 if launched.local else QUEUE_SECONDS)
+        except (KeyboardInterrupt, SystemExit):
+            launched.stop()
+            raise
+
+
+def _report(launched: Launched, task: int, outcomes: list[Outcome], bar: Any) -> None:
+    paths = launched.jobs[task].paths
+    errors = dict.fromkeys(o.error for o in outcomes if o.error)
+    for error in errors:
+        bar.write(
+            f"task {task} ({launched.jobs[task].job_id}): {error}\n  its log: {paths.stderr}", sys.stderr
+        )
+
+
+class _NewShards:
+    """Counts the images of shards that come into a cache after this object was made."""
+
+    def __init__(self, cache_dir: str | Path) -> None:
+        self.folder = Path(cache_dir).expanduser() / "features"
+        self.counts = dict.fromkeys(self.folder.glob("*/*.safetensors"), 0)
+
+    def images(self) -> int:
+        """Return the number of images that were encoded so far."""
+        from magiqa.features.shard import read_features
+        from magiqa.images.controls import CONTROLS
+
+        for shard in self.folder.glob("*/*.safetensors"):
+            if shard not in self.counts:
+                try:
+                    self.counts[shard] = len(read_features(shard, len(CONTROLS)).images)
+                except UserError:
+                    self.counts[shard] = 0
+        return sum(self.counts.values())
 
 
 def deal(items: Sequence[Any], groups: Sequence[Any], tasks: int) -> list[list[Any]]:
-    """Shares for tasks: items of one group stay together, since they need the same features.
+    """Share out items; items of one group stay together, since they need the same features.
 
     Example:
         >>> deal(["a1", "b1", "a2", "c1"], ["a", "b", "a", "c"], 2)
@@ -173,17 +262,15 @@ def deal(items: Sequence[Any], groups: Sequence[Any], tasks: int) -> list[list[A
     return shares
 
 
-def launch(
-    launcher: Launcher, run: Callable[[Any], Any], shares: Sequence[Sequence[Any]], cache_dir: str | Path
-) -> Launched:
+def launch(launcher: Launcher, run: Callable[[Any], Any], shares: Sequence[Sequence[Any]]) -> Launched:
     """Submit a task for each share.
 
     Args:
-        run: a function that can be pickled by name, given one item at a time. cache_dir: where all tasks can read and
-            write: logs go to ``launches/`` in it.
+        run: a function that can be pickled by name; it takes one item at a time.
 
     Raises:
-        UserError: submitit is missing, no SLURM here, parameters that it or the cluster refuses.
+        UserError: submitit is missing, no SLURM here, a folder that others can write, parameters that submitit or the
+            cluster refuses.
     """
     try:
         import submitit
@@ -191,34 +278,62 @@ def launch(
         raise UserError(
             f"launcher={launcher.cluster} needs submitit: pip install 'magiqa[slurm]', or use launcher=none"
         ) from None
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
-    folder = Path(cache_dir).expanduser().absolute() / "launches" / name
     tasks = [
-        Task(run, share, folder / f"task-{i}", _gpus(launcher, i) if launcher.cluster == "local" else None)
+        Task(run, share, _gpus(launcher, i) if launcher.cluster == "local" else None)
         for i, share in enumerate(shares)
     ]
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     try:
+        folder = private_folder(launcher.tasks_folder / name)
         executor = submitit.AutoExecutor(
             folder, cluster=launcher.cluster, **launcher.parameters(made_with=True)
         )
         executor.update_parameters(**launcher.parameters())
         with _of_this_machine(launcher, len(tasks)):
             jobs = executor.submit_array(tasks)
-    except (NameError, TypeError, ValueError, AssertionError) as error:  # of submitit, on parameters
-        raise UserError(f"launcher={launcher.cluster}: {one_line(error)}") from None
+    except UserError:
+        raise
     except RuntimeError as error:
         raise UserError(
             f"launcher={launcher.cluster}: {one_line(error)}; use launcher=local, or a machine that has SLURM's sbatch"
         ) from None
-    except (subprocess.CalledProcessError, OSError) as error:
+    except (
+        NameError,
+        TypeError,
+        ValueError,
+        AssertionError,
+        subprocess.CalledProcessError,
+        OSError,
+    ) as error:
         raise UserError(
             f"launcher={launcher.cluster}: the tasks could not be submitted: {one_line(error)}"
         ) from None
     return Launched(folder, list(jobs), [list(share) for share in shares])
 
 
+def private_folder(folder: Path) -> Path:
+    """Make a folder that nobody else can write or replace, since tasks are unpickled from it.
+
+    Raises:
+        UserError: somebody else owns or can write a folder on the way to it.
+    """
+    folder = folder.expanduser().absolute()
+    for part in (*reversed(folder.parents), folder):
+        part.mkdir(mode=0o700, exist_ok=True)
+    folder = folder.resolve()
+    for part in (folder, *folder.parents) if hasattr(os, "getuid") else ():
+        status = part.stat()
+        open_to_others = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+        if open_to_others or status.st_uid not in (0, os.getuid()):
+            raise UserError(
+                f"{part}: other users can change what lies there, and so run code in your tasks; give "
+                "launcher.folder=DIR, a folder that only you can write and that every node sees"
+            )
+    return folder
+
+
 def _gpus(launcher: Launcher, task: int) -> str:
-    """The GPUs of a task on this machine: all that this command sees, or its share of them, in turn.
+    """Return the GPUs of a task on this machine: all that this command sees, or its share of them, in turn.
 
     submitit shows every local task the same first GPUs, or none.
     """
@@ -228,11 +343,8 @@ def _gpus(launcher: Launcher, task: int) -> str:
         return ALL_GPUS if seen is None else seen
     import torch
 
-    names = (
-        [n for n in seen.split(",") if n]
-        if seen is not None
-        else list(map(str, range(torch.cuda.device_count())))
-    )
+    count = torch.cuda.device_count()
+    names = list(map(str, range(count))) if seen is None else [n for n in seen.split(",") if n]
     if each > len(names):
         raise UserError(
             f"launcher.gpus_per_node={each}: this command sees {len(names)} GPUs; use {len(names)} or null"
@@ -242,19 +354,19 @@ def _gpus(launcher: Launcher, task: int) -> str:
 
 @contextmanager
 def _of_this_machine(launcher: Launcher, tasks: int) -> Iterator[None]:
-    """Local processes share the cores evenly, and leave Ctrl-C to their watcher; a cluster sees to both."""
+    """Let local processes share the cores evenly, and leave Ctrl-C to their watcher; a cluster sees to both."""
     if launcher.cluster != "local":
         yield
         return
-    given = os.environ.get("OMP_NUM_THREADS")
-    share = launcher.cpus_per_task or max(1, usable_cores() // tasks)
-    os.environ["OMP_NUM_THREADS"] = given or str(share)
-    os.environ[SHARE] = str(share)  # decoding beside a GPU does not go by the other one
+    threads = os.environ.get("OMP_NUM_THREADS")
+    share = str(launcher.cpus_per_task or max(1, usable_cores() // tasks))
+    os.environ["OMP_NUM_THREADS"] = threads or share
+    os.environ[SHARE] = share  # decoding beside a GPU does not go by the other one
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes inherit it
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, interrupt)
         del os.environ[SHARE]
-        if given is None:
+        if threads is None:
             del os.environ["OMP_NUM_THREADS"]

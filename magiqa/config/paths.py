@@ -9,9 +9,8 @@ from magiqa.config.trust import GROUPS, OTHERS
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
 
-LITERAL = re.compile(
-    r"^\+{0,2}((?:[\w.]+\.)?(?:root|annotation|checkpoint)|roots\.\w+|out|bundle|cache_dir)=(.*)$", re.DOTALL
-)
+_PATHS = r"(?:[\w.]+\.)?(?:root|annotation|checkpoint)|launcher\.folder|roots\.\w+|out|bundle|cache_dir"
+LITERAL = re.compile(rf"^\+{{0,2}}({_PATHS})=(.*)$", re.DOTALL)
 
 
 def own_folders(config_dir: str | None) -> list[Path]:

@@ -2,12 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 
-_OWN = ("cluster", "jobs", "wait")  # every other field is a parameter of submitit's AutoExecutor, by its name
+_OWN = (
+    "cluster",
+    "jobs",
+    "wait",
+    "folder",
+)  # every other field is a parameter of submitit's AutoExecutor, by its name
 _MADE_WITH = ("slurm_max_num_timeout",)  # what it takes when it is made
 
 
@@ -18,12 +24,14 @@ class Launcher(Checked, key="launcher"):
     Args:
         cluster: ``slurm``, ``local`` (processes on this machine), or None: here, one after the other.
         jobs: tasks that share the work. wait: watch them to their end; otherwise submit and return.
+        folder: of the tasks' files and logs; only its owner may be able to write there. None: the user's cache folder.
         Others: submitit's ``AutoExecutor`` takes them by these names; None leaves the cluster's own default.
     """
 
     cluster: Literal["local", "slurm"] | None = None
     jobs: Annotated[int, Least(1)] = 1
     wait: bool = True
+    folder: str | None = None
     name: str = "magiqa"
     timeout_min: Annotated[int, Least(1)] | None = None
     mem_gb: float | None = None
@@ -48,6 +56,15 @@ class Launcher(Checked, key="launcher"):
         super().__post_init__()
         if self.cluster == "local" and not self.wait:
             raise UserError("launcher.wait=false is for launcher=slurm: local tasks end with the command")
+
+    @property
+    def tasks_folder(self) -> Path:
+        """The folder in which each launch has one of its own."""
+        if self.folder is not None:
+            return Path(self.folder)
+        from platformdirs import user_cache_dir
+
+        return Path(user_cache_dir("magiqa", appauthor=False)) / "launches"
 
     def parameters(self, *, made_with: bool = False) -> dict[str, Any]:
         """What ``AutoExecutor`` is to be updated with, or what it is to be made with.

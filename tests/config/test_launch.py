@@ -17,16 +17,12 @@ import tiny
 
 from magiqa.cli.main import main
 from magiqa.config import launch as launching
-from magiqa.config import watch as watching
-from magiqa.config.launch import Launched, Outcome, Task, deal, launch
-from magiqa.config.watch import progress_line, watch
+from magiqa.config.launch import Launched, Outcome, Task, deal, launch, private_folder, watch
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
-from magiqa.features.progress import Reporter, standing
 from magiqa.runs.launcher import Launcher
 
 pytest.importorskip("submitit")
-LOCAL = Launcher("local", jobs=2, timeout_min=60)
 
 
 def features(root: Path) -> dict[str, bytes]:
@@ -38,10 +34,11 @@ def features(root: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(autouse=True)
-def importable(monkeypatch):
+def importable(monkeypatch, tmp_path):
     """Tasks import this magiqa, wherever it lies."""
     here = str(Path(launching.__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
 
 
 @pytest.mark.slow
@@ -56,7 +53,9 @@ def test_two_processes_fill_the_cache_with_the_same_bytes_as_one(tmp_path, capsy
     assert features(tmp_path / "one") == features(tmp_path / "two")
     assert len(list((tmp_path / "two" / "features").glob("*/*.safetensors"))) == 2
     assert out.splitlines()[1].partition(";")[0] == alone.partition(";")[0]
-    assert err.splitlines()[-1].endswith(f"{tiny.N} of {tiny.N} images; tasks: 2 done")
+    assert "2/2 [" in err and f"0 failed; {tiny.N} images encoded" in err
+    (launches,) = (tmp_path / "home" / "magiqa" / "launches").iterdir()
+    assert stat.S_IMODE(launches.stat().st_mode) == 0o700 and not (tmp_path / "two" / "launches").exists()
     assert main(["encode", *typed]) == 0
     assert "0 of them new" in capsys.readouterr().out
 
@@ -94,7 +93,7 @@ def test_an_unreadable_image_fails_its_task_and_no_other(tmp_path, capsys):
     assert main(["encode", *tiny.overrides(folder, "launcher=local", "launcher.jobs=2")]) == 2
     err = capsys.readouterr().err
     assert "02.png: " in err and "1 of 2 tasks failed" in err and "_log.err" in err
-    assert "tasks: 1 done, 1 failed" in err and "Traceback" not in err
+    assert "0 running, 1 failed" in err and "Traceback" not in err
     assert len(features(tmp_path / "cache")) >= tiny.N // 2
     assert main(["encode", *tiny.overrides(folder, "launcher=local", "on_error=skip")]) == 0
     assert len(features(tmp_path / "cache")) == tiny.N - 1
@@ -124,7 +123,7 @@ def test_names_and_cache_do_not_depend_on_where_work_runs(tmp_path):
 @pytest.mark.slow
 def test_what_cannot_be_launched_is_said_before_anything_is(tmp_path, capsys, command, typed, message):
     assert main([command, *tiny.overrides(tiny.make(tmp_path), *typed)]) == 2
-    assert message in capsys.readouterr().err and not (tmp_path / "cache" / "launches").exists()
+    assert message in capsys.readouterr().err and not (tmp_path / "home").exists()
 
 
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="SLURM is installed here")
@@ -172,9 +171,10 @@ def make_work():
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds a task's process by /proc")
 @pytest.mark.slow
 def test_killed_preempted_and_terminated_tasks(tmp_path, capsys):
-    launched = launch(LOCAL, make_work(), shares(tmp_path, 3), tmp_path)
+    launcher = Launcher("local", jobs=2, timeout_min=60, folder=str(tmp_path / "launches"))
+    launched = launch(launcher, make_work(), shares(tmp_path, 3))
     found: list[list[Outcome]] = []
-    watcher = threading.Thread(target=lambda: found.extend(watch(launched)))
+    watcher = threading.Thread(target=lambda: found.extend(watch(launched, tmp_path)))
     watcher.start()
     for task, signum in enumerate((signal.SIGKILL, signal.SIGUSR2, signal.SIGTERM)):
         os.kill(worker_of(launched, task), signum)
@@ -198,7 +198,7 @@ def test_an_item_that_fails_is_told_and_the_next_one_runs(tmp_path, capsys):
             raise ZeroDivisionError
         return item
 
-    outcomes = Task(work, [0, 1, 2, 3], tmp_path)()
+    outcomes = Task(work, [0, 1, 2, 3])()
     assert outcomes == [
         Outcome(0),
         Outcome(error="one is no item"),
@@ -224,7 +224,7 @@ def test_local_tasks_share_out_the_gpus_that_the_command_sees(tmp_path, monkeypa
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert shown(None) == [launching.ALL_GPUS] * 3
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # what submitit shows a task
-    seen = Task(lambda item: os.environ.get("CUDA_VISIBLE_DEVICES"), [0], tmp_path, launching.ALL_GPUS)()
+    seen = Task(lambda item: os.environ.get("CUDA_VISIBLE_DEVICES"), [0], launching.ALL_GPUS)()
     assert seen == [Outcome(None)]
 
 
@@ -242,23 +242,6 @@ def test_what_shares_features_stays_together(groups, tasks, shares):
     dealt = deal(list(enumerate(groups)), groups, tasks)
     assert ["".join(g for _, g in share) for share in dealt] == shares
     assert sorted(i for share in dealt for i, _ in share) == list(range(len(groups)))
-
-
-def test_attempts_of_a_task_add_up(tmp_path):
-    first = Reporter(tmp_path)
-    first.begin(10, 2)
-    first.encoded(5, 10, 30)
-    first.write()
-    second = Reporter(tmp_path)
-    second.begin(10, 5)
-    second.encoded(9, 10, 40)
-    second.write()
-    found = standing(tmp_path)
-    assert (found.done, found.images, found.views) == (9, 10, 70)
-    second.begin(4, 0)  # the next set of a sweep
-    assert (standing(tmp_path).done, standing(tmp_path).images, standing(tmp_path).views) == (9, 14, 70)
-    (tmp_path / "0.json").write_text("{")
-    assert standing(tmp_path).views == 70 and standing(tmp_path / "none").images == 0
 
 
 class Job:
@@ -284,8 +267,7 @@ def queue(tmp_path, monkeypatch):
     )
     (folder / "squeue").chmod(0o755 | stat.S_IEXEC)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(watching, "QUEUE_SECONDS", 0.0)
-    monkeypatch.setattr(watching, "GONE_SECONDS", 0.2)
+    monkeypatch.setattr(launching, "QUEUE_SECONDS", 0.1)
     launched = Launched(tmp_path, [SlurmJob("7_0", tmp_path), SlurmJob("7_1", tmp_path)], [["a"], ["b", "c"]])
     return launched, said
 
@@ -301,7 +283,10 @@ def test_a_task_that_left_the_queue_without_a_result_is_lost_and_told(queue, cap
     launched.jobs[1].paths.stderr.write_text("fine\nslurmstepd: error: Exceeded memory limit\n\n")
     finish(launched, 0, [Outcome("done")])
     said.write_text("")
-    assert watch(launched) == [[Outcome("done")], [Outcome(error=e) for e in [watching_error()] * 2]]
+    assert watch(launched, launched.folder) == [
+        [Outcome("done")],
+        [Outcome(error=e) for e in [watching_error()] * 2],
+    ]
     err = capsys.readouterr().err
     assert f"task 1 (7_1): {watching_error()}" in err and err.count("task 1 (7_1)") == 1
     assert (launched.folder / "asked").read_text().split()[-1] == "7"
@@ -325,21 +310,54 @@ def test_a_requeued_task_and_a_busy_controller_are_waited_for(queue):
         finish(launched, 1, [Outcome("b"), Outcome("c")])
 
     threading.Thread(target=later).start()
-    assert watch(launched) == [[Outcome("a")], [Outcome("b"), Outcome("c")]]
+    assert watch(launched, launched.folder) == [[Outcome("a")], [Outcome("b"), Outcome("c")]]
 
 
-def test_the_line_tells_views_rate_time_to_go_and_tasks(queue):
-    launched, _ = queue
-    for task, (done, images, views) in enumerate([(30, 40, 900), (0, 0, 0)]):
-        reporter = Reporter(launched.standing_folder(task))
-        reporter.begun = time.monotonic() - 90
-        reporter._set(images, done, views)
-        if images:
-            reporter.write()
-    line = progress_line(launched, {}, {0: "running", 1: "pending"}, "images")
-    assert line == "900 views, 30 of 40 images, 10.0 views/s, about 0:30 to go; tasks: 1 running, 1 waiting"
-    line = progress_line(launched, {0: [Outcome(1)], 1: [Outcome(error="x")]}, {}, "images")
-    assert line.endswith("tasks: 1 done, 1 failed")
+def test_tasks_are_not_read_from_a_folder_that_others_can_write(tmp_path):
+    mine = private_folder(tmp_path / "mine" / "one")
+    assert stat.S_IMODE(mine.stat().st_mode) == stat.S_IMODE(mine.parent.stat().st_mode) == 0o700
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    (tmp_path / "link").symlink_to(tmp_path / "shared")
+    for folder in (tmp_path / "shared" / "a" / "b", tmp_path / "link" / "c"):
+        with pytest.raises(UserError, match=r"shared: other users can change.*launcher.folder=DIR"):
+            private_folder(folder)
+    (tmp_path / "shared").chmod(0o1777)  # as /tmp: nobody renames what another one owns
+    assert private_folder(tmp_path / "shared" / "d").is_dir()
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "shared" / "d", 12345, -1)
+        with pytest.raises(UserError, match="other users"):
+            private_folder(tmp_path / "shared" / "d" / "e")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_and_its_tasks_in_seconds(tmp_path, signum):
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from magiqa.cli import encode, main\n"
+        "def work(folder):\n"
+        "    (Path(folder) / 'begun').touch()\n"
+        "    try:\n"
+        "        time.sleep(300)\n"
+        "    finally:\n"
+        "        (Path(folder) / 'saved').touch()\n"
+        "from magiqa.config.launch import launch, watch\n"
+        "from magiqa.runs.launcher import Launcher\n"
+        "def run(given):\n"
+        "    launched = launch(Launcher('local', folder=sys.argv[1] + '/launches'), work, [[sys.argv[1]]])\n"
+        "    watch(launched, sys.argv[1])\n"
+        "encode.run = run\n"
+        "sys.exit(main.main(['encode']))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stderr=subprocess.PIPE)
+    for _ in range(600):
+        if (tmp_path / "begun").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(signum)
+    assert process.wait(30) == 128 + signum and (tmp_path / "saved").exists()
 
 
 @pytest.mark.slow
