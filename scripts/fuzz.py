@@ -39,8 +39,7 @@ from bundles import altered
 
 from magiqa.backbones.checkpoint import read_checkpoint
 from magiqa.cli.main import COMMANDS, main
-from magiqa.config.from_bundle import top_keys
-from magiqa.config.trust import check_config
+from magiqa.config.from_file import check_config
 from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError
 from magiqa.features.bundle import open_bundle
@@ -63,7 +62,7 @@ WORDS = [
     "views", "views.stride", "views.kinds", "views.window", "magnitude", "magnitude.lam", "fusion",
     "fusion.alpha", "prompts", "prompts.pairs", "dataset", "dataset.every", "dataset.split",
     "dataset.mos_column", "backbone", "seed", "resamples", "figures", "precision", "engine", "batch_size",
-    "workers", "part", "pooling", "fit", "trust", "on_error", "out", "cache_dir", "bundle",
+    "workers", "part", "pooling", "fit", "on_error", "out", "cache_dir", "bundle",
     "ablation", "experiment", "max_pixels", "nonsense", "hydra.run.dir", "score", "dataset.root",
     "dataset.annotation", "launcher", "roots.koniq", "dataset.outside_root", "views.small", "thumbnails",
 ]  # fmt: skip
@@ -371,7 +370,7 @@ def read_bundles(case: Case) -> None:
     """A changed bundle's header, to the config that would be instantiated."""
     file = case.changed_bundle()
     header = open_bundle(file).header
-    check_config(header.config.given, header.choices, "b", top_keys())
+    check_config(header.config.given, header.choices, "b")
     assert len(header.frame()) == len(header.images)
     json.dumps(header.record.plain(), allow_nan=False).encode()
 

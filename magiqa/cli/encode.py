@@ -17,14 +17,13 @@ from typing import Any
 from magiqa.cli.given import Given
 from magiqa.cli.sweep import ready
 from magiqa.config.compose import Configs
-from magiqa.config.sweep import sweep_jobs
 from magiqa.errors import UserError
 from magiqa.runs.config import RunConfig
 
 
 def run(given: Given) -> int:
     """Encode one job, or those of ``-m``: all are checked before the first begins."""
-    every = sweep_jobs(given.typed) if given.multirun else [given.typed]
+    every = given.configs.jobs(given.typed) if given.multirun else [given.typed]
     jobs = [given.configs.job(overrides) for overrides in every]
     if jobs[0].launcher.cluster:
         return _launched(given, every, jobs)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from magiqa.config.compose import Configs
-from magiqa.config.paths import LITERAL
 from magiqa.errors import UserError
 
 Word = TypeVar("Word", bound=str)
@@ -121,8 +120,6 @@ Command = Callable[[Given], int]
 def _is_word(arg: str) -> bool:
     if "=" not in arg:
         return True
-    if LITERAL.match(arg):
-        return False
     try:
         return Path(arg).expanduser().exists()
     except (OSError, ValueError, RuntimeError):  # what no file can be called

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from magiqa.cli.given import Given
-from magiqa.config.compose import is_users
-from magiqa.config.trust import GROUPS, OTHERS
+from magiqa.config.objects import is_users
+from magiqa.config.typed import GROUPS, OTHERS
 from magiqa.errors import BOLD, PLAIN, UserError, one_line, printable
 from magiqa.package import conf_dir
 from magiqa.runs.config import default_cache_dir

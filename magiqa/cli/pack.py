@@ -1,6 +1,6 @@
 """A run in one file, a bundle: features, labels, text embeddings and records, without images or weights.
 
-magiqa pack RUN [out=FILE] [dataset.root=DIR] [cache_dir=DIR] [backbone.checkpoint=FILE] [trust=CLASS]
+magiqa pack RUN [out=FILE] [dataset.root=DIR] [cache_dir=DIR] [backbone.checkpoint=FILE]
 
 The root, cache and checkpoint are those that RUN's record names, unless typed; they are printed first, and such a cache
 is only read. A bundle holds the features of one backbone and one set of views: evaluate, ablate, experiment and report
@@ -19,7 +19,6 @@ from magiqa.errors import UserError
 
 def run(given: Given) -> int:
     """Pack."""
-    from magiqa.config.rerun import job_of
     from magiqa.package import conf_dir
     from magiqa.studies.pack import pack
 
@@ -27,7 +26,9 @@ def run(given: Given) -> int:
     if len(words) != 1:
         raise UserError("pack: give one run's folder: magiqa pack RUN [out=FILE]")
     folder = Path(words[0]).expanduser()
-    job = job_of(folder, [o for o in given.overrides if not o.startswith("out=")]).having(out=str(folder))
+    job = given.configs.recorded(folder, [o for o in given.overrides if not o.startswith("out=")]).having(
+        out=str(folder)
+    )
     options = sorted(f.stem for f in (conf_dir() / "prompts").glob("*.yaml"))
     sets = [given.configs.job([f"prompts={option}"]).method.prompts for option in options]
     with as_recorded([(folder, job)], given.overrides):

@@ -22,7 +22,6 @@ from magiqa.runs.names import CUES
 
 def run(given: Given) -> int:
     """Reconcile."""
-    from magiqa.config.rerun import job_of
     from magiqa.package import conf_dir
     from magiqa.runs.folder import ResultFolder
     from magiqa.runs.provenance import Clock
@@ -37,7 +36,7 @@ def run(given: Given) -> int:
     if len(words) == 2:
         folders = [Path(w).expanduser() for w in words]
         records = [read_record(folder) for folder in folders]
-        first, last = (job_of(folder, overrides) for folder in folders)
+        first, last = (given.configs.recorded(folder, overrides) for folder in folders)
         recorded = list(zip(folders, (first, last), strict=True))
         default = folders[0] / "reconcile"
     elif len(words) == 1:

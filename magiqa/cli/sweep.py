@@ -10,8 +10,7 @@ from typing import Any
 
 from magiqa.backbones.spec import Backbone
 from magiqa.cli.given import Given
-from magiqa.config.paths import split_literal
-from magiqa.config.sweep import sweep_jobs
+from magiqa.config.typed import split_literal
 from magiqa.errors import UserError, one_line
 from magiqa.runs.config import RunConfig
 from magiqa.runs.launcher import Launcher
@@ -33,7 +32,7 @@ def each_job(
     """
     done: list[Any] = []
     failures: Failures = []
-    every = sweep_jobs(given.typed)
+    every = given.configs.jobs(given.typed)
     launcher = given.configs.job([o for o in given.typed if o.startswith("launcher")]).launcher
     if launcher.cluster:
         return _launched(given, launcher, every, final, run, tell)

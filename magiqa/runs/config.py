@@ -40,7 +40,6 @@ MACHINE = (
     "views_file",
     "statistics",
     "part",
-    "trust",
     "roots",
     "max_pixels",
     "max_whole_pixels",
@@ -92,7 +91,7 @@ class Source(Checked):
 
     Args:
         dataset: a reader with ``load() -> Labels``. bundle: a file in place of images and weights. part: I/N, one of
-            N parts of the set. roots, trust: as typed, for the record.
+            N parts of the set. roots: as typed, for the record.
     """
 
     dataset: Any
@@ -104,7 +103,6 @@ class Source(Checked):
     alpha: Alpha | None = None
     orientation: Orientation = "stored"
     roots: Mapping[str, str] = field(default_factory=dict)
-    trust: str | tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -70,7 +70,7 @@ def test_a_copy_of_the_packaged_configs_is_no_conflict_and_a_different_file_is(t
     with pytest.raises(
         UserError, match=r"adaptive.yaml: .*adaptive.yaml has that name too .*rename your file"
     ):
-        Configs()
+        Configs().job([])
 
 
 def test_another_hydra_projects_folder_has_no_effect(tmp_path):
@@ -130,7 +130,7 @@ def test_the_printed_config_is_an_option_of_ones_own(tmp_path, capsys):
 def test_roots_of_sets_in_their_order(tmp_path, monkeypatch):
     configs = Configs()
     with pytest.raises(
-        UserError, match=r"^dataset.root is not set: add dataset.root=VALUE \(the folder of the data "
+        UserError, match=r"^dataset.root is not set: add dataset.root=DIR \(the folder of the data "
     ):
         configs.job(["dataset=koniq"])
     monkeypatch.setenv("MAGIQA_DATA", "/data")

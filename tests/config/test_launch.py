@@ -333,6 +333,10 @@ def test_tasks_are_not_read_from_a_folder_that_others_can_write(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_command_and_its_tasks_in_seconds(tmp_path, signum):
+
+    def heard() -> None:  # by a shell's background job, too
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -351,7 +355,9 @@ def test_a_signal_ends_the_command_and_its_tasks_in_seconds(tmp_path, signum):
         "encode.run = run\n"
         "sys.exit(main.main(['encode']))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stderr=subprocess.PIPE, preexec_fn=heard
+    )
     for _ in range(600):
         if (tmp_path / "begun").exists():
             break

@@ -1,13 +1,13 @@
 """Every option of every group composes and instantiates; the user's own configs are found or refused."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from magiqa.cli import main as cli
 from magiqa.config.compose import Configs
-from magiqa.config.sweep import sweep_jobs
-from magiqa.config.trust import GROUPS
+from magiqa.config.typed import GROUPS, sweep_jobs
 from magiqa.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -36,7 +36,7 @@ def test_every_group_has_options():
 
 def test_an_unset_root_names_the_key(tmp_path):
     with pytest.raises(
-        UserError, match=r"^dataset.root is not set: add dataset.root=VALUE \(the folder of the data"
+        UserError, match=r"^dataset.root is not set: add dataset.root=DIR \(the folder of the data"
     ):
         job("dataset=koniq", f"cache_dir={tmp_path}")
 
@@ -48,9 +48,65 @@ def test_paths_are_literal(tmp_path):
     assert made.output.out == odd
 
 
-def test_a_path_that_reads_as_a_reference_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"^out=a\$\{x\}: holds \$\{, which configs read as a reference"):
-        job("out=a${x}", f"cache_dir={tmp_path}")
+def test_references_in_paths_and_text_are_taken_as_typed(monkeypatch):
+    monkeypatch.setenv("MAGIQA_CACHE", "/c/${oc.env:HOME}")
+    made = job("out=a${x}", "backbone.label=\\${HOME}")
+    assert (made.output.out, made.method.backbone.label) == ("a${x}", "\\${HOME}")
+    assert made.source.dataset.root == "/c/${oc.env:HOME}/sample"
+
+
+@pytest.mark.parametrize("column", ["MOS (1-5)", "质量", "a=b", "quality, overall", "true", "'x'y", "~a"])
+def test_text_is_taken_as_typed(column):
+    assert (
+        job("dataset=folder", "dataset.root=/x", f"dataset.mos_column={column}").source.dataset.mos_column
+        == column
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "pair"),
+    [
+        ("[[清晰的照片,模糊的照片]]", ("清晰的照片", "模糊的照片")),
+        ("[[It's sharp.,It's blurry.]]", ("It's sharp.", "It's blurry.")),
+        ("[['Sharp, bright','${x}']]", None),
+        ("[['Sharp, bright',$]]", ("Sharp, bright", "$")),
+    ],
+)
+def test_prompts_in_any_language(typed, pair):
+    if pair is not None:
+        assert job(f"prompts.pairs={typed}").method.prompts.pairs == (pair,)
+
+
+def test_hydras_own_keys_are_refused_and_globs_are_swept():
+    with pytest.raises(UserError, match=r"^hydra.run.dir=x: .*out=DIR"):
+        job("hydra.run.dir=x")
+    sweep = Configs().jobs(
+        ["fusion=glob(*,exclude=s*)", "dataset.split=a,b", "backbone.label=x (y)", "out=o"]
+    )
+    assert len(sweep) == 8 and sweep[0] == ["fusion=adaptive", "dataset.split=a", "backbone.label=x (y)"]
+
+
+def test_an_option_of_the_users_own_that_nobody_names_is_not_opened(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "fusion").mkdir(parents=True)
+    os.mkfifo(tmp_path / "conf" / "fusion" / "pipe.yaml")
+    (tmp_path / "conf" / "fusion" / "zero.yaml").symlink_to("/dev/zero")
+    (tmp_path / "conf" / "fusion" / "junk.yaml").write_text("[" * 3000)
+    assert job("fusion=fixed").choices["fusion"] == "fixed"
+    for name in ("pipe", "zero"):
+        with pytest.raises(Exception, match="Could not find"):
+            job(f"fusion={name}")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [*a", "[" * 3000, "a: 1\na: 2", "\0", "!!python/object/apply:os.system [x]"]
+)
+def test_an_option_of_junk_is_one_line(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "prompts").mkdir(parents=True)
+    (tmp_path / "conf" / "prompts" / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match="mine"):
+        job("prompts=mine")
 
 
 def test_a_misspelt_path_key_is_refused(tmp_path):
@@ -141,6 +197,7 @@ def test_a_missing_config_dir(tmp_path):
         ("backbone.untrained=no", "backbone.untrained=no must be a whole number from 0 or null"),
         ("backbone.name=null", "backbone.name=None must be text"),
         ("device=1", "device=1 is not known: use auto, cpu, cuda, cuda:N or mps"),
+        ("+views._partial_=1", "views._partial_: an object is made of _target_ and its fields"),
         ("+fusion.foo=1", "fusion.foo: Adaptive has no such field; it has base_sim, base_mag, alpha"),
         (
             "dataset.resize={_target_:magiqa.images.views.Resize,size:9}",

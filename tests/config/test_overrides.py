@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from magiqa.cli.given import Given
 from magiqa.cli.main import parse
-from magiqa.config.compose import Configs, is_users
-from magiqa.config.paths import split_literal
+from magiqa.config.compose import Configs
+from magiqa.config.objects import is_users
+from magiqa.config.typed import split_literal
 from magiqa.errors import UserError, one_line
 from magiqa.features.key import key_hash
 
@@ -24,7 +25,7 @@ KEYS = (
         "dataset.root",
         "seed",
     ),
-    *("trust", "nonsense", "fusion.alpha", "prompts", "out", "bundle", "cache_dir", "max_pixels"),
+    *("nonsense", "fusion.alpha", "prompts", "out", "bundle", "cache_dir", "max_pixels"),
     *("hydra.run.dir", "a.b.c", ""),
 )
 keys = st.sampled_from(KEYS)

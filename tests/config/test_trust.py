@@ -5,15 +5,12 @@ import shutil
 
 import pytest
 import tiny
-import yaml
 from bundles import altered
 
 from magiqa.cli import main as cli
 from magiqa.config.compose import Configs
-from magiqa.config.rerun import job_of
-from magiqa.config.trust import CLASSES, check_config
+from magiqa.config.from_file import check_config, packaged_classes
 from magiqa.errors import UserError
-from magiqa.package import conf_dir
 from magiqa.studies.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
@@ -39,8 +36,6 @@ ATTACKS = {
     "in a list": lambda c, mark: c["prompts"].update(pairs=[["a", target("io.open", str(mark), "w")]]),
     "partial": lambda c, mark: c["magnitude"].update(_partial_=True),
     "arguments": lambda c, mark: c["magnitude"].update(_args_=[1]),
-    "interpolation": lambda c, mark: c["magnitude"].update(lam="${oc.env:HOME}"),
-    "key of an interpolation": lambda c, mark: c["magnitude"].update({"${oc.env:HOME}": 1}),
     "another class of ours": lambda c, mark: c.update(
         backbone=target("magiqa.features.cache.FeatureCache", str(mark), {})
     ),
@@ -143,7 +138,7 @@ def test_the_checksum_comes_first(folder, tmp_path, capsys):
     assert "its contents do not match its checksum" in capsys.readouterr().err
 
 
-def test_a_class_of_the_users_own_is_trusted_by_name(folder, tmp_path, capsys, monkeypatch):
+def test_a_class_of_the_users_own_is_taken_with_its_option_typed(folder, tmp_path, capsys, monkeypatch):
     (tmp_path / "my_magnitude.py").write_text(
         "from dataclasses import dataclass\n"
         "@dataclass(frozen=True)\n"
@@ -151,31 +146,34 @@ def test_a_class_of_the_users_own_is_trusted_by_name(folder, tmp_path, capsys, m
         "    def __call__(self, features):\n"
         "        return features.max(axis=1).astype(float)\n"
     )
+    (tmp_path / "conf" / "magnitude").mkdir(parents=True)
+    (tmp_path / "conf" / "magnitude" / "largest.yaml").write_text("_target_: my_magnitude.Largest\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    evaluate(tiny.job(folder, f"out={run}", "magnitude=largest"), progress=False)
+    for typed, code in ((), 2), (("magnitude=l2",), 2), (("magnitude=largest",), 0):
+        assert (
+            cli.main(["pack", str(run), f"cache_dir={folder / 'cache'}", tiny.named(folder), *typed]) == code
+        )
+    assert "type its option: magnitude=NAME" in capsys.readouterr().err
+    bundle = ["evaluate", f"bundle={run / 'bundle.safetensors'}", f"out={tmp_path / 'out'}", "figures=false"]
+    assert cli.main(bundle) == 2
+    assert "its magnitude is of the class 'my_magnitude.Largest'" in capsys.readouterr().err
+    assert cli.main([*bundle, "magnitude=largest"]) == 0
+    assert (tmp_path / "out" / "scores.csv").read_bytes() == (run / "scores.csv").read_bytes()
 
-    def change(arrays, meta):
-        meta["config"]["magnitude"] = {"_target_": "my_magnitude.Largest"}
 
-    bundle = altered(folder / "run" / "bundle.safetensors", tmp_path / "theirs", change)
-    args = ["evaluate", f"bundle={bundle}", f"out={tmp_path / 'out'}", "figures=false"]
-    assert cli.main(args) == 2
-    assert "of the class 'my_magnitude.Largest', which is not magiqa's own" in capsys.readouterr().err
-    assert cli.main([*args, "trust=my_magnitude.Largest"]) == 0
-    record = json.loads((tmp_path / "out" / "record.json").read_text())
-    assert record["config"]["trust"] == "my_magnitude.Largest"
-    # what the run's own record now names is trusted no more than the bundle was
-    assert cli.main(["pack", str(tmp_path / "out"), tiny.named(folder)]) == 2
+def test_a_reference_in_a_file_is_text(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", "shown")
+    bundle, run, _ = hostile(folder, tmp_path, lambda c, mark: c["prompts"].update(name="${oc.env:SECRET}"))
+    for job in (Configs().recorded(run, [tiny.named(folder)]), Configs().job([f"bundle={bundle}"])):
+        assert job.method.prompts.name == "${oc.env:SECRET}"
 
 
-def test_the_list_holds_every_class_of_the_packaged_options_and_none_that_is_not_there():
-    from hydra.utils import get_class
-
-    assert all(get_class(name) for name in CLASSES)
-    named = set()
-    for group in ("backbone", "prompts", "views", "magnitude", "fusion", "dataset"):
-        for file in (conf_dir() / group).glob("*.yaml"):
-            named.add((yaml.safe_load(file.read_text()) or {}).get("_target_"))
-    assert named - {None} <= CLASSES
+def test_the_classes_of_the_packaged_options_are_all_there():
+    assert {"magiqa.images.views.Resize", "magiqa.method.fusion.Adaptive"} <= packaged_classes()
+    assert not [name for name in packaged_classes() if not name.startswith("magiqa.")]
 
 
 def test_a_config_that_is_nested_without_end():
@@ -183,9 +181,7 @@ def test_a_config_that_is_nested_without_end():
     for _ in range(500):
         config = {"a": config}
     with pytest.raises(UserError, match=r"^f: its config's .* lies deeper than any of magiqa's$"):
-        check_config(
-            {"dataset": {"_target_": "magiqa.datasets.folder.Folder", "a": config}}, {}, "f", ["dataset"]
-        )
+        check_config({"dataset": {"_target_": "magiqa.datasets.folder.Folder", "a": config}}, {}, "f")
 
 
 @pytest.mark.parametrize("name", ["hf-hub:attacker/evil", "local-dir:/theirs/evil"])
@@ -201,4 +197,4 @@ def test_a_backbone_elsewhere_is_taken_from_a_file_only_as_typed(folder, tmp_pat
         assert cli.main(command) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and ("backbone.name" in error or "bundle=" in error), command
-    assert job_of(run, [f"backbone.name={name}"]).method.backbone.name == name
+    assert Configs().recorded(run, [f"backbone.name={name}"]).method.backbone.name == name

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from magiqa.cli.main import COMMANDS, command_of, main
 from magiqa.config.compose import Configs
-from magiqa.config.sweep import sweep_jobs
+from magiqa.config.typed import sweep_jobs
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 CLOSE = 2e-4  # engines and CPUs differ in the last digit shown

@@ -11,7 +11,6 @@ from bundles import altered
 
 from magiqa.cli import main as cli
 from magiqa.config.compose import Configs
-from magiqa.config.rerun import job_of
 from magiqa.errors import UserError
 from magiqa.features import hashing
 from magiqa.features.bundle import open_bundle
@@ -69,7 +68,7 @@ def test_tables_are_the_same_bytes_in_another_folder(folder, bundle, tmp_path):
 def test_the_same_run_packs_to_the_same_bytes_and_tells_no_path(folder, bundle, tmp_path):
     again = pack(
         folder / "run",
-        job_of(folder / "run", [tiny.named(folder)]),
+        Configs().recorded(folder / "run", [tiny.named(folder)]),
         _packaged(),
         tmp_path / "again.safetensors",
     )
@@ -182,20 +181,20 @@ def test_pack_refuses_a_run_whose_labels_changed(folder, tmp_path):
     with pytest.raises(
         UserError, match=r": the labels changed since this run; run magiqa evaluate again with out="
     ):
-        pack(run, job_of(run, [tiny.named(folder)]))
+        pack(run, Configs().recorded(run, [tiny.named(folder)]))
 
 
 def test_pack_refuses_a_run_whose_images_changed(tmp_path):
     made = tiny.make(tmp_path / "made")
     run = tmp_path / "run"
     evaluate(tiny.job(made, f"out={run}"), progress=False)
-    assert pack(run, job_of(run, [tiny.named(made)])).is_file()
+    assert pack(run, Configs().recorded(run, [tiny.named(made)])).is_file()
     shutil.copy(made / "set" / "05.png", made / "set" / "00.png")
     with pytest.raises(
         UserError,
         match=r": images, or which were left out, changed since this run; run magiqa evaluate again",
     ):
-        pack(run, job_of(run, [tiny.named(made)]))
+        pack(run, Configs().recorded(run, [tiny.named(made)]))
 
 
 def test_pack_and_verify_read_every_image(folder, bundle, tmp_path, monkeypatch):
@@ -207,7 +206,7 @@ def test_pack_and_verify_read_every_image(folder, bundle, tmp_path, monkeypatch)
     assert read == []
     pack(
         folder / "run",
-        job_of(folder / "run", [tiny.named(folder)]),
+        Configs().recorded(folder / "run", [tiny.named(folder)]),
         _packaged(),
         tmp_path / "again.safetensors",
     )
