@@ -235,12 +235,11 @@ class _NewShards:
     def images(self) -> int:
         """Return the number of images that were encoded so far."""
         from magiqa.features.shard import read_features
-        from magiqa.images.controls import CONTROLS
 
         for shard in self.folder.glob("*/*.safetensors"):
             if shard not in self.counts:
                 try:
-                    self.counts[shard] = len(read_features(shard, len(CONTROLS)).images)
+                    self.counts[shard] = len(read_features(shard).images)
                 except UserError:
                     self.counts[shard] = 0
         return sum(self.counts.values())
