@@ -48,7 +48,7 @@ results: setup
 	$(BIN)/python scripts/evaluate_demo.py --agiqa3k $(AGIQA3K) --runs $(RUNS) engine=torch batch_size=5 cache_engine=same
 	rm -rf results/demo/report
 	$(BIN)/magiqa probe engine=torch batch_size=5 cache_engine=same out=results/probe/demo
-	$(BIN)/python scripts/reproduce.py --sets sample,agiqa3k --root agiqa3k=$(AGIQA3K) --without ablation-grid,ablation-stride,ablation-positional_embedding \
+	$(BIN)/python scripts/reproduce.py --sets sample,agiqa3k --root agiqa3k=$(AGIQA3K) --without ablation-grid,ablation-stride,ablation-positional_embedding,ablation-backbones,ablation-precision \
 	  --out $(RUNS) --report results/demo/report --no-thumbnails backbone=demo engine=torch batch_size=5 cache_engine=same
 
 clean:

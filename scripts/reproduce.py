@@ -1,4 +1,4 @@
-"""Runs, experiments, ablations and the report, over whatever data sets are at hand. Resumes; lists what is missing.
+"""Run every run, experiment and ablation on the data sets at hand, and report. Resumes; lists what is missing.
 
     python scripts/reproduce.py --root agiqa3k=DIR --root koniq=DIR [--out results/reproduction] [OVERRIDES]
 
@@ -8,11 +8,9 @@ stop it and start it again as you like.
 """
 
 import argparse
-import importlib
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,33 +44,14 @@ RUNS = {
     "clipiqa_five_pairs": ["prompts=maclip", "views=whole", "fusion=similarity"],
     "magnitude": ["fusion=magnitude"],
 }
-EXPERIMENTS = (
-    "main",
-    "attribution",
-    "magnitude",
-    "bias",
-    "regimes",
-    "breakdown",
-    "weights",
-    "linear",
-    "align",
-    "raters",
-)
-ABLATIONS = (
-    "lambda",
-    "lambda_magnitude",
-    "base",
-    "alpha",
-    "fusion",
-    "magnitude",
-    "prompts",
-    "pairs",
-    "views",
-    "stride",
-    "pooling",
-    "positional_embedding",
-    "grid",
-)
+STEPS = {
+    **{f"run-{name}": ("run", overrides) for name, overrides in RUNS.items()},
+    **{
+        f"{kind}-{file.stem}": (kind, [f"{kind}={file.stem}"])
+        for kind in ("experiment", "ablation")
+        for file in sorted((conf_dir() / kind).glob("*.yaml"))
+    },
+}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -114,18 +93,18 @@ def roots_of(options: argparse.Namespace) -> dict[str, str]:
 
 
 def pairs_of(option: str, texts: list[str], form: str) -> dict[str, str]:
-    """Values by name, of ``NAME=VALUE`` each."""
+    """Return values by name from texts ``NAME=VALUE``."""
     out: dict[str, str] = {}
     for text in texts:
-        name, found, value = text.partition("=")
-        if not found:
+        name, equals, value = text.partition("=")
+        if not equals:
             raise UserError(f"{option} {text}: write it as {form}")
         out[name] = value
     return out
 
 
 def inapplicable(step: str, dataset: str, ratings: dict[str, str]) -> str | None:
-    """Why a step is not for a data set."""
+    """Return the reason why a step is not for a data set."""
     if step == "experiment-align" and not dataset.startswith("agiqa3k"):
         return "only AGIQA-3K has labels of alignment"
     if step == "experiment-raters" and dataset not in ratings:
@@ -134,22 +113,13 @@ def inapplicable(step: str, dataset: str, ratings: dict[str, str]) -> str | None
 
 
 def page(dataset: str) -> str:
-    """Where to get a data set, from its reader."""
+    """Return where to get a data set, from its reader."""
     job = Configs().job([f"dataset={dataset}", "dataset.root=nowhere"])
-    return str(getattr(importlib.import_module(type(job.source.dataset).__module__), "PAGE", "its authors"))
-
-
-def steps() -> dict[str, tuple[str, list[str]]]:
-    """Name -> kind and overrides."""
-    return (
-        {f"run-{n}": ("run", o) for n, o in RUNS.items()}
-        | {f"experiment-{n}": ("experiment", [f"experiment={n}"]) for n in EXPERIMENTS}
-        | {f"ablation-{n}": ("ablation", [f"ablation={n}"]) for n in ABLATIONS}
-    )
+    return str(getattr(job.source.dataset, "page", "") or "its authors")
 
 
 def done(folder: Path, overrides: list[str]) -> bool:
-    """Whether a step with the same overrides was finished in this folder."""
+    """Return whether a step with the same overrides was finished in this folder."""
     try:
         recorded = json.loads((folder / "step.json").read_text())
     except (OSError, ValueError):
@@ -161,12 +131,11 @@ def main(argv: list[str]) -> int:
     options = parse(argv)
     roots = roots_of(options)
     chosen = options.sets.split(",") if options.sets else list(dict.fromkeys([*SETS, *roots]))
-    wanted = steps()
-    only = options.only.split(",") if options.only else list(wanted)
+    only = options.only.split(",") if options.only else list(STEPS)
     without = options.without.split(",") if options.without else []
-    unknown = [s for s in [*only, *without] if s not in wanted]
+    unknown = [s for s in [*only, *without] if s not in STEPS]
     if unknown:
-        raise UserError(f"step {unknown[0]} is not known: there are {', '.join(wanted)}")
+        raise UserError(f"step {unknown[0]} is not known: there are {', '.join(STEPS)}")
     ratings = pairs_of("--ratings", options.ratings, "SET=N")
     for dataset, n in ratings.items():
         if not n.replace(".", "", 1).isdigit() or float(n) < 1:
@@ -186,7 +155,7 @@ def main(argv: list[str]) -> int:
             if why:
                 left_out.append(f"{dataset} {name}: {why}")
                 continue
-            kind, more = wanted[name]
+            kind, more = STEPS[name]
             if name == "experiment-raters":
                 more = [*more, f"experiment.ratings={ratings[dataset]}"]
             folder = options.out / dataset / name
@@ -211,9 +180,9 @@ def main(argv: list[str]) -> int:
             ran.append(folder)
             if kind == "ablation":
                 tables.setdefault(name, []).append(read_ablation(folder))
-    for found in tables.values():
-        if len(found) > 1 and len({tuple(t["variant"]) for t, _ in found}) == 1:
-            write_transfer(options.out, found)
+    for sets in tables.values():
+        if len(sets) > 1 and len({tuple(table["variant"]) for table, _ in sets}) == 1:
+            write_transfer(options.out, sets)
     if ran and not options.no_report:
         from magiqa.report.report import report
 
@@ -235,13 +204,12 @@ def read_ablation(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 def run_step(kind: str, overrides: list[str]) -> None:
     configs = Configs()
     job = configs.job(overrides)
-    compose: Callable[[list[str]], Any] = configs.composer(overrides)
     if kind == "run":
         evaluate(job)
     elif kind == "experiment":
-        experiment(job, compose)
+        experiment(job, configs.composer(overrides, packaged=True))
     else:
-        ablate(job, compose)
+        ablate(job, configs.composer(overrides))
 
 
 if __name__ == "__main__":

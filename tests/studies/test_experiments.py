@@ -349,6 +349,15 @@ def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, m
     printed = capsys.readouterr().out
     for name in ("bias", "breakdown"):
         assert f"  folder experiment-{name}: dataset set has no group, which this experiment needs" in printed
+    # an experiment's own options are as packaged, whatever is typed
+    alphas = []
+    monkeypatch.setattr(
+        reproduce,
+        "experiment",
+        lambda _, compose: alphas.append(compose(["fusion=adaptive"]).get("fusion").alpha),
+    )
+    reproduce.run_step("experiment", [*tiny.overrides(folder), "experiment=main", "fusion.alpha=2"])
+    assert alphas == [1.0]
     # a step that is cut short leaves nothing that another one could be taken for
     step = tmp_path / "folder" / "run-maclip" / "step.json"
     assert "dataset.group_column=null" in json.loads(step.read_text())
