@@ -1,6 +1,8 @@
 """A CLIP of a few thousand weights and a folder of small images: whole runs in a second, without any download."""
 
 import json
+import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,7 @@ def make(folder: Path) -> Path:
 
 
 def overrides(folder: Path, *more: str) -> list[str]:
-    """Overrides of a run on that folder."""
+    """Return the overrides of a run on that folder."""
     return [
         "dataset=folder",
         f"dataset.root={folder / 'set'}",
@@ -64,6 +66,16 @@ def named(folder: Path) -> str:
     return f"backbone.name=local-dir:{folder / 'clip'}"
 
 
+@cache
+def _configs(folder: str) -> Configs:
+    return Configs()
+
+
+def configs() -> Configs:
+    """Return the configs of the current folder, read once for all tests of a process."""
+    return _configs(os.getcwd())
+
+
 def job(folder: Path, *more: str):
-    """The job of these overrides."""
-    return Configs().job(overrides(folder, *more))
+    """Return the job of these overrides."""
+    return configs().job(overrides(folder, *more))

@@ -9,7 +9,6 @@ import pytest
 import tiny
 
 from magiqa.cli import main as cli
-from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.features.source import prepare
 from magiqa.method.cues import BoxCox, Plain
@@ -44,7 +43,7 @@ def features(folder):
 
 def ablate(folder, name, out, *more):
     args = tiny.overrides(folder, f"ablation={name}", f"out={out}", *more)
-    return command.ablate(Configs().job(args), Configs().composer(args), progress=False)
+    return command.ablate(tiny.configs().job(args), tiny.configs().composer(args), progress=False)
 
 
 # counted by hand from each file, with the name of the variant that the others are compared with
@@ -78,7 +77,7 @@ def test_every_ablation_expands(option, folder):
     # a backbone's name belongs to this folder's tiny one
     if option == "backbones":
         args = [a for a in args if not a.startswith("backbone")]
-    variants, reference = expand(Configs().job(args), Configs().composer(args))
+    variants, reference = expand(tiny.configs().job(args), tiny.configs().composer(args))
     assert (len(variants), variants[reference].name) == EXPANDED[option]
     # no two variants are the same run, but for the reference "as configured"
     runs = [repr(v.job.having(ablation=None, config={}, choices={})) for v in variants]
@@ -90,7 +89,7 @@ def test_a_lambda_grid_equals_single_runs(folder, tmp_path):
     table, record = ablate(folder, "lambda", tmp_path)
     assert table["magnitude.lam"].tolist() == [round(-1 + 0.02 * k, 10) for k in range(101)]
     assert pd.read_csv(tmp_path / "ablation.csv")["srcc"].tolist() == table["srcc"].tolist()
-    for lam in (-0.84, 0.0, 0.5, 0.94):
+    for lam in (-0.84, 0.0, 0.94):
         single, _ = evaluate(
             tiny.job(folder, f"magnitude.lam={lam}", f"out={tmp_path}/{lam}"), progress=False
         )
@@ -127,13 +126,12 @@ def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
         for m, f, p in product(
             (
                 BoxCox(0.3),
-                BoxCox(0.5),
                 BoxCox(-0.7, standardize=False),
                 BoxCox(0.0, standardize=False),
                 Plain("l2"),
             ),
             (Adaptive(alpha=2.0), Fixed(0.3), Product()),
-            ("mean", "median", "worst_tenth"),
+            ("mean", "worst_tenth"),
         )
     ]
     for wanted in ("q", "q_sim", "q_mag"):
@@ -206,8 +204,8 @@ def test_options_of_groups_vary(folder, tmp_path):
 def test_typed_keys_go_on_to_the_options_that_share_them(folder):
     def jobs(*more):
         args = tiny.overrides(folder, *more)
-        found, _ = expand(Configs().job(args), Configs().composer(args))
-        return {v.name: v.job for v in found}
+        variants, _ = expand(tiny.configs().job(args), tiny.configs().composer(args))
+        return {v.name: v.job for v in variants}
 
     fusions = jobs("ablation=fusion", "fusion.alpha=2")
     assert fusions["adaptive"].method.fusion == Adaptive(alpha=2)
@@ -227,19 +225,12 @@ def test_typed_keys_go_on_to_the_options_that_share_them(folder):
 
 
 @pytest.mark.slow
-def test_another_commands_record_is_kept(folder, tmp_path):
-    evaluate(tiny.job(folder, f"out={tmp_path}"), progress=False)
-    with pytest.raises(UserError, match="evaluate, which magiqa ablate ablation=pooling would"):
-        ablate(folder, "pooling", tmp_path)
-
-
-@pytest.mark.slow
 def test_every_label_of_the_weights_is_shown(folder, tmp_path):
     job = tiny.job(folder, f"out={tmp_path}").having(ablation=Ablation("a", {"backbone.untrained": [0, 1]}))
     table, record = command.ablate(job, progress=False)
     assert table["weights"].tolist() == ["untrained, seed 0", "untrained, seed 0", "untrained, seed 1"]
     assert record["backbone"]["label"] == "untrained, seed 0; untrained, seed 1"
-    assert "untrained, seed 0; untrained, seed 1" in render(table, record)
+    assert "untrained, seed 0; untrained, seed 1" in " ".join(render(table, record).split())
 
 
 def test_one_cluster_leaves_out_the_optimism_and_keeps_the_rest(folder, tmp_path):
@@ -304,26 +295,6 @@ def test_optimism_of_noise_is_what_was_gained():
     assert found["gain_chosen"] > 0.15
     assert abs(found["gain_held_out"]) < 0.05
     assert found["optimism"] == pytest.approx((found["gain_chosen"] - found["gain_held_out"]) / 2**0.5)
-
-
-def test_optimism_of_a_true_winner_is_small():
-    rng = np.random.default_rng(1)
-    y = rng.normal(size=400)
-    matrix = np.stack([y + rng.normal(size=400) * s for s in (3.0, 3.0, 0.2)])
-    found = optimism(bootstrap_srcc_many(matrix, y, halves(400, splits=10)), 0)
-    assert found["gain_held_out"] > 0.5
-    assert abs(found["optimism"]) < 0.02
-
-
-def test_paired_differences_find_a_difference_that_intervals_hide():
-    rng = np.random.default_rng(5)
-    y = rng.normal(size=300)
-    noise = rng.normal(size=300)
-    a, b = y + noise, y + 0.85 * noise + 0.1 * rng.normal(size=300)
-    table = statistics(np.stack([a, b]), y, 0, resamples=500)
-    assert table.loc[1, "srcc_low"] < table.loc[0, "srcc_high"]  # the intervals overlap
-    assert table.loc[1, "diff_low"] > 0
-    assert table.loc[1, "p"] < 0.05
 
 
 def test_leave_one_data_set_out():
@@ -415,18 +386,11 @@ def test_variants_that_cannot_be(folder, axes, message):
         expand(job)
 
 
-def test_no_ablation_chosen(folder):
-    with pytest.raises(
-        UserError, match=r"^ablation is not set: add ablation=NAME, one of the options that --help lists$"
-    ):
-        expand(tiny.job(folder))
-
-
-def test_the_command_prints_and_writes(folder, tmp_path, capsys):
+def test_the_command_prints_what_the_table_shows(folder, tmp_path, capsys):
     assert cli.main(["ablate", *tiny.overrides(folder, "ablation=pooling", f"out={tmp_path}/a")]) == 0
     printed = capsys.readouterr().out
-    assert "3 variants of q" in printed
-    assert "untrained, seed 0" in printed
+    assert "3 variants of q" in printed and "untrained, seed 0" in printed
+    assert all(len(line) <= 100 for line in printed.splitlines()[:-1])
     assert (tmp_path / "a" / "ablation.csv").is_file()
     assert cli.main(["ablate", *tiny.overrides(folder, f"out={tmp_path}/b")]) == 2
     assert capsys.readouterr().err.startswith("magiqa: ablation is not set")

@@ -11,7 +11,6 @@ import tiny
 from scipy.stats import spearmanr, wasserstein_distance
 
 from magiqa.cli import main as cli
-from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
 from magiqa.studies.evaluate import evaluate
@@ -38,8 +37,8 @@ def folder(tmp_path_factory):
 
 def experiment(folder, name, out, *more):
     args = tiny.overrides(folder, f"experiment={name}", f"out={out}", *more)
-    compose = Configs().composer(args, packaged=True)
-    return run(Configs().job(args), compose, progress=False)
+    compose = tiny.configs().composer(args, packaged=True)
+    return run(tiny.configs().job(args), compose, progress=False)
 
 
 @pytest.mark.parametrize("name", [n for n in OPTIONS if n not in ("align", "magnitude", "attribution")])
@@ -293,8 +292,8 @@ def test_agiqa3k(real_data, tmp_path):
             *(["experiment.ratings=20"] if name == "raters" else []),
             *(["experiment.seeds=[1]", "experiment.resamples=20"] if name == "magnitude" else []),
         ]
-        compose = Configs().composer(args, packaged=True)
-        printed = run(Configs().job(args), compose, progress=False)
+        compose = tiny.configs().composer(args, packaged=True)
+        printed = run(tiny.configs().job(args), compose, progress=False)
         assert "n=50, label mos" in printed
 
 

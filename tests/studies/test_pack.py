@@ -10,7 +10,6 @@ import tiny
 from bundles import altered
 
 from magiqa.cli import main as cli
-from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.features import hashing
 from magiqa.features.bundle import open_bundle
@@ -36,7 +35,7 @@ def bundle(folder):
 
 
 def from_bundle(bundle, *more):
-    return Configs().job([f"bundle={bundle}", "figures=false", *more])
+    return tiny.configs().job([f"bundle={bundle}", "figures=false", *more])
 
 
 def verified(bundle, folder, **options):
@@ -68,7 +67,7 @@ def test_tables_are_the_same_bytes_in_another_folder(folder, bundle, tmp_path):
 def test_the_same_run_packs_to_the_same_bytes_and_tells_no_path(folder, bundle, tmp_path):
     again = pack(
         folder / "run",
-        Configs().recorded(folder / "run", [tiny.named(folder)]),
+        tiny.configs().recorded(folder / "run", [tiny.named(folder)]),
         _packaged(),
         tmp_path / "again.safetensors",
     )
@@ -80,7 +79,7 @@ def test_the_same_run_packs_to_the_same_bytes_and_tells_no_path(folder, bundle, 
 
 def _packaged():
     return [
-        Configs().job([f"prompts={f.stem}"]).method.prompts
+        tiny.configs().job([f"prompts={f.stem}"]).method.prompts
         for f in sorted((conf_dir() / "prompts").glob("*.yaml"))
     ]
 
@@ -181,20 +180,20 @@ def test_pack_refuses_a_run_whose_labels_changed(folder, tmp_path):
     with pytest.raises(
         UserError, match=r": the labels changed since this run; run magiqa evaluate again with out="
     ):
-        pack(run, Configs().recorded(run, [tiny.named(folder)]))
+        pack(run, tiny.configs().recorded(run, [tiny.named(folder)]))
 
 
 def test_pack_refuses_a_run_whose_images_changed(tmp_path):
     made = tiny.make(tmp_path / "made")
     run = tmp_path / "run"
     evaluate(tiny.job(made, f"out={run}"), progress=False)
-    assert pack(run, Configs().recorded(run, [tiny.named(made)])).is_file()
+    assert pack(run, tiny.configs().recorded(run, [tiny.named(made)])).is_file()
     shutil.copy(made / "set" / "05.png", made / "set" / "00.png")
     with pytest.raises(
         UserError,
         match=r": images, or which were left out, changed since this run; run magiqa evaluate again",
     ):
-        pack(run, Configs().recorded(run, [tiny.named(made)]))
+        pack(run, tiny.configs().recorded(run, [tiny.named(made)]))
 
 
 def test_pack_and_verify_read_every_image(folder, bundle, tmp_path, monkeypatch):
@@ -206,7 +205,7 @@ def test_pack_and_verify_read_every_image(folder, bundle, tmp_path, monkeypatch)
     assert read == []
     pack(
         folder / "run",
-        Configs().recorded(folder / "run", [tiny.named(folder)]),
+        tiny.configs().recorded(folder / "run", [tiny.named(folder)]),
         _packaged(),
         tmp_path / "again.safetensors",
     )

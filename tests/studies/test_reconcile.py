@@ -11,7 +11,6 @@ import tiny
 
 from magiqa.backbones.spec import Backbone
 from magiqa.cli import main as cli
-from magiqa.config.compose import Configs
 from magiqa.datasets.koniq import Koniq
 from magiqa.errors import UserError
 from magiqa.images.views import Resize
@@ -202,7 +201,7 @@ def test_each_known_protocol_composes(tmp_path, method):
         asked = overrides_of(
             published_row(f"{method}:{name}"), options, Backbone(PROTOCOLS[method].backbone, "openai")
         )
-        job = Configs().composer(typed, packaged=True)(asked)
+        job = tiny.configs().composer(typed, packaged=True)(asked)
         assert job.statistics.fit == ("official" if method.startswith("MA-CLIP") else "monotone")
 
 
@@ -239,11 +238,11 @@ def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
         "resamples=300",
     ]
     options = [f.stem for f in (conf_dir() / "dataset").glob("*.yaml")]
-    first = Configs().job(typed)
-    compose = Configs().composer(typed, packaged=True)
+    first = tiny.configs().job(typed)
+    compose = tiny.configs().composer(typed, packaged=True)
     last = compose(overrides_of(published_row("MA-CLIP:koniq"), options, first.method.backbone))
     known = ["dataset=koniq", f"dataset.root={tmp_path}", "backbone=rn50", "fit=official"]
-    packaged = Configs().job([*known, "resamples=300"])
+    packaged = tiny.configs().job([*known, "resamples=300"])
     for part in (
         "dataset",
         "backbone",
