@@ -57,80 +57,78 @@ def read(folders: Sequence[Path]) -> tuple[list[Run], list[Sheet]]:
     Raises:
         UserError: a folder that holds none of them, or whose files cannot be read.
     """
-    found: list[Path] = []
+    files: dict[Path, None] = {}
     for folder in map(Path, folders):
-        if not folder.is_dir():
-            raise UserError(
-                f"{folder}: no such folder; give folders written by magiqa evaluate or magiqa ablate"
-            )
-        inside = sorted((path.parent for path in folder.rglob("record.json")), key=_order)
+        inside = sorted(folder.rglob("record.json"), key=_order) if folder.is_dir() else []
         if not inside:
-            raise UserError(
-                f"{folder}: holds no record.json; give folders written by magiqa evaluate or magiqa ablate"
-            )
-        found += [path for path in inside if path not in found]
+            lack = "holds no record.json" if folder.is_dir() else "no such folder"
+            raise UserError(f"{folder}: {lack}; give folders written by magiqa evaluate or magiqa ablate")
+        files |= dict.fromkeys(inside)
+    # records beside another command's: of comparisons, and of one data set left out
+    beside = {p for pattern in _BESIDE for folder in folders for p in Path(folder).rglob(pattern)}
     runs: list[Run] = []
     sheets: list[Sheet] = []
-    taken: set[str] = set()
-    for folder in found:
-        record = load_record(folder / "record.json")
-        name = slug(_shown(record) or folder.name)
-        name = next(n for n in (name, *(f"{name}-{k}" for k in range(2, 10_000))) if n not in taken)
-        taken.add(name)
+    names: set[str] = set()
+    for file in [*files, *sorted(beside, key=lambda p: (p.name != "comparison.json", p))]:
+        record, folder = load_record(file), file.parent
+        own = folder.name if file.name == "record.json" else file.stem
+        name = _unique(slug(_without_hash(record.name) or own), names)
         if isinstance(record, RunRecord):
             runs.append(_run(name, folder, record))
             continue
         tables = sorted(n for n in files_of(record) if n.endswith(".csv") and "/" not in n)
-        for file in [folder / t for t in (["ablation.csv"] if record.command == "ablate" else tables)]:
-            ablation = file.name == "ablation.csv"
-            sheet = name if ablation else f"{name}-{slug(file.stem)}"
-            sheets.append(Sheet(sheet, name, file, record, _csv(folder, record, file.name), ablation))
-    return runs, sheets + _beside(folders, taken)
+        for table in ["ablation.csv"] if record.command == "ablate" else tables:
+            whole = table == "ablation.csv" or file in beside
+            sheet = name if whole else f"{name}-{slug(Path(table).stem)}"
+            content = _csv(folder, record, table)
+            sheets.append(Sheet(sheet, name, folder / table, record, content, table == "ablation.csv"))
+    return runs, sheets
 
 
-def _beside(folders: Sequence[Path], taken: set[str]) -> list[Sheet]:
-    """Tables whose record lies beside another command's: of comparisons, and of one data set left out."""
-    out = []
-    for pattern in ("comparison.json", "*-left_out.json"):
-        for file in sorted({path for folder in folders for path in Path(folder).rglob(pattern)}):
-            record = load_record(file)
-            stem = slug(_shown(record) or file.stem)
-            name = next(n for n in (stem, *(f"{stem}-{k}" for k in range(2, 10_000))) if n not in taken)
-            taken.add(name)
-            for table in sorted(n for n in files_of(record) if n.endswith(".csv") and "/" not in n):
-                place = file.parent / table
-                out.append(Sheet(name, name, place, record, _csv(file.parent, record, table), False))
-    return out
+_BESIDE = ("comparison.json", "*-left_out.json")
 
 
-def _shown(record: Record) -> str:
-    """A record's name without its hash, which depends on where the data set lies: tables must not."""
-    return re.sub(r"-[0-9a-f]{8}$", "", record.name)
+def _unique(name: str, names: set[str]) -> str:
+    """Return a name that is not among the names yet, and add it."""
+    unique = next(n for n in (name, *(f"{name}-{k}" for k in range(2, 10_000))) if n not in names)
+    names.add(unique)
+    return unique
 
 
-def _order(folder: Path) -> tuple[str, str, Path]:
-    """Sorts results by what they are, then by where they lie."""
-    record = load_record(folder / "record.json")
-    return _shown(record), json.dumps(portable(record.given.get("config", {})), sort_keys=True), folder
+def _without_hash(name: str) -> str:
+    """Return a record's name without its hash, which depends on the place of the data set: tables must not."""
+    return re.sub(r"-[0-9a-f]{8}$", "", name)
+
+
+def _order(file: Path) -> tuple[str, str, Path]:
+    """Return the sort key of a record: what it is, then where it lies."""
+    record = load_record(file)
+    config = json.dumps(portable(record.given.get("config", {})), sort_keys=True)
+    return _without_hash(record.name), config, file
 
 
 def _run(name: str, folder: Path, record: RunRecord) -> Run:
     label = record.dataset.label
-    scores, agreement = (_csv(folder, record, f"{name}.csv") for name in ("scores", "agreement"))
-    groups = _csv(folder, record, "groups.csv") if "groups.csv" in files_of(record) else None
-    statistics = ("score", "statistic", "value", "ci_low", "ci_high", "n")
-    for table, file, columns in (
-        (scores, "scores.csv", ("image", label, *CUES)),
-        (agreement, "agreement.csv", statistics),
-        *([(groups, "groups.csv", ("group", *statistics))] if groups is not None else []),
-    ):
-        missing = [column for column in columns if column not in table]
-        if missing:
-            raise UserError(
-                f"{folder}/{file}: the column {missing[0]} is missing; run magiqa evaluate again with out={folder}"
-            )
-    _check_numbers(scores, folder / "scores.csv", (label, *CUES), finite=True)
-    return Run(name, folder, record, scores, agreement, groups)
+    columns = {
+        "scores.csv": ("image", label, *CUES),
+        "agreement.csv": _STATISTICS,
+        "groups.csv": ("group", *_STATISTICS),
+    }
+    tables: dict[str, pd.DataFrame] = {}
+    for file, needed in columns.items():
+        if file != "groups.csv" or file in files_of(record):
+            tables[file] = _csv(folder, record, file)
+            _check_columns(tables[file], folder / file, needed)
+    _check_numbers(tables["scores.csv"], folder / "scores.csv", (label, *CUES), finite=True)
+    return Run(name, folder, record, tables["scores.csv"], tables["agreement.csv"], tables.get("groups.csv"))
+
+
+_STATISTICS = ("score", "statistic", "value", "ci_low", "ci_high", "n")
+
+
+def _check_columns(table: pd.DataFrame, file: Path, columns: Sequence[str]) -> None:
+    if missing := [column for column in columns if column not in table]:
+        raise UserError(f"{file}: the column {missing[0]} is missing; run magiqa evaluate again")
 
 
 def _csv(folder: Path, record: Mapping[str, Any], name: str) -> pd.DataFrame:
@@ -138,7 +136,7 @@ def _csv(folder: Path, record: Mapping[str, Any], name: str) -> pd.DataFrame:
 
 
 def read_table(file: Path, data: bytes | None = None) -> pd.DataFrame:
-    """A table that a command wrote, from its file or these bytes of it; columns of numbers hold numbers.
+    """Read a table that a command wrote, from its file or its bytes, and check its columns of numbers.
 
     Raises:
         UserError: it is no such table; names file and column.
@@ -146,8 +144,8 @@ def read_table(file: Path, data: bytes | None = None) -> pd.DataFrame:
     # names such as "NA" or "null" are names: only numbers' columns may be empty
     text = {"image": str, "group": str, "reference": str, "prompt": str, "split": str, "variant": str}
     try:
-        held = io.BytesIO(file.read_bytes() if data is None else data)
-        table = pd.read_csv(held, dtype=text, keep_default_na=False, na_values=_NUMERIC_NA)
+        content = io.BytesIO(file.read_bytes() if data is None else data)
+        table = pd.read_csv(content, dtype=text, keep_default_na=False, na_values=[""])
         _check_numbers(table, file)
         return table
     except UserError:
@@ -156,9 +154,6 @@ def read_table(file: Path, data: bytes | None = None) -> pd.DataFrame:
         raise UserError(
             f"{file}: not readable as CSV ({' '.join(str(error).split())}); run the command that wrote it again"
         ) from None
-
-
-_NUMERIC_NA = [""]
 
 
 def long_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -199,37 +194,34 @@ def long_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """A run's ``record.json``.
+    """Return a run's record.
 
     Raises:
         UserError: the folder is none that ``magiqa evaluate`` wrote, or the record lacks what a rerun needs.
     """
-    file = folder / "record.json"
-    record = load_record(file) if file.exists() else None
-    if not isinstance(record, RunRecord):
-        raise UserError(f"{folder}: no run's folder; give one that holds the record.json of magiqa evaluate")
-    record.check_portable(str(file))
+    record = _run_record(folder)
+    record.check_portable(str(folder / "record.json"))
     return record
 
 
 def read_run(folder: Path) -> tuple[pd.DataFrame, RunRecord]:
-    """A run's scores and record.
+    """Return a run's scores and record.
 
     Raises:
         UserError: the folder is none that ``magiqa evaluate`` wrote.
     """
+    record = _run_record(folder)
+    run = _run(folder.name, folder, record)
+    _check_columns(run.scores, folder / "scores.csv", list(CONTROLS))
+    return run.scores, record
+
+
+def _run_record(folder: Path) -> RunRecord:
     file = folder / "record.json"
     record = load_record(file) if file.exists() else None
     if not isinstance(record, RunRecord):
-        raise UserError(
-            f"{folder}: no run's folder; give one that holds the record.json and scores.csv of magiqa evaluate, or a "
-            "CSV of image,score"
-        )
-    run = _run(folder.name, folder, record)
-    missing = [c for c in CONTROLS if c not in run.scores]
-    if missing:
-        raise UserError(f"{folder}/scores.csv: the column {missing[0]} is missing; run magiqa evaluate again")
-    return run.scores, record
+        raise UserError(f"{folder}: no run's folder; give one that holds the record.json of magiqa evaluate")
+    return record
 
 
 _NUMBERS = re.compile(
@@ -241,7 +233,7 @@ _NUMBERS = re.compile(
 def _check_numbers(
     table: pd.DataFrame, file: Path, columns: Sequence[str] | None = None, finite: bool = False
 ) -> None:
-    """Columns of numbers hold numbers; by their names where none are given.
+    """Check that columns hold numbers; without ``columns`` those with a number's name.
 
     Raises:
         UserError: names the file, the column and the first cell that is none.
