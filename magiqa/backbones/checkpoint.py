@@ -1,6 +1,7 @@
 """A file of weights in, its tensors and their fingerprint out."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,12 @@ def read_checkpoint(path: str | Path) -> "tuple[Mapping[str, torch.Tensor | np.n
         else:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
+        refused = re.search(r"GLOBAL (\S+)", str(error))  # what torch's reader of pickles says of a class
+        if refused:
+            raise UserError(
+                f"backbone.checkpoint={path}: holds an object of the class {refused[1]}, and classes may run code; "
+                "save model.state_dict() alone"
+            ) from None
         reason = str(error).strip().split("\n")[0]
         raise UserError(
             f"backbone.checkpoint={path}: not readable as a TorchScript archive, state dict or safetensors "

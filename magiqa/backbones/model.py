@@ -58,18 +58,25 @@ def build_model(spec: Backbone, weights: Weights) -> "torch.nn.Module":
         state.setdefault(name, own[name])
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     model.requires_grad_(False)
-    if spec.positional_embedding == "drop":
+    if spec.positional_embedding == "drop" and _embeds_positions(model):
         _drop_positional_embedding(model, spec)
     return model
+
+
+def _embeds_positions(model: "torch.nn.Module") -> bool:
+    """Return whether the image tower has a positional embedding; FastViT, in MobileCLIP, has none."""
+    visual: Any = model.visual
+    return any("pos_embed" in name or "position" in name for name, _ in visual.named_parameters())
 
 
 def _positional_owner(model: "torch.nn.Module", spec: Backbone) -> Any:
     visual: Any = model.visual
     owner: Any = getattr(visual, "attnpool", visual)
     if not hasattr(owner, "positional_embedding"):
+        side = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
         raise UserError(
             f"backbone.positional_embedding={spec.positional_embedding}: the image tower of {spec.name} is not one of "
-            "open_clip's own ResNets or ViTs; use backbone.positional_embedding=native"
+            f"open_clip's own ResNets or ViTs; use backbone.positional_embedding=native and views.window={side}"
         )
     return owner
 
@@ -101,7 +108,7 @@ def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tup
             f"views.window={min(size)} is under the {stride} pixels that {spec.name} reads as one; "
             f"use views.window={stride} at least"
         )
-    if spec.positional_embedding == "drop":
+    if spec.positional_embedding == "drop" or not _embeds_positions(model):
         return
     native = visual.image_size if isinstance(visual.image_size, tuple) else (visual.image_size,) * 2
     if tuple(size) == tuple(native):
@@ -109,7 +116,8 @@ def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tup
     if spec.positional_embedding == "native":
         raise UserError(
             f"backbone.positional_embedding=native: {spec.name} takes {native[0]}x{native[1]} views, not "
-            f"{size[0]}x{size[1]}; use drop or interpolate, or views.window={native[0]}"
+            f"{size[0]}x{size[1]}; use views.window={native[0]}, or drop or interpolate with "
+            "open_clip's own ResNets and ViTs"
         )
     owner = _positional_owner(model, spec)
     old = owner.positional_embedding.data

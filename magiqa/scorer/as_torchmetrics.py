@@ -1,4 +1,4 @@
-"""A scorer as a metric of torchmetrics: ``pip install torchmetrics``."""
+"""A scorer as a metric of torchmetrics (``pip install torchmetrics``)."""
 
 from typing import Any
 
@@ -7,6 +7,8 @@ from torchmetrics import Metric
 
 from magiqa.errors import UserError
 from magiqa.scorer.scorer import Scorer
+
+STEP = 2.0**-32  # what the sum is counted in: whole numbers round nowhere, and MPS has no float64
 
 
 class MeanQuality(Metric):
@@ -31,21 +33,21 @@ class MeanQuality(Metric):
     def __init__(self, scorer: Scorer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.scorer = scorer
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, images: Any) -> None:
         """Take images as `Scorer` takes them: a batch (N, 3, H, W) in [0, 1], or a list."""
         q = self.scorer(images)
-        self.total += float(q.sum())
+        self.total += round(float(q.sum()) / STEP)
         self.count += len(q)
 
     def compute(self) -> torch.Tensor:
-        """The mean, a scalar.
+        """Return the mean, a scalar.
 
         Raises:
             UserError: no image was seen.
         """
         if int(self.count) == 0:
             raise UserError("MeanQuality: no image was seen; call update(images) first")
-        return self.total / self.count
+        return torch.tensor(int(self.total) * STEP / int(self.count), device=self.total.device)

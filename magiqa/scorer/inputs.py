@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from magiqa.errors import UserError
+from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.hashing import identity
 from magiqa.images.controls import controls
 from magiqa.images.decode import Limits, open_image, prepared, read_image
@@ -123,7 +123,9 @@ def _item(image: Any, position: int) -> Item:
                 with _DECODING:
                     image.load()
             except (ValueError, OSError) as error:
-                raise UserError(f"{name}: the Pillow image cannot be used ({error}); open it again") from None
+                raise UnreadableImage(
+                    f"{name}: the Pillow image cannot be read ({error}); open it again"
+                ) from None
             return prepared(image, name, limits).convert("RGB")
 
         return Item(name, rgb, lambda limits: pixels_key(np.asarray(rgb(limits))))
@@ -172,12 +174,12 @@ def _tensor_pixels(tensor: "torch.Tensor", name: str) -> np.ndarray:
         )
         raise UserError(f"{name}: a tensor of shape {shape}, not (3, H, W); {remedy}")
     pixels: np.ndarray = tensor.cpu().float().numpy().transpose(1, 2, 0)
-    low, high = float(pixels.min()), float(pixels.max())
+    low, high = pixels.min(), pixels.max()  # NumPy's float32 prints as many digits as tell it from 1
     if not np.isfinite(low + high):
         raise UserError(f"{name}: the tensor holds NaN or infinity; mend what made it")
     if low < 0 or high > 1:
         remedy = "divide by 255" if low >= 0 and high > 2 else "undo its normalization, or clamp(0, 1) it"
         raise UserError(
-            f"{name}: the tensor's values run from {low:.4g} to {high:.4g}, not within [0, 1]; {remedy}"
+            f"{name}: the tensor's values run from {low!s} to {high!s}, not within [0, 1]; {remedy}"
         )
     return np.ascontiguousarray(pixels)
