@@ -1,7 +1,7 @@
 """Weights in, an open_clip model out, its positional embedding as the config says."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from magiqa.backbones.library import new_model
 from magiqa.backbones.spec import Backbone
@@ -69,9 +69,13 @@ def _embeds_positions(model: "torch.nn.Module") -> bool:
     return any("pos_embed" in name or "position" in name for name, _ in visual.named_parameters())
 
 
-def _positional_owner(model: "torch.nn.Module", spec: Backbone) -> Any:
+def _owner(model: "torch.nn.Module") -> Any:
     visual: Any = model.visual
-    owner: Any = getattr(visual, "attnpool", visual)
+    return getattr(visual, "attnpool", visual)
+
+
+def _positional_owner(model: "torch.nn.Module", spec: Backbone) -> Any:
+    owner, visual = _owner(model), cast(Any, model.visual)
     if not hasattr(owner, "positional_embedding"):
         side = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
         raise UserError(
@@ -114,10 +118,10 @@ def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tup
     if tuple(size) == tuple(native):
         return
     if spec.positional_embedding == "native":
+        changes = "drop or interpolate, or " if hasattr(_owner(model), "positional_embedding") else ""
         raise UserError(
             f"backbone.positional_embedding=native: {spec.name} takes {native[0]}x{native[1]} views, not "
-            f"{size[0]}x{size[1]}; use views.window={native[0]}, or drop or interpolate with "
-            "open_clip's own ResNets and ViTs"
+            f"{size[0]}x{size[1]}; use {changes}views.window={native[0]}"
         )
     owner = _positional_owner(model, spec)
     old = owner.positional_embedding.data

@@ -63,11 +63,15 @@ class ImageSource:
                 f"backbone.checkpoint={checkpoint}: no such file; give the path of a .pt or .safetensors file"
             )
         self.job, self.clock, self.progress = job, clock, progress
-        machine = job.machine
+        machine, root = job.machine, getattr(job.source.dataset, "root", "")
+        if any("\ud800" <= character <= "\udfff" for character in root):
+            raise UserError(
+                f"dataset.root={root}: the name is no UTF-8 text; rename the folder, or give a link with another name"
+            )
         self.resolved = resolve(machine.engine, machine.precision, machine.device, absent=True)
         self.index = HashIndex(
             machine.cache_dir,
-            getattr(job.source.dataset, "root", ""),
+            root,
             rehash=machine.rehash,
             limits=job.source.limits,
         )

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from magiqa.errors import printable
 from magiqa.report.style import NAMES, add_note, shorten, styled
 
 MOST_PIXELS = 900  # of a side as drawn
@@ -38,7 +39,7 @@ def map_figure(
         figure = Figure(figsize=((1 + len(maps)) * (across + 0.35), min(9.0, tall)), layout="constrained")
         axes = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
         axes[0].imshow(np.asarray(picture), extent=(0, width, height, 0), interpolation="antialiased")
-        axes[0].set_title(shorten(Path(image).name, 36), loc="left")
+        axes[0].set_title(shorten(printable(Path(image).name), 36), loc="left")
         for ax, (name, values) in zip(axes[1:], maps.items(), strict=True):
             low, high = limits[name]
             drawn = ax.imshow(

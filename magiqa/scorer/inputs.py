@@ -174,12 +174,12 @@ def _tensor_pixels(tensor: "torch.Tensor", name: str) -> np.ndarray:
         )
         raise UserError(f"{name}: a tensor of shape {shape}, not (3, H, W); {remedy}")
     pixels: np.ndarray = tensor.cpu().float().numpy().transpose(1, 2, 0)
-    low, high = pixels.min(), pixels.max()  # NumPy's float32 prints as many digits as tell it from 1
+    low, high = float(pixels.min()), float(pixels.max())
     if not np.isfinite(low + high):
         raise UserError(f"{name}: the tensor holds NaN or infinity; mend what made it")
     if low < 0 or high > 1:
         remedy = "divide by 255" if low >= 0 and high > 2 else "undo its normalization, or clamp(0, 1) it"
         raise UserError(
-            f"{name}: the tensor's values run from {low!s} to {high!s}, not within [0, 1]; {remedy}"
+            f"{name}: the tensor's values run from {low:.8g} to {high:.8g}, not within [0, 1]; {remedy}"
         )
     return np.ascontiguousarray(pixels)

@@ -154,7 +154,8 @@ def write_html(ranking: Ranking, file: str, part: pd.DataFrame) -> None:
 
 def _write(file: str, key: str, text: str) -> None:
     try:
-        Path(file).expanduser().write_text(text, encoding="utf-8", newline="")
+        # file names may be no UTF-8: what they hold besides is written as an escape
+        Path(file).expanduser().write_bytes(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise UserError(f"{key}={file}: cannot be written ({error.strerror}); give another file") from None
 

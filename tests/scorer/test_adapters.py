@@ -49,6 +49,13 @@ def test_the_mean_is_over_images_not_batches(scorer, batches):
         metric.compute()
 
 
+def test_a_long_evaluation_rounds_nowhere():
+    metric = MeanQuality(lambda images: np.full(1000, 0.9))
+    for _ in range(1000):
+        metric.update(None)
+    assert float(metric.compute()) == pytest.approx(0.9, abs=1e-7)
+
+
 def test_it_lives_in_collections_copies_pickles_and_processes(scorer, batches):
     collection = torchmetrics.MetricCollection({"quality": MeanQuality(scorer)})
     collection.update(batches[0])

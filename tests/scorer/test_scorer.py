@@ -257,7 +257,12 @@ def test_importing_takes_neither_torch_nor_time():
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (80, 96, 3), dtype=np.uint8)
 FLOATS = torch.from_numpy(PHOTO).permute(2, 0, 1)[None].float() / 255
+CLOSED = Image.fromarray(PHOTO)
+CLOSED.close()
+OVERSHOOT = FLOATS.masked_fill(FLOATS.max() == FLOATS, 1.0001)
 GIVEN = {
+    "closed image": (CLOSED, "image 0: .*closed.*; open it again"),
+    "overshoot": (OVERSHOOT, r"to 1\.0001, not within \[0, 1\]; .*clamp\(0, 1\)"),
     "none": ([], "there are none; give a path"),
     "number": (3, "a int is none; give a path"),
     "inside": ([PHOTO, 3], "image 1: a int is no image"),
