@@ -26,6 +26,7 @@ class Agiqa3k(
     page="https://github.com/lcysyzxdxc/AGIQA-3k-Database",
     count=2982,
     cluster="prompt",
+    licence="MIT",
 ):
     """AGIQA-3K (Li et al., arXiv:2306.04717): 2,982 images of ten generator variants.
 

@@ -67,6 +67,7 @@ class DataSet(Checked, key="dataset"):
         folder: the folder that the set unpacks to, looked for below ``MAGIQA_DATA``.
         count: images of the default variant. cluster: the column to resample by.
         lower_is_better: the scores are differences (DMOS), which `labels` negates.
+        splits: images of each official split. licence: in a word, where it is known.
         alpha: what is shown of transparent pixels, unless the config says.
     """
 
@@ -81,6 +82,8 @@ class DataSet(Checked, key="dataset"):
     count: ClassVar[int | None] = None
     cluster: ClassVar[str | None] = None
     lower_is_better: ClassVar[bool] = False
+    splits: ClassVar[Mapping[str, int]] = {}
+    licence: ClassVar[str] = "see its page"
     alpha: ClassVar[Alpha] = "drop"
 
     def __init_subclass__(cls, **facts: Any) -> None:
@@ -132,11 +135,13 @@ class DataSet(Checked, key="dataset"):
         """Build the labels from an annotation's columns: find the images, check the numbers.
 
         Args:
-            file: the annotation, for messages. columns: ``image``, ``mos`` and others of `Labels.table`.
+            file: the annotation, for messages. columns: ``image``, ``mos`` and others of `Labels.table`; ``path`` where
+                a file is not called as its image.
             count: the published number of images, where it is not the class's.
         """
         names = pd.Series(columns["image"]).astype(str)
-        table = pd.DataFrame({"image": names, "path": [images.find(name) for name in names], **columns})
+        paths = columns.get("path") or [images.find(name) for name in names]
+        table = pd.DataFrame({"image": names, "path": paths, **columns})
         for column in {"mos", "mos_std"} & set(columns):
             table[column] = numbers(file, columns[column], column)
         if self.lower_is_better:

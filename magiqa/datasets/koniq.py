@@ -15,7 +15,7 @@ Both ``SD`` are the standard deviation of the raters' grades on the raw scale, s
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -36,6 +36,7 @@ class Koniq(
     folder="koniq10k",
     page="http://database.mmsp-kn.de/koniq-10k-database.html",
     count=10073,
+    splits={"training": 7058, "validation": 1000, "test": 2015},
 ):
     """KonIQ-10k (Hosu et al., IEEE TIP 2020).
 
@@ -48,8 +49,6 @@ class Koniq(
     split: Literal["all", "training", "validation", "test"] = "all"
     mos: Literal["raw", "zscore"] = "raw"
     size: Literal["1024x768", "512x384"] = "1024x768"
-
-    splits: ClassVar[dict[str, int]] = {"training": 7058, "validation": 1000, "test": 2015}
 
     def load(self) -> Labels:
         """Read the labels, from whichever of the two CSVs the variant needs."""

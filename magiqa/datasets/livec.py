@@ -7,8 +7,6 @@ The deviations are those of the raters' scores.
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from magiqa.datasets.base import DataSet, Labels
 from magiqa.datasets.image_index import ImageIndex
 from magiqa.datasets.matlab import read_mat
@@ -39,7 +37,7 @@ class Livec(
         columns = {}
         for column, key in {"image": "AllImages", "mos": "AllMOS", "mos_std": "AllStdDev"}.items():
             source = self.find_file(file.parent, f"{key}_release.mat")
-            columns[column] = pd.Series(read_mat(source, f"{key}_release"), name=f"{key}_release")
+            columns[column] = read_mat(source, f"{key}_release")
         sizes = [len(values) for values in columns.values()]
         if len(set(sizes)) > 1:
             raise UserError(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from magiqa.errors import UserError
 
@@ -31,8 +32,8 @@ _MATRIX, _COMPRESSED = 14, 15
 _CELL, _CHAR = 1, 4
 
 
-def read_mat(file: Path, key: str) -> list[float] | list[str]:
-    """Return the numbers, or the texts, of a variable in their order.
+def read_mat(file: Path, *keys: str) -> pd.Series:
+    """Return the numbers, or the texts, of the first of these variables that is there, with its name.
 
     Raises:
         UserError: the file is of another format, too large or damaged, or has no such variable.
@@ -44,11 +45,13 @@ def read_mat(file: Path, key: str) -> list[float] | list[str]:
         variables = dict(_variables(data[128:]))
     except (ValueError, LookupError, zlib.error, RecursionError) as error:
         raise UserError(f"{file}: cannot be read ({error}); fetch the annotation file again") from None
-    if key not in variables:
-        raise UserError(
-            f"{file}: no variable {key} (found {', '.join(variables)[:100]}); is it the right annotation file?"
-        )
-    return variables[key]
+    for key in keys:
+        if key in variables:
+            return pd.Series(variables[key], name=key)
+    found = ", ".join(variables)[:100]
+    raise UserError(
+        f"{file}: no variable {' or '.join(keys)} (found {found}); is it the right annotation file?"
+    )
 
 
 def _variables(data: bytes) -> Iterator[tuple[str, list]]:

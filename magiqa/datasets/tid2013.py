@@ -39,7 +39,7 @@ class Tid2013(
 ):
     """TID2013 (Ponomarenko et al., 2015): 25 references x 24 distortion types x 5 levels."""
 
-    types: ClassVar[int] = 24  # of TYPES, which both sets number alike
+    types: ClassVar[int] = 24  # of TYPES, which TID2008 and TID2013 number alike
     levels: ClassVar[int] = 5
 
     def load(self) -> Labels:

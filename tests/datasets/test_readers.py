@@ -22,6 +22,7 @@ from magiqa.datasets.kadid10k import Kadid10k
 from magiqa.datasets.koniq import Koniq
 from magiqa.datasets.livec import Livec
 from magiqa.datasets.pipal import Pipal
+from magiqa.datasets.sets import sets
 from magiqa.datasets.spaq import Spaq
 from magiqa.datasets.tid2013 import Tid2013
 from magiqa.errors import UserError
@@ -189,12 +190,127 @@ def folder(root: Path) -> None:
         picture(root / name)
 
 
-READERS = {
-    "koniq": (koniq, Koniq, 10073), "livec": (livec, Livec, 1162), "spaq": (spaq, Spaq, 11125),
-    "agiqa3k": (agiqa3k, Agiqa3k, 2982), "agiqa1k": (agiqa1k, Agiqa1k, 1080), "kadid10k": (kadid10k, Kadid10k, 10125),
-    "tid2013": (tid2013, Tid2013, 3000), "csiq": (csiq, Csiq, 866), "pipal": (pipal, Pipal, 23200),
-    "folder": (folder, Folder, None),
+def tid2008(root: Path) -> None:
+    lines(root / "mos_with_names.txt", "5.9706 I01_01_1.bmp", "4.2 i25_08_4.bmp", "3.1 I01_17_2.bmp")
+    lines(root / "mos_std.txt", "0.10593", "0.2", "0.3")
+    for name in ("I01_01_1.bmp", "I25_08_4.BMP", "I01_17_2.bmp"):
+        picture(root / "distorted_images" / name)
+
+
+def cells(*names: str) -> np.ndarray:
+    return np.array([[name] for name in names], dtype=object)
+
+
+LIVE_TYPES = {"jp2k": 3, "jpeg": 2}  # in place of 982 files
+
+
+def live(root: Path) -> None:
+    root.mkdir(exist_ok=True)
+    orgs = np.array([[0, 1, 0, 0, 0]])
+    savemat(root / "dmos.mat", {"dmos": np.array([[28.0, 0, 50, 20, 60]]), "orgs": orgs})
+    realigned = {
+        "dmos_new": np.array([[15.5, 0, 70, -2.6, 50]]),
+        "orgs": orgs,
+        "dmos_std": np.array([[4.0, 0, 5, 6, 7]]),
+    }
+    savemat(root / "dmos_realigned.mat", realigned)
+    savemat(root / "refnames_all.mat", {"refnames_all": cells("a.bmp", "a.bmp", "b.bmp", "a.bmp", "b.bmp")})
+    for kind, count in LIVE_TYPES.items():
+        for i in range(count):
+            picture(root / kind / f"img{i + 1}.bmp")
+
+
+def livemd(root: Path) -> None:
+    for part, kind, shift in (("Part 1", "blurjpeg", 0), ("Part_2", "blurnoise", 3)):
+        folder = root / "To_Release" / part
+        names = [f"baby_{kind}1.bmp", f"palace_{kind}2.bmp"]
+        for name in names:
+            picture(folder / kind / name)
+        lists = {
+            "distimgs": cells(*names),
+            "refimgs": cells("baby.bmp", "palace.bmp"),
+            "ref4dist": np.array([[1], [2]]),
+        }
+        savemat(folder / "Imagelists.mat", lists)
+        savemat(folder / "Scores.mat", {"DMOSscores": np.array([[21.5 + shift, 60]]), "Zscores": np.eye(3)})
+
+
+def flive(root: Path) -> None:
+    names = ["blur_dataset/motion0044.jpg", "voc_emotic_ava/a.jpg", "voc_emotic_ava/b.JPG", "EE371R/c.jpg"]
+    lines(root / "labels_image.csv", "name,mos", *(f"{n},{70 + i}" for i, n in enumerate(names)))
+    lines(root / "labels640.csv", "mos_image,name_image,top", *(f"{70 + i},{names[i]},0" for i in (1, 2, 3)))
+    for name in names:
+        picture(root / "database" / name)
+
+
+def uhdiqa(root: Path) -> None:
+    rows = [
+        ("1.jpg", 0.76, "training"),
+        ("2.jpg", 0.5, "validation"),
+        *((f"{i}.jpg", 0.1 * i, "test") for i in (3, 4, 5)),
+    ]
+    text = (f'"{name}",{mos},"{split}",5515,3375,"u"' for name, mos, split in rows)
+    lines(root / "uhd-iqa-metadata.csv", "image_name,quality_mos,set,orig_width,orig_height,user_name", *text)
+    for name, _, split in rows:
+        picture(root / split / name)
+
+
+BID_GRADES = {1: [1.0, 2, 3], 3: [4.0, 4, 5], 590: [0.5, 0.5, 2]}
+
+
+def bid(root: Path) -> None:
+    rows = [[number, sum(g) / 3, None, *g] for number, g in BID_GRADES.items()]
+    workbook(root / "DatabaseGrades.xlsx", [["Image", "Average", "", "Grades"], *rows])
+    for number in BID_GRADES:
+        picture(root / "ImageDatabase" / f"DatabaseImage{number:04d}.JPG")
+
+
+def aigiqa20k(root: Path) -> None:
+    rows = {
+        "train": ["LCM_SDXL_0000.png", "DALLE2_0000.png"],
+        "val": ["MJ_1.png"],
+        "test": ["IF_2.png", "MJ_3.png", "MJ_4.png"],
+    }
+    for split, names in rows.items():
+        table = [[name, "a cat", 1.5 + len(name) + i] for i, name in enumerate(names)]
+        workbook(root / f"info_{split}.xlsx", [["name", "prompt", "mos"], *table])
+        for name in names:
+            picture(root / split / name)
+
+
+def aigciqa2023(root: Path, numbered: bool = False) -> None:
+    rows = [["Lafite", "042-2.png"], ["Lafite", "000-1.png"], ["Glide", "042-2.png"]]
+    workbook(root / "pic-index.xlsx", rows)
+    (root / "DATA" / "MOS").mkdir(parents=True)
+    for k in (1, 2, 3):
+        savemat(root / "DATA" / "MOS" / f"mosz{k}.mat", {"MOSz": np.array([[41.0], [k], [70]])})
+    for i, (model, name) in enumerate(rows):
+        picture(root / "Image" / (f"allimg/{i}.png" if numbered else f"{model}/{name}"))
+
+
+@pytest.fixture(autouse=True)
+def _small_live(monkeypatch):
+    monkeypatch.setattr("magiqa.datasets.live.TYPES", LIVE_TYPES)
+
+
+MAKE = {f.__name__: f for f in (
+    koniq, livec, spaq, agiqa3k, agiqa1k, kadid10k, tid2013, csiq, pipal, tid2008, live, livemd, flive, uhdiqa, bid,
+    aigiqa20k, aigciqa2023,
+)}  # fmt: skip
+FACTS = {  # of each set, the published number of images and its annotation
+    "koniq": (10073, KONIQ_RAW), "livec": (1162, "Data/AllMOS_release.mat"), "agiqa3k": (2982, "data.csv"),
+    "spaq": (11125, "Annotations/MOS and Image attribute scores.xlsx"), "agiqa1k": (1080, "AIGC_MOS_Zscore.xlsx"),
+    "kadid10k": (10125, "dmos.csv"), "tid2013": (3000, "mos_with_names.txt"), "tid2008": (1700, "mos_with_names.txt"),
+    "csiq": (866, "csiq.DMOS.xlsx"), "pipal": (23200, "Train_Label/A0002.txt"), "live": (779, "dmos_realigned.mat"),
+    "livemd": (450, "To_Release/Part 1/Scores.mat"), "flive": (39810, "labels_image.csv"),
+    "uhdiqa": (6073, "uhd-iqa-metadata.csv"), "bid": (586, "DatabaseGrades.xlsx"),
+    "aigiqa20k": (20000, "info_val.xlsx"), "aigciqa2023": (2400, "DATA/MOS/mosz1.mat"),
 }  # fmt: skip
+READERS = {name: (make, sets()[name], *FACTS[name]) for name, make in MAKE.items()}
+
+
+def test_every_packaged_reader_is_tested_here():
+    assert set(READERS) == {name for name, reader in sets().items() if reader.folder}
 
 
 # --- what all readers share -----------------------------------------------------------------------------------------
@@ -202,47 +318,32 @@ READERS = {
 
 @pytest.mark.parametrize("name", READERS)
 def test_every_reader_finds_all_images_and_says_what_it_expected(name, tmp_path):
-    make, reader, expected = READERS[name]
+    make, reader, expected, _ = READERS[name]
     make(tmp_path)
     labels = reader(root=str(tmp_path)).load()
-    assert labels.name == (tmp_path.name if name == "folder" else name)
-    assert labels.expected == expected
+    assert (labels.name, labels.expected) == (name, expected)
     assert all(Path(p).is_absolute() and Path(p).is_file() for p in labels.table["path"])
-    assert labels.table[labels.label].dtype == np.float64
+    assert labels.table["mos"].dtype == np.float64
     assert labels.cluster is None or labels.cluster in labels.table
-    assert labels.layout
-    short = f"{len(labels.table)} annotated images, where {expected} were published"
-    assert (short in labels.notes) == (expected is not None)
+    assert f"{len(labels.table)} annotated images, where {expected} were published" in labels.notes
+    Path(labels.table["path"].iloc[-1]).unlink()
+    table = reader(root=str(tmp_path)).load().table  # a missing image keeps its row
+    assert list(table["path"]) == [*labels.table["path"][:-1], ""]
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_missing_root_names_the_key_and_the_page(name, tmp_path):
-    make, reader, _ = READERS[name]
-    make(tmp_path / "set")
-    page = reader(root=str(tmp_path / "set")).load().page
-    assert page.startswith("http") or name == "folder"
-    gone = tmp_path / "gone"
-    with raises(f"dataset.root={gone}: no such folder" + (f"; get the set from {page}" if page else "")):
-        reader(root=str(gone)).load()
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_a_missing_annotation_is_named(name, tmp_path):
+def test_what_is_missing_empty_or_damaged_is_named(name, tmp_path):
+    make, reader, _, annotation = READERS[name]
+    with pytest.raises(
+        UserError, match=rf"dataset.root={tmp_path}/gone: no such folder; get the set from http"
+    ):
+        reader(root=str(tmp_path / "gone")).load()
     with pytest.raises(
         UserError, match=r"^\S+: annotation files? \S.* (is|are) missing; put (it|them) there"
     ):
-        READERS[name][1](root=str(tmp_path)).load()
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_empty_and_unreadable_annotations_are_named(name, tmp_path):
-    make, reader, _ = READERS[name]
+        reader(root=str(tmp_path)).load()
     make(tmp_path)
-    files = {"livec": "Data/AllMOS_release.mat", "pipal": "Train_Label/A0002.txt", "csiq": "csiq.DMOS.xlsx"}
-    file = tmp_path / files.get(name, "") if name in files else next(
-        p for p in sorted(tmp_path.rglob("*.*"), reverse=name == "tid2013")
-        if p.name not in ("AIGC_all.csv", KONIQ_SETS, "mos_std.txt") and p.suffix in (".csv", ".txt", ".xlsx")
-    )  # fmt: skip
+    file = tmp_path / annotation
     file.write_bytes(b"")
     with pytest.raises(
         UserError, match=rf"^{re.escape(str(file))}: the annotation file is empty; fetch it again"
@@ -251,17 +352,6 @@ def test_empty_and_unreadable_annotations_are_named(name, tmp_path):
     file.write_bytes(b"\x00\xff\xfe\n\n")
     with pytest.raises(UserError, match=rf"^{re.escape(str(file))}: [^\n]+$"):
         reader(root=str(tmp_path)).load()
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_a_missing_image_keeps_its_row(name, tmp_path):
-    make, reader, _ = READERS[name]
-    make(tmp_path)
-    whole = reader(root=str(tmp_path)).load().table
-    Path(whole["path"].iloc[-1]).unlink()
-    table = reader(root=str(tmp_path)).load().table
-    assert list(table["image"]) == list(whole["image"])
-    assert list(table["path"]) == [*whole["path"][:-1], ""]
 
 
 def test_every_takes_rows_after_the_split_and_says_so(tmp_path):
@@ -650,3 +740,84 @@ def test_check_of_the_real_set(real_data):
     report = check(Agiqa3k(root=str(real_data / "datasets" / "AGIQA-3K"), every=20))
     assert report.usable
     assert "2982 annotated of 2982 expected; 150 of them looked at (every=20); 150 good" in render(report)
+
+
+# --- LIVE and the sets of 2020 to 2024 --------------------------------------------------------------------------------
+
+
+def test_live_has_two_label_files_and_says_which(tmp_path):
+    live(tmp_path)
+    labels = sets()["live"](root=str(tmp_path)).load()
+    assert list(labels.table["image"]) == ["jp2k/img1.bmp", "jp2k/img3.bmp", "jpeg/img1.bmp", "jpeg/img2.bmp"]
+    assert list(labels.table["mos"]) == [-15.5, -70, 2.6, -50] and not labels.higher_is_better
+    assert list(labels.table["mos_std"]) == [4, 5, 6, 7] and list(labels.table["reference"]) == [
+        f"{c}.bmp" for c in "abab"
+    ]
+    assert "labels: dmos_new of dmos_realigned.mat; 1 references left out" in labels.notes
+    original = sets()["live"](root=str(tmp_path), dmos="original").load()
+    assert list(original.table["mos"]) == [-28, -50, -20, -60] and original.variant == "original"
+    assert "labels: dmos of dmos.mat; 1 references left out" in original.notes
+    savemat(tmp_path / "refnames_all.mat", {"refnames_all": cells("a.bmp")})
+    with pytest.raises(UserError, match="1 refnames_all, expected 5; fetch the files again"):
+        sets()["live"](root=str(tmp_path)).load()
+
+
+def test_livemd_has_as_many_references_as_scenes(tmp_path):
+    livemd(tmp_path)
+    table = sets()["livemd"](root=str(tmp_path)).load().table
+    assert list(table["mos"]) == [-21.5, -60, -24.5, -60]
+    assert (
+        list(table["reference"]) == ["baby", "palace"] * 2
+        and list(table["group"]) == ["blurjpeg"] * 2 + ["blurnoise"] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "images"),
+    [
+        ("flive", "test", ["voc_emotic_ava/a.jpg", "voc_emotic_ava/b.JPG", "EE371R/c.jpg"]),
+        ("uhdiqa", "test", ["3.jpg", "4.jpg", "5.jpg"]),
+        ("aigiqa20k", "test", ["IF_2.png", "MJ_3.png", "MJ_4.png"]),
+    ],
+)
+def test_official_splits(tmp_path, name, split, images):
+    MAKE[name](tmp_path)
+    labels = sets()[name](root=str(tmp_path), split=split).load()
+    assert list(labels.table["image"]) == images and labels.variant == split
+    assert labels.expected == {"flive": 1827, "uhdiqa": 900, "aigiqa20k": 4000}[name]
+
+
+def test_uhdiqa_tells_its_effort_before_it_is_encoded(tmp_path):
+    uhdiqa(tmp_path)
+    (effort,) = sets()["uhdiqa"](root=str(tmp_path)).load().warnings
+    assert "about 460 windows each" in effort and "2,300 in all" in effort
+    assert sets()["uhdiqa"](root=str(tmp_path), resize=Resize("short_side", 512)).load().warnings == ()
+
+
+def test_bid_computes_the_deviation_of_the_grades(tmp_path):
+    bid(tmp_path)
+    table = sets()["bid"](root=str(tmp_path)).load().table
+    assert list(table["mos"]) == pytest.approx([np.mean(g) for g in BID_GRADES.values()])
+    assert list(table["mos_std"]) == pytest.approx([np.std(g, ddof=1) for g in BID_GRADES.values()])
+    (tmp_path / "DatabaseGrades.xlsx").rename(tmp_path / "DatabaseGrades.xls")
+    with pytest.raises(UserError, match=r"old Excel file; save it as DatabaseGrades.xlsx"):
+        sets()["bid"](root=str(tmp_path)).load()
+
+
+def test_aigiqa20k_generators_end_at_the_last_underscore(tmp_path):
+    aigiqa20k(tmp_path)
+    assert set(sets()["aigiqa20k"](root=str(tmp_path)).load().table["group"]) == {
+        "LCM_SDXL",
+        "DALLE2",
+        "MJ",
+        "IF",
+    }
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_aigciqa2023_images_are_known_by_model_and_name(tmp_path, numbered):
+    aigciqa2023(tmp_path, numbered)
+    labels = sets()["aigciqa2023"](root=str(tmp_path), mos="authenticity").load()
+    assert list(labels.table["image"]) == ["Lafite/042-2.png", "Lafite/000-1.png", "Glide/042-2.png"]
+    assert list(labels.table["mos"]) == [41, 2, 70] and list(labels.table["prompt"]) == ["042", "000", "042"]
+    assert len(set(labels.table["path"])) == 3 and all(labels.table["path"])

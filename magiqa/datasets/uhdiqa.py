@@ -1,0 +1,59 @@
+"""UHD-IQA: ``uhd-iqa-metadata.csv``, images under ``training/ validation/ test/``.
+
+Example::
+
+    image_name,quality_mos,set,orig_width,...
+    "1.jpg",0.76,"training",5515,...
+
+Images are about 3,840 pixels wide: some 460 windows each. The set has no standard deviations.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pandas as pd
+
+from magiqa.datasets.base import DataSet, Labels, read_table
+from magiqa.datasets.image_index import ImageIndex
+
+
+@dataclass(frozen=True)
+class Uhdiqa(
+    DataSet,
+    name="uhdiqa",
+    title="UHD-IQA",
+    folder="UHD-IQA",
+    page="https://database.mmsp-kn.de/uhd-iqa-benchmark-database.html",
+    count=6073,
+    splits={"training": 4269, "validation": 904, "test": 900},
+    licence="images CC0",
+):
+    """UHD-IQA (Hosu et al., 2024): 6,073 photos of high quality at some 8 megapixels.
+
+    Args:
+        split: ``all``, or an official one.
+    """
+
+    split: Literal["all", "training", "validation", "test"] = "all"
+
+    def load(self) -> Labels:
+        """Read the labels."""
+        root = self.folder_path()
+        file = self.find_file(root, "uhd-iqa-metadata.csv", "uhd-iqa-training-metadata.csv")
+        raw = read_table(file, pd.read_csv, ["image_name", "quality_mos", "set"])
+        if self.split != "all":
+            raw = raw[raw["set"] == self.split]
+        labels = self.labels(
+            file,
+            ImageIndex([*(root / split for split in self.splits), root]),
+            {"image": raw["image_name"], "mos": raw["quality_mos"], "split": raw["set"]},
+            variant="" if self.split == "all" else self.split,
+            count=self.splits.get(self.split, self.count),
+        )
+        if self.resize is not None:
+            return labels
+        effort = (
+            f"{len(labels.table)} images of some 8 megapixels: about 460 windows each at stride 128, "
+            f"{460 * len(labels.table):,} in all; a larger views.stride or a dataset.resize takes less time and memory"
+        )
+        return replace(labels, warnings=(effort,))
