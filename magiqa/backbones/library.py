@@ -92,7 +92,7 @@ def without_waiting() -> Iterator[None]:
 
 @cache
 def _has_address(endpoint: str) -> bool:
-    """Whether a host's name can be looked up; a proxy does that itself, so behind one it is taken to be."""
+    """Tell if a host's name can be looked up. A proxy does that itself, so behind one the answer is yes."""
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
     try:

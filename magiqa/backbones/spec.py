@@ -1,4 +1,4 @@
-"""Which CLIP, with which weights: the config. Cheap: nothing is loaded."""
+"""The config of a CLIP model and its weights. Cheap: nothing is loaded."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ DEMO_LABEL = "demo, trained on synthetic degradations"
 
 @dataclass(frozen=True)
 class Backbone(Checked, key="backbone"):
-    """Which CLIP, with which weights. Cheap: nothing is loaded before ``load_weights``.
+    """A CLIP model and its weights. Nothing is loaded before ``load_weights``.
 
     Args:
         name: open_clip architecture without ``-quickgelu``, ``hf-hub:org/repo``, ``local-dir:FOLDER``, or ``demo``.

@@ -41,7 +41,7 @@ _STORAGES = {
 
 
 def is_archive(file: Path) -> bool:
-    """Whether a file is a TorchScript archive.
+    """Tell if a file is a TorchScript archive.
 
     Raises:
         ValueError: a zip that states more than it holds.

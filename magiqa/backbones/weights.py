@@ -64,11 +64,11 @@ class Weights:
 
     @property
     def quickgelu(self) -> bool:
-        """Whether the towers use QuickGELU."""
+        """Tell if the towers use QuickGELU."""
         return bool(self.config.get("quick_gelu", False))
 
     def record(self, spec: Backbone) -> dict[str, Any]:
-        """What a record says of the backbone with these weights."""
+        """Return a record's words on the backbone with these weights."""
         return {
             "name": spec.name,
             "pretrained": spec.pretrained if spec.kind == "published" else None,

@@ -1,4 +1,4 @@
-"""Where a command's work runs: here, as processes of this machine, or as a job array of SLURM."""
+"""The place where a command's work runs: here, in processes of this machine, or in a SLURM job array."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ _MADE_WITH = ("slurm_max_num_timeout",)  # what it takes when it is made
 
 @dataclass(frozen=True)
 class Launcher(Checked, key="launcher"):
-    """How many tasks share a command's work, and what each is given.
+    """The number of tasks that share a command's work, and the resources of each.
 
     Args:
         cluster: ``slurm``, ``local`` (processes on this machine), or None: here, one after the other.
@@ -67,7 +67,7 @@ class Launcher(Checked, key="launcher"):
         return Path(user_cache_dir("magiqa", appauthor=False)) / "launches"
 
     def parameters(self, *, made_with: bool = False) -> dict[str, Any]:
-        """What ``AutoExecutor`` is to be updated with, or what it is to be made with.
+        """Return the parameters of submitit's ``AutoExecutor``: to update it, or to make it.
 
         Example:
             >>> Launcher("slurm", jobs=4, gpus_per_node=1, slurm_max_num_timeout=9).parameters()

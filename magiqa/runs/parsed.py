@@ -83,7 +83,7 @@ def _names(value: Any, key: str) -> Mapping[str, Any]:
 
 
 def parsed(value: Any, kind: Any, key: str) -> Any:
-    """What JSON holds, as an annotation asks for it: text, numbers, `Parsed` objects, mappings and tuples of these.
+    """Return a JSON value as its annotation asks: text, numbers, `Parsed` objects, mappings and tuples of these.
 
     Raises:
         UserError: it is of another kind; the message names the key and what it must be.
@@ -111,7 +111,7 @@ def parsed(value: Any, kind: Any, key: str) -> Any:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is text that can be written: JSON may hold halves of characters."""
+    """Tell if a value is text that can be written: JSON may hold halves of characters."""
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 

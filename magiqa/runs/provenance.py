@@ -1,4 +1,4 @@
-"""What a record says of how a run came about: seconds, warnings, versions."""
+"""The origin of a run, for its record: seconds, warnings, versions."""
 
 import platform
 import sys
@@ -33,7 +33,7 @@ class Clock:
 
 
 def own_code(config: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of the files of classes that a config names and that are not magiqa's: module -> sha256.
+    """Return the sha256 of the user's own modules whose classes a config names: module -> sha256.
 
     Example:
         >>> own_code({"fusion": {"_target_": "magiqa.method.fusion.Product"}})
@@ -51,7 +51,7 @@ def own_code(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def versions(config: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Versions of everything that can change a number, and the sha256 of a user's own modules that a config names."""
+    """Return the versions of everything that can change a number, and the sha256 of the user's own modules."""
     out = {"python": platform.python_version(), "magiqa": __version__}
     for package in ("torch", "open_clip_torch", "numpy", "scipy", "pandas", "pillow", "openvino"):
         try:
