@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def tokenizer_name(spec: Backbone) -> str:
-    """Return the identity of a backbone's tokenizer: open_clip's version, and a hub model's name or the bytes of a folder's.
+    """Return the identity of a backbone's tokenizer: open_clip's version, and a hub's name or a folder's bytes.
 
     Example:
         >>> tokenizer_name(Backbone("hf-hub:org/model")).endswith(", hf-hub:org/model")
