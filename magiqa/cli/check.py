@@ -15,12 +15,11 @@ def run(given: Given) -> int:
     """Check; exit code 2 where the set cannot be used as it is."""
     from magiqa.config.roots import FOLDERS, roots_file
     from magiqa.datasets.check import check, render
+    from magiqa.report.console import screen
 
     job = given.configs.job(given.typed)
     report = check(job.source.dataset, limits=job.source.limits)
-    print(render(report))
-    print(
-        f"\nroots of sets: roots.SET=DIR, {roots_file()}, or under MAGIQA_DATA: "
-        + ", ".join(f"{name} in {folder}/" for name, folder in FOLDERS.items())
-    )
+    folders = ", ".join(f"{name} in {folder}/" for name, folder in FOLDERS.items())
+    places = f"roots of sets: roots.SET=DIR, {roots_file()}, or under MAGIQA_DATA: {folders}"
+    print(screen([render(report), "", places], []))
     return 0 if report.usable else 2

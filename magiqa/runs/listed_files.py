@@ -1,6 +1,7 @@
 """The files that a record lists, read back as they were written, or refused."""
 
 import hashlib
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ from magiqa.runs.record import load_record
 
 
 def is_below(name: object) -> bool:
-    """Whether a name that a record lists is one of a file below its folder."""
+    """Return whether a name that a record lists is that of a file below its folder."""
     if not isinstance(name, str) or not name or "\0" in name:
         return False
     return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def files_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a record says of each file that it lists: its sha256, and a table's rows."""
+    """Return what a record says of each file that it lists: its sha256, and a table's rows."""
     files = record.get("files")
     if not isinstance(files, Mapping):
         return {}
@@ -27,18 +28,19 @@ def files_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def written(folder: Path, record: str = "record.json") -> str:
-    """A command's last line: the folder, and what its record lists in it; of folders inside it their names.
+    """Return a command's last lines: the folder, and the files and folders in it that its record lists.
 
     Raises:
         UserError: no such record, or it cannot be read.
     """
     names = [*files_of(load_record(Path(folder) / record)), record]
     tops = {first + "/" * bool(rest) for first, rest in (name.partition("/")[::2] for name in names)}
-    return f"{folder}/: {', '.join(sorted(tops, key=lambda name: (name.endswith('/'), name)))}"
+    line = f"{folder}/: {', '.join(sorted(tops, key=lambda name: (name.endswith('/'), name)))}"
+    return textwrap.fill(line, 80, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def read_listed(folder: Path, record: Mapping[str, Any], name: str) -> bytes:
-    """A file's bytes, exactly those that its record was written with.
+    """Return a file's bytes, exactly those that its record was written with.
 
     Raises:
         UserError: no such file, or the record does not list it; it was cut short, changed, or is another run's.
