@@ -1,4 +1,4 @@
-"""The demo backbone beside the same network untrained, and beside controls: on ``sample``, and on AGIQA-3K if given.
+"""Compare the demo backbone with untrained networks and with controls: on ``sample``, and on AGIQA-3K if given.
 
     python scripts/evaluate_demo.py [--agiqa3k DIR] [--out results/demo] [--runs DIR] [OVERRIDES]
 
@@ -32,14 +32,14 @@ METHODS = (*CUES, "laplacian", "bytes", *(f"{cue} seed {s}" for s in SEEDS for c
 
 
 def run(name: str, runs: Path, *overrides: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """One ``magiqa evaluate``: its scores and its record."""
+    """Run ``magiqa evaluate`` and return its scores and record."""
     print(f"== {name}", file=sys.stderr, flush=True)
     _, record = evaluate(Configs().job([*PROTOCOL, *overrides, f"out={runs / name}"]))
     return pd.read_csv(runs / name / "scores.csv"), record
 
 
 def columns(name: str, runs: Path, *overrides: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The demo's scores with, as further columns, the untrained networks' cues (``q_sim seed 0``...)."""
+    """Return the demo's scores with the cues of untrained networks as columns (``q_sim seed 0``...)."""
     table, record = run(f"{name}-demo", runs, *overrides)
     for seed in SEEDS:
         untrained = [f"backbone.untrained={seed}", "resamples=200", "figures=false"]
@@ -51,14 +51,14 @@ def columns(name: str, runs: Path, *overrides: str) -> tuple[pd.DataFrame, dict[
 
 
 def weights_of(column: str) -> str:
-    """The label that stands beside a number."""
+    """Return the label of a score's weights."""
     if "seed" in column:
         return f"untrained, {column.split(maxsplit=1)[1]}"
     return DEMO if column in CUES else "control"
 
 
 def cells(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """SRCC with ssim of each (photo, type): rows photos, columns types. Scores that do not vary count as 0."""
+    """Return SRCC with ssim by photo and type; scores that do not vary count as 0."""
     rows = {
         key: srcc(part[column], part["ssim"])
         for key, part in table.groupby(["reference", "group"], sort=True)
@@ -67,7 +67,7 @@ def cells(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and 95 % interval of one number a cluster, by Student's t."""
+    """Return the mean and 95 % interval of one number a cluster, by Student's t."""
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     mean = float(values.mean())
     return mean, mean - half, mean + half
@@ -88,7 +88,7 @@ def sample_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def agiqa_table(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:
-    """Every score pooled and within generators, with its paired difference from the demo's q_sim."""
+    """Return every score pooled and within generators, with its difference from the demo's q_sim."""
     cluster = record["dataset"]["cluster"]
     numbers = statistics(
         table[list(METHODS)].to_numpy(float).T,

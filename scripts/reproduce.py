@@ -196,7 +196,7 @@ def main(argv: list[str]) -> int:
 
 
 def read_ablation(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """An ablation's table and record."""
+    """Read an ablation's table and record."""
     _, sheets = read([folder])
     return sheets[0].table, sheets[0].record
 

@@ -1,4 +1,4 @@
-"""What a command is to run: the config, instantiated and checked. Light to import: a typing error answers at once."""
+"""The config of a command, instantiated and checked. Light to import, so that a typing error answers at once."""
 
 import hashlib
 import json
@@ -48,9 +48,9 @@ MACHINE = (
 
 
 def default_cache_dir() -> str:
-    """``MAGIQA_CACHE``, else the platform's cache folder for magiqa."""
-    if given := os.environ.get("MAGIQA_CACHE"):
-        return given
+    """Return ``MAGIQA_CACHE``, else the platform's cache folder for magiqa."""
+    if folder := os.environ.get("MAGIQA_CACHE"):
+        return folder
     from platformdirs import user_cache_dir
 
     return user_cache_dir("magiqa", appauthor=False)
@@ -58,7 +58,7 @@ def default_cache_dir() -> str:
 
 @dataclass(frozen=True)
 class Method(Checked):
-    """What turns an image into a score.
+    """The method: what is needed to score an image.
 
     Args:
         pooling: over an image's views: a name, or a function of their values (V,) that gives a number.
@@ -87,7 +87,7 @@ class Method(Checked):
 
 @dataclass(frozen=True)
 class Source(Checked):
-    """Where images and labels come from.
+    """The source of images and labels.
 
     Args:
         dataset: a reader with ``load() -> Labels``. bundle: a file in place of images and weights. part: I/N, one of
@@ -138,7 +138,7 @@ class Machine(Checked):
 
 @dataclass(frozen=True)
 class Statistics(Checked):
-    """How agreement with the labels is measured."""
+    """The settings of the statistics."""
 
     fit: Literal["monotone", "logistic4", "official", "unconstrained"] = "monotone"
     resamples: Annotated[int, Least(100)] = 1000
@@ -150,14 +150,14 @@ Width = Literal["column", "page"]
 
 @dataclass(frozen=True)
 class Style(Checked, key="style"):
-    """How figures are printed: as wide as a column or as the text of a two-column page."""
+    """The printed style of figures: as wide as a column or as the text of a two-column page."""
 
     width: Width = "page"
 
 
 @dataclass(frozen=True)
 class Output(Checked):
-    """What is written, and where: ``out`` is a folder, by default one of the run's own name."""
+    """The files that are written; ``out`` is their folder, by default one of the run's own name."""
 
     out: str | None = None
     views_file: bool = False
@@ -172,7 +172,7 @@ _PART_OF = {f.name: part for part, kind in PARTS.items() for f in fields(kind)}
 
 @dataclass(frozen=True)
 class RunConfig(Checked):
-    """What a command is to run: the keys of ``conf/config.yaml``, by what they are about.
+    """The config of a command: the keys of ``conf/config.yaml`` in five parts.
 
     Args:
         ablation, experiment: a study's own config. launcher: where its work runs.
@@ -195,7 +195,7 @@ class RunConfig(Checked):
 
     @classmethod
     def of(cls, keys: Mapping[str, Any], **more: Any) -> "RunConfig":
-        """From keys as they are typed: flat.
+        """Make a config from flat keys, as they are typed.
 
         Raises:
             UserError: a key that does not exist, or a value that its part refuses.
@@ -211,14 +211,14 @@ class RunConfig(Checked):
         return cls(**{part: PARTS[part](**values) for part, values in parts.items()}, **more)
 
     def get(self, key: str) -> Any:
-        """The value of a key, as it is typed.
+        """Return the value of a key, named as it is typed.
 
         Example: ``job.get("pooling")`` is ``job.method.pooling``.
         """
         return getattr(getattr(self, _PART_OF[key]), key)
 
     def having(self, **keys: Any) -> "RunConfig":
-        """The same but for some keys, or some of its own fields.
+        """Return the same config with other values for some keys or fields.
 
         Raises:
             UserError: a value that its part refuses.
@@ -235,7 +235,7 @@ class RunConfig(Checked):
 
     @property
     def name(self) -> str:
-        """A readable name and a hash of all that shapes the results."""
+        """Return a readable name with a hash of all that shapes the results."""
         shown = [
             self.choices.get(g, "")
             for g in ("dataset", "backbone", "prompts", "views", "magnitude", "fusion")
@@ -250,5 +250,5 @@ class RunConfig(Checked):
 
     @property
     def folder(self) -> Path:
-        """Where the results go."""
+        """Return the folder of the results."""
         return Path(self.output.out).expanduser() if self.output.out else Path("results/runs") / self.name

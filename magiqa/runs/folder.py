@@ -1,4 +1,4 @@
-"""A results folder: one command at a time writes there, whole files only, and nothing of anybody else's."""
+"""Results folders: one command at a time writes whole files, and overwrites only files of magiqa."""
 
 import errno
 import hashlib

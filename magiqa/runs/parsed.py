@@ -1,4 +1,4 @@
-"""Checked objects out of JSON that anybody may have written: records and headers of bundles."""
+"""Checked objects from JSON that anybody may have written: records and headers of bundles."""
 
 from collections.abc import Iterator, Mapping
 from types import NoneType, UnionType
@@ -38,25 +38,25 @@ class Parsed(Checked, Mapping[str, Any]):
         Raises:
             UserError: names the key that is missing or holds something of another kind.
         """
-        given = _names(value, key)
-        found = {}
+        names = _names(value, key)
+        values = {}
         for name, kind in kinds_of(cls).items():
-            at = f"{key}.{name}".lstrip(".")
-            if name in given:
-                found[name] = parsed(given[name], kind, at)
+            place = f"{key}.{name}".lstrip(".")
+            if name in names:
+                values[name] = parsed(names[name], kind, place)
             elif name in needed_of(cls):
-                raise UserError(f"{at} is missing")
-        made = cls(**found)
-        object.__setattr__(made, "_given", given)
-        return made
+                raise UserError(f"{place} is missing")
+        parsed_object = cls(**values)
+        object.__setattr__(parsed_object, "_given", names)
+        return parsed_object
 
     @property
     def given(self) -> Mapping[str, Any]:
-        """The JSON that it was read from; of one that was not read, nothing."""
+        """Return the JSON that it was read from."""
         return getattr(self, "_given", {})
 
     def plain(self) -> dict[str, Any]:
-        """As JSON, what was missing filled in."""
+        """Return it as JSON, with defaults for what was missing."""
         return {name: _plain(value) for name, value in self.items()}
 
     def __getitem__(self, name: str) -> Any:

@@ -10,7 +10,7 @@ PLACES = ("root", "annotation", "checkpoint")  # where something lies, not what 
 
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what belongs to one machine: paths keep their last part."""
+    """Return a config without what belongs to one machine; paths keep their last part."""
 
     def strip(key: str, value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -23,7 +23,7 @@ def portable(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain_name(name: str) -> str:
-    """A backbone's name, of a local folder only its last part.
+    """Return a backbone's name; a local folder keeps its last part.
 
     Example:
         >>> plain_name("local-dir:/home/me/clip"), plain_name("local-dir:clip"), plain_name("RN50")

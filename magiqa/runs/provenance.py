@@ -15,7 +15,7 @@ from magiqa.runs.config import RunConfig
 
 
 class Clock:
-    """Seconds by stage, and warnings, as they go into the record."""
+    """A clock: seconds by stage, and the warnings for the record."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

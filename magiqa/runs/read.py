@@ -1,4 +1,4 @@
-"""Runs and ablations read back from their folders."""
+"""Read runs and ablations from their folders."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from magiqa.runs.record import Record, RunRecord, load_record
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, read."""
+    """A run, read from its folder."""
 
     name: str
     folder: Path
@@ -31,7 +31,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """The label's column."""
+        """Return the name of the label's column."""
         return self.record.dataset.label
 
 

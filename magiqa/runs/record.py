@@ -1,4 +1,4 @@
-"""A run's record, read: typed and checked at once, so that no later line meets junk.
+"""Records: typed and checked when they are read.
 
 Records travel between people. A key that is missing, or holds something of another kind, is told with the file's name
 and its own; keys that are not known here are let through.
@@ -28,7 +28,7 @@ P = TypeVar("P", bound=Parsed)
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped(Parsed):
-    """An image that was left out, and why."""
+    """An image that was left out, with the reason."""
 
     image: str
     reason: str
@@ -36,7 +36,7 @@ class Skipped(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(Parsed):
-    """What a run was measured on: see `magiqa.features.describe.dataset_record`."""
+    """The data set of a run."""
 
     name: str
     label: str
@@ -73,7 +73,7 @@ class Bone(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class Engine(Parsed):
-    """What encoded."""
+    """The engine that encoded."""
 
     engine: str = ""
     precision: str = "fp32"
@@ -98,7 +98,7 @@ class Fit(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(Parsed):
-    """A run's config as its record holds it, of which only this is read without instantiating it."""
+    """The keys of a recorded config that are read without instantiating it."""
 
     dataset: Mapping[str, Any] | None = None
     pooling: Any = "mean"
@@ -108,7 +108,7 @@ class RunSettings(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitHalf(Parsed):
-    """What a variant picked on one half of the images loses on the other."""
+    """The loss of a variant that is picked on one half of the images, on the other half."""
 
     optimism: float | None = None
     splits: Count | None = None
@@ -116,7 +116,7 @@ class SplitHalf(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation(Parsed):
-    """What an ablation found."""
+    """The result of an ablation."""
 
     name: str
     reference: str
@@ -130,7 +130,7 @@ class Ablation(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Parsed):
-    """An experiment's name and what it says of itself."""
+    """An experiment's name, notes and captions."""
 
     name: str
     notes: tuple[str, ...] = ()
@@ -139,7 +139,7 @@ class Experiment(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class Compared(Parsed):
-    """A method of a comparison: where its scores come from, and of a run's what it was made with."""
+    """A method of a comparison: the source of its scores, and the config of a run."""
 
     name: str
     source: str = ""
@@ -162,7 +162,7 @@ class External(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class Part(Parsed):
-    """An ablation behind a table of one data set left out."""
+    """An ablation on one data set, behind a table that leaves one set out."""
 
     name: str = ""
     choices: Mapping[str, str] = field(default_factory=dict)
@@ -219,19 +219,19 @@ class RunRecord(Record):
         Raises:
             UserError: it does not: it is of an older magiqa.
         """
-        held = {
+        needed = {
             "dataset.fingerprint": self.dataset.fingerprint,
             "dataset.images_sha256": self.dataset.images_sha256,
             "backbone.weights_sha256": self.backbone.weights_sha256,
             **{key: key in self.given for key in ("config", "choices", "changed")},
         }
-        for key, there in held.items():
-            if not there:
+        for key, value in needed.items():
+            if not value:
                 raise UserError(f"{where}: {key} is missing; {_AGAIN}")
 
 
 def read_as(kind: type[P], value: Any, where: str) -> P:
-    """JSON as an object of that kind.
+    """Return JSON as an object of a class.
 
     Args:
         where: its file, for messages.
@@ -246,7 +246,7 @@ def read_as(kind: type[P], value: Any, where: str) -> P:
 
 
 def load_record(file: Path) -> Record:
-    """A record's file: of ``magiqa evaluate`` a `RunRecord`.
+    """Read a record's file; the record of ``magiqa evaluate`` is a `RunRecord`.
 
     Raises:
         UserError: it is no plain file of JSON, or holds what a record may not.

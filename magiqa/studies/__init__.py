@@ -1,1 +1,1 @@
-"""What is asked: evaluate, ablate, compare, reconcile, experiments, pack, verify."""
+"""Questions, a file each: evaluate, ablate, compare, reconcile, experiments, pack, verify."""

@@ -208,7 +208,7 @@ def _shown_rows(table: pd.DataFrame, about: dict[str, Any]) -> tuple[list[int], 
 
 
 def write_transfer(folder: Path, done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
-    """`transfer` of an ablation, written into the folder of its data sets' folders; a table without rows is not."""
+    """Write `transfer` of an ablation into a folder, unless it has no rows."""
     table, name = transfer(done), f"{done[0][1]['ablation']['name']}-left_out"
     if table.empty:
         return table

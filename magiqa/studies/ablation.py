@@ -1,4 +1,4 @@
-"""Ablations: variants of a run, evaluated in this process on cached features.
+"""Ablations: variants of a run that share cached features.
 
 A variant is a mapping of overrides (``{"magnitude.lam": 0.5}``), so an ablation is plain data and nothing is
 registered. Variants that share features are computed in one pass over the cache: similarities once a prompt set,
@@ -27,7 +27,7 @@ TOP = ("pooling", "precision", "engine")
 
 @dataclass(frozen=True)
 class Ablation(Checked, key="ablation"):
-    """What varies.
+    """An ablation: the keys that vary and their values.
 
     Args:
         name: for folders and titles.
@@ -65,7 +65,7 @@ class Ablation(Checked, key="ablation"):
 
 @dataclass(frozen=True)
 class Variant:
-    """One point: its name, what it overrides, and the job that results."""
+    """A variant: its name, its overrides and the job that they make."""
 
     name: str
     overrides: dict[str, Any]
@@ -73,7 +73,7 @@ class Variant:
 
 
 def _values(name: str, key: str, values: Any, pairs: Sequence[Any]) -> list[Any]:
-    """The values of an axis."""
+    """Return the values of an axis."""
     where = f"ablation {name}: axes.{key}"
     if values == "each" and key == "prompts.pairs":
         return [[pair] for pair in pairs]
@@ -94,7 +94,7 @@ def _values(name: str, key: str, values: Any, pairs: Sequence[Any]) -> list[Any]
 
 
 def shown(value: Any) -> str:
-    """A value in a variant's name."""
+    """Return a value as it stands in a variant's name."""
     if isinstance(value, list | tuple):
         return " | ".join(
             shown(v) if not isinstance(v, list | tuple) else " / ".join(map(str, v)) for v in value
@@ -108,7 +108,7 @@ def _name(overrides: Mapping[str, Any]) -> str:
 
 
 def override(job: RunConfig, overrides: Mapping[str, Any], compose: Compose | None = None) -> RunConfig:
-    """The job with overrides: options of groups first (composed), then fields.
+    """Return the job with overrides: first composed options of groups, then fields.
 
     Raises:
         UserError: a field that does not exist, a value that the config refuses, an option without ``compose``.
@@ -127,9 +127,9 @@ def override(job: RunConfig, overrides: Mapping[str, Any], compose: Compose | No
         group, _, leaf = key.partition(".")
         if leaf:
             part = changed.get(group, job.get(group))
-            known = [f.name for f in fields(part)] if is_dataclass(part) else []
-            if leaf not in known:
-                raise UserError(f"{key}: {type(part).__name__} has no such field, only {', '.join(known)}")
+            names = [f.name for f in fields(part)] if is_dataclass(part) else []
+            if leaf not in names:
+                raise UserError(f"{key}: {type(part).__name__} has no such field, only {', '.join(names)}")
             changed[group] = replace(part, **{leaf: tuple(value) if isinstance(value, list) else value})
         elif key not in GROUPS and key != "name":
             changed[key] = value
@@ -137,7 +137,7 @@ def override(job: RunConfig, overrides: Mapping[str, Any], compose: Compose | No
 
 
 def expand(job: RunConfig, compose: Compose | None = None) -> tuple[list[Variant], int]:
-    """The variants of ``job.ablation``, and which of them is the reference.
+    """Return the variants of ``job.ablation`` and the position of their reference.
 
     Raises:
         UserError: no ablation chosen, a name twice, anything that `override` refuses.
@@ -151,9 +151,9 @@ def expand(job: RunConfig, compose: Compose | None = None) -> tuple[list[Variant
     reference = dict(ablation.reference)
     bare = [{k: v for k, v in p.items() if k != "name"} for p in points]
     if reference in bare:
-        at = bare.index(reference)
+        position = bare.index(reference)
     else:
-        at, points = 0, [reference, *points]
+        position, points = 0, [reference, *points]
     names = [str(p.get("name") or _name(p)) for p in points]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice:
@@ -163,11 +163,11 @@ def expand(job: RunConfig, compose: Compose | None = None) -> tuple[list[Variant
     out = []
     for name, point in zip(names, points, strict=True):
         try:
-            made = override(job, point, compose)
+            varied = override(job, point, compose)
         except UserError as error:
             raise UserError(f"ablation {ablation.name}, variant {name}: {error}") from None
-        out.append(Variant(name, {k: v for k, v in point.items() if k != "name"}, made))
-    return out, at
+        out.append(Variant(name, {k: v for k, v in point.items() if k != "name"}, varied))
+    return out, position
 
 
 def available(

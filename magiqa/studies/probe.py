@@ -1,7 +1,6 @@
-"""Which distortions does a cue see? Photos are distorted by degrees, and each cue is asked how it falls.
+"""Probe the cues: distort photos in levels, and measure how each cue falls with the level.
 
-Needs no opinion of anybody's: the order of the levels is known. Within an image nothing else changes, so that a cue
-cannot gain by knowing what it shows.
+This needs no ratings, since the order of the levels is known. Within a photo only the level changes.
 """
 
 import hashlib
@@ -55,7 +54,7 @@ class Photo:
     path: str
 
     def item(self, kind: str, level: int) -> Item:
-        """It, distorted: decoded, distorted and hashed only when that is asked for."""
+        """Return the distorted photo; its pixels are made only when they are needed."""
 
         def key(_: Limits) -> str:
             what = f"magiqa probe {VERSION} {content_sha256(read_image(self.path))} {kind} {level}"
@@ -64,7 +63,7 @@ class Photo:
         return Item(f"{self.name} {kind} {level}", lambda _: self.pixels(kind, level), key)
 
     def pixels(self, kind: str, level: int) -> np.ndarray:
-        """uint8 (H, W, 3); level 0 is the photo. What is random is drawn alike at all levels of a type."""
+        """Return uint8 (H, W, 3); level 0 is the photo. All levels of a type draw the same random numbers."""
         rgb = _decoded(self.path, self.name)
         seed = int.from_bytes(hashlib.sha256(f"{self.name} {kind}".encode()).digest()[:4], "big")
         return distort(rgb, kind, level, seed) if level else rgb
@@ -76,7 +75,7 @@ def _decoded(path: str, name: str) -> np.ndarray:
 
 
 def sample_photos(root: str | Path) -> list[Photo]:
-    """The sample set's sixteen photos, undistorted."""
+    """Return the sample set's sixteen undistorted photos."""
     from magiqa.datasets.sample import Sample
 
     table = Sample(str(root)).load().table
@@ -87,7 +86,7 @@ def sample_photos(root: str | Path) -> list[Photo]:
 def measure(
     scorer: Scorer, photos: Sequence[Photo], types: Sequence[str], *, progress: bool = True
 ) -> pd.DataFrame:
-    """Every photo at every level of every type, scored.
+    """Score every photo at every level of every type.
 
     Returns:
         A row each: image, type, level, psnr and ssim to the photo (independent yardsticks of the level's strength),
@@ -97,7 +96,7 @@ def measure(
     # level 0 is the same photo in every type: scored once
     distinct = {(p.name, kind if level else "", level): p.item(kind, level) for p, kind, level in rows}
     keys = list(distinct)
-    found = scorer.score(list(distinct.values()), progress=progress).cues
+    distinct_cues = scorer.score(list(distinct.values()), progress=progress).cues
     by_key = {key: i for i, key in enumerate(keys)}
     with ThreadPoolExecutor(allowed_cores()) as pool:
         measured = list(
@@ -111,7 +110,7 @@ def measure(
         )
     out = pd.DataFrame([(p.name, kind, level) for p, kind, level in rows], columns=["image", "type", "level"])
     taken = [by_key[(p.name, kind if level else "", level)] for p, kind, level in rows]
-    cues = found.drop(columns="image").iloc[taken].reset_index(drop=True)
+    cues = distinct_cues.drop(columns="image").iloc[taken].reset_index(drop=True)
     sticks = pd.DataFrame(measured)
     return pd.concat([out, sticks[["psnr", "ssim"]], cues, sticks[["laplacian", "bytes"]]], axis=1)
 
@@ -132,15 +131,15 @@ def _yardsticks(photo: Photo, kind: str, level: int) -> dict[str, float]:
 
 
 def unchanged(scores: pd.DataFrame) -> pd.DataFrame:
-    """Images that a type does not change at some level (a gray photo has no color to lose): image, type."""
+    """Return the images and types where some level changes nothing: a gray photo has no color to lose."""
     same = scores[(scores["level"] > 0) & np.isinf(scores["psnr"])]
     return same[["image", "type"]].drop_duplicates(ignore_index=True)
 
 
 def within(scores: pd.DataFrame) -> pd.DataFrame:
-    """SRCC of each score and the level within each image: image, type, score, srcc; -1 falls at every level.
+    """Return SRCC of each score and the level within each image; -1 falls at every level.
 
-    0 where a score is the same at all levels: it sees nothing. Images that a type does not change are left out.
+    SRCC is 0 where a score is the same at all levels. Images that a type does not change are left out.
     """
     names = [c for c in scores if c not in ("image", "type", "level", "psnr", "ssim", "w_sim")]
     left_out = set(map(tuple, unchanged(scores).to_numpy()))
@@ -155,7 +154,7 @@ def within(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(within: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """``probe.csv``: the median over images of SRCC within an image, by type and score, with its interval.
+    """Return ``probe.csv``: the median over images of SRCC within an image, by type and score, with its interval.
 
     Returns:
         type, score, srcc, ci_low, ci_high (95 %, images resampled), falls (share of images in which the score falls at
@@ -178,7 +177,7 @@ def summary(within: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.Da
 
 
 def curves(scores: pd.DataFrame) -> pd.DataFrame:
-    """``curves.csv``: how far each score moves, in standard deviations of the undistorted images' scores.
+    """Return ``curves.csv``: the movement of each score, in standard deviations of the undistorted images' scores.
 
     Returns:
         type, level, score, median and quartiles over images of (score - its value at level 0) / deviation.
@@ -194,7 +193,7 @@ def curves(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def levels(scores: pd.DataFrame) -> pd.DataFrame:
-    """``levels.csv``: the strength of each level by yardsticks of its own: median PSNR (dB) and SSIM to the photo."""
+    """Return ``levels.csv``: the strength of each level as median PSNR (dB) and SSIM to the photo."""
     table = scores[scores["level"] > 0].groupby(["type", "level"], sort=False)[["psnr", "ssim"]]
     return table.median().reset_index()
 

@@ -9,7 +9,7 @@ from magiqa.report.published import PROTOCOLS, option, published
 
 
 def published_row(text: str) -> dict[str, Any]:
-    """A row of ``published.csv``: ``METHOD:DATASET``, SRCC; the one of the best grade where several stand there.
+    """Return the SRCC row ``METHOD:DATASET`` of ``published.csv``, the best grade first.
 
     Raises:
         UserError: no such row, or its protocol is not known well enough to be run.
@@ -19,11 +19,11 @@ def published_row(text: str) -> dict[str, Any]:
     rows = rows[rows["statistic"] == "srcc"]
     mine = rows[(rows["method"] == method) & (rows["dataset"] == dataset)]
     if mine.empty:
-        known = sorted(
+        rows_with_protocol = sorted(
             {f"{m}:{d}" for m, d in zip(rows["method"], rows["dataset"], strict=True) if m in PROTOCOLS}
         )
         raise UserError(
-            f"reconcile: {text} is no published row; use METHOD:DATASET, one of {', '.join(known)}"
+            f"reconcile: {text} is no published row; use METHOD:DATASET, one of {', '.join(rows_with_protocol)}"
         )
     if method not in PROTOCOLS:
         raise UserError(
@@ -33,7 +33,7 @@ def published_row(text: str) -> dict[str, Any]:
 
 
 def overrides_of(row: dict[str, Any], options: Sequence[str], backbone: Backbone) -> list[str]:
-    """The overrides that make a job follow a published row's protocol.
+    """Return the overrides that make a job follow a published row's protocol.
 
     Args:
         options: the data set options there are. backbone: the one in use; published weights become OpenAI's.

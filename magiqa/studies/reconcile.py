@@ -1,4 +1,4 @@
-"""Why two numbers differ: from one protocol to another, a factor at a time, with the change in SRCC at each step."""
+"""Explain why two numbers differ: walk from one protocol to another, with the change in SRCC at each step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -34,7 +34,7 @@ _PLACE = ("root",)  # where the files are, on whichever machine
 
 
 def _part(before: Any, after: Any, names: Sequence[str] | None, *, but: Sequence[str] = ()) -> Any:
-    """A reader with some fields (or all but some) of another."""
+    """Return a reader with some fields, or all but some, of another."""
     own = [f.name for f in fields(before)]
     wanted = [n for n in own if n not in but] if names is None else [n for n in own if n in names]
     return replace(before, **{n: getattr(after, n) for n in wanted})
@@ -72,7 +72,7 @@ def _same(a: RunConfig, b: RunConfig) -> bool:
 
 
 def path(first: RunConfig, last: RunConfig) -> list[tuple[str, RunConfig]]:
-    """The steps from one job to another: the factor changed, and the job after it.
+    """Return the steps from one job to another: the factor that changes, and the job after it.
 
     Raises:
         UserError: two different data sets.
@@ -106,7 +106,7 @@ def path(first: RunConfig, last: RunConfig) -> list[tuple[str, RunConfig]]:
 def _both(
     one: Callable[[RunConfig, RunConfig], RunConfig], other: Callable[[RunConfig, RunConfig], RunConfig]
 ) -> Callable[[RunConfig, RunConfig], RunConfig]:
-    """Two factors at once, whichever order the job allows."""
+    """Return a change of two factors at once, in the order that the job allows."""
 
     def change(a: RunConfig, b: RunConfig) -> RunConfig:
         try:
@@ -118,7 +118,7 @@ def _both(
 
 
 def _shown(job: RunConfig, factor: str) -> str:
-    """What a factor is in a job, in words."""
+    """Return the value of a factor in a job, in words."""
     data = {f.name: getattr(job.source.dataset, f.name) for f in fields(job.source.dataset)}
     shown = {
         "split and images": ", ".join(

@@ -1,4 +1,4 @@
-"""Scores of anybody's images: which files are meant, the table from best to worst, and what it is written to."""
+"""Score any images: find the files, rank them, write the ranking."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -25,11 +25,11 @@ MAPPED = ("q", "q_sim", "q_mag")
 
 @dataclass(frozen=True)
 class Ranking:
-    """Images by their score, the best first.
+    """A ranking of images, the best first.
 
     Args:
         table: image, q, q_sim, q_mag, w_sim and each prompt pair's own score; a row an image.
-        skipped: why a file was left out, by name. record: the method, in the words of a run's record.
+        skipped: the reason by the name of each file left out. record: the method, as in a run's record.
     """
 
     table: pd.DataFrame
@@ -37,7 +37,7 @@ class Ranking:
     record: dict[str, Any]
 
     def part(self, top: int | None, bottom: int | None) -> pd.DataFrame:
-        """The best and the worst few, in the table's order; all of it where neither is asked for."""
+        """Return the best and the worst few in the table's order; without a number all rows."""
         n = len(self.table)
         if top is None and bottom is None:
             return self.table
@@ -46,7 +46,7 @@ class Ranking:
 
 
 def find_files(words: Iterable[str], listed: Iterable[str] = (), *, recursive: bool = False) -> list[str]:
-    """The files that words mean, each once: a file, a folder's images, a glob, ``-`` for a list from elsewhere.
+    """Return the files that words mean, each once: a file, a folder's images, a glob, ``-`` for a list.
 
     Args:
         words: as typed. listed: a path a line, for the word ``-``. recursive: folders with their sub-folders.
@@ -119,19 +119,19 @@ def render(
 
 
 def method_line(record: dict[str, Any]) -> str:
-    """The method and the weights, with their label where they have one."""
+    """Return the method and the weights with their label."""
     bone = record["backbone"]
     label = f" ({bone['label']})" if bone["label"] else ""
     return f"{record['method']}; {bone['name']}{label}, weights {bone['weights_sha256'][:12]}"
 
 
 def write_csv(ranking: Ranking, file: str) -> None:
-    """The whole ranking, full float precision."""
+    """Write the whole ranking in full float precision."""
     _write(file, "csv", ranking.table.to_csv(index=False, lineterminator="\n"))
 
 
 def write_json(ranking: Ranking, file: str) -> None:
-    """The whole ranking with the method, the files left out and versions."""
+    """Write the whole ranking with the method, the files left out and versions."""
     content = {
         "magiqa": __version__,
         "command": "score",
@@ -145,7 +145,7 @@ def write_json(ranking: Ranking, file: str) -> None:
 
 
 def write_html(ranking: Ranking, file: str, part: pd.DataFrame) -> None:
-    """A contact sheet of a part of the ranking."""
+    """Write a contact sheet of a part of the ranking."""
     from magiqa.report.contact_sheet import contact_sheet
 
     page = contact_sheet(part, len(ranking.table), method_line(ranking.record), ranking.skipped)
@@ -169,7 +169,7 @@ def write_maps(
     stride: int | None = None,
     progress: bool = True,
 ) -> list[str]:
-    """A figure an image: it, and maps of q and of its cues, on one color scale for all of these images.
+    """Draw each image beside maps of q and of its cues, with one color scale for all images.
 
     Returns:
         The files' names, in the order of ``part``.
@@ -202,7 +202,7 @@ def write_maps(
 
 
 def _file_names(paths: Sequence[str]) -> list[str]:
-    """A PNG's name for each path, no two the same.
+    """Return a PNG's name for each path, no two the same.
 
     Example:
         >>> _file_names(["a/x.jpg", "b/x.jpg", "y.png"])

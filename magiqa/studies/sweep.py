@@ -16,7 +16,7 @@ SWEEP = "evaluate -m"
 
 
 def sweep_folder(path: Path) -> ResultFolder:
-    """Where a sweep's combined tables go."""
+    """Return the folder of a sweep's combined tables."""
     return ResultFolder(path, SWEEP, ["agreement.csv", "table.md"], record="sweep.json")
 
 
