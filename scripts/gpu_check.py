@@ -1,16 +1,14 @@
-"""Settle on this machine what cannot be tested without its GPU: a JSON file, and a Markdown table for LOG.md.
+"""Check on this machine what cannot be tested without its GPU; write a JSON file and a Markdown table.
 
     make gpu-check                                   on a machine with a GPU, under ten minutes, no network
     python scripts/gpu_check.py [--device cuda] [--out results/gpu] [--quick]
 
-On a CPU (``make gpu-check DEVICE=cpu``) it does the same with fewer images, so that it takes about as long.
+The parts are: the tests of views made on a device; the golden cases of the official implementation in each precision;
+agreement of cues with plain float32 torch on the CPU; views a second from files, with views made on the device and on
+the host, beside the raw engine at several batch sizes and one image at a time. Weights are synthetic except the demo's.
 
-The tests of views made on a device; the golden cases of the official implementation in each precision; agreement of
-cues with plain float32 torch on the CPU; views a second from files, views made on the device and on the host, with one
-stream and all, beside the raw engine (in both memory layouts) and one image at a time; decoding threads needed; peak
-memory. Weights are synthetic but for the demo's. A part that fails is listed with its error, and the rest goes on; the
-exit code is 1 then. Speeds are of as many photos as float32 gets done in time; a part whose turn comes after
-``--minutes`` is listed as left out.
+A part that fails is listed with its error, and the rest goes on; the exit code is 1 then. On a CPU
+(``make gpu-check DEVICE=cpu``) the script uses fewer images.
 """
 
 import argparse
@@ -28,12 +26,11 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import open_clip
 import torch
-from benchmark import PAIRS, Peak, alternate, machine, ratio
+from benchmark import PAIRS, alternate, ratio
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
@@ -41,11 +38,10 @@ from magiqa.backbones.model import build_model
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
-from magiqa.cores import decoders, usable_cores
-from magiqa.engines import pytorch
+from magiqa.cores import decoders
 from magiqa.engines.build import build
-from magiqa.engines.hardware import hardware
-from magiqa.engines.resolve import resolve
+from magiqa.engines.hardware import chip, hardware, slow_bf16
+from magiqa.engines.resolve import ENGINES, resolve
 from magiqa.errors import UserError
 from magiqa.features.batches import way_of
 from magiqa.features.hashing import content_sha256
@@ -60,84 +56,53 @@ ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 SIZE = (224, 224)
 VIEWS = Views()
-MODELS = ("RN50", "ViT-B-32", "demo")
-# what is encoded: photos and their size for agreement, and for speed; the batch size; rounds
+MODELS = ("demo", "RN50", "ViT-B-32")
+# photos and their size, for agreement and for speed
 SIZES = {
-    "quick": (6, (256, 256), 3, (512, 384), 4, 1),
-    "cpu": (8, (352, 352), 4, (512, 512), 5, 2),
-    "gpu": (24, (512, 512), 256, (1024, 768), "auto", 2),
+    "quick": (6, (256, 256), 3, (512, 384)),
+    "cpu": (8, (352, 352), 4, (512, 512)),
+    "gpu": (24, (512, 512), 128, (1024, 768)),
 }
-SPEED_SECONDS, TESTS_SECONDS = 150, 150  # for all speeds of a model, and for the tests
 CLOSE = {"fp32": 5e-5, "bf16": 5e-2, "fp16": 1e-2}  # of cues, from the official implementation's in float32
 
-
-class Refused:
-    """What a device refuses: one precision of one backbone is left out, with its reason, and the rest goes on."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    def attempt(self, what: str, run: Callable[[], Any]) -> Any:
-        """What a call returns; None where it is refused, which is told."""
-        try:
-            return run()
-        except UserError as error:
-            self.reasons.append(f"{what}: {error}")
-            return None
-        finally:
-            gc.collect()  # what an engine held on the device
+Row = dict[str, Any]
 
 
 class Model:
-    """A backbone with its text, and an engine for each precision, of the fastest batch size unless one is given."""
+    """A backbone with its text, and an engine for each precision."""
 
-    def __init__(self, spec: Backbone, device: str, batch_size: Any = "auto") -> None:
-        self.spec, self.device, self.batch_size = spec, device, batch_size
+    def __init__(self, spec: Backbone, device: str) -> None:
+        self.spec, self.device = spec, device
         self.weights = load_weights(spec)
         self.clip: Any = build_model(spec, self.weights)
         self.text, self.scale = encode_text(self.clip, spec, PAIRS)
 
-    def engine(
-        self, precision: str, *, batch_size: Any = None, on_device: bool = True, device: str = ""
-    ) -> Any:
-        """An engine on the device that is checked, or on another."""
+    def engine(self, precision: str, *, on_device: bool = True, device: str = "", **options: Any) -> Any:
+        """Build an engine on the device that is checked, or on another."""
         resolved = resolve("torch", precision, device or self.device)
-        return build(
-            self.clip.visual,
-            resolved,
-            batch_size=batch_size or self.batch_size,
-            view_size=SIZE,
-            on_device=on_device,
-        )
+        gc.collect()  # what an earlier engine held on the device
+        return build(self.clip.visual, resolved, view_size=SIZE, on_device=on_device, **options)
 
     def cues(self, features: np.ndarray) -> dict[str, float]:
-        """An image's cues from the features of its views."""
+        """Return an image's cues from the features of its views."""
         by_view = similarity(features, self.text, self.scale).mean(axis=1), BoxCox()(features)
-        fused, _ = Adaptive()(*by_view)
-        return {
-            "q_sim": float(by_view[0].mean()),
-            "q_mag": float(by_view[1].mean()),
-            "q": float(fused.mean()),
-        }
+        names = ("q_sim", "q_mag", "q")
+        return {n: float(v.mean()) for n, v in zip(names, (*by_view, Adaptive()(*by_view)[0]), strict=True)}
 
 
-def encode(engine: Any, paths: list[Path], model: Model, workers: int) -> tuple[int, list[np.ndarray]]:
-    """Image files to features: how many views, and the features of each image."""
-    cache = MemoryStore()
+def encode(engine: Any, paths: list[Path], model: Model) -> tuple[int, list[np.ndarray]]:
+    """Encode image files; return how many views, and the features of each image."""
+    store = MemoryStore()
     keys = [content_sha256(path.read_bytes()) for path in paths]
-    views, _ = fill_cache(
-        cache,
-        list(zip(map(str, paths), keys, strict=True)),
-        lambda: engine,
-        Recipe(VIEWS, None, model.weights.mean, model.weights.std),
-        workers=workers,
-        progress=False,
-    )
-    return views, [cache.features[key] for key in keys]
+    recipe = Recipe(VIEWS, None, model.weights.mean, model.weights.std)
+    images = list(zip(map(str, paths), keys, strict=True))
+    workers = decoders(model.device)
+    views, _ = fill_cache(store, images, lambda: engine, recipe, workers=workers, progress=False)
+    return views, [store.features[key] for key in keys]
 
 
 def photos(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
-    """Synthetic photos, from sharp to blurred and from clean to noisy, each another file."""
+    """Write synthetic photos, from sharp to blurred and from clean to noisy."""
     folder.mkdir()
 
     def write(i: int) -> Path:
@@ -154,96 +119,76 @@ def photos(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
         return list(pool.map(write, range(count)))
 
 
-def device_tests(device: str) -> dict[str, Any]:
-    """The tests of views made on a device and of the pipeline around them, on this one."""
-    files = [
-        "engines/test_device.py",
-        "engines/test_gpu.py",
-        "features/test_pipeline.py",
-        "scorer/test_on_device.py",
-    ]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{f}" for f in files)]
+def device_tests(device: str) -> list[Row]:
+    """Run the tests of views made on a device, and of the pipeline around them, on this one."""
+    names = ("engines/test_device.py", "features/test_pipeline.py", "scorer/test_on_device.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{n}" for n in names)]
     environment = os.environ | {"MAGIQA_TEST_DEVICE": device}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TESTS_SECONDS
-    )
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
+    lines = done.stdout.strip().splitlines()
     if done.returncode:
-        said = [line for line in done.stdout.splitlines() if line.startswith(("E  ", "FAILED", "ERROR"))]
-        raise RuntimeError("\n".join([*said[-20:], done.stdout.strip().splitlines()[-1]]))
-    return {"result": done.stdout.strip().splitlines()[-1]}
+        errors = [line for line in lines if line.startswith(("E  ", "FAILED", "ERROR"))]
+        raise RuntimeError("\n".join([*errors[-20:], lines[-1]]))
+    return [{"result": lines[-1]}]
 
 
-def golden(device: str, precisions: list[str], refused: Refused) -> list[dict[str, Any]]:
-    """The official implementation's numbers on the photos that scikit-image ships: the largest differences."""
-    import skimage
+def golden_model(backbone: str, device: str, seed: int, folder: Path) -> Model:
+    """Return a model with the golden weights of an architecture."""
     from safetensors.torch import save_file
 
     spec = spec_from_file_location("golden_weights", GOLDEN / "weights.py")
     assert spec is not None and spec.loader is not None
     golden_weights = module_from_spec(spec)
     spec.loader.exec_module(golden_weights)
+    untrained = open_clip.create_model(f"{backbone}-quickgelu", pretrained=None)
+    state = golden_weights.fill(untrained.state_dict(), seed)
+    file = folder / f"{backbone}.safetensors"
+    save_file({k: v.clone().contiguous() for k, v in state.items()}, file)
+    return Model(Backbone(backbone, checkpoint=str(file), quickgelu=True), device)
+
+
+def golden(device: str, precisions: list[str], folder: Path) -> list[Row]:
+    """Compare with the official implementation's numbers on the photos that scikit-image ships."""
+    import skimage
+
     cases = json.loads((GOLDEN / "golden_skimage.json").read_text())
-    folder = Path(skimage.__file__).parent / "data"
-    rows = []
+    photos = Path(skimage.__file__).parent / "data"
+    rows: list[Row] = []
     for backbone in ("RN50", "ViT-B-32"):
-        chosen = [
-            c
-            for c in cases["cases"]
-            if c["backbone"] == f"{backbone}-quickgelu" and c["preset"] == "AGIQA-3k"
-        ]
-        with tempfile.TemporaryDirectory() as temporary:
-            file = Path(temporary) / "weights.safetensors"
-            untrained = open_clip.create_model(f"{backbone}-quickgelu", pretrained=None)
-            state = golden_weights.fill(untrained.state_dict(), cases["seed"])
-            save_file({k: v.clone().contiguous() for k, v in state.items()}, file)
-            model = Model(Backbone(backbone, checkpoint=str(file), quickgelu=True), device)
+        wanted = (f"{backbone}-quickgelu", "AGIQA-3k")
+        chosen = [c for c in cases["cases"] if (c["backbone"], c["preset"]) == wanted]
+        model = golden_model(backbone, device, cases["seed"], folder)
         for precision in precisions:
-            engine = refused.attempt(
-                f"golden {backbone} {precision}", lambda p=precision, m=model: m.engine(p, batch_size=8)
-            )
-            if engine is None:
-                continue
-            _, features = encode(engine, [folder / c["image"] for c in chosen], model, 2)
+            engine = model.engine(precision, batch_size=8)
             worst = {"norm": 0.0, "q_sim": 0.0, "q_mag": 0.0}
-            for rows_of, case in zip(features, chosen, strict=True):
-                norms = np.linalg.norm(rows_of.astype(np.float64), axis=1)
-                found = {
+            _, features = encode(engine, [photos / c["image"] for c in chosen], model)
+            for views, case in zip(features, chosen, strict=True):
+                norms = np.linalg.norm(views.astype(np.float64), axis=1)
+                differences = {
                     "norm": norms / case["feature_norm"] - 1,
-                    "q_sim": similarity(rows_of, model.text, model.scale).mean(axis=1) - case["q_sim"],
-                    "q_mag": BoxCox(0.5)(rows_of) - case["q_mag"],
+                    "q_sim": similarity(views, model.text, model.scale).mean(axis=1) - case["q_sim"],
+                    "q_mag": BoxCox(0.5)(views) - case["q_mag"],
                 }
-                worst = {name: max(worst[name], float(np.abs(d).max())) for name, d in found.items()}
-            rows.append(
-                {
-                    "backbone": backbone,
-                    "precision": precision,
-                    "images": len(chosen),
-                    "max_error": engine.max_error,
-                }
-                | worst
-                | {"holds": max(worst.values()) <= CLOSE[precision]}
-            )
+                worst = {name: max(worst[name], float(np.abs(d).max())) for name, d in differences.items()}
+            row = {"backbone": backbone, "precision": precision, "images": len(chosen), **worst}
+            rows.append(row | {"max_error": engine.max_error})
+            if max(worst.values()) > CLOSE[precision]:
+                raise RuntimeError(f"cues differ by more than {CLOSE[precision]}: {row}")
     return rows
 
 
-def agreement(
-    models: list[Model], precisions: list[str], paths: list[Path], refused: Refused
-) -> list[dict[str, Any]]:
-    """Cues on the device against plain float32 torch on the CPU: SRCC over images, largest difference."""
+def agreement(models: list[Model], precisions: list[str], paths: list[Path]) -> list[Row]:
+    """Compare cues with plain float32 torch on the CPU: SRCC over images, largest difference."""
     rows = []
     for model in models:
-        _, plain = encode(model.engine("fp32", batch_size=8, on_device=False, device="cpu"), paths, model, 2)
-        expected = [model.cues(features) for features in plain]
+        engine = model.engine("fp32", batch_size=8, on_device=False, device="cpu")
+        expected = [model.cues(features) for features in encode(engine, paths, model)[1]]
         for precision in precisions:
-            what = f"agreement {model.spec.name} {precision}"
-            engine = refused.attempt(what, lambda p=precision, m=model: m.engine(p, batch_size=8))
-            if engine is None:
-                continue
-            _, features = encode(engine, paths, model, 2)
-            found = [model.cues(f) for f in features]
-            row: dict[str, Any] = {"backbone": model.spec.name, "precision": precision, "images": len(paths)}
+            engine = model.engine(precision, batch_size=8)
+            cues = [model.cues(features) for features in encode(engine, paths, model)[1]]
+            row: Row = {"backbone": model.spec.name, "precision": precision, "images": len(paths)}
             for cue in ("q_sim", "q_mag", "q"):
-                a, b = ([one[cue] for one in cues] for cues in (found, expected))
+                a, b = ([values[cue] for values in side] for side in (cues, expected))
                 row[f"{cue}_srcc"] = float(spearmanr(a, b).statistic)
                 row[f"{cue}_largest"] = float(np.abs(np.subtract(a, b)).max())
             rows.append(row)
@@ -251,8 +196,9 @@ def agreement(
 
 
 def one_at_a_time(model: Model, paths: list[Path]) -> Callable[[], int]:
-    """Stock open_clip on the device, float32: each image decoded, sent as float32, cut and encoded before the next."""
-    visual = build_model(model.spec, model.weights).visual.to(model.device)  # type: ignore[operator,union-attr]
+    """Return a run of stock open_clip on the device, float32: each image is encoded before the next is decoded."""
+    visual: Any = build_model(model.spec, model.weights).visual
+    visual = visual.to(model.device)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.weights.mean, model.weights.std))
 
     def run() -> int:
@@ -261,276 +207,144 @@ def one_at_a_time(model: Model, paths: list[Path]) -> Callable[[], int]:
             with Image.open(path) as image:
                 pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
             pixels = ((pixels - mean) / std).to(model.device)
-            windows = (
-                pixels.unfold(1, 224, 128).unfold(2, 224, 128).permute(1, 2, 0, 3, 4).reshape(-1, 3, *SIZE)
-            )
+            windows = pixels.unfold(1, 224, 128).unfold(2, 224, 128).permute(1, 2, 0, 3, 4)
             whole = torch.nn.functional.interpolate(pixels[None], SIZE, mode="bilinear", align_corners=False)
             with torch.inference_mode():
-                views += len(visual(torch.cat([windows, whole])).cpu())
+                views += len(visual(torch.cat([windows.reshape(-1, 3, *SIZE), whole])).cpu())
         return views
 
     return run
 
 
-def speed(
-    model: Model, precisions: list[str], paths: list[Path], rounds: int, refused: Refused
-) -> list[dict[str, Any]]:
-    """Views a second of each way and precision, side by side, with what each takes of memory."""
-    workers = decoders(model.device)
-    paths = paths[: affordable(model, paths, workers, passes=(2 + 4 * len(precisions)) * (rounds + 1))]
+def raw(engine: Any, paths: list[Path]) -> Callable[[], int]:
+    """Return a run of the engine alone: one image's pixels lie on its device, and batches of its views are encoded."""
+    way = way_of(engine, VIEWS.window)
+    with Image.open(paths[0]) as image:
+        blocks = list(way.cut(image.convert("RGB"), VIEWS, name="raw", mean=CLIP_MEAN, std=CLIP_STD))
+    pieces = [piece for block in blocks for piece in block]
+    batch = [pieces[i % len(pieces)] for i in range(engine.batch_size)]
+    count = max(engine.streams, len(pieces) * len(paths) // engine.batch_size)
+
+    def run() -> int:
+        with ThreadPoolExecutor(engine.streams) as pool:
+            return sum(map(len, pool.map(way.encode, [batch] * count)))
+
+    return run
+
+
+def speed(model: Model, precisions: list[str], paths: list[Path], quick: bool) -> list[Row]:
+    """Measure views a second of each way and precision, side by side."""
     few = paths[: max(2, len(paths) // 8)]  # each takes several times as long as in batches
-    contenders: dict[str, Callable[[], int]] = {"one image at a time fp32": one_at_a_time(model, few)}
-    facts: dict[str, dict[str, Any]] = {}
+    base = "one image at a time, fp32"
+    contenders = {base: one_at_a_time(model, few)}
+    facts: dict[str, Row] = {}
     for precision in precisions:
-        on_device = refused.attempt(f"speed {precision}", lambda p=precision: model.engine(p))
-        if on_device is None:
-            continue
-        size = on_device.batch_size
-        alone = model.engine(precision, batch_size=size)
-        alone.streams = 1
-        fed = {"views on the device": on_device, "views on the device, one stream": alone}
-        if precision == "fp32":
-            fed["views on the host"] = model.engine(precision, batch_size=size, on_device=False)
-        contenders[f"raw engine, pixels sent before {precision}"] = raw(on_device, paths)
-        with mock.patch.object(pytorch, "memory_format", other_layout(pytorch.memory_format)):
-            what = f"speed {precision}, the other memory layout"
-            other = refused.attempt(what, lambda p=precision, n=size: model.engine(p, batch_size=n))
-        if other is not None:
-            contenders[f"raw engine, the other memory layout {precision}"] = raw(other, paths)
-        for way, engine in fed.items():
-            name = f"files, {way} {precision}"
-            contenders[name] = lambda engine=engine: encode(engine, paths, model, workers)[0]  # type: ignore[misc]
-            facts[name] = {
-                "batch_size": size,
-                "streams": engine.streams,
-                "warning": "; ".join(engine.warnings),
-            }
-            facts[name] |= memory(model.device, contenders[name])
-    for name, run in contenders.items():
-        if name not in facts:  # those have run once: cuDNN chooses, pools fill
-            run()
-    rates = alternate(contenders, rounds)
-    base = "one image at a time fp32"
+        for way in ("device", "host"):
+            engine = model.engine(precision, on_device=way == "device")
+            name = f"files, views made on the {way}, {precision}"
+            contenders[name] = lambda e=engine: encode(e, paths, model)[0]  # type: ignore[misc]
+            facts[name] = {"batch_size": engine.batch_size, "warning": "; ".join(engine.warnings)}
+        size = ENGINES["torch"].batch_sizes[engine.resolved.kind]
+        for batch in (size,) if quick else (size // 4, size // 2, size, size * 2):
+            contenders[f"raw, batches of {batch}, {precision}"] = raw(
+                model.engine(precision, batch_size=batch), paths
+            )
+    for name, run in contenders.items():  # the first time cuDNN chooses, and pools fill
+        if model.device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats(model.device)
+        run()
+        if model.device.startswith("cuda"):
+            peak = torch.cuda.max_memory_allocated(model.device)
+            facts[name] = facts.get(name, {}) | {"gpu_peak_mb": round(peak / 2**20)}
+    rates = alternate(contenders, 1 if quick else 2)
     return [
-        {"backbone": model.spec.name, "contender": name, "images": len(few if name == base else paths)}
-        | {"views_per_second": statistics.median(values)}
+        {"backbone": model.spec.name, "contender": name, "views_per_second": statistics.median(values)}
         | {"x_one_at_a_time": ratio(rates, name, base)}
         | facts.get(name, {})
         for name, values in rates.items()
     ]
 
 
-def affordable(model: Model, paths: list[Path], workers: int, passes: int) -> int:
-    """How many photos the engine can pass so often in float32 in `SPEED_SECONDS`; 2 at least."""
-    engine = model.engine("fp32", batch_size=8)
-    few = paths[:8]
-    encode(engine, few[:1], model, 1)  # not timed: the first forward is slower
-    start = time.perf_counter()
-    encode(engine, few, model, workers)
-    each = (time.perf_counter() - start) / len(few)
-    return max(2, min(len(paths), int(SPEED_SECONDS / (passes * each))))
-
-
-def other_layout(chosen: Callable[..., Any]) -> Callable[..., Any]:
-    """Channels last where they would be first, and the other way round."""
-    layouts = (torch.channels_last, torch.contiguous_format)
-    return lambda *args: layouts[layouts.index(chosen(*args)) - 1]
-
-
-def worthwhile(model: Model, precisions: list[str], refused: Refused) -> list[str]:
-    """The precisions to time: without arithmetic for bf16 it would take most of the check."""
-    out = []
-    for precision in precisions:
-        engine = refused.attempt(f"speed of {precision}", lambda p=precision: model.engine(p, batch_size=2))
-        if engine is not None and any("bf16" in warning for warning in engine.warnings):
-            refused.reasons += [f"speed of {precision}: {warning}" for warning in engine.warnings]
-        elif engine is not None:
-            out.append(precision)
-    return out
-
-
-def raw(engine: Any, paths: list[Path]) -> Callable[[], int]:
-    """The engine alone: an image's pixels lie on its device, and as many views as of all are made of it and encoded."""
-    way = way_of(engine, VIEWS.window)
-    with Image.open(paths[0]) as image:
-        blocks = list(way.cut(image.convert("RGB"), VIEWS, name="raw", mean=CLIP_MEAN, std=CLIP_STD))
-    views = [view for block in blocks for view in block]
-    batch = [views[i % len(views)] for i in range(engine.batch_size)]
-    repeats = max(engine.streams, -(-len(views) * len(paths) // engine.batch_size))
-
-    def run() -> int:
-        with ThreadPoolExecutor(engine.streams) as pool:
-            return sum(map(len, pool.map(way.encode, [batch] * repeats)))
-
-    return run
-
-
-def memory(device: str, run: Callable[[], int]) -> dict[str, float]:
-    """Peak memory of a run in MB, on top of what lay there: of the GPU, where there is one, and of this process."""
-    before = 0
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)  # towers of other engines too
-    with Peak() as peak:
-        run()
-    own = {"host_peak_mb": round(peak.mb)}
-    if device.startswith("cuda"):
-        own["gpu_peak_mb"] = round((torch.cuda.max_memory_allocated(device) - before) / 2**20)
-    elif device == "mps":
-        own["gpu_mb"] = round(torch.mps.driver_allocated_memory() / 2**20)
-    return own
-
-
-def decoding(model: Model, precision: str, paths: list[Path], batch_size: Any) -> dict[str, Any]:
-    """Views a second by decoding threads, and the fewest that reach 95 % of the most."""
-    engine = model.engine(precision, batch_size=batch_size)
-    most = usable_cores()
-    counts = sorted({n for n in (1, 2, 3, 4, 6, 8, 16, 32) if n <= most} | {most})
-    rates = {}
-    for count in counts:
-        start = time.perf_counter()
-        views, _ = encode(engine, paths, model, count)
-        rates[count] = views / (time.perf_counter() - start)
-    enough = next(n for n in counts if rates[n] >= 0.95 * max(rates.values()))
-    return {
-        "backbone": model.spec.name,
-        "precision": precision,
-        "images": len(paths),
-        "views_per_second": rates,
-        "enough": enough,
-        "cores": most,
-    }
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table."""
+def table(rows: list[Row]) -> str:
+    """Return rows as a Markdown table."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
 
     def cell(value: Any) -> str:
-        if isinstance(value, bool) or value is None:
-            return {True: "yes", False: "NO", None: ""}[value]
         if isinstance(value, float):
             return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
-        return str(value)
+        return "" if value is None else str(value)
 
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(cell(row.get(c)) for c in columns) + " |" for row in rows]
-    return "\n".join(lines)
+    return "\n".join(lines + ["| " + " | ".join(cell(row.get(c)) for c in columns) + " |" for row in rows])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run each part, print and write what was found."""
+def markdown(report: Row) -> str:
+    """Return the report as text."""
+    facts = ", ".join(f"{k} {v}" for k, v in {**report["hardware"], **report["versions"]}.items())
+    lines = [f"device={report['device']} on {report['machine']}: {facts}; {report['seconds']} s", ""]
+    for name, rows in report["parts"].items():
+        lines += [f"{name}:", "", table(rows), ""]
+    lines += [f"left out: {reason}" for reason in report["left_out"]]
+    return "\n".join(lines + [f"FAILED {name}: {why}" for name, why in report["failed"].items()]) + "\n"
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line; ``device`` becomes one that is there."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu")
     parser.add_argument("--out", type=Path, default=Path("results/gpu"))
-    parser.add_argument(
-        "--quick", action="store_true", help="under 30 s: the demo alone, no tests, no golden cases"
-    )
+    parser.add_argument("--quick", action="store_true", help="the demo alone, no tests, no golden cases")
     parser.add_argument("--minutes", type=float, default=9.5, help="no part is begun after them")
     options = parser.parse_args(argv)
     try:
-        device = resolve("torch", "fp32", options.device).device
+        options.device = resolve("torch", "fp32", options.device).device
     except UserError as error:
         parser.error(str(error))
-    quick, on_cpu = options.quick, device == "cpu"
-    precisions = ["fp32"] if on_cpu and quick else ["fp32", "bf16"] if on_cpu else ["fp32", "bf16", "fp16"]
-    few_n, few_size, many_n, many_size, batch_size, rounds = SIZES[
-        "quick" if quick else "cpu" if on_cpu else "gpu"
-    ]
-    report: dict[str, Any] = {
-        "device": device,
-        "quick": quick,
-        "machine": machine(),
-        "versions": versions(),
-        "hardware": hardware(device),
-        "failed": {},
-        "left_out": [],
-    }
-    begin, refused = time.perf_counter(), Refused()
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run each part, print and write the report."""
+    options = parse(argv)
+    device, quick, begin = options.device, options.quick, time.perf_counter()
+    few, few_size, many, many_size = SIZES["quick" if quick else "cpu" if device == "cpu" else "gpu"]
+    precisions = list(ENGINES["torch"].precisions[device.partition(":")[0]])[: 1 if quick else None]
+    slow = slow_bf16(device) if not quick else None
+    report: Row = {"device": device, "quick": quick, "machine": chip(), "versions": versions()}
+    report |= {"hardware": hardware(device), "parts": {}, "failed": {}, "left_out": [slow] if slow else []}
     with tempfile.TemporaryDirectory() as temporary:
-        few = photos(Path(temporary) / "few", few_n, few_size)
-        many = photos(Path(temporary) / "many", many_n, many_size)
+        folder = Path(temporary)
+        paths, timed = photos(folder / "few", few, few_size), photos(folder / "many", many, many_size)
         models = [
-            Model(Backbone(n) if n == "demo" else Backbone(n, untrained=0), device, batch_size)
-            for n in (("demo",) if quick else MODELS)
+            Model(Backbone(name) if name == "demo" else Backbone(name, untrained=0), device)
+            for name in MODELS[: 1 if quick else None]
         ]
-        fast = worthwhile(models[0], precisions, refused)
-        parts: dict[str, Callable[[], Any]] = {
-            "agreement": lambda: agreement(models, precisions, few, refused),
-            "speed": lambda: [  # the demo, so small a network, shows the pipeline's own limit
-                row
-                for model, timed in {models[-1]: fast[-1:], models[0]: fast}.items()
-                for row in speed(model, timed, many, rounds, refused)
-            ],
-            "decoding": lambda: [
-                decoding(model, fast[-1], *_timed(report, many, model))
-                for model in dict.fromkeys((models[0], models[-1]))
-            ],
+        fast = [p for p in precisions if not (slow and p == "bf16")]
+        parts: dict[str, Callable[[], list[Row]]] = {
+            "tests": lambda: device_tests(device),
+            "golden": lambda: golden(device, precisions, folder),
+            "agreement": lambda: agreement(models, precisions, paths),
+            "speed": lambda: [row for model in models[:2] for row in speed(model, fast, timed, quick)],
         }
-        if not quick:
-            tests = {
-                "tests": lambda: device_tests(device),
-                "golden": lambda: golden(device, precisions, refused),
-            }
-            parts = tests | parts
-        for name, part in parts.items():
+        for name in list(parts)[2 if quick else 0 :]:
             if time.perf_counter() - begin > 60 * options.minutes:
                 report["left_out"].append(f"{name}: its turn came after {options.minutes:g} minutes")
                 continue
             print(f"{name} ...", file=sys.stderr, flush=True)
             try:
-                report[name] = part()
+                report["parts"][name] = parts[name]()
             except Exception as error:  # the other parts are worth knowing too
                 report["failed"][name] = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
-            gc.collect()
-    report["left_out"] += refused.reasons
-    if any(not row["holds"] for row in report.get("golden", [])):
-        report["failed"]["golden"] = "cues differ from the official implementation's by more than " + str(
-            CLOSE
-        )
     report["seconds"] = round(time.perf_counter() - begin, 1)
     options.out.mkdir(parents=True, exist_ok=True)
-    text = markdown(report)
-    name = device.replace(":", "_")
-    (options.out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.out / f"{name}.md").write_text(text)
+    text, stem = markdown(report), device.replace(":", "_")
+    (options.out / f"{stem}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.out / f"{stem}.md").write_text(text)
     print(text, end="")
     return 1 if report["failed"] else 0
-
-
-def _timed(report: dict[str, Any], paths: list[Path], model: Model) -> tuple[list[Path], Any]:
-    """As many photos as the speeds of a model were of, and the batch size that was found for its last precision."""
-    rows = [row for row in report.get("speed") or [] if row["backbone"] == model.spec.name]
-    sizes = [row["batch_size"] for row in rows if row.get("batch_size")]
-    return paths[: rows[-1]["images"] if rows else 8], sizes[-1] if sizes else "auto"
-
-
-def markdown(report: dict[str, Any]) -> str:
-    """The report for ``LOG.md``."""
-    named = ", ".join(f"{k} {v}" for k, v in {**report["hardware"], **report["versions"]}.items())
-    lines = [f"device={report['device']} on {report['machine']}: {named}; {report['seconds']} s", ""]
-    if "tests" in report:
-        lines += [f"Device tests: {report['tests']['result']}", ""]
-    for name, title in (
-        ("golden", "Golden cases: largest differences from the official implementation"),
-        ("agreement", "Cues beside plain float32 torch on the CPU"),
-        ("speed", "Views a second"),
-    ):
-        if name in report:
-            lines += [f"{title}:", "", table(report[name]), ""]
-    for found in report.get("decoding", []):
-        rates = ", ".join(f"{n}: {rate:.0f}" for n, rate in found["views_per_second"].items())
-        lines += [
-            f"Decoding threads ({found['backbone']} {found['precision']}): views/s by threads {rates}; "
-            f"{found['enough']} are enough",
-            "",
-        ]
-    lines += [f"Left out: {what}" for what in report["left_out"]]
-    lines += [f"FAILED {name}: {why}" for name, why in report["failed"].items()]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 if __name__ == "__main__":

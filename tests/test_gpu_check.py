@@ -10,31 +10,27 @@ import pytest
 SCRIPT = Path(__file__).parent.parent / "scripts" / "gpu_check.py"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_quick_form_on_the_cpu(tmp_path):
     command = [sys.executable, str(SCRIPT), "--device", "cpu", "--quick", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "cpu.json").read_text())
     assert report["failed"] == {} and report["device"] == "cpu"
-    (row,) = report["agreement"]
+    (row,) = report["parts"]["agreement"]
     assert (row["backbone"], row["precision"], row["images"]) == ("demo", "fp32", 6)
     for cue in ("q_sim", "q_mag", "q"):
         assert row[f"{cue}_srcc"] == pytest.approx(1) and row[f"{cue}_largest"] < 1e-4
-    contenders = [row["contender"] for row in report["speed"]]
-    assert contenders == [
-        "one image at a time fp32",
-        "raw engine, pixels sent before fp32",
-        "raw engine, the other memory layout fp32",
-        "files, views on the device fp32",
-        "files, views on the device, one stream fp32",
-        "files, views on the host fp32",
+    rows = report["parts"]["speed"]
+    assert [row["contender"].partition(",")[0] for row in rows] == [
+        "one image at a time",
+        "files",
+        "files",
+        "raw",
     ]
-    assert all(row["views_per_second"] > 0 and row["x_one_at_a_time"] > 0 for row in report["speed"])
-    (decoding,) = report["decoding"]
-    assert decoding["enough"] in map(int, decoding["views_per_second"])
+    assert all(row["views_per_second"] > 0 and row["x_one_at_a_time"] > 0 for row in rows)
     assert (tmp_path / "cpu.md").read_text() == done.stdout
-    for row in report["speed"]:
+    for row in rows:
         assert f"| {row['contender']} |" in done.stdout
 
 
