@@ -31,6 +31,7 @@ COMMANDS = (
     "pack",
     "verify",
     "check",
+    "datasets",
     "cache",
 )
 HELP = """magiqa: training-free, CLIP-based no-reference image quality assessment, benchmarked.

@@ -9,7 +9,7 @@ from magiqa.datasets.sets import sets
 from magiqa.errors import UserError
 
 # by the reader's name: the folder that a set unpacks to, under MAGIQA_DATA
-FOLDERS = {name: reader.folder for name, reader in sets().items() if reader.folder}
+FOLDERS = {name: reader.folder for name, reader in sets(on_disk=True).items()}
 
 
 def find_root(target: Any, roots: Mapping[str, Any]) -> str | None:

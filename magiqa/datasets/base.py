@@ -20,6 +20,10 @@ from magiqa.images.views import Resize
 MIN_IMAGES = 3
 
 
+class NoAnnotation(UserError):
+    """Raised when a folder has no annotation file of a set."""
+
+
 @dataclass(frozen=True)
 class Labels:
     """Images and labels of a data set, in the annotation's order.
@@ -111,13 +115,13 @@ class DataSet(Checked, key="dataset"):
         """Return the first of the candidates (relative to the folder) that exists, without regard to case.
 
         Raises:
-            UserError: none exists, or it is empty.
+            NoAnnotation: none exists. UserError: it is empty.
         """
         file = look_up(folder, *candidates)
         source = f" (from {self.page})" if self.page else ""
         if file is None:
             names = " or ".join(candidates)
-            raise UserError(f"{folder}: annotation file {names} is missing; put it there{source}")
+            raise NoAnnotation(f"{folder}: annotation file {names} is missing; put it there{source}")
         if file.stat().st_size == 0:
             raise UserError(f"{file}: the annotation file is empty; fetch it again{source}")
         return file

@@ -1,21 +1,23 @@
-"""Is a data set complete and usable? Every image is read once; what is missing, unreadable or there twice is named."""
+"""Check of a data set: every image is read once; what is missing, unreadable or doubled is named."""
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from magiqa.datasets.base import Labels, count_note
-from magiqa.errors import UnreadableImage
+from magiqa.datasets.base import Labels, NoAnnotation, count_note, duplicates
+from magiqa.datasets.sets import sets
+from magiqa.errors import UnreadableImage, UserError, some
 from magiqa.images.decode import FORMATS, LIMITS, Limits, open_image, read_image
 from magiqa.progress import progress_bar
 
 WINDOW = 224
-SHOWN = 5
 
 
 class Reader(Protocol):
@@ -27,7 +29,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a data set's folder holds.
+    """The state of a data set's folder.
 
     Args:
         facts: (name, text) in the order to show. problems: what keeps ``magiqa evaluate`` from running as is, or from
@@ -45,93 +47,53 @@ class CheckReport:
 
     @property
     def usable(self) -> bool:
-        """Whether nothing stands against evaluating on this set."""
+        """True if nothing stands against evaluating on this set."""
         return not self.problems
 
 
-def check(
-    dataset: Labels | Reader,
-    *,
-    progress: bool = True,
-    workers: int | None = None,
-    limits: Limits = LIMITS,
-) -> CheckReport:
+def check(dataset: Labels | Reader, *, progress: bool = True, limits: Limits = LIMITS) -> CheckReport:
     """Read the labels and fully decode every image.
 
     Args:
-        dataset: labels, or a reader to load them with. progress: a bar on stderr, in a log a line now and then.
-        workers: threads.
-        limits: of an image's pixels.
+        dataset: labels, or a reader to load them with. progress: a bar on stderr. limits: of an image's pixels.
 
     Raises:
-        UserError: the annotation cannot be read at all (no root, no file, wrong columns, no number as MOS).
+        UserError: the annotation cannot be read (no root, no file, wrong columns, no number as MOS).
     """
     labels = dataset if isinstance(dataset, Labels) else dataset.load()
-    resize = None if isinstance(dataset, Labels) else getattr(dataset, "resize", None)
+    resize = getattr(dataset, "resize", None)
     table = labels.table
-    name_of = {p: n for p, n in zip(table["path"], table["image"], strict=True) if p}
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        bar = progress_bar(
-            pool.map(lambda path: _look(path, limits), name_of),
-            total=len(name_of),
-            desc="check",
-            unit="image",
-            shown=progress,
-        )
-        looked = dict(zip(name_of, bar, strict=True))
-
-    missing = tuple(table.loc[table["path"] == "", "image"])
-    unreadable = tuple((name_of[p], str(r)) for p, r in looked.items() if isinstance(r, UnreadableImage))
-    good = {p: r for p, r in looked.items() if not isinstance(r, UnreadableImage)}
+    names = {path: name for path, name in zip(table["path"], table["image"], strict=True) if path}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = pool.map(lambda path: _digest(path, limits), names)
+        bar = progress_bar(results, total=len(names), desc="check", unit="image", shown=progress)
+        digests = dict(zip(names, bar, strict=True))
+    good = {path: found for path, found in digests.items() if not isinstance(found, UnreadableImage)}
+    sizes = {path: size for path, (_, size) in good.items()}
     same: dict[str, list[str]] = {}
     for path, (digest, _) in good.items():
-        same.setdefault(digest, []).append(name_of[path])
-    twins = tuple(tuple(names) for names in same.values() if len(names) > 1)
-    sizes = {p: _resized(size, resize) for p, (_, size) in good.items()}
-    small = tuple(name_of[p] for p, size in sizes.items() if min(size) < WINDOW)
-
-    problems, warnings = [], []
-    count = count_note(labels)
-    if count:
-        problems.append(f"{count}: complete or replace the annotation file")
-    if missing:
-        problems.append(f"{len(missing)} images are missing: {_some(missing)}")
-    if unreadable:
-        problems.append(
-            f"{len(unreadable)} images cannot be read: {_some([why for _, why in unreadable], '; ')}"
-        )
-    if twins:
-        pairs = ["=".join(names) for names in twins]
-        warnings.append(f"{len(twins)} images are there under more than one name: {_some(pairs)}")
-    twice = list(dict.fromkeys(table.loc[table["image"].duplicated(), "image"]))
-    if twice:
-        warnings.append(f"{len(twice)} images are annotated more than once: {_some(twice)}")
-    if small:
-        warnings.append(
-            f"{len(small)} images have a side under {WINDOW} and need views.small=upscale where views have windows of "
-            f"that size: {_some(small)}"
-        )
-    notes = [("note", note) for note in labels.notes if note != count]
+        same.setdefault(digest, []).append(names[path])
+    missing = tuple(table.loc[table["path"] == "", "image"])
+    unreadable = tuple((names[p], str(e)) for p, e in digests.items() if isinstance(e, UnreadableImage))
+    twins = tuple(tuple(several) for several in same.values() if len(several) > 1)
+    small = tuple(names[p] for p, s in sizes.items() if (resize.size if resize else min(s)) < WINDOW)
+    counts = f"{int(table['path'].isin(list(good)).sum())} good, {len(missing)} missing"
+    problems = {
+        f"{count_note(labels)}: complete or replace the annotation file": count_note(labels),
+        f"{len(missing)} images are missing: {some(missing)}": missing,
+        f"{len(unreadable)} images cannot be read: {some([why for _, why in unreadable], '; ')}": unreadable,
+    }
+    twice = duplicates(table["image"])
+    warnings = {
+        f"{len(twins)} images are there under more than one name: {some(['='.join(t) for t in twins])}": twins,
+        f"{len(twice)} images are annotated more than once: {some(twice)}": twice,
+        f"{len(small)} images have a side under {WINDOW} and need views.small=upscale where views have windows of that "
+        f"size: {some(small)}": small,
+    }
     return CheckReport(
-        facts=(
-            ("data set", " ".join(filter(None, [labels.name, labels.variant]))),
-            ("layout", labels.layout),
-            ("images", _counts(labels, int(table["path"].isin(list(good)).sum()), len(missing))),
-            ("label", _label(labels)),
-            *((("groups", _groups(labels)),) if "group" in table else ()),
-            *(
-                (("clusters", f"{table[labels.cluster].nunique()} x {labels.cluster}"),)
-                if labels.cluster
-                else ()
-            ),
-            ("sizes", _sizes([size for _, size in good.values()])),
-            ("read here", f"{', '.join(FORMATS.values())}; up to {limits.pixels:,} pixels"),
-            *((("resize", f"{resize.mode} {resize.size} {resize.filter}"),) if resize is not None else ()),
-            *notes,
-            *((("get it from", labels.page),) if labels.page else ()),
-        ),
-        problems=tuple(problems),
-        warnings=tuple(warnings),
+        facts=_facts(labels, resize, list(sizes.values()), counts, limits),
+        problems=tuple(text for text, found in problems.items() if found),
+        warnings=(*labels.warnings, *(text for text, found in warnings.items() if found)),
         missing=missing,
         unreadable=unreadable,
         twins=twins,
@@ -140,16 +102,42 @@ def check(
 
 
 def render(report: CheckReport) -> str:
-    """The report as text: facts, then warnings and problems, then the verdict."""
-    width = max(len(name) for name, _ in report.facts)
-    lines = [f"{name:<{width}}  {text}" for name, text in report.facts]
-    lines += [f"{'warning':<{width}}  {text}" for text in report.warnings]
-    lines += [f"{'PROBLEM':<{width}}  {text}" for text in report.problems]
-    return "\n".join([*lines, "usable" if report.usable else "NOT usable as it is"])
+    """Return the report as text: facts, warnings, problems, the verdict."""
+    lines = [
+        *report.facts,
+        *(("warning", w) for w in report.warnings),
+        *(("PROBLEM", p) for p in report.problems),
+    ]
+    width = max(len(name) for name, _ in lines)
+    text = [f"{name:<{width}}  {words}" for name, words in lines]
+    return "\n".join([*text, "usable" if report.usable else "NOT usable as it is"])
 
 
-def _look(path: str, limits: Limits) -> tuple[str, tuple[int, int]] | UnreadableImage:
-    """sha256 and (width, height) of an image that decodes fully, else the reason why not."""
+def recognize(folder: str) -> list[tuple[str, str]]:
+    """Return the known sets that a folder may be: name, and what is there or what is missing.
+
+    A set counts if its annotation is there, or if the folder is called as the set unpacks.
+    """
+    ranked = []
+    for name, reader in sets(on_disk=True).items():
+        rank = (0, 0)
+        try:
+            labels = reader(folder).load()
+            present, count = int((labels.table["path"] != "").sum()), len(labels.table)
+            rank = present, -abs(count - (labels.expected or count))
+            text = f"{count} of {labels.expected} images annotated, {present} there; {labels.layout}"
+        except NoAnnotation as error:
+            if Path(folder).expanduser().name.lower() != reader.folder.lower():
+                continue
+            text = f"by the folder's name; {error}"
+        except UserError as error:
+            text = f"perhaps; {error}"
+        ranked.append((rank, name, f"{reader.title}: {text}"))
+    return [(name, text) for _, name, text in sorted(ranked, reverse=True)]
+
+
+def _digest(path: str, limits: Limits) -> tuple[str, tuple[int, int]] | UnreadableImage:
+    """Return sha256 and (width, height) of an image that decodes fully, else the reason why not."""
     try:
         data = read_image(path)
         return hashlib.sha256(data).hexdigest(), open_image(data, path, limits).size
@@ -157,49 +145,42 @@ def _look(path: str, limits: Limits) -> tuple[str, tuple[int, int]] | Unreadable
         return error
 
 
-def _resized(size: tuple[int, int], resize: Any) -> tuple[int, int]:
-    """A size after the data set's own resize; only its short side is exact."""
-    return size if resize is None else (resize.size, resize.size)
-
-
-def _some(items: Sequence[str], separator: str = ", ") -> str:
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return separator.join(items[:SHOWN]) + more
-
-
-def _counts(labels: Labels, good: int, missing: int) -> str:
-    n = len(labels.table)
-    annotated = labels.annotated if labels.annotated is not None else n
-    text = f"{annotated} annotated" + (
-        f" of {labels.expected} expected" if labels.expected is not None else ""
-    )
-    text += f"; {n} of them looked at (every={labels.every})" if labels.every > 1 else ""
-    return f"{text}; {good} good, {missing} missing, {n - good - missing} unreadable"
-
-
-def _label(labels: Labels) -> str:
-    y = labels.table[labels.label].to_numpy(float)
+def _facts(
+    labels: Labels, resize: Any, sizes: Sequence[tuple[int, int]], counts: str, limits: Limits
+) -> tuple[tuple[str, str], ...]:
+    table, y = labels.table, labels.table[labels.label].to_numpy(float)
     direction = (
         "higher = better"
         if labels.higher_is_better
         else "lower = better as distributed, negated by the reader"
     )
-    return f"{labels.label} {y.min():.4g} to {y.max():.4g}, {len(np.unique(y))} different values; {direction}"
-
-
-def _groups(labels: Labels) -> str:
-    counts = labels.table["group"].value_counts(sort=False)
-    return f"{len(counts)}: " + ", ".join(f"{group} {n}" for group, n in counts.items())
+    annotated = f"{labels.annotated} annotated" + (
+        f" of {labels.expected} expected" if labels.expected else ""
+    )
+    subset = f"; {len(table)} of them looked at (every={labels.every})" if labels.every > 1 else ""
+    facts = {
+        "data set": " ".join(filter(None, [labels.name, labels.variant])),
+        "layout": labels.layout,
+        "images": f"{annotated}{subset}; {counts}, {int((table['path'] != '').sum()) - len(sizes)} unreadable",
+        "label": f"{labels.label} {y.min():.4g} to {y.max():.4g}, {len(np.unique(y))} different values; {direction}",
+        "groups": "",
+        "clusters": f"{table[labels.cluster].nunique()} x {labels.cluster}" if labels.cluster else "",
+        "sizes": _sizes(sizes),
+        "read here": f"{', '.join(FORMATS.values())}; up to {limits.pixels:,} pixels",
+        "resize": f"{resize.mode} {resize.size} {resize.filter}" if resize is not None else "",
+    }
+    if "group" in table:
+        groups = table["group"].value_counts(sort=False)
+        facts["groups"] = f"{len(groups)}: " + ", ".join(f"{group} {n}" for group, n in groups.items())
+    notes = [("note", note) for note in labels.notes if note != count_note(labels)]
+    page = [("get it from", labels.page)] if labels.page else []
+    return (*((name, text) for name, text in facts.items() if text), *notes, *page)
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
     if not sizes:
         return "no image was read"
-    counts: dict[tuple[int, int], int] = {}
-    for size in sizes:
-        counts[size] = counts.get(size, 0) + 1
-    common = max(counts, key=lambda s: counts[s])
-    rest = f" ({counts[common]} of {len(sizes)}; {len(counts)} sizes)" if len(counts) > 1 else ""
-    return (
-        f"{common[0]}x{common[1]}{rest}; shortest side {min(map(min, sizes))}, longest {max(map(max, sizes))}"
-    )
+    counts = Counter(sizes)
+    (width, height), common = counts.most_common(1)[0]
+    rest = f" ({common} of {len(sizes)}; {len(counts)} sizes)" if len(counts) > 1 else ""
+    return f"{width}x{height}{rest}; shortest side {min(map(min, sizes))}, longest {max(map(max, sizes))}"

@@ -27,7 +27,7 @@ class Livemd(
     name="livemd",
     title="LIVE-MD",
     folder="LIVEmultidistortiondatabase",
-    page="https://live.ece.utexas.edu/research/quality/live_multidistortedimage.html",
+    page="https://live.ece.utexas.edu/research/quality/",
     count=450,
     cluster="reference",
     lower_is_better=True,

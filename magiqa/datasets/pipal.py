@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from magiqa.datasets.base import DataSet, Labels, name_parts, numbers, read_table
+from magiqa.datasets.base import DataSet, Labels, NoAnnotation, name_parts, numbers, read_table
 from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError
 
@@ -35,7 +35,7 @@ class Pipal(
         folders = [root / "Train_Label", root / "train" / "Train_Label", root]
         files = next((sorted(f.glob("A*.txt")) for f in folders if any(f.glob("A*.txt"))), [])
         if not files:
-            raise UserError(
+            raise NoAnnotation(
                 f"{root}: annotation files Train_Label/*.txt are missing; put them there (from {self.page})"
             )
         base = files[0].parent

@@ -23,7 +23,7 @@ class Uhdiqa(
     name="uhdiqa",
     title="UHD-IQA",
     folder="UHD-IQA",
-    page="https://database.mmsp-kn.de/uhd-iqa-benchmark-database.html",
+    page="https://datasets.vqa.mmsp-kn.de/archives/UHD-IQA/",
     count=6073,
     splits={"training": 4269, "validation": 904, "test": 900},
     licence="images CC0",

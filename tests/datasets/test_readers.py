@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from magiqa.cli.main import main
 from magiqa.datasets.agiqa1k import Agiqa1k
 from magiqa.datasets.agiqa3k import Agiqa3k
 from magiqa.datasets.base import fingerprint
-from magiqa.datasets.check import check, render
+from magiqa.datasets.check import check, recognize, render
 from magiqa.datasets.csiq import Csiq
 from magiqa.datasets.folder import Folder
 from magiqa.datasets.image_index import ImageIndex
@@ -310,7 +311,7 @@ READERS = {name: (make, sets()[name], *FACTS[name]) for name, make in MAKE.items
 
 
 def test_every_packaged_reader_is_tested_here():
-    assert set(READERS) == {name for name, reader in sets().items() if reader.folder}
+    assert set(READERS) == set(sets(on_disk=True))
 
 
 # --- what all readers share -----------------------------------------------------------------------------------------
@@ -352,6 +353,33 @@ def test_what_is_missing_empty_or_damaged_is_named(name, tmp_path):
     file.write_bytes(b"\x00\xff\xfe\n\n")
     with pytest.raises(UserError, match=rf"^{re.escape(str(file))}: [^\n]+$"):
         reader(root=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_folder_is_recognized_by_what_it_holds(name, tmp_path):
+    make, _, _, annotation = READERS[name]
+    make(tmp_path)
+    assert recognize(str(tmp_path))[0][0] == name
+    (tmp_path / annotation).unlink()
+    named = tmp_path.rename(tmp_path.parent / sets()[name].folder)
+    assert sets()[name].title in dict(recognize(str(named)))[name]
+
+
+def test_the_list_of_sets_says_counts_pages_and_which_are_here(tmp_path, monkeypatch, capsys):
+    agiqa3k(tmp_path / "AGIQA-3K")
+    monkeypatch.setenv("MAGIQA_DATA", str(tmp_path))
+    assert main(["datasets"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n{name} " in out and reader.page in out for name, reader in sets(on_disk=True).items())
+    assert "koniq        KonIQ-10k    10,073  higher  training 7,058, validation 1,000, test 2,015" in out
+    assert f"agiqa3k      {tmp_path}/AGIQA-3K" in out and "live         LIVE" in out
+    assert main(["check", str(tmp_path / "AGIQA-3K")]) == 2
+    assert "AGIQA-3K: 4 of 2982 images annotated, 4 there" in capsys.readouterr().out
+    assert main(["check", str(tmp_path)]) == 2
+    assert (
+        "looks like no known set; for a table of ratings: magiqa check dataset=folder"
+        in capsys.readouterr().out
+    )
 
 
 def test_every_takes_rows_after_the_split_and_says_so(tmp_path):
@@ -720,7 +748,7 @@ def test_check_names_what_is_wrong(tmp_path):
     assert report.problems[0] == "1 images are missing: a.png"
     assert report.problems[1].startswith(f"1 images cannot be read: {tmp_path / 'c.png'}: ")
     assert report.warnings[0] == "1 images are there under more than one name: sub/b.png=d.png"
-    assert "lower = better as distributed, negated by the reader" in render(report)
+    assert "lower = better as distributed, negated by the reader" in " ".join(render(report).split())
     assert render(report).endswith("\nNOT usable as it is")
 
 
