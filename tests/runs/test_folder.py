@@ -155,11 +155,6 @@ def test_a_full_disk_is_one_line_and_the_earlier_run_is_all_there(tmp_path, what
     assert names(tmp_path / "o") == {*FILES, "record.json", "figures/plot.png"}
 
 
-def test_an_error_that_is_not_of_the_folder_stays_what_it_is(tmp_path):
-    with pytest.raises(FileNotFoundError), ResultFolder(tmp_path, "evaluate"):
-        (tmp_path.parent / "no such file").read_text()
-
-
 @pytest.mark.parametrize("how", ["file", "figures", "below"])
 def test_no_write_and_no_removal_follows_a_link(tmp_path, how):
     theirs = tmp_path / "theirs"

@@ -33,15 +33,6 @@ def test_own_pooling_is_composed_and_its_module_recorded(tmp_path, monkeypatch):
     sys.modules.pop("pools_of_mine")
 
 
-def test_magiqas_own_classes_are_no_own_code():
-    assert own_code(Configs().job([]).config) == {}
-
-
-def test_a_pooling_that_is_no_function_is_refused():
-    with pytest.raises(UserError, match=r"^pooling=3 is not known: use mean, median, worst_tenth, or "):
-        Configs().job(["pooling=3"])
-
-
 @pytest.mark.slow
 def test_the_figures_width_changes_no_run():
     job = Configs().job(["style.width=column"])

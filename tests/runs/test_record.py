@@ -54,6 +54,7 @@ RECORD = {
         ("fits", {"q": {"params": ["a"]}}, "fits.q.params[0]=a must be a finite number"),
         ("files", {"a": 3}, "files.a must be a mapping"),
         ("command", 3, "command=3 must be text"),
+        ("name", "\ud800", "must be text"),  # half a character
     ],
 )
 def test_a_key_that_holds_another_kind_is_named(tmp_path, key, value, message):
@@ -140,15 +141,6 @@ def test_a_score_that_is_no_number_is_named_by_every_reader(tmp_path, cell):
             reader(folder)
 
 
-def test_an_agreement_that_is_no_number_is_named(tmp_path):
-    folder = write_run(tmp_path / "run", n=12, resamples=100)
-    table = pd.read_csv(folder / "agreement.csv", dtype=object)
-    table.loc[0, "value"] = "high"
-    put(table, folder / "agreement.csv")
-    with pytest.raises(UserError, match=r"agreement.csv: column value holds 'high', no number"):
-        read([folder])
-
-
 @given(st.text())
 @settings(max_examples=300, deadline=None)
 def test_no_text_moves_a_cursor_or_fails_to_be_written(text):
@@ -177,8 +169,3 @@ def test_a_record_read_is_typed_and_what_it_lacks_is_filled_in():
     assert repr([split["optimism"], split["splits"], split["more"]]) == "[1.0, 10, 2]"  # as a page shows them
     with pytest.raises(AttributeError):
         record.name = "other"
-
-
-def test_halves_of_characters_are_no_text():
-    with pytest.raises(UserError, match=r"name=.* must be text"):
-        read_as(Record, {"name": "\ud800"}, "record.json")

@@ -78,18 +78,6 @@ def test_three_known_factors_are_each_found(folder, tmp_path):
     assert "weights: untrained, seed 0" in render(table, features)
 
 
-@pytest.mark.slow
-def test_the_interval_of_a_change_covers_a_known_effect(folder):
-    """A label column with more noise: the change is that of the noise, and a step that changes nothing is not there."""
-    table, _ = reconcile(tiny.job(folder), tiny.job(folder, "dataset.mos_column=noisy"), progress=False)
-    assert table["factor"].tolist() == ["start", "label column"]
-    data = pd.read_csv(folder / "set" / "labels.csv")
-    rank = data[["mos", "noisy"]].corr("spearman").iloc[0, 1]
-    # attenuation: about the start's SRCC times the labels' own correlation
-    expected = table.loc[0, "srcc"] * rank - table.loc[0, "srcc"]
-    assert table.loc[1, "change_low"] < expected < table.loc[1, "change_high"]
-
-
 def test_whole_images_and_the_positional_embedding_change_together(folder):
     first = tiny.job(folder, "backbone.positional_embedding=native")
     last = tiny.job(folder, "views=whole")

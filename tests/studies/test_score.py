@@ -1,6 +1,5 @@
 """`magiqa score`: which files are meant, the ranking, what is written, what cannot be scored."""
 
-import io
 import json
 import os
 import sys
@@ -94,16 +93,6 @@ def test_the_ranking_is_that_of_evaluate_to_the_last_digit(score, folder, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_second_call_encodes_nothing(score, folder, monkeypatch):
-    _, first, _ = score(folder / "set")
-    monkeypatch.setattr("magiqa.engines.build.build", lambda *a, **k: pytest.fail("encoded what was cached"))
-    code, second, _ = score(folder / "set")
-    assert code == 0 and second == first
-    code, fused, _ = score(folder / "set", "fusion=similarity")
-    assert code == 0 and fused != first
-
-
-@pytest.mark.slow
 def test_what_cannot_be_scored_comes_last_with_its_reason_and_the_exit_code(score, folder, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"nothing")
     Image.new("RGB", (40, 90)).save(tmp_path / "small.png")
@@ -151,14 +140,6 @@ def test_pairs_of_ones_own(score, folder, tmp_path):
     mine = pd.read_csv("b.csv").set_index("image")["q_sim"]
     # texts encoded with others round differently
     np.testing.assert_allclose(mine, table.set_index("image").loc[mine.index, "Sharp photo."], atol=1e-5)
-
-
-@pytest.mark.slow
-def test_a_list_on_standard_input(score, folder, monkeypatch):
-    files = sorted((folder / "set").glob("*.png"))[:3]
-    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{f}\n" for f in files)))
-    code, out, _ = score("-")
-    assert code == 0 and out.startswith("3 images")
 
 
 @pytest.mark.slow
