@@ -24,7 +24,7 @@ def test_no_outputs_are_committed(path):
     assert cells and all(not cell.outputs and cell.execution_count is None for cell in cells)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_on_a_folder_of_results(path, tmp_path, monkeypatch):
     write_run(tmp_path / "demo")
@@ -45,7 +45,7 @@ def test_a_notebook_runs_on_a_folder_of_results(path, tmp_path, monkeypatch):
     assert "2 runs, 1 other results" in shown and "demo, trained on synthetic degradations" in shown
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_notebooks_run_in_a_fresh_clone(tmp_path, monkeypatch, sample_root):
     shutil.copytree(sample_root, tmp_path / "cache" / "sample")
     shutil.copytree(NOTEBOOKS[0].parents[1] / "results" / "probe", tmp_path / "results" / "probe")  # no run

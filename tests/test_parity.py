@@ -35,12 +35,13 @@ ENGINES = pytest.mark.parametrize(
     "engine",
     [
         "torch",
-        "torch, views on the device",
+        pytest.param("torch, views on the device", marks=pytest.mark.long),
         pytest.param(
             "openvino",
-            marks=pytest.mark.skipif(
-                find_spec("openvino") is None, reason="the extra [openvino] is not installed"
-            ),
+            marks=[
+                pytest.mark.long,
+                pytest.mark.skipif(find_spec("openvino") is None, reason="needs the extra [openvino]"),
+            ],
         ),
     ],
 )
@@ -102,7 +103,7 @@ def test_golden_on_the_photos_that_scikit_image_ships(golden_checkpoints, tmp_pa
 
 
 @ENGINES
-@pytest.mark.slow
+@pytest.mark.long
 def test_golden_on_all_cases(golden_checkpoints, tmp_path, real_data, engine):
     golden = json.loads((real_data / "golden" / "golden.json").read_text())
 

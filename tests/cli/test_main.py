@@ -417,7 +417,7 @@ def test_a_traceback_only_on_request(run, monkeypatch):
         run("evaluate", "fusion.alhpa=2")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_wheel_in_another_folder_evaluates(tmp_path):
     pytest.importorskip("hatchling", reason="hatchling builds the wheel")
     target = tmp_path / "site"

@@ -42,7 +42,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_signal_loses_no_view_that_was_encoded(tmp_path, number, code):
     made = tiny.make(tmp_path)
     args = [sys.executable, "-c", SLOW, "encode", *tiny.overrides(made, "batch_size=4")]

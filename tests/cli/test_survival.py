@@ -120,6 +120,7 @@ def test_links_in_a_folder_that_came_from_elsewhere_lead_no_command_out(made, tm
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'  # which binds root too
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("unshare"), reason="only root can mount")
 def test_a_cache_on_a_disk_that_can_only_be_read_serves_reads_with_a_word(made, tmp_path):
     shutil.copytree(made / "cache", tmp_path / "cache")

@@ -42,7 +42,7 @@ def importable(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_fill_the_cache_with_the_same_bytes_as_one(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     folder = tiny.make(tmp_path)
@@ -61,7 +61,7 @@ def test_two_processes_fill_the_cache_with_the_same_bytes_as_one(tmp_path, capsy
     assert "0 of them new" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_in_tasks_writes_what_it_writes_here(tmp_path, capsys):
     folder = tiny.make(tmp_path)
     sweep = tiny.overrides(folder, "fusion=adaptive,fixed", "views.stride=32,64")
@@ -76,7 +76,7 @@ def test_a_sweep_in_tasks_writes_what_it_writes_here(tmp_path, capsys):
     assert record["config"]["launcher"]["cluster"] == "local" and record["config"]["launcher"]["jobs"] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ablations_and_experiments_in_tasks_print_what_they_found(tmp_path, capsys):
     folder = tiny.make(tmp_path)
     typed = tiny.overrides(folder, "launcher=local", "launcher.jobs=1", f"out={tmp_path}/out")
@@ -87,7 +87,7 @@ def test_ablations_and_experiments_in_tasks_print_what_they_found(tmp_path, caps
     assert len(list((tmp_path / "out").glob("*/record.json"))) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_unreadable_image_fails_its_task_and_no_other(tmp_path, capsys):
     folder = tiny.make(tmp_path)
     (folder / "set" / "02.png").write_bytes(b"no image")
@@ -170,7 +170,7 @@ def make_work():
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds a task's process by /proc")
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_preempted_and_terminated_tasks(tmp_path, capsys):
     launcher = Launcher("local", jobs=2, timeout_min=60, folder=str(tmp_path / "launches"))
     launched = launch(launcher, make_work(), shares(tmp_path, 3))
@@ -331,7 +331,7 @@ def test_tasks_are_not_read_from_a_folder_that_others_can_write(tmp_path):
             private_folder(tmp_path / "shared" / "d" / "e")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_command_and_its_tasks_in_seconds(tmp_path, signum):
 
@@ -367,7 +367,7 @@ def test_a_signal_ends_the_command_and_its_tasks_in_seconds(tmp_path, signum):
     assert process.wait(30) == 128 + signum and (tmp_path / "saved").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(
     not all(map(shutil.which, ("slurmctld", "slurmd", "munged"))) or os.geteuid() != 0,
     reason="needs Debian's slurm-wlm and munge, and root, to start a SLURM of its own (scripts/slurm_demo.sh)",

@@ -11,8 +11,7 @@ from runs import NASTY, write_ablation, write_run
 from magiqa.report.report import report
 
 pytestmark = [
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(
         not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
     ),

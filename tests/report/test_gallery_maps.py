@@ -41,7 +41,7 @@ def test_a_map_shows_each_windows_score_on_the_runs_one_scale(run):
         )  # one window alone covers the corner
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_has_a_map_for_each_picture_of_the_gallery_and_says_how_to_get_them(run, tmp_path):
     report([run], tmp_path / "with")
     page = (tmp_path / "with" / "report.html").read_text()

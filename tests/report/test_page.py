@@ -71,7 +71,7 @@ def test_tables_figures_and_page_are_written(out):
     assert (out / "report.html").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_everything_regenerates_byte_for_byte(folders, out, tmp_path):
     report([folders / "demo", folders / "published", folders / "grid"], tmp_path / "again")
     first = {f.relative_to(out): f.read_bytes() for f in out.rglob("*") if f.is_file()}

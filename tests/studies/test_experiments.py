@@ -270,7 +270,7 @@ def test_what_a_data_set_lacks_is_said(folder, tmp_path):
         run(tiny.job(folder, f"out={tmp_path}"), progress=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_agiqa3k(real_data, tmp_path):
     """On real labels, with a tiny untrained network: every experiment that the set allows."""
     made = tiny.make(tmp_path / "tiny")

@@ -223,6 +223,7 @@ def test_an_honest_bundle_holds(folder, bundle, capsys):
     assert "this bundle is what it claims" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_one_changed_feature_is_found_when_its_image_is_drawn(folder, bundle, tmp_path):
     def change(arrays, meta):
         arrays["features"][arrays["counts"][:7].sum() + 2, 5] += 0.01 * np.abs(arrays["features"]).max()
