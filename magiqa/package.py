@@ -1,10 +1,23 @@
 """The files that come with the package, and the checksum of its code."""
 
 import hashlib
+import os
 from functools import cache
 from pathlib import Path
 
 from magiqa.errors import UserError
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` and ``~user`` expanded; a name that is no user's (``~$photo.jpg``) stays as it is.
+
+    Raises:
+        UserError: this user has no home folder.
+    """
+    text = os.path.expanduser(os.fspath(path))
+    if text == "~" or text.startswith("~/"):
+        raise UserError(f"{path}: you have no home folder here; write the whole path, or set HOME")
+    return Path(text)
 
 
 def conf_dir() -> Path:

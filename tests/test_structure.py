@@ -13,7 +13,19 @@ from magiqa.cli.main import main
 PACKAGE = Path(__file__).parent.parent / "magiqa"
 # from the top: a room imports from those below it only, and never from one above
 ROOMS = (
-    *("cli", "studies", "scorer", "config", "report", "scoring", "features", "runs", "datasets", "engines"),
+    *(
+        "__main__",
+        "cli",
+        "studies",
+        "scorer",
+        "config",
+        "report",
+        "scoring",
+        "features",
+        "runs",
+        "datasets",
+        "engines",
+    ),
     *("backbones", "stats", "method", "images", "checked", "package", "progress", "cores", "stop", "errors"),
 )
 ONLY = {

@@ -1,59 +1,60 @@
-"""Variants of a run on cached features, with paired differences to a reference.
+"""Vary one part of a run; test each variant against a reference.
 
 magiqa ablate ablation=NAME [GROUP=OPTION] [KEY=VALUE]
-magiqa ablate -m ablation=NAME dataset=a,b          the same on several sets, and one set left out
+magiqa ablate -m ablation=NAME dataset=a,b    several sets, and one left out
 
-A typed key (magnitude.lam=0.3) also holds for the variants that have it. Writes ablation.csv, record.json and figures/
-into out=DIR (default: results/ablations/...). `magiqa --help` lists the ablations; own ones: ./conf/ablation/NAME.yaml.
+A typed key (magnitude.lam=0.3) also holds for the variants that have it. The
+command writes ablation.csv, record.json and figures/ into out=DIR (default:
+results/ablations/...). Your own ablations lie in ./conf/ablation/NAME.yaml.
 
-  magiqa ablate ablation=lambda dataset=agiqa3k dataset.root=~/AGIQA-3K backbone=rn50
+Example:
+  magiqa ablate ablation=lambda dataset=koniq dataset.root=~/koniq10k
 """
 
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from magiqa.cli.given import Given
-from magiqa.cli.sweep import each_job, inside, not_alone, out_of
-from magiqa.config.compose import Configs
-from magiqa.runs.listed_files import written
+from magiqa.config.arguments import Arguments
+
+TASK = "study"
+KEYS = ("ablation", "dataset", "backbone", "out", "seed")
 
 
-def run(given: Given) -> int:
+def run(arguments: Arguments) -> int:
     """Run one ablation, or those of ``-m``."""
+    from magiqa.config.jobs import inside, out_folder, run_sweep, single_job
+    from magiqa.runs.listed_files import written
     from magiqa.studies.ablate import ablate, folder_of, render
 
-    if not given.multirun:
-        job = given.configs.job(given.typed)
-        not_alone(job, "ablate")
-        table, record = ablate(job, given.configs.composer(given.typed))
-        print(render(table, record))
-        print(f"\n{written(folder_of(job))}")
+    if not arguments.sweep:
+        job = single_job(arguments)
+        table, record = ablate(job, arguments.configs.composer(arguments.only_overrides))
+        print(f"{render(table, record)}\n\n{written(folder_of(job))}")
         return 0
-    out = out_of(given)
-    found = each_job(
-        given,
-        lambda overrides: inside(out, "ablation", given.configs.job(overrides), overrides),
-        partial(one, given.config_dir),
-        lambda done: print(render(*done) + "\n", flush=True),
+    swept = run_sweep(
+        arguments,
+        inside(arguments, "ablation"),
+        partial(one, arguments.config_dir),
+        lambda result: print(render(*result) + "\n", flush=True),
     )
-    if found is None:
+    if swept is None:
         return 0
-    _leave_one_out(found[0], out or Path("results/ablations"))
-    return 2 if found[1] else 0
+    _leave_one_out(swept[0], out_folder(arguments) or Path("results/ablations"))
+    return 2 if swept[1] else 0
 
 
 def one(config_dir: str | None, overrides: list[str]) -> Any:
-    """One job of a sweep: its table and record."""
-    from magiqa.studies.ablate import ablate, render
+    """Run one job of a sweep, and return its table and record."""
+    from magiqa.config.compose import Configs
+    from magiqa.studies.ablate import ablate
 
     configs = Configs(config_dir)
-    found = ablate(configs.job(overrides), configs.composer(overrides))
-    print(render(*found) + "\n", flush=True)
-    return found
+    return ablate(configs.job(overrides), configs.composer(overrides))
 
 
 def _leave_one_out(done: list[Any], folder: Path) -> None:
+    from magiqa.runs.listed_files import written
     from magiqa.studies.ablate import write_transfer
 
     names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]

@@ -1,35 +1,50 @@
-"""What lies in the feature cache, and what can go.
+"""List, check and empty the feature cache.
 
 magiqa cache [verify | prune=KEY|corrupt|all] [cache_dir=DIR]
 
-Lists a line a key: images, views, size, what shaped the features, and how many each engine and device made; keys of
-another version of the code are never read and can go. verify checks every shard's checksum, types and shapes, those of
-text embeddings too; prune removes a key's features (by its name, or a beginning of it), every corrupt shard, or all.
-Links to other folders are left alone.
+Without a word: a line for each key, with its images, views and size, what
+shaped the features, and who made them. Keys of another version of magiqa are
+never read and can go. verify checks the checksum and shape of every shard.
+prune removes the features of a key (its name, or a beginning of it), every
+corrupt shard, or all. It follows no link to another folder.
 
+Example:
   magiqa cache prune=corrupt
 """
 
 import sys
-from pathlib import Path
+from dataclasses import dataclass
 
-from magiqa.cli.given import Given
+from magiqa.checked import Checked
+from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
 
+TASK = "housekeeping"
+KEYS = ("cache_dir",)
 
-def run(given: Given) -> int:
+
+@dataclass(frozen=True)
+class CacheKeys(Checked):
+    """The keys of this command."""
+
+    prune: str | None = None
+    cache_dir: str | None = None
+
+
+def run(arguments: Arguments) -> int:
     """List, verify or prune."""
     from magiqa.features.cache_upkeep import corrupt_shards, describe, hashes, listing, prune
+    from magiqa.package import expanded
     from magiqa.runs.config import default_cache_dir
 
-    words, keys = given.words, given.keys(("prune", "cache_dir"))
-    root = Path(keys.get("cache_dir") or default_cache_dir()).expanduser()
-    if words not in ([], ["verify"]) or (words and "prune" in keys):
+    words, keys = arguments.words, arguments.keys(CacheKeys)
+    root = expanded(keys.cache_dir or default_cache_dir())
+    if words not in ([], ["verify"]) or (words and keys.prune is not None):
         raise UserError(
-            f"cache: {' '.join(given.args)} is not understood: use verify, or prune=KEY|corrupt|all"
+            f"cache: {' '.join(arguments.typed)} is not understood: use verify, or prune=KEY|corrupt|all"
         )
-    if "prune" in keys:
-        count, size = prune(root, keys["prune"])
+    if keys.prune is not None:
+        count, size = prune(root, keys.prune)
         print(f"{root}: removed {count} files, {size / 1e6:.1f} MB")
         return 0
     bad: list[str] = []

@@ -1,38 +1,43 @@
-"""Check a data set: every image is read once.
+"""Check that a data set is complete and readable.
 
 magiqa check dataset=NAME dataset.root=DIR
-magiqa check DIR
+magiqa check DIR                           which known set does it look like?
 
-Says what is missing, unreadable or there twice, and where to get the set. Of a folder alone it says which known set it
-looks like. Roots can also be given once for all options of a set: roots.SET=DIR, a line SET: DIR in roots.yaml, or
-MAGIQA_DATA=DIR, which holds a folder for each set (see magiqa datasets).
+The command lists what is missing, unreadable or there twice, and where to get
+the set. A root can also be given once for all options of a set: roots.SET=DIR,
+a line SET: DIR in roots.yaml, or MAGIQA_DATA=DIR with a folder for each set
+(see magiqa datasets).
 
+Example:
   magiqa check dataset=koniq dataset.root=~/koniq10k
 """
 
-from pathlib import Path
-
-from magiqa.cli.given import Given
+from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
 
+TASK = "evaluate on ratings"
+KEYS = ("dataset", "max_pixels")
 
-def run(given: Given) -> int:
-    """Check; exit code 2 where the set cannot be used as it is."""
+
+def run(arguments: Arguments) -> int:
+    """Check; exit code 2 if the set cannot be used as it is."""
     from magiqa.datasets.check import check, recognize, render
+    from magiqa.package import expanded
     from magiqa.report.console import screen
 
-    if not given.words:
-        job = given.configs.job(given.typed)
+    words = arguments.words
+    if not words:
+        job = arguments.configs.job(arguments.only_overrides)
         report = check(job.source.dataset, limits=job.source.limits)
         print(screen([render(report)], []))
         return 0 if report.usable else 2
-    if len(given.words) > 1 or given.overrides or not Path(given.words[0]).expanduser().is_dir():
-        raise UserError(f"check: {' '.join(given.args)} is not understood; give one folder, or dataset=NAME")
-    folder = given.words[0]
-    found = recognize(folder)
-    for name, text in found:
+    if len(words) > 1 or arguments.overrides or not expanded(words[0]).is_dir():
+        raise UserError(f"check: {' '.join(words)} is not understood; give one folder, or dataset=NAME")
+    folder = words[0]
+    sets = recognize(folder)
+    for name, text in sets:
         print(screen([text, f"  magiqa check dataset={name} dataset.root={folder}"], []))
-    if not found:
+    if not sets:
         table = f"magiqa check dataset=folder dataset.root={folder}"
         print(f"{folder} looks like no known set; for a table of ratings: {table}")
     return 2

@@ -1,37 +1,53 @@
-"""Paired tests of methods on the same images.
+"""Test whether methods differ on the same images.
 
-magiqa compare RUN [OTHER...] [score=q] [out=DIR] [resamples=N] [seed=N]
+magiqa compare RUN [OTHER...] [score=q] [out=DIR]
 
-RUN is a run's folder: it gives images, labels and what is resampled. OTHER is another run's folder, or a CSV of
-image,score (higher = better). Without OTHER: RUN's own cues and controls. Writes comparison.csv into out (RUN).
+RUN is a run's folder: it gives images and labels. OTHER is another run's
+folder, or a CSV of image,score (higher = better). Without OTHER the command
+compares RUN's own cues and controls. It writes comparison.csv into out (RUN).
 
-  magiqa compare results/runs/mine results/runs/other metric.csv score=q
+  score=q               the score of runs: q, q_sim or q_mag
+  resamples=2000        of the bootstrap
+  seed=0
+
+Example:
+  magiqa compare results/runs/mine results/runs/other metric.csv
 """
 
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated
 
-from magiqa.cli.given import Given
+from magiqa.checked import Checked, Least
+from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
-from magiqa.runs.listed_files import written
+
+TASK = "study"
 
 
-def run(given: Given) -> int:
+@dataclass(frozen=True)
+class CompareKeys(Checked):
+    """The keys of this command."""
+
+    score: str = "q"
+    out: str | None = None
+    resamples: Annotated[int, Least(100)] = 2000
+    seed: Annotated[int, Least(0)] = 0
+
+
+def run(arguments: Arguments) -> int:
     """Compare."""
+    from magiqa.package import expanded
+    from magiqa.runs.listed_files import written
     from magiqa.studies.compare import compare, render
 
-    words, keys = given.words, given.keys(("score", "out", "resamples", "seed"))
+    words, keys = arguments.words, arguments.keys(CompareKeys)
     if not words:
         raise UserError("compare: give a run's folder, then runs or CSV files of image,score")
     table, record = compare(
-        words[0],
-        words[1:],
-        score=keys.get("score") or "q",
-        out=keys.get("out"),
-        resamples=given.whole(keys, "resamples", 2000),
-        seed=given.whole(keys, "seed", 0),
+        words[0], words[1:], score=keys.score, out=keys.out, resamples=keys.resamples, seed=keys.seed
     )
-    print(render(table, record))
-    folder = Path(keys.get("out") or words[0]).expanduser()
+    folder = expanded(keys.out or words[0])
     beside = "comparison.json"  # in a folder that holds another command's record
-    print(f"\n{written(folder, beside if (folder / beside).is_file() else 'record.json')}")
+    name = beside if (folder / beside).is_file() else "record.json"
+    print(f"{render(table, record)}\n\n{written(folder, name)}")
     return 0

@@ -1,71 +1,85 @@
-"""Encode, score, and report the agreement with human opinion.
+"""Score a data set, and report agreement with human opinion.
 
 magiqa evaluate [GROUP=OPTION] [KEY=VALUE]
-magiqa evaluate -m dataset=koniq,spaq backbone=rn50,vit_b_32     every combination, one folder each and one table
+magiqa evaluate -m dataset=koniq,spaq backbone=rn50,vit_b_32   every combination
 
-Writes scores.csv, agreement.csv, comparison.csv, groups.csv (where there are groups), record.json and figures/ into
-out=DIR (default: results/runs/...).
-bundle=FILE takes features and labels from a file of `magiqa pack`, in place of images and weights.
-launcher=slurm or local shares the jobs of -m out among launcher.jobs tasks, those with the same features in one.
-out=, cache_dir=, dataset.root= and other paths are taken as typed.
+The command writes scores.csv, agreement.csv, comparison.csv, groups.csv (where
+there are groups), record.json and figures/ into out=DIR (default:
+results/runs/...). bundle=FILE takes features and labels from a file of magiqa
+pack, in place of images and weights. launcher=slurm or local shares the jobs of
+-m among launcher.jobs tasks. Paths and texts are taken as typed.
 
-  magiqa evaluate dataset=koniq dataset.root=~/koniq10k backbone=rn50 fusion.alpha=2
+Example:
+  magiqa evaluate dataset=koniq dataset.root=~/koniq10k backbone=rn50
 """
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from magiqa.cli.given import Given
-from magiqa.cli.sweep import each_job, not_alone, out_of
-from magiqa.config.compose import Configs
+from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
-from magiqa.runs.listed_files import written
+
+TASK = "evaluate on ratings"
+KEYS = (
+    "dataset",
+    "backbone",
+    "prompts",
+    "views",
+    "magnitude",
+    "fusion",
+    "pooling",
+    "fit",
+    "out",
+    "device",
+    "bundle",
+)
 
 
-def run(given: Given) -> int:
+def run(arguments: Arguments) -> int:
     """Evaluate one run, or those of ``-m``."""
-    if given.multirun:
-        return _many(given)
-    job = given.configs.job(given.typed)
-    not_alone(job, "evaluate")
+    from magiqa.config.jobs import single_job
+    from magiqa.runs.listed_files import written
     from magiqa.studies.evaluate import evaluate
 
+    if arguments.sweep:
+        return _sweep(arguments)
+    job = single_job(arguments)
     evaluate(job, show=partial(print, flush=True))
     print(f"\n{written(job.folder)}")
     return 0
 
 
 def one(config_dir: str | None, overrides: list[str]) -> Any:
-    """One job of a sweep: its table and record."""
+    """Run one job of a sweep, and return its table and record."""
+    from magiqa.config.compose import Configs
     from magiqa.studies.evaluate import evaluate
 
     return evaluate(Configs(config_dir).job(overrides), show=partial(print, end="\n\n", flush=True))
 
 
-def _many(given: Given) -> int:
-    import hashlib
-
+def _sweep(arguments: Arguments) -> int:
+    from magiqa.config.jobs import out_folder, run_sweep
+    from magiqa.runs.listed_files import written
     from magiqa.studies.sweep import combine, sweep_folder
 
-    what = [a for a in given.args if not a.startswith("launcher")]
-    folder = (
-        out_of(given)
-        or Path("results/runs") / f"sweep-{hashlib.sha256(chr(10).join(what).encode()).hexdigest()[:8]}"
-    )
+    what = "\n".join(a for a in arguments.typed if not a.startswith("launcher"))
+    default = Path("results/runs") / f"sweep-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+    folder = out_folder(arguments) or default
     names: dict[str, list[str]] = {}
 
-    def final(overrides: list[str]) -> list[str]:
-        name = given.configs.job(overrides).name
+    def prepare(overrides: list[str]) -> list[str]:
+        name = arguments.configs.job(overrides).name
         if name in names:
             raise UserError(f"the same run as {' '.join(names[name])}: drop one of the two")
         names[name] = overrides
         return [*overrides, f"out={folder / name}"]
 
     with sweep_folder(folder) as results:
-        found = each_job(given, final, partial(one, given.config_dir))
-        if found is None:
+        swept = run_sweep(arguments, prepare, partial(one, arguments.config_dir), lambda result: None)
+        if swept is None:
             return 0
-        print(combine(results, *found))
+        print(combine(results, *swept))
     print(f"\n{written(folder, 'sweep.json')}, and one folder a job")
-    return 2 if found[1] else 0
+    return 2 if swept[1] else 0

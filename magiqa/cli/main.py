@@ -1,123 +1,131 @@
-"""The ``magiqa`` command: a file here a command, whose docstring is its help."""
+"""The ``magiqa`` command: each file of this folder is a command, whose docstring is its help."""
 
+import argparse
+import ast
 import os
+import pkgutil
 import sys
+import textwrap
 from collections.abc import Collection, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from magiqa.cli.given import Given
-from magiqa.config.objects import is_users
-from magiqa.config.typed import GROUPS, OTHERS
+from magiqa.config.arguments import Arguments
 from magiqa.errors import BOLD, PLAIN, UserError, one_line, printable
-from magiqa.package import conf_dir
-from magiqa.runs.config import default_cache_dir
+from magiqa.package import conf_dir, expanded
 from magiqa.stop import Terminated, listening
 
-COMMANDS = (
-    "evaluate",
-    "encode",
-    "score",
-    "probe",
-    "ablate",
-    "experiment",
-    "compare",
-    "reconcile",
-    "report",
-    "paper",
-    "pack",
-    "verify",
-    "check",
-    "datasets",
-    "cache",
+COMMANDS = tuple(
+    module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.name != "main"
 )
-HELP = """magiqa: training-free, CLIP-based no-reference image quality assessment, benchmarked.
+TASKS = ("score images", "evaluate on ratings", "study", "publish", "housekeeping")
+HEAD = """magiqa: training-free, CLIP-based no-reference image quality assessment.
 
-  magiqa COMMAND [GROUP=OPTION] [KEY=VALUE] [PATH]      magiqa COMMAND --help
+  magiqa COMMAND [GROUP=OPTION] [KEY=VALUE] [PATH]     magiqa COMMAND --help
+"""
+EXAMPLES = """
+Examples:
+  magiqa score ~/photos html=sheet.html
+  magiqa evaluate dataset=folder dataset.root=~/photos backbone=rn50
+  magiqa report results/runs out=report
 
-{commands}
-
-Options of each group (own ones: ./conf/GROUP/NAME.yaml, or --config-dir DIR, in the form that --cfg prints):
-
-{options}
-
--m runs every combination of GROUP=A,B; --cfg prints the composed config; behind -- all words are paths;
-HYDRA_FULL_ERROR=1 shows tracebacks.
+-m runs every combination of GROUP=A,B; --cfg prints the composed config;
+--config-dir DIR adds options of your own to those in ./conf; after -- all words
+are paths; HYDRA_FULL_ERROR=1 shows tracebacks.
 """
 
 
-def command_of(name: str) -> Any:
-    """The module of a command: its docstring is the help, ``run`` what it does."""
-    return import_module(f"magiqa.cli.{name}")
+def description(name: str) -> tuple[str, dict[str, Any]]:
+    """Return a command's docstring and its constants, read from its file: imports take time, and -OO drops docstrings.
+
+    Raises:
+        UserError: there is no such command.
+    """
+    if name not in COMMANDS:
+        raise UserError(f"magiqa {name}: no such command; use {', '.join(COMMANDS)}, or --help")
+    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+    constants = {
+        ast.unparse(node.targets[0]): ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("TASK", "KEYS")
+    }
+    return ast.get_docstring(tree) or "", constants
 
 
-def help_text() -> str:
-    """One screen: the commands, and the options of each group, read from their folders."""
-    commands = "\n".join(f"  {name:<11} {command_of(name).__doc__.splitlines()[0]}" for name in COMMANDS)
-    options = "\n".join(
-        f"  {g:<10} {', '.join(sorted(f.stem for f in (conf_dir() / g).glob('*.yaml')))}"
-        for g in (*GROUPS, *OTHERS)
+def overview() -> str:
+    """Return the commands by task, a line each, and examples."""
+    lines = [HEAD]
+    descriptions = {name: description(name) for name in COMMANDS}
+    for task in TASKS:
+        lines.append(f"{task.capitalize()}:")
+        lines += [
+            f"  {name:<11} {text.splitlines()[0]}"
+            for name, (text, constants) in descriptions.items()
+            if constants["TASK"] == task
+        ]
+    return "\n".join([*lines, EXAMPLES])
+
+
+def help_of(name: str) -> str:
+    """Return a command's docstring, and the defaults of the config keys that people use with it."""
+    text, constants = description(name)
+    text, _, example = text.partition("Example:\n")
+    keys = "\n".join(line for key in constants.get("KEYS", ()) for line in _key_help(key))
+    keys = f"Keys of the config, with their defaults (all: magiqa {name} --cfg):\n{keys}\n\n" if keys else ""
+    return f"magiqa {name}: {text}{keys}Example:\n{example}\n"
+
+
+def _key_help(key: str) -> list[str]:
+    """Return the lines for one key, from the comment in ``config.yaml`` or the names of a group's options."""
+    lines = (line.strip(" -") for line in (conf_dir() / "config.yaml").read_text().splitlines())
+    value, _, about = (
+        next(line for line in lines if line.startswith(f"{key}:")).partition(":")[2].partition("#")
     )
-    return HELP.format(commands=commands, options=options)
+    if (conf_dir() / key).is_dir():
+        about = ", ".join(sorted(file.stem for file in (conf_dir() / key).glob("*.yaml")))
+    text = f"  {f'{key}={value.strip()}':<22} {about.strip()}"
+    return textwrap.wrap(text, 78, subsequent_indent=" " * 25)
 
 
-def parse(argv: Sequence[str]) -> tuple[set[str], Given]:
-    """The flags, and what else was typed: everything is KEY=VALUE but five flags and paths.
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(
+            f"{message}: everything but --help, --version, -m, --cfg and --config-dir DIR is KEY=VALUE"
+        )
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Arguments]:
+    """Return the flags, and what else was typed.
 
     Raises:
         UserError: a flag that does not exist, ``--config-dir`` without a folder.
 
     Example:
-        >>> parse(["compare", "-m", "a", "--", "b=c"])
-        ({'-m'}, Given(command='compare', args=('a',), paths=('b=c',), multirun=True, config_dir=None))
+        >>> parse(["compare", "-m", "a", "--", "b=c"])[1]
+        Arguments(command='compare', typed=('a',), paths=('b=c',), sweep=True, config_dir=None)
     """
-    before, paths = list(argv), []
-    if "--" in before:
-        at = before.index("--")
-        before, paths = before[:at], before[at + 1 :]
-    flags: set[str] = set()
-    words: list[str] = []
-    config_dir: str | None = None
-    pending = iter(before)
-    for arg in pending:
-        if arg in _FLAGS:
-            flags.add(_FLAGS[arg])
-        elif arg == "--config-dir" or arg.startswith("--config-dir="):
-            config_dir = arg.partition("=")[2] or next(pending, "")
-            if not config_dir:
-                raise UserError("--config-dir: give a folder")
-        elif (arg.startswith("-") and arg[1:2].isalpha()) or arg.startswith("--"):
-            meant = arg.lstrip("-")
-            remedy = (
-                f"write {meant}" if "=" in meant else "use --help, --version, -m, --cfg or --config-dir DIR"
-            )
-            raise UserError(f"{arg} is not understood: {remedy}")
-        else:
-            words.append(arg)
-    command, args = (words[0], words[1:]) if words else ("", [])
-    return flags, Given(command, tuple(args), tuple(paths), "-m" in flags, config_dir)
-
-
-_FLAGS = {
-    "-h": "--help",
-    "--help": "--help",
-    "--version": "--version",
-    "-m": "-m",
-    "--multirun": "-m",
-    "--cfg": "--cfg",
-}
+    end = argv.index("--") if "--" in argv else len(argv)
+    parser = _Parser(prog="magiqa", add_help=False, allow_abbrev=False)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-h", "--help", action="store_true")
+    for flag in ("--cfg", "--version"):
+        parser.add_argument(flag, action="store_true")
+    parser.add_argument("--config-dir")
+    flags = parser.parse_intermixed_args(argv[:end])
+    command, *typed = flags.words or [""]
+    return flags, Arguments(command, tuple(typed), tuple(argv[end + 1 :]), flags.multirun, flags.config_dir)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0, 2 for what a user can mend; 130, 141, 143 at Ctrl-C, a closed pipe, SIGTERM."""
     _open_streams()
-    _set_up_matplotlib()
     style = (BOLD, PLAIN) if sys.stdout.isatty() else ()
     with listening(), redirect_stdout(_Plain(sys.stdout, style)), redirect_stderr(_Plain(sys.stderr, "\r")):
-        return _main(argv)
+        return _main(sys.argv[1:] if argv is None else argv)
 
 
 def _open_streams() -> None:
@@ -131,10 +139,11 @@ def _open_streams() -> None:
 
 def _set_up_matplotlib() -> None:
     """Give matplotlib a backend that needs no notebook or screen, and magiqa's cache for its list of fonts."""
+    from magiqa.runs.config import default_cache_dir
+
     os.environ["MPLBACKEND"] = "agg"
-    with suppress(RuntimeError):  # no home: the command tells
-        folder = Path(default_cache_dir()).expanduser() / "matplotlib"
-        os.environ.setdefault("MPLCONFIGDIR", str(folder))
+    with suppress(UserError):  # no home: the command tells
+        os.environ.setdefault("MPLCONFIGDIR", str(expanded(default_cache_dir()) / "matplotlib"))
 
 
 class _Plain:
@@ -151,27 +160,27 @@ class _Plain:
         return getattr(self._stream, name)
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def _main(argv: Sequence[str]) -> int:
     try:
-        flags, given = parse(sys.argv[1:] if argv is None else argv)
-        if "--version" in flags:
+        flags, arguments = parse(argv)
+        if flags.version:
             from magiqa import __version__
 
             print(f"magiqa {__version__}")
             return 0
-        if not given.command:
-            print(help_text())
-            return 0 if "--help" in flags else 2
-        if given.command not in COMMANDS:
-            raise UserError(f"magiqa {given.command}: no such command; use {', '.join(COMMANDS)}, or --help")
-        command = command_of(given.command)
-        if "--help" in flags:
-            print(f"magiqa {given.command}: {command.__doc__}", end="")
+        if not arguments.command:
+            print(overview())
+            return 0 if flags.help else 2
+        if flags.help:
+            print(help_of(arguments.command), end="")
             return 0
-        if "--cfg" in flags:
-            print(given.configs.text(given.typed), end="")
+        description(arguments.command)  # there is such a command
+        command: Any = import_module(f"magiqa.cli.{arguments.command}")
+        if flags.cfg:
+            print(arguments.configs.text(arguments.only_overrides), end="")
             return 0
-        code = int(command.run(given))
+        _set_up_matplotlib()
+        code = int(command.run(arguments))
         sys.stdout.flush()
         return code
     except (KeyboardInterrupt, Terminated) as stopped:
@@ -187,6 +196,8 @@ def _main(argv: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return 141
     except Exception as error:
+        from magiqa.config.objects import is_users
+
         # an OSError is the disk's or the machine's: it has no place in the code to look for
         if os.environ.get("HYDRA_FULL_ERROR") == "1" or not (is_users(error) or isinstance(error, OSError)):
             raise

@@ -1,37 +1,70 @@
-"""A run in one file, a bundle: features, labels, text embeddings and records, without images or weights.
+"""Put a run into one file that needs no images or weights.
 
-magiqa pack RUN [out=FILE] [dataset.root=DIR] [cache_dir=DIR] [backbone.checkpoint=FILE]
+magiqa pack RUN [out=FILE] [dataset.root=DIR] [cache_dir=DIR]
 
-The root, cache and checkpoint are those that RUN's record names, unless typed; they are printed first, and such a cache
-is only read. A bundle holds the features of one backbone and one set of views: evaluate, ablate, experiment and report
-rerun from it all that needs no others.
+The root, cache and checkpoint are those that RUN's record names, unless typed;
+they are printed first, and such a cache is only read. A backbone in a folder or
+on the hub, and an option of your own, count only as typed: backbone.name=NAME,
+magnitude=mine. evaluate, ablate, experiment and report rerun from a bundle all
+that needs no other features.
 
+Example:
   magiqa pack results/runs/mine out=mine.safetensors
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from magiqa.cli.given import Given
-from magiqa.cli.recorded import as_recorded
-from magiqa.cli.sweep import out_of
+from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
+from magiqa.package import conf_dir, expanded
+
+TASK = "publish"
 
 
-def run(given: Given) -> int:
+def run(arguments: Arguments) -> int:
     """Pack."""
-    from magiqa.package import conf_dir
+    from magiqa.config.jobs import out_folder
     from magiqa.studies.pack import pack
 
-    words = given.words
+    words = arguments.words
     if len(words) != 1:
         raise UserError("pack: give one run's folder: magiqa pack RUN [out=FILE]")
-    folder = Path(words[0]).expanduser()
-    job = given.configs.recorded(folder, [o for o in given.overrides if not o.startswith("out=")]).having(
-        out=str(folder)
-    )
+    folder = expanded(words[0])
+    overrides = [o for o in arguments.overrides if not o.startswith("out=")]
+    job = arguments.configs.recorded(folder, overrides).having(out=str(folder))
     options = sorted(f.stem for f in (conf_dir() / "prompts").glob("*.yaml"))
-    sets = [given.configs.job([f"prompts={option}"]).method.prompts for option in options]
-    with as_recorded([(folder, job)], given.overrides):
-        path = pack(folder, job, sets, out_of(given))
+    sets = [arguments.configs.job([f"prompts={option}"]).method.prompts for option in options]
+    with as_recorded([(folder, job)], overrides):
+        path = pack(folder, job, sets, out_folder(arguments))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; no images, no weights")
     return 0
+
+
+@contextmanager
+def as_recorded(jobs: Sequence[tuple[Path, Any]], overrides: Sequence[str]) -> Iterator[None]:
+    """Print the root, cache and checkpoint that records name and nobody typed; such a cache is only read.
+
+    Args:
+        jobs: runs' folders, and the job that each one's record makes.
+    """
+    from magiqa.features.shard import read_only
+    from magiqa.runs.config import default_cache_dir
+
+    typed = {o.partition("=")[0] for o in overrides}
+    with ExitStack() as stack:
+        for folder, job in jobs:
+            places = {
+                "dataset.root": getattr(job.source.dataset, "root", None),
+                "dataset.annotation": getattr(job.source.dataset, "annotation", None),
+                "backbone.checkpoint": job.method.backbone.checkpoint,
+                "cache_dir": job.machine.cache_dir,
+            }
+            for key, place in places.items():
+                if place and key not in typed:
+                    print(f"{key}={place}: as {folder}/record.json says", flush=True)
+            if "cache_dir" not in typed and job.machine.cache_dir != default_cache_dir():
+                stack.enter_context(read_only(job.machine.cache_dir))
+        yield

@@ -1,60 +1,74 @@
-"""Why two numbers differ: from one protocol to the other, a factor at a time.
+"""Explain step by step why two numbers differ.
 
-magiqa reconcile RUN RUN [KEY=VALUE]                   two runs' folders; keys are paths and machine settings
-magiqa reconcile METHOD:DATASET [GROUP=OPTION] [KEY=VALUE]      a published row, from the run as configured
+magiqa reconcile RUN RUN [KEY=VALUE]        two runs' folders
+magiqa reconcile METHOD:DATASET [GROUP=OPTION] [KEY=VALUE]   a published row
 
-Options that the row's protocol names are as packaged: keys typed for their groups are for the run as configured alone.
-score=q_sim or q_mag follows another score than q. Writes reconcile.csv and record.json into out=DIR.
+Between two runs, keys are paths and machine settings. For a published row, the
+other end is the run as configured; options that the row's protocol names are as
+packaged. The command writes reconcile.csv and record.json into out=DIR.
 
-  magiqa reconcile MA-CLIP:koniq dataset=koniq_test dataset.root=~/koniq10k backbone=rn50
+  score=q               the score to follow: q, q_sim or q_mag
+
+Example:
+  magiqa reconcile MA-CLIP:koniq dataset=koniq_test backbone=rn50
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from magiqa.cli.given import Given
-from magiqa.cli.recorded import as_recorded
-from magiqa.cli.sweep import out_of
+from magiqa.checked import Checked
+from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
-from magiqa.runs.listed_files import written
-from magiqa.runs.names import CUES
+from magiqa.package import conf_dir, expanded
+
+TASK = "study"
+KEYS = ("dataset", "backbone", "out")
 
 
-def run(given: Given) -> int:
+@dataclass(frozen=True)
+class ReconcileKeys(Checked):
+    """The keys of this command."""
+
+    score: Literal["q", "q_sim", "q_mag"] = "q"
+
+
+def run(arguments: Arguments) -> int:
     """Reconcile."""
-    from magiqa.package import conf_dir
+    from magiqa.cli.pack import as_recorded
+    from magiqa.config.jobs import out_folder
     from magiqa.runs.folder import ResultFolder
+    from magiqa.runs.listed_files import written
     from magiqa.runs.provenance import Clock
     from magiqa.runs.read import read_record
     from magiqa.studies.protocols import overrides_of, published_row
     from magiqa.studies.reconcile import reconcile, reconcile_record, render
 
-    words, overrides = given.words, [o for o in given.overrides if not o.startswith(("out=", "score="))]
-    keys = dict(o.split("=", 1) for o in given.overrides if o.startswith("score="))
-    score = given.one_of(keys, "score", CUES, "q")
+    words, (keys, typed) = arguments.words, arguments.split(ReconcileKeys)
+    overrides = [o for o in typed if not o.startswith("out=")]
     row, records, recorded = None, [], []
     if len(words) == 2:
-        folders = [Path(w).expanduser() for w in words]
+        folders = [expanded(w) for w in words]
         records = [read_record(folder) for folder in folders]
-        first, last = (given.configs.recorded(folder, overrides) for folder in folders)
+        first, last = (arguments.configs.recorded(folder, overrides) for folder in folders)
         recorded = list(zip(folders, (first, last), strict=True))
         default = folders[0] / "reconcile"
     elif len(words) == 1:
         row = published_row(words[0])
-        first = given.configs.job(overrides)
+        first = arguments.configs.job(overrides)
         sets = sorted(f.stem for f in (conf_dir() / "dataset").glob("*.yaml"))
-        composer = given.configs.composer(overrides, packaged=True)
+        composer = arguments.configs.composer(overrides, packaged=True)
         last = composer(overrides_of(row, sets, first.method.backbone))
         default = Path("results/reconcile") / re.sub(r"[^A-Za-z0-9.-]+", "_", words[0])
     else:
         raise UserError(
             "reconcile: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
         )
-    folder, clock = out_of(given) or default, Clock()
+    folder, clock = out_folder(arguments) or default, Clock()
     with as_recorded(recorded, overrides), ResultFolder(folder, "reconcile", ["reconcile.csv"]) as results:
-        table, features = reconcile(first, last, score=score, clock=clock, records=records)
+        table, features = reconcile(first, last, score=keys.score, clock=clock, records=records)
         results.csv("reconcile", table)
         results.record(reconcile_record(folder.name, features, row, clock))
-    print(render(table, features, row, clock.warnings))
-    print(f"\n{written(folder)}")
+    print(f"{render(table, features, row, clock.warnings)}\n\n{written(folder)}")
     return 0

@@ -1,45 +1,57 @@
-"""Whether a bundle is what it claims: labels, weights, prompts, and the features of some images encoded anew.
+"""Check a bundle against your own images, labels and weights.
 
-magiqa verify BUNDLE dataset.root=DIR [backbone.checkpoint=FILE] [seed=N] [KEY=VALUE]
+magiqa verify BUNDLE dataset.root=DIR [backbone.checkpoint=FILE] [KEY=VALUE]
 
-Paths of the bundle itself are never used. Which images are drawn differs each time, unless seed=N says.
+The command compares every label, the weights, every prompt's embedding, and
+the features of some images that it encodes anew. Paths of the bundle itself are
+never used. The images are drawn at random, unless seed=N is typed.
 
+Example:
   magiqa verify mine.safetensors dataset.root=~/koniq10k
 """
 
 import sys
+from dataclasses import dataclass
+from typing import Annotated
 
-from magiqa.cli.given import Given
+from magiqa.checked import Checked, Least
+from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
 
+TASK = "publish"
 
-def run(given: Given) -> int:
-    """Verify; exit code 2 where the bundle is not what it claims."""
+
+@dataclass(frozen=True)
+class VerifyKeys(Checked):
+    """The keys of this command."""
+
+    seed: Annotated[int, Least(0)] | None = None
+
+
+def run(arguments: Arguments) -> int:
+    """Verify; exit code 2 if the bundle is not what it claims."""
     from magiqa.studies.verify import verify
 
-    words = given.words
+    words = arguments.words
     if len(words) != 1:
         raise UserError(
             "verify: give one bundle: magiqa verify FILE dataset.root=DIR [backbone.checkpoint=FILE]"
         )
-    typed_seed = Given(given.command, tuple(o for o in given.overrides if o.startswith("seed="))).keys(
-        ("seed",)
-    )
-    seed = given.whole(typed_seed, "seed", 0) if typed_seed else None
-    rest = [o for o in given.overrides if not o.startswith("seed=")]
-    job = given.configs.job([f"bundle={words[0]}", *rest])
-    typed = [o.partition("=")[0] for o in rest]
+    keys, overrides = arguments.split(VerifyKeys)
+    job = arguments.configs.job([f"bundle={words[0]}", *overrides])
+    typed = [o.partition("=")[0] for o in overrides]
+    name = job.method.backbone.name
     places = {
         "dataset.root": getattr(job.source.dataset, "root", None),
         "backbone.checkpoint": job.method.backbone.checkpoint,
-        "backbone.name": job.method.backbone.name if ":" in job.method.backbone.name else None,
+        "backbone.name": name if ":" in name else None,
     }
     for key, theirs in places.items():  # a bundle's own paths are never used
         if theirs and key not in typed and not (key == "dataset.root" and job.choices["dataset"] == "sample"):
             raise UserError(
                 f"verify: add {key}=PATH, where it lies on this machine (the bundle has {theirs})"
             )
-    problems, done = verify(words[0], job, seed=seed)
+    problems, done = verify(words[0], job, seed=keys.seed)
     print(
         f"{words[0]}: {done['labels']} labels compared; {done['images']} images encoded anew (seed={done['seed']}), "
         f"largest difference {done['largest_difference']:.2g} of {done['tolerance']:g} allowed"

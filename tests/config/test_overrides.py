@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magiqa.cli.given import Given
 from magiqa.cli.main import parse
+from magiqa.config.arguments import Arguments
 from magiqa.config.compose import Configs
 from magiqa.config.objects import is_users
 from magiqa.config.typed import split_literal
@@ -61,13 +61,13 @@ def test_a_group_that_is_given_no_name_is_named(value):
 @settings(max_examples=300, deadline=None)
 def test_any_command_line_is_understood_or_a_users_error(argv):
     try:
-        _, given_ = parse(argv)
+        _, arguments = parse(argv)
+        rest, literal = split_literal(arguments.typed)
     except UserError:
         return
-    assert isinstance(given_, Given)
-    assert len(given_.words) + len(given_.overrides) == len(given_.args) + len(given_.paths)
-    rest, literal = split_literal(given_.args)
-    assert len(rest) + len(literal) <= len(given_.args)
+    assert isinstance(arguments, Arguments)
+    assert len(arguments.words) + len(arguments.overrides) == len(arguments.typed) + len(arguments.paths)
+    assert len(rest) + len(literal) <= len(arguments.typed)
 
 
 plain = st.recursive(

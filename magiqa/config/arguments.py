@@ -1,0 +1,131 @@
+"""A command's arguments: words, keys of its own, and overrides of the config."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+
+from magiqa.checked import Checked, kinds_of
+from magiqa.errors import UserError
+from magiqa.package import expanded
+
+if TYPE_CHECKING:
+    from magiqa.config.compose import Configs
+
+Keys = TypeVar("Keys", bound=Checked)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of a command.
+
+    Args:
+        command: its name. typed: all before ``--``. paths: all behind it. sweep: whether ``-m`` was typed.
+        config_dir: the folder of ``--config-dir``.
+    """
+
+    command: str
+    typed: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    sweep: bool = False
+    config_dir: str | None = None
+
+    @cached_property
+    def configs(self) -> "Configs":
+        """The packaged configs and the user's own."""
+        from magiqa.config.compose import Configs
+
+        return Configs(self.config_dir)
+
+    @property
+    def words(self) -> list[str]:
+        """All that is no override: an argument that exists as a path is a word, and all behind ``--`` is."""
+        return [a for a in self.typed if _is_word(a)] + list(self.paths)
+
+    @property
+    def overrides(self) -> list[str]:
+        """The overrides of a command that takes words too."""
+        return [a for a in self.typed if not _is_word(a)]
+
+    @property
+    def only_overrides(self) -> list[str]:
+        """The overrides of a command that takes no words.
+
+        Raises:
+            UserError: paths behind ``--``.
+        """
+        if self.paths:
+            raise UserError(f"{self.command}: {self.paths[0]} is not understood; it takes KEY=VALUE only")
+        return list(self.typed)
+
+    def split(self, kind: type[Keys]) -> tuple[Keys, list[str]]:
+        """Return the command's own keys, checked by their class, and all other overrides.
+
+        Raises:
+            UserError: a value that its field refuses.
+        """
+        values: dict[str, Any] = {}
+        rest = []
+        owner: Any = kind
+        kinds = kinds_of(owner)
+        for override in self.overrides:
+            key, _, text = override.partition("=")
+            group, _, name = key.partition(".")
+            if key in kinds:
+                values[key] = _value(key, text, kinds[key])
+            elif group in kinds and _is_checked(kinds[group]) and name in kinds_of(kinds[group]):
+                values.setdefault(group, {})[name] = _value(key, text, kinds_of(kinds[group])[name])
+            else:
+                rest.append(override)
+        for name in (name for name in values if _is_checked(kinds[name])):
+            values[name] = replace(
+                getattr(owner, name), **values[name]
+            )  # the class holds the field's default
+        return kind(**values), rest
+
+    def keys(self, kind: type[Keys]) -> Keys:
+        """Return the keys of a command that composes no config.
+
+        Raises:
+            UserError: a key that it does not have, or a value that its field refuses.
+        """
+        keys, rest = self.split(kind)
+        if rest:
+            takes = ", ".join(f"{f.name}=" for f in fields(kind)) or "no keys"  # type: ignore[arg-type]
+            raise UserError(f"{self.command}: {rest[0]} is not understood; it takes {takes}")
+        return keys
+
+    def results(self) -> tuple[list[Path], list[Path]]:
+        """Return the words as folders of results, and CSVs of other programs' scores."""
+        paths = [expanded(word) for word in self.words]
+        tables = [path for path in paths if path.suffix == ".csv" and not path.is_dir()]
+        return [path for path in paths if path not in tables], tables
+
+
+def _is_word(argument: str) -> bool:
+    try:
+        return "=" not in argument or Path(argument).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # what no file can be called
+        return False
+
+
+def _is_checked(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Checked)
+
+
+def _value(key: str, text: str, kind: Any) -> Any:
+    """Return a typed value as a field of that kind takes it; the brackets of lists and mappings may be left out."""
+    import yaml
+
+    if set(get_args(kind) or (kind,)) - {NoneType} == {str}:
+        return None if text == "null" else text
+    origin = get_origin(kind)
+    brackets = "[]" if origin in (tuple, Sequence) else "{}" if origin is Mapping else ""
+    if brackets and not text.lstrip().startswith(brackets[0]):
+        text = f"{brackets[0]}{text}{brackets[1]}"
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{key}={text} is not understood; put each text between quotes") from None
