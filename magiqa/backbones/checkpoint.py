@@ -10,6 +10,7 @@ import numpy as np
 
 from magiqa.backbones.torchscript import is_archive, read_archive
 from magiqa.errors import UserError
+from magiqa.package import expanded
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +65,7 @@ def read_checkpoint(path: str | Path) -> "tuple[Mapping[str, torch.Tensor | np.n
     Raises:
         UserError: the file is missing, or is no archive, state dict or safetensors file.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         raise UserError(
             f"backbone.checkpoint={path}: no such file; give the path of a .pt or .safetensors file"

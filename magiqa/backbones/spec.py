@@ -1,11 +1,11 @@
 """The config of a CLIP model and its weights. Cheap: nothing is loaded."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
+from magiqa.package import expanded
 
 DEMO_LABEL = "demo, trained on synthetic degradations"
 
@@ -49,7 +49,7 @@ class Backbone(Checked, key="backbone"):
     def located(self) -> str:
         """The name as open_clip takes it: a local folder's ``~`` expanded."""
         folder = self.name.removeprefix("local-dir:")
-        return self.name if folder == self.name else f"local-dir:{Path(folder).expanduser()}"
+        return self.name if folder == self.name else f"local-dir:{expanded(folder)}"
 
     @property
     def kind(self) -> str:

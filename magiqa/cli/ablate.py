@@ -11,7 +11,6 @@ Example:
   magiqa ablate ablation=lambda dataset=koniq dataset.root=~/koniq10k
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,16 @@ def run(arguments: Arguments) -> int:
     """Run one ablation, or those of ``-m``."""
     from magiqa.config.jobs import inside, out_folder, run_sweep, single_job
     from magiqa.runs.listed_files import written
-    from magiqa.studies.ablate import ablate, folder_of, render
+    from magiqa.studies.ablate import folder_of, render
 
     if not arguments.sweep:
         job = single_job(arguments)
-        table, record = ablate(job, arguments.configs.composer(arguments.only_overrides))
-        print(f"{render(table, record)}\n\n{written(folder_of(job))}")
+        print(f"{render(*work(arguments.configs, arguments.only_overrides))}\n\n{written(folder_of(job))}")
         return 0
     swept = run_sweep(
         arguments,
         inside(arguments, "ablation"),
-        partial(one, arguments.config_dir),
+        work,
         lambda result: print(render(*result) + "\n", flush=True),
     )
     if swept is None:
@@ -44,12 +42,10 @@ def run(arguments: Arguments) -> int:
     return 2 if swept[1] else 0
 
 
-def one(config_dir: str | None, overrides: list[str]) -> Any:
-    """Run one job of a sweep, and return its table and record."""
-    from magiqa.config.compose import Configs
+def work(configs: Any, overrides: list[str]) -> Any:
+    """Do one job, and return its table and record."""
     from magiqa.studies.ablate import ablate
 
-    configs = Configs(config_dir)
     return ablate(configs.job(overrides), configs.composer(overrides))
 
 

@@ -13,13 +13,10 @@ Example:
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from magiqa.runs.config import RunConfig
 
 TASK = "evaluate on ratings"
 KEYS = ("dataset", "backbone", "views", "launcher", "part", "cache_dir", "device", "precision")
@@ -32,22 +29,36 @@ def run(arguments: Arguments) -> int:
     jobs = [arguments.configs.job(overrides) for overrides in every]
     if jobs[0].launcher.cluster:
         return _launched(arguments, every, jobs)
-    for job in jobs:
-        _show(_encoded(job))
+    for overrides in every:
+        print(work(arguments.configs, overrides), flush=True)
     return 0
 
 
-def encode(config_dir: str | None, overrides: list[str]) -> dict[str, Any]:
-    """Do one job's share in a task, and print it into the task's log too."""
-    from magiqa.config.compose import Configs
+def work(configs: Any, overrides: list[str]) -> str:
+    """Encode one job, or one part of it, and return what came of it in words."""
+    from magiqa.features.source import prepare
+    from magiqa.runs.provenance import Clock
 
-    encoded = _encoded(Configs(config_dir).job(overrides))
-    _show(encoded)
-    return encoded
+    clock = Clock()
+    features = prepare(configs.job(overrides), clock)
+    record = features.record
+    own = record["engine"]
+    others = [
+        f", {made['images']} images by {made['engine']} {made['device']}"
+        for made in record["cache"].get("made_by", [])
+        if any(made[k] != own[k].partition(":")[0] for k in ("engine", "device"))
+    ]
+    lines = [
+        f"{record['dataset']['name']}: {len(features.images)} images, {record['views']['count']} views, "
+        f"{record['cache']['views_encoded']} of them new; {own['engine']} {own['precision']} {own['device']}"
+        f"{''.join(others)}; features/{record['cache']['key']} of the cache"
+    ]
+    lines += [f"left out: {skipped['reason']}" for skipped in features.skipped]
+    return "\n".join([*lines, *(f"note: {warning}" for warning in clock.warnings)])
 
 
-def _launched(arguments: Arguments, every: list[list[str]], jobs: "list[RunConfig]") -> int:
-    from magiqa.config.jobs import fetch
+def _launched(arguments: Arguments, every: list[list[str]], jobs: list[Any]) -> int:
+    from magiqa.config.jobs import fetch, run_job
     from magiqa.config.launch import launch, watch
 
     launcher = jobs[0].launcher
@@ -59,64 +70,21 @@ def _launched(arguments: Arguments, every: list[list[str]], jobs: "list[RunConfi
         fetch(job)
     n = launcher.jobs
     shares = [[[*overrides, f"part={i}/{n}"] for overrides in every] for i in range(1, n + 1)]
-    launched = launch(launcher, partial(encode, arguments.config_dir), shares)
+    launched = launch(launcher, partial(run_job, work, arguments.config_dir), shares)
     print(f"{n} tasks: {launched.ids}; logs in {launched.folder}/", flush=True)
     if not launcher.wait:
         print("the same command with launcher=none encodes what they left to do")
         return 0
     outcomes = watch(launched, jobs[0].machine.cache_dir)
-    failed = False
-    for i, overrides in enumerate(every):
-        parts = [task[i].value for task in outcomes if task[i].error is None]
-        if parts:
-            sums = {k: sum(part[k] for part in parts) for k in ("images", "views", "new")}
-            lists = {
-                k: list(dict.fromkeys(x for part in parts for x in part[k]))
-                for k in ("skipped", "warnings", "engine")
-            }
-            _show(parts[0] | sums | lists)
-        if len(parts) < n:
-            failed = True
-            print(f"{n - len(parts)} of {n} tasks failed: {' '.join(overrides)}", file=sys.stderr)
-    if failed:
-        print("what was encoded is cached: the same command goes on from there", file=sys.stderr)
-    return 2 if failed else 0
-
-
-def _encoded(job: "RunConfig") -> dict[str, Any]:
-    from magiqa.features.source import prepare
-    from magiqa.package import expanded
-    from magiqa.runs.provenance import Clock
-
-    clock = Clock()
-    features = prepare(job, clock)
-    record = features.record
-    made = record["cache"].get("made_by", [])
-    engine = " ".join(str(record["engine"][k]) for k in ("engine", "precision", "device"))
-    others = [
-        m for m in made if any(m[k] != record["engine"][k].partition(":")[0] for k in ("engine", "device"))
-    ]
-    return {
-        "dataset": record["dataset"]["name"],
-        "images": len(features.images),
-        "views": record["views"]["count"],
-        "new": record["cache"]["views_encoded"],
-        "engine": [
-            engine + "".join(f", {m['images']} images by {m['engine']} {m['device']}" for m in others)
-        ],
-        "folder": str(expanded(job.machine.cache_dir) / "features" / record["cache"]["key"]),
-        "skipped": [skipped["reason"] for skipped in features.skipped],
-        "warnings": clock.warnings,
-    }
-
-
-def _show(encoded: dict[str, Any]) -> None:
     print(
-        f"{encoded['dataset']}: {encoded['images']} images, {encoded['views']} views, {encoded['new']} of them new; "
-        f"{'; '.join(encoded['engine'])}; {encoded['folder']}",
-        flush=True,
+        "\n".join(
+            f"part {i + 1}/{n} of {o.value}" for i, task in enumerate(outcomes) for o in task if not o.error
+        )
     )
-    for reason in encoded["skipped"]:
-        print(f"left out: {reason}")
-    for warning in encoded["warnings"]:
-        print(f"note: {warning}")
+    failed = sum(any(o.error for o in task) for task in outcomes)
+    if failed:
+        print(
+            f"{failed} of {n} tasks failed; what was encoded is cached: run the same command again",
+            file=sys.stderr,
+        )
+    return 2 if failed else 0

@@ -39,31 +39,15 @@ KEYS = (
 
 def run(arguments: Arguments) -> int:
     """Evaluate one run, or those of ``-m``."""
-    from magiqa.config.jobs import single_job
-    from magiqa.runs.listed_files import written
-    from magiqa.studies.evaluate import evaluate
-
-    if arguments.sweep:
-        return _sweep(arguments)
-    job = single_job(arguments)
-    evaluate(job, show=partial(print, flush=True))
-    print(f"\n{written(job.folder)}")
-    return 0
-
-
-def one(config_dir: str | None, overrides: list[str]) -> Any:
-    """Run one job of a sweep, and return its table and record."""
-    from magiqa.config.compose import Configs
-    from magiqa.studies.evaluate import evaluate
-
-    return evaluate(Configs(config_dir).job(overrides), show=partial(print, end="\n\n", flush=True))
-
-
-def _sweep(arguments: Arguments) -> int:
-    from magiqa.config.jobs import out_folder, run_sweep
+    from magiqa.config.jobs import out_folder, run_sweep, single_job
     from magiqa.runs.listed_files import written
     from magiqa.studies.sweep import combine, sweep_folder
 
+    if not arguments.sweep:
+        job = single_job(arguments)
+        work(arguments.configs, arguments.only_overrides)
+        print(written(job.folder))
+        return 0
     what = "\n".join(a for a in arguments.typed if not a.startswith("launcher"))
     default = Path("results/runs") / f"sweep-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
     folder = out_folder(arguments) or default
@@ -77,9 +61,16 @@ def _sweep(arguments: Arguments) -> int:
         return [*overrides, f"out={folder / name}"]
 
     with sweep_folder(folder) as results:
-        swept = run_sweep(arguments, prepare, partial(one, arguments.config_dir), lambda result: None)
+        swept = run_sweep(arguments, prepare, work, lambda result: None)
         if swept is None:
             return 0
         print(combine(results, *swept))
     print(f"\n{written(folder, 'sweep.json')}, and one folder a job")
     return 2 if swept[1] else 0
+
+
+def work(configs: Any, overrides: list[str]) -> Any:
+    """Do one job, print what it shows, and return its table and record."""
+    from magiqa.studies.evaluate import evaluate
+
+    return evaluate(configs.job(overrides), show=partial(print, end="\n\n", flush=True))

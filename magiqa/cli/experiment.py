@@ -11,7 +11,7 @@ Example:
   magiqa experiment experiment=attribution dataset=koniq backbone=rn50
 """
 
-from functools import partial
+from typing import Any
 
 from magiqa.config.arguments import Arguments
 
@@ -25,16 +25,14 @@ def run(arguments: Arguments) -> int:
 
     if not arguments.sweep:
         single_job(arguments)
-        print(one(arguments.config_dir, arguments.only_overrides))
+        print(work(arguments.configs, arguments.only_overrides))
         return 0
-    swept = run_sweep(arguments, inside(arguments, "experiment"), partial(one, arguments.config_dir), print)
+    swept = run_sweep(arguments, inside(arguments, "experiment"), work, print)
     return 2 if swept is not None and swept[1] else 0
 
 
-def one(config_dir: str | None, overrides: list[str]) -> str:
-    """Run one job, and return what it prints."""
-    from magiqa.config.compose import Configs
+def work(configs: Any, overrides: list[str]) -> str:
+    """Do one job, and return what it prints."""
     from magiqa.studies.experiments.run import run as experiment
 
-    configs = Configs(config_dir)
     return str(experiment(configs.job(overrides), configs.composer(overrides, packaged=True)))

@@ -80,16 +80,17 @@ def run(arguments: Arguments) -> int:
     ranking = score.rank(scorer, paths)
     part = ranking.part(keys.top, keys.bottom)
     print(score.render(ranking, keys.top, keys.bottom, everything=job.output.statistics == "all"))
+    notes = list(scorer.warnings)
     if keys.csv:
-        score.write_csv(ranking, keys.csv)
+        notes += score.write_csv(ranking, keys.csv)
     if keys.json:
         score.write_json(ranking, keys.json)
     if keys.html:
         score.write_html(ranking, keys.html, part)
     if keys.map and len(part):
         score.write_maps(scorer, part, keys.map, window=keys.window, stride=keys.stride)
-    for warning in scorer.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     if keys.files:
         print(f"\nwritten: {', '.join(keys.files.values())}")
     if ranking.skipped:

@@ -106,7 +106,7 @@ class Arguments:
 
 def _is_word(argument: str) -> bool:
     try:
-        return "=" not in argument or Path(argument).expanduser().exists()
+        return "=" not in argument or expanded(argument).exists()
     except (OSError, ValueError, RuntimeError):  # what no file can be called
         return False
 

@@ -18,7 +18,7 @@ from magiqa.config.objects import changed_keys, instantiate, is_users, leaves
 from magiqa.config.roots import find_root
 from magiqa.config.typed import GROUPS, OTHERS, STUDIES, override_value, split_literal, sweep_jobs, typed_keys
 from magiqa.errors import UserError, one_line
-from magiqa.package import conf_dir
+from magiqa.package import conf_dir, expanded
 from magiqa.runs.config import MACHINE, RunConfig, default_cache_dir
 from magiqa.runs.portable import PLACES
 from magiqa.runs.read import read_record
@@ -49,13 +49,13 @@ class Composed:
             UserError: a key that must be set and is not; a value that its object refuses.
         """
         missing = [key for key, value in leaves(self.config) if value == "???"]
-        if "dataset.root" in missing:
-            raise UserError(
-                f"dataset.root is not set: add dataset.root=DIR (the folder of the data set {self.choices['dataset']}),"
-                " or roots.SET=DIR, or MAGIQA_DATA; see magiqa check"
-            )
         if missing:
-            raise UserError(f"{missing[0]} is not set: add {missing[0]}=VALUE")
+            remedy = (
+                f" (the folder of the data set {self.choices['dataset']}), or roots.SET=DIR, or MAGIQA_DATA"
+            )
+            raise UserError(
+                f"{missing[0]} is not set: add {missing[0]}=VALUE{remedy if missing[0] == 'dataset.root' else ''}"
+            )
         for group in (*GROUPS, *OTHERS):
             node = self.config.get(group)
             if node is not None and not (isinstance(node, Mapping) and "_target_" in node):
@@ -64,12 +64,7 @@ class Composed:
                     "that group, as --cfg prints it"
                 )
         objects = {key: instantiate(value, key) for key, value in self.config.items()}
-        config = deepcopy(self.config)
-        for group in GROUPS:  # a column may be called 1: the record holds what the object took it for
-            for name, value in config[group].items():
-                text = getattr(objects[group], name, None)
-                config[group][name] = text if type(value) is int and isinstance(text, str) else value
-        more = {"choices": self.choices, "changed": self.changed, "config": config, "study": self.study}
+        more = {"choices": self.choices, "changed": self.changed, "config": self.config, "study": self.study}
         return RunConfig.of(objects, **more)
 
 
@@ -92,9 +87,9 @@ class Configs:
     """
 
     def __init__(self, config_dir: str | None = None) -> None:
-        if config_dir is not None and not Path(config_dir).expanduser().is_dir():
+        if config_dir is not None and not expanded(config_dir).is_dir():
             raise UserError(f"--config-dir {config_dir}: no such folder")
-        folders = [Path(folder).expanduser().resolve() for folder in (config_dir, "conf") if folder]
+        folders = [expanded(folder).resolve() for folder in (config_dir, "conf") if folder]
         self._loader = loader_of([f for f in dict.fromkeys(folders) if f.is_dir() and f != conf_dir()])
         self._files: dict[tuple[str, ...], dict[str, Any]] = {}
 

@@ -3,14 +3,16 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from magiqa.backbones.spec import Backbone
 from magiqa.config.arguments import Arguments
-from magiqa.config.launch import Outcome, deal, launch, watch
+from magiqa.config.compose import Configs
+from magiqa.config.launch import deal, launch, watch
+from magiqa.config.task import Outcome
 from magiqa.config.typed import split_literal
 from magiqa.errors import UserError, one_line
 from magiqa.package import expanded
@@ -19,25 +21,29 @@ from magiqa.runs.config import RunConfig
 Failures = list[dict[str, str]]
 
 
+Work = Callable[[Any, list[str]], Any]  # takes the configs and a job's overrides
+
+
 def run_sweep(
-    arguments: Arguments,
-    prepare: Callable[[list[str]], list[str]],
-    run: Callable[[list[str]], Any],
-    show: Callable[[Any], object],
+    arguments: Arguments, prepare: Callable[[list[str]], list[str]], work: Work, show: Callable[[Any], object]
 ) -> tuple[list[Any], Failures] | None:
     """Run every job, and return the results and the errors of those that failed; None while tasks are under way.
 
     Args:
-        prepare: makes the overrides that a job runs with. run: takes them, here or in a task; it can be pickled.
+        prepare: makes the overrides that a job runs with. work: does a job, here or in a task; it can be pickled.
         show: prints a result.
     """
     every = arguments.configs.jobs(arguments.only_overrides)
     launcher = arguments.configs.job([o for o in arguments.typed if o.startswith("launcher")]).launcher
+    run = partial(run_job, work, arguments.config_dir)
+    outcomes = (_outcome(run, prepare, overrides) for overrides in every)
+    if launcher.cluster:
+        launched = _launched(arguments, every, prepare, run)
+        if launched is None:
+            return None
+        outcomes = (outcome for outcome in launched)
     results: list[Any] = []
     failures: Failures = []
-    outcomes = _launched(arguments, every, prepare, run) if launcher.cluster else _here(every, prepare, run)
-    if outcomes is None:
-        return None
     for i, overrides in enumerate(every):
         print(f"[{i + 1}/{len(every)}] {' '.join(overrides)}", flush=True)
         outcome = next(outcomes)
@@ -50,16 +56,20 @@ def run_sweep(
     return results, failures
 
 
-def _here(
-    every: list[list[str]], prepare: Callable[[list[str]], list[str]], run: Callable[[list[str]], Any]
-) -> Iterator[Outcome]:
-    for overrides in every:
-        try:
-            yield Outcome(run(prepare(overrides)))
-        except Exception as error:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                raise
-            yield Outcome(error=one_line(error))
+def run_job(work: Work, config_dir: str | None, overrides: list[str]) -> Any:
+    """Do one job, in a process that has only its words."""
+    return work(Configs(config_dir), overrides)
+
+
+def _outcome(
+    run: Callable[[list[str]], Any], prepare: Callable[[list[str]], list[str]], overrides: list[str]
+) -> Outcome:
+    try:
+        return Outcome(run(prepare(overrides)))
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        return Outcome(error=one_line(error))
 
 
 def _launched(
@@ -67,29 +77,28 @@ def _launched(
     every: list[list[str]],
     prepare: Callable[[list[str]], list[str]],
     run: Callable[[list[str]], Any],
-) -> Iterator[Outcome] | None:
-    outcomes: dict[int, Outcome] = {}
-    ready: dict[int, tuple[list[str], RunConfig]] = {}
-    for i, overrides in enumerate(every):
-        try:
-            typed = prepare(overrides)
-            job = arguments.configs.job(typed)
-            fetch(job)
-            ready[i] = typed, job
-        except Exception as error:
-            outcomes[i] = Outcome(error=one_line(error))
+) -> list[Outcome] | None:
+    checked = [_outcome(partial(_checked, arguments), prepare, overrides) for overrides in every]
+    ready = [i for i, outcome in enumerate(checked) if outcome.error is None]
     if not ready:
-        raise UserError(f"no job can run: {outcomes[0].error}")
-    jobs = [job for _, job in ready.values()]
-    shares = deal(list(ready), list(map(_features_of, jobs)), jobs[0].launcher.jobs)
-    launched = launch(jobs[0].launcher, run, [[ready[i][0] for i in share] for share in shares])
+        raise UserError(f"no job can run: {checked[0].error}")
+    jobs = [checked[i].value[1] for i in ready]
+    shares = deal(ready, list(map(_features_of, jobs)), jobs[0].launcher.jobs)
+    launched = launch(jobs[0].launcher, run, [[checked[i].value[0] for i in share] for share in shares])
     print(f"{len(jobs)} jobs in {len(shares)} tasks: {launched.ids}; logs in {launched.folder}/", flush=True)
     if not jobs[0].launcher.wait:
         print("the same command with launcher=none makes the tables once they are done")
         return None
-    for share, found in zip(shares, watch(launched, jobs[0].machine.cache_dir), strict=True):
-        outcomes |= dict(zip(share, found, strict=True))
-    return (outcomes[i] for i in range(len(every)))
+    for share, outcomes in zip(shares, watch(launched, jobs[0].machine.cache_dir), strict=True):
+        for i, outcome in zip(share, outcomes, strict=True):
+            checked[i] = outcome
+    return checked
+
+
+def _checked(arguments: Arguments, overrides: list[str]) -> tuple[list[str], RunConfig]:
+    job = arguments.configs.job(overrides)
+    fetch(job)
+    return overrides, job
 
 
 def _features_of(job: RunConfig) -> str:

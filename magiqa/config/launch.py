@@ -13,15 +13,16 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
-from magiqa.config.task import ALL_GPUS, Outcome, Task
+from magiqa.config.task import Outcome, Task
 from magiqa.cores import SHARE, usable_cores
 from magiqa.errors import UserError, one_line
+from magiqa.package import expanded
 from magiqa.progress import progress_bar
 from magiqa.runs.launcher import Launcher
 
@@ -107,7 +108,8 @@ def watch(launched: Launched, cache_dir: str | Path) -> list[list[Outcome]]:
     tasks = range(len(launched.jobs))
     ended: dict[int, list[Outcome]] = {}
     absent: Counter[int] = Counter()
-    encoded = _NewShards(cache_dir)
+    shards = expanded(cache_dir) / "features"
+    before = len(list(shards.glob("*/*.safetensors")))
     with progress_bar(total=len(tasks), unit="task") as bar:
         try:
             while True:
@@ -122,7 +124,8 @@ def watch(launched: Launched, cache_dir: str | Path) -> list[list[Outcome]]:
                         _report(launched, task, outcomes, bar)
                 failed = sum(any(o.error for o in outcomes) for outcomes in ended.values())
                 running = sum(states[t] == "running" for t in tasks if t not in ended) if states else 0
-                bar.set_postfix_str(f"{running} running, {failed} failed; {encoded.images()} images encoded")
+                new = len(list(shards.glob("*/*.safetensors"))) - before
+                bar.set_postfix_str(f"{running} running, {failed} failed; {new} new shards in the cache")
                 if len(ended) == len(tasks):
                     return [ended[task] for task in tasks]
                 time.sleep(0.2 if launched.local else QUEUE_SECONDS)
@@ -138,26 +141,6 @@ def _report(launched: Launched, task: int, outcomes: list[Outcome], bar: Any) ->
         bar.write(
             f"task {task} ({launched.jobs[task].job_id}): {error}\n  its log: {paths.stderr}", sys.stderr
         )
-
-
-class _NewShards:
-    """Counts the images of shards that come into a cache after this object was made."""
-
-    def __init__(self, cache_dir: str | Path) -> None:
-        self.folder = Path(cache_dir).expanduser() / "features"
-        self.counts = dict.fromkeys(self.folder.glob("*/*.safetensors"), 0)
-
-    def images(self) -> int:
-        """Return the number of images that were encoded so far."""
-        from magiqa.features.shard import read_features
-
-        for shard in self.folder.glob("*/*.safetensors"):
-            if shard not in self.counts:
-                try:
-                    self.counts[shard] = len(read_features(shard).images)
-                except UserError:
-                    self.counts[shard] = 0
-        return sum(self.counts.values())
 
 
 def deal(items: Sequence[Any], groups: Sequence[Any], tasks: int) -> list[list[Any]]:
@@ -192,36 +175,32 @@ def launch(launcher: Launcher, run: Callable[[Any], Any], shares: Sequence[Seque
         raise UserError(
             f"launcher={launcher.cluster} needs submitit: pip install 'magiqa[slurm]', or use launcher=none"
         ) from None
-    tasks = [
-        Task(run, share, _gpus(launcher, i) if launcher.cluster == "local" else None)
-        for i, share in enumerate(shares)
-    ]
+    variables = _variables(launcher, len(shares)) if launcher.cluster == "local" else [{}] * len(shares)
+    tasks = [Task(run, share, own) for share, own in zip(shares, variables, strict=True)]
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
+    folder = private_folder(launcher.tasks_folder / name)
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes leave Ctrl-C to their watcher
     try:
-        folder = private_folder(launcher.tasks_folder / name)
         executor = submitit.AutoExecutor(
             folder, cluster=launcher.cluster, **launcher.parameters(made_with=True)
         )
         executor.update_parameters(**launcher.parameters())
-        with _of_this_machine(launcher, len(tasks)):
-            jobs = executor.submit_array(tasks)
-    except UserError:
-        raise
-    except RuntimeError as error:
-        raise UserError(
-            f"launcher={launcher.cluster}: {one_line(error)}; use launcher=local, or a machine that has SLURM's sbatch"
-        ) from None
+        jobs = executor.submit_array(tasks)
     except (
+        RuntimeError,
         NameError,
         TypeError,
         ValueError,
         AssertionError,
-        subprocess.CalledProcessError,
+        CalledProcessError,
         OSError,
     ) as error:
         raise UserError(
-            f"launcher={launcher.cluster}: the tasks could not be submitted: {one_line(error)}"
+            f"launcher={launcher.cluster}: the tasks could not be submitted: {one_line(error)}; without SLURM's sbatch "
+            "on this machine use launcher=local"
         ) from None
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
     return Launched(folder, list(jobs), [list(share) for share in shares])
 
 
@@ -231,7 +210,7 @@ def private_folder(folder: Path) -> Path:
     Raises:
         UserError: somebody else owns or can write a folder on the way to it.
     """
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     for part in (*reversed(folder.parents), folder):
         part.mkdir(mode=0o700, exist_ok=True)
     folder = folder.resolve()
@@ -246,41 +225,23 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
-def _gpus(launcher: Launcher, task: int) -> str:
-    """Return the GPUs of a task on this machine: all that this command sees, or its share of them, in turn.
+def _variables(launcher: Launcher, tasks: int) -> list[dict[str, str]]:
+    """Return the environment of each task on this machine: its share of the cores, and its GPUs in turn.
 
     submitit shows every local task the same first GPUs, or none.
     """
+    share = str(launcher.cpus_per_task or max(1, usable_cores() // tasks))
+    common = {SHARE: share, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or share}
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    each = launcher.gpus_per_node
-    if each is None:
-        return ALL_GPUS if seen is None else seen
-    import torch
+    if seen is None:
+        import torch
 
-    count = torch.cuda.device_count()
-    names = list(map(str, range(count))) if seen is None else [n for n in seen.split(",") if n]
+        seen = ",".join(map(str, range(torch.cuda.device_count())))
+    names = [name for name in seen.split(",") if name]
+    each = len(names) if launcher.gpus_per_node is None else launcher.gpus_per_node
     if each > len(names):
         raise UserError(
             f"launcher.gpus_per_node={each}: this command sees {len(names)} GPUs; use {len(names)} or null"
         )
-    return ",".join(names[(task * each + k) % len(names)] for k in range(each))
-
-
-@contextmanager
-def _of_this_machine(launcher: Launcher, tasks: int) -> Iterator[None]:
-    """Let local processes share the cores evenly, and leave Ctrl-C to their watcher; a cluster sees to both."""
-    if launcher.cluster != "local":
-        yield
-        return
-    threads = os.environ.get("OMP_NUM_THREADS")
-    share = str(launcher.cpus_per_task or max(1, usable_cores() // tasks))
-    os.environ["OMP_NUM_THREADS"] = threads or share
-    os.environ[SHARE] = share  # decoding beside a GPU does not go by the other one
-    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes inherit it
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, interrupt)
-        del os.environ[SHARE]
-        if threads is None:
-            del os.environ["OMP_NUM_THREADS"]
+    turns = [[names[(task * each + k) % len(names)] for k in range(each)] for task in range(tasks)]
+    return [common | {"CUDA_VISIBLE_DEVICES": ",".join(turn)} for turn in turns]

@@ -54,11 +54,6 @@ def instantiate(node: Any, key: str) -> Any:
         return node
     target = node.get("_target_")
     names = [str(name) for name in node if name != "_target_"]
-    hidden = [name for name in names if name.startswith("_")]
-    if hidden:
-        raise UserError(
-            f"{key}.{hidden[0]}: an object is made of _target_ and its fields; remove {hidden[0]}"
-        )
     if target is None:
         return {name: instantiate(value, f"{key}.{name}") for name, value in node.items()}
     module, _, name = str(target).rpartition(".")

@@ -1,4 +1,4 @@
-"""Where a data set lies on this machine, if ``dataset.root`` does not say."""
+"""The root of a data set on this machine, if ``dataset.root`` does not say it."""
 
 import os
 from collections.abc import Mapping
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from magiqa.datasets.sets import sets
-from magiqa.errors import UserError
+from magiqa.errors import UserError, one_line
 
 # by the reader's name: the folder that a set unpacks to, under MAGIQA_DATA
 FOLDERS = {name: reader.folder for name, reader in sets(on_disk=True).items()}
 
 
 def find_root(target: Any, roots: Mapping[str, Any]) -> str | None:
-    """The root of a reader's data set, or None where nothing says it.
+    """Return the root of a reader's data set; None if nothing says it.
 
     In this order: ``roots.SET=DIR`` as typed, ``~/.config/magiqa/roots.yaml`` (lines ``koniq: ~/data/koniq10k``),
     the environment's ``MAGIQA_DATA``, which holds a folder for each set. SET is the reader's name: ``koniq`` serves
@@ -31,36 +31,27 @@ def find_root(target: Any, roots: Mapping[str, Any]) -> str | None:
     name = str(target).split(".")[-2] if str(target).startswith("magiqa.datasets.") else ""
     if name not in FOLDERS:
         return None
-    for given in (roots, _file()):
-        if given.get(name):
-            return str(given[name])
     base = os.environ.get("MAGIQA_DATA")
-    return str(Path(base) / FOLDERS[name]) if base else None
+    return roots.get(name) or _file().get(name) or (str(Path(base) / FOLDERS[name]) if base else None)
 
 
 def roots_file() -> Path:
-    """The user's file of roots."""
+    """Return the user's file of roots."""
     from platformdirs import user_config_dir
 
     return Path(user_config_dir("magiqa", appauthor=False)) / "roots.yaml"
 
 
 def _file() -> dict[str, str]:
-    file = roots_file()
-    if not file.is_file():
-        return {}
     import yaml
 
+    file = roots_file()
     try:
-        found = yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{file}: not readable ({' '.join(str(error).split())}); write lines SET: DIR"
-        ) from None
-    found = found or {}
-    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
-        raise UserError(f"{file}: write lines SET: DIR, such as koniq: ~/data/koniq10k")
-    unknown = [str(name) for name in found if name not in FOLDERS]
-    if unknown:
-        raise UserError(f"{file}: {unknown[0]} is no set; use {', '.join(FOLDERS)}")
-    return found
+        roots = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{file}: not readable ({one_line(error)}); write lines SET: DIR") from None
+    entries = roots.items() if isinstance(roots, dict) else [(roots, "")] if roots else []
+    wrong = [name for name, folder in entries if name not in FOLDERS or not isinstance(folder, str)]
+    if wrong:
+        raise UserError(f"{file}: {wrong[0]!r:.80} is no line SET: DIR; SET is one of {', '.join(FOLDERS)}")
+    return dict(entries)

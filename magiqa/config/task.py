@@ -5,14 +5,12 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from magiqa.errors import one_line, users_mistake
-
-ALL_GPUS = "all"
 
 LINGER_SECONDS = 600.0  # after SIGTERM, for what a cluster sends next
 
@@ -33,18 +31,17 @@ class Task:
     """A share of the work, in a process of its own.
 
     Args:
-        run: takes one item after the other. items: the share.
-        gpus: the value of ``CUDA_VISIBLE_DEVICES``; `ALL_GPUS`: without one; None: as the cluster sets it.
+        run: takes one item after the other. items: the share. variables: of the environment, set before the work.
     """
 
-    def __init__(self, run: Callable[[Any], Any], items: Sequence[Any], gpus: str | None = None) -> None:
-        self.run, self.items, self.gpus = run, list(items), gpus
+    def __init__(
+        self, run: Callable[[Any], Any], items: Sequence[Any], variables: Mapping[str, str] | None = None
+    ) -> None:
+        self.run, self.items, self.variables = run, list(items), dict(variables or {})
 
     def __call__(self) -> list[Outcome]:
         """Do the share; print the error of an item that fails, and go on with the next one."""
-        if self.gpus is not None:  # before torch starts CUDA
-            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-            os.environ |= {"CUDA_VISIBLE_DEVICES": self.gpus} if self.gpus != ALL_GPUS else {}
+        os.environ |= self.variables  # before torch starts
         with saved_first():
             return [self._outcome(item) for item in self.items]
 

@@ -26,6 +26,7 @@ from magiqa.cores import allowed_cores
 from magiqa.datasets.base import DataSet, Labels, finish, read_csv
 from magiqa.errors import UserError
 from magiqa.images.distortions import LEVELS, SEEN, UNSEEN, distort
+from magiqa.package import expanded
 
 VERSION = 2  # of what is made below; another version makes the folder anew
 SIDE = 352  # four 224-pixel windows at stride 128
@@ -183,7 +184,7 @@ class Sample(
 
     def load(self) -> Labels:
         """Make the images where they are missing or damaged; read the labels. ``group`` is the distortion type."""
-        root = Path(self.root).expanduser().absolute()
+        root = expanded(self.root).absolute()
         _ensure(root)
         table = pd.read_csv(root / _TABLE)
         table.insert(1, "path", [str(root / name) for name in table.pop("file")])

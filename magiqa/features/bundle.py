@@ -20,6 +20,7 @@ from magiqa.errors import UserError
 from magiqa.features.cache import Shards
 from magiqa.features.header import Header
 from magiqa.features.shard import Blocks, read_shard, read_text_shard, verify_shard, write_shard
+from magiqa.package import expanded
 from magiqa.runs.record import read_as
 
 FORMAT = 1
@@ -49,7 +50,7 @@ def open_bundle(path: str | Path) -> Bundle:
         UserError: the file is missing, damaged or no bundle of a known format; a key is missing or holds something
             of another kind.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         raise UserError(f"bundle={path}: no such file; give one that magiqa pack wrote")
     status = os.stat(file)

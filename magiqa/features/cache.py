@@ -38,6 +38,7 @@ from magiqa.features.shard import (
     write_shard,
 )
 from magiqa.images.controls import CONTROLS
+from magiqa.package import expanded
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class FeatureCache(Shards):
         self, root: str | Path, key: dict[str, Any], maker: Maker | None = None, cache_engine: str = "any"
     ) -> None:
         super().__init__(key)
-        self.root = Path(root).expanduser() / "features"
+        self.root = expanded(root) / "features"
         self.maker = maker
         self.only = maker if cache_engine == "same" else None
         keys = (
@@ -254,7 +255,7 @@ def text_shape(key: dict[str, Any]) -> tuple[int | None, int | None]:
 
 def text_path(root: str | Path, key: dict[str, Any]) -> Path:
     """Return the file of a prompt set's embeddings."""
-    return Path(root).expanduser() / "text" / f"{key_hash(key)}.safetensors"
+    return expanded(root) / "text" / f"{key_hash(key)}.safetensors"
 
 
 def read_text(root: str | Path, key: dict[str, Any]) -> tuple[np.ndarray, float] | None:

@@ -19,6 +19,7 @@ from magiqa.features.shard import (
     verify_features,
     verify_shard,
 )
+from magiqa.package import expanded
 
 LEFTOVER_SECONDS = 3600.0
 
@@ -71,14 +72,14 @@ def describe(key: dict[str, Any]) -> str:
 
 def hashes(root: str | Path) -> str:
     """Describe the size of the index of images' sha256."""
-    files = list((Path(root).expanduser() / "hashes").glob("*/*.json"))
+    files = list((expanded(root) / "hashes").glob("*/*.json"))
     folders = len({f.parent for f in files})
     return f"hashes of images: {folders} roots, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB"
 
 
 def listing(root: str | Path) -> Iterable[dict[str, Any]]:
     """Yield a row for each key in the cache: folder, key, shards, images, makers, views, bytes, corrupt shards."""
-    folder = Path(root).expanduser() / "features"
+    folder = expanded(root) / "features"
     for parent in sorted(f for f in folder.glob("*") if f.is_dir() and not f.is_symlink()):
         shards = sorted(parent.glob("*.safetensors"))
         row: dict[str, Any] = {
@@ -108,7 +109,7 @@ def listing(root: str | Path) -> Iterable[dict[str, Any]]:
 def corrupt_shards(root: str | Path) -> list[tuple[Path, UserError]]:
     """Return every damaged shard of features or text, and those whose shapes do not fit their key."""
     bad: list[tuple[Path, UserError]] = []
-    for path in _files(Path(root).expanduser()):
+    for path in _files(expanded(root)):
         if path.suffix != ".safetensors":
             continue
         try:
@@ -136,7 +137,7 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
     Raises:
         UserError: no key, or several, begin with that name.
     """
-    base = Path(root).expanduser()
+    base = expanded(root)
     files = _files(base)
     if what == "all":
         doomed = files

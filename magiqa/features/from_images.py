@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magiqa.backbones.model import build_model, fit_positional_embedding
@@ -23,6 +22,7 @@ from magiqa.features.key import Maker, feature_key
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.features.text import text_embeddings
 from magiqa.images.decode import picture_notes
+from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
 from magiqa.runs.names import other_than_published
 from magiqa.runs.provenance import Clock
@@ -58,7 +58,7 @@ class ImageSource:
 
     def __init__(self, job: RunConfig, clock: Clock, *, progress: bool = True) -> None:
         checkpoint = job.method.backbone.checkpoint
-        if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
+        if checkpoint is not None and not expanded(checkpoint).is_file():
             raise UserError(
                 f"backbone.checkpoint={checkpoint}: no such file; give the path of a .pt or .safetensors file"
             )

@@ -20,6 +20,7 @@ from pathlib import Path
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.shard import cache_writes, write_atomically
 from magiqa.images.decode import LIMITS, Limits, changes, read_image, traits
+from magiqa.package import expanded
 
 RACY_NS = 2_000_000_000  # of file systems that keep time by the second or two: what changed since may look unchanged
 SAVE_SECONDS = 60.0
@@ -74,9 +75,9 @@ class HashIndex:
     ) -> None:
         self.limits = limits
         self.traits: Counter[str] = Counter()
-        self.root = os.path.abspath(Path(root).expanduser())
+        self.root = os.path.abspath(expanded(root))
         name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:20]
-        self.folder = Path(cache_dir).expanduser() / "hashes" / name if cache_dir is not None else None
+        self.folder = expanded(cache_dir) / "hashes" / name if cache_dir is not None else None
         self.read = self.bytes = self.known = 0
         self.warning: str | None = None
         self._found: dict[State, str] = {}

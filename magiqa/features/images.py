@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +10,7 @@ import pandas as pd
 from magiqa.datasets.base import Labels, fingerprint
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.hashing import HashIndex, hash_files
+from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
 
 
@@ -56,7 +56,7 @@ class Images:
         )
         return {
             **{fact: getattr(labels, fact) for fact in facts},
-            "root": str(Path(getattr(dataset, "root", "")).expanduser().absolute()),
+            "root": str(expanded(getattr(dataset, "root", "")).absolute()),
             "n": len(self.sha256),
             "n_annotated": len(labels.table),
             "notes": list(labels.notes),

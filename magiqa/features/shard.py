@@ -21,6 +21,7 @@ import numpy as np
 
 from magiqa.errors import UserError
 from magiqa.images.controls import CONTROLS
+from magiqa.package import expanded
 
 _TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64}
 _NAMES = {np.dtype(kind): name for name, kind in _TYPES.items()}
@@ -258,7 +259,7 @@ _READ_ONLY: list[Path] = []
 @contextmanager
 def read_only(root: str | Path) -> Iterator[None]:
     """Forbid writing below a cache folder within the block: a record names it, and nobody typed it."""
-    _READ_ONLY.append(Path(root).expanduser().absolute())
+    _READ_ONLY.append(expanded(root).absolute())
     try:
         yield
     finally:

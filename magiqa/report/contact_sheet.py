@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pandas as pd
 
 from magiqa import __version__
 from magiqa.cores import allowed_cores
+from magiqa.package import expanded
 from magiqa.report.template import HERE, environment
 from magiqa.report.thumbnails import data_uri, thumbnail
 
@@ -24,7 +24,7 @@ def contact_sheet(part: pd.DataFrame, total: int, method: str, skipped: Mapping[
     side = next((s for most, s in SIDES if len(part) <= most), SIDES[-1][1])
 
     def picture(name: str) -> str:
-        small = thumbnail(Path(name).expanduser(), side)
+        small = thumbnail(expanded(name), side)
         return data_uri(small, 80) if small is not None else ""
 
     with ThreadPoolExecutor(allowed_cores()) as pool:

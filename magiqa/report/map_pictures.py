@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from magiqa.errors import printable
+from magiqa.package import expanded
 from magiqa.report.style import NAMES, add_note, shorten, styled
 
 MOST_PIXELS = 900  # of a side as drawn
@@ -28,7 +29,7 @@ def map_figure(
         limits: what the colors run between, by name: the same for all images that are to be compared.
         note: over the figure.
     """
-    with Image.open(Path(image).expanduser()) as opened:
+    with Image.open(expanded(image)) as opened:
         picture = opened.convert("RGB")
     height, width = next(iter(maps.values())).shape
     step = max(1, -(-max(height, width) // MOST_PIXELS))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from magiqa import __version__
+from magiqa.package import expanded
 from magiqa.report.captioned_figures import (
     Drawn,
     drawn_ablation,
@@ -76,8 +77,8 @@ def paper(
     Raises:
         UserError: as `magiqa.report.report.report`.
     """
-    out = Path(out).expanduser()
-    runs, sheets = read([Path(folder).expanduser() for folder in folders])
+    out = expanded(out)
+    runs, sheets = read([expanded(folder) for folder in folders])
     with ResultFolder(out, "paper", ["results.tex", "paper.tex"], record="paper.json") as results:
         parts = [part for make in (_main, _groups, _comparisons, _ablations, _experiments, _times)
                  for part in make(runs, sheets, results, statistics, metrics, width)]  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from magiqa import __version__
+from magiqa.package import expanded
 from magiqa.report.captioned_figures import (
     Drawn,
     drawn_ablation,
@@ -66,8 +67,8 @@ def report(folders: Sequence[Path], out: Path, **options: Any) -> list[Path]:
     Raises:
         UserError: nothing to report in a folder, a file that cannot be read, or `out` cannot be written.
     """
-    out, asked = Path(out).expanduser(), Options(**options)
-    runs, sheets = read([Path(folder).expanduser() for folder in folders])
+    out, asked = expanded(out), Options(**options)
+    runs, sheets = read([expanded(folder) for folder in folders])
     with ResultFolder(out, "report", ["report.html", "tables.tex"], record="report.json") as results:
         _report(runs, sheets, results, asked)
         listed = results.record({"magiqa": __version__, "command": "report"})["files"]

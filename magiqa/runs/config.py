@@ -19,6 +19,7 @@ from magiqa.images.decode import LIMITS, Alpha, Limits, Orientation
 from magiqa.images.views import Views
 from magiqa.method.pooling import NAMED
 from magiqa.method.prompts import PromptSet
+from magiqa.package import expanded
 from magiqa.runs.launcher import Launcher
 
 Magnitude = Callable[[np.ndarray], np.ndarray]
@@ -48,12 +49,19 @@ MACHINE = (
 
 
 def default_cache_dir() -> str:
-    """Return ``MAGIQA_CACHE``, else the platform's cache folder for magiqa."""
+    """Return ``MAGIQA_CACHE``, else the platform's cache folder for magiqa.
+
+    Raises:
+        UserError: the user has no home folder.
+    """
     if folder := os.environ.get("MAGIQA_CACHE"):
         return folder
     from platformdirs import user_cache_dir
 
-    return user_cache_dir("magiqa", appauthor=False)
+    try:
+        return str(expanded(user_cache_dir("magiqa", appauthor=False)))
+    except (UserError, RuntimeError, KeyError):
+        raise UserError("no cache folder, since you have no home folder here: set MAGIQA_CACHE=DIR") from None
 
 
 @dataclass(frozen=True)
@@ -251,4 +259,4 @@ class RunConfig(Checked):
     @property
     def folder(self) -> Path:
         """Return the folder of the results."""
-        return Path(self.output.out).expanduser() if self.output.out else Path("results/runs") / self.name
+        return expanded(self.output.out) if self.output.out else Path("results/runs") / self.name

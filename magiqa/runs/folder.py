@@ -105,11 +105,7 @@ class ResultFolder:
         with self._disk_errors():
             table.to_csv(self.new(f"{name}.csv"), index=False, lineterminator="\n", float_format=float_format)
         self._rows[f"{name}.csv"] = {"rows": len(table)}
-        if formulas := _formulas(table):
-            self.warnings.append(
-                f"{name}.csv: {len(formulas)} cells, such as {formulas[0]!r}, are what a spreadsheet would run as "
-                "formulas; import these columns as text"
-            )
+        self.warnings += formula_notes(f"{name}.csv", table)
 
     def text(self, name: str, text: str) -> None:
         """Write a file of text in UTF-8."""
@@ -219,11 +215,13 @@ class ResultFolder:
             raise self._unwritable(error) from error
 
 
-def _formulas(table: pd.DataFrame) -> list[str]:
-    """Return the texts of a table that a spreadsheet would take for formulas; a CSV keeps them as they are."""
+def formula_notes(name: str, table: pd.DataFrame) -> list[str]:
+    """Return a note on the texts of a table that a spreadsheet would run as formulas; a CSV keeps them as they are."""
     texts = [table[c].dropna().unique() for c in table if table[c].dtype.kind not in "fiub"]
     cells = [*table.columns, *(cell for column in texts for cell in column)]
-    return [c for c in cells if isinstance(c, str) and c[:1] in _FORMULA and not _is_number(c)]
+    formulas = [c for c in cells if isinstance(c, str) and c[:1] in _FORMULA and not _is_number(c)]
+    note = f"{name}: a spreadsheet would run {len(formulas)} cells as formulas, such as {formulas[:1]}; import as text"
+    return [note] if formulas else []
 
 
 def _is_number(text: str) -> bool:

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from magiqa.features.hashing import identity
 from magiqa.images.controls import controls
 from magiqa.images.decode import Limits, open_image, prepared, read_image
 from magiqa.images.views import Pixels
+from magiqa.package import expanded
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +112,7 @@ def _item(image: Any, position: int) -> Item:
     if isinstance(image, Item):
         return image
     if isinstance(image, str | os.PathLike):
-        if Path(image).expanduser().is_dir():
+        if expanded(image).is_dir():
             raise UserError(f"{image}: is a folder; give its files, or use magiqa score {image}")
         return file_item(image)
     if isinstance(image, Image.Image):

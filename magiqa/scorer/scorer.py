@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from magiqa.errors import UserError
 from magiqa.images.views import Resize, Views
 from magiqa.method.heatmap import over_image
 from magiqa.method.prompts import PromptSet
+from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, items
 from magiqa.scorer.session import Scored, Session
@@ -119,7 +119,7 @@ class Scorer:
     def _set_up(self, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
         if job.source.bundle:
             raise UserError(f"bundle={job.source.bundle}: a scorer reads images; leave out bundle=")
-        folder = None if cache_dir is None else str(Path(cache_dir).expanduser())
+        folder = None if cache_dir is None else str(expanded(cache_dir))
         self._session = Session(job, resize, folder)
 
     def __reduce__(self) -> tuple[Callable[..., "Scorer"], tuple[Any, ...]]:

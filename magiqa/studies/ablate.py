@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
+from magiqa.package import expanded
 from magiqa.report.console import round_steps, screen
 from magiqa.report.table import Table, frame_table
 from magiqa.runs.config import RunConfig
@@ -32,7 +33,7 @@ MOST = 25  # rows of a printed table that lie on a numeric axis
 def folder_of(job: RunConfig) -> Path:
     """Return the folder of an ablation's results."""
     if job.output.out:
-        return Path(job.output.out).expanduser()
+        return expanded(job.output.out)
     return Path("results/ablations") / f"{job.ablation.name}-{job.name}"
 
 

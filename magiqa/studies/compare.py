@@ -9,6 +9,7 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.errors import UserError
+from magiqa.package import expanded
 from magiqa.report.console import screen
 from magiqa.report.table import frame_table
 from magiqa.runs.external_scores import EXTERNAL, external_scores
@@ -80,8 +81,8 @@ def compare(
         raise UserError(f"score={score} is not known: use {', '.join(COMPARED)}")
     if resamples < 100:
         raise UserError(f"resamples={resamples} must be a whole number from 100")
-    first = Path(run).expanduser()
-    folder = Path(out).expanduser() if out else first
+    first = expanded(run)
+    folder = expanded(out) if out else first
     # the record of whatever else wrote into this folder stays
     name = "record.json" if command_of(folder) in (None, "compare") else "comparison.json"
     base, record = read_run(first)
@@ -120,7 +121,7 @@ def _compare(
         name = f"{first.name} {one}" if others else one
         add(name, base[one].to_numpy(float), str(first), mark, score=one, **_made_with(record))
     for other in map(Path, others):
-        other = other.expanduser()
+        other = expanded(other)
         if other.is_dir():
             values, its = _from_run(other, score, base, label)
             add(

@@ -16,7 +16,7 @@ from magiqa.features.features import Features
 from magiqa.features.header import LabelFacts, columns_of
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
-from magiqa.package import code_sha256
+from magiqa.package import code_sha256, expanded
 from magiqa.runs.config import RunConfig
 from magiqa.runs.portable import portable
 from magiqa.runs.provenance import Clock
@@ -36,7 +36,7 @@ def pack(
     Raises:
         UserError: no run's folder; labels, images, weights or code changed since the run.
     """
-    folder = Path(run).expanduser()
+    folder = expanded(run)
     recorded = read_record(folder)
     features = prepare(job.having(rehash=True), Clock())
     _check_unchanged(folder, recorded, features.record)
@@ -65,7 +65,7 @@ def pack(
         "backbone": portable({"backbone": asdict(job.method.backbone)})["backbone"],
         "record": record,
     }
-    path = Path(out).expanduser() if out else folder / "bundle.safetensors"
+    path = expanded(out) if out else folder / "bundle.safetensors"
     write_bundle(path, meta, features.cache, features.images, np.stack(list(pairs.values())), scale)
     return path
 

@@ -1,6 +1,7 @@
 """Score any images: find the files, rank them, write the ranking."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -12,9 +13,10 @@ import pandas as pd
 from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.images.decode import FORMATS, OTHER_SUFFIXES
+from magiqa.package import expanded
 from magiqa.report.console import screen
 from magiqa.report.table import frame_table
-from magiqa.runs.folder import ResultFolder
+from magiqa.runs.folder import ResultFolder, formula_notes
 from magiqa.runs.names import slug
 from magiqa.runs.provenance import versions
 from magiqa.scorer.inputs import file_item
@@ -59,7 +61,7 @@ def find_files(words: Iterable[str], listed: Iterable[str] = (), *, recursive: b
     """
     found: list[str] = []
     for word in words:
-        path = Path(word).expanduser()
+        path = expanded(word)
         if word == "-":
             found += _some(
                 [line.strip() for line in listed if line.strip()], "-: the list on standard input is empty"
@@ -125,9 +127,10 @@ def method_line(record: dict[str, Any]) -> str:
     return f"{record['method']}; {bone['name']}{label}, weights {bone['weights_sha256'][:12]}"
 
 
-def write_csv(ranking: Ranking, file: str) -> None:
-    """Write the whole ranking in full float precision."""
+def write_csv(ranking: Ranking, file: str) -> list[str]:
+    """Write the whole ranking in full float precision, and return notes on it."""
     _write(file, "csv", ranking.table.to_csv(index=False, lineterminator="\n"))
+    return formula_notes(file, ranking.table)
 
 
 def write_json(ranking: Ranking, file: str) -> None:
@@ -153,10 +156,18 @@ def write_html(ranking: Ranking, file: str, part: pd.DataFrame) -> None:
 
 
 def _write(file: str, key: str, text: str) -> None:
+    path = expanded(file)
+    in_place = path.exists() and not path.is_file()  # a pipe
+    target = path if in_place else path.resolve()
+    temporary = path if in_place else target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         # file names may be no UTF-8: what they hold besides is written as an escape
-        Path(file).expanduser().write_bytes(text.encode("utf-8", "backslashreplace"))
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        if not in_place:
+            temporary.replace(target)
     except OSError as error:
+        if not in_place:
+            temporary.unlink(missing_ok=True)
         raise UserError(f"{key}={file}: cannot be written ({error.strerror}); give another file") from None
 
 
@@ -178,7 +189,7 @@ def write_maps(
 
     views = scorer.map_views(window, stride)
     paths = list(part["image"])
-    with ResultFolder(Path(folder).expanduser(), "score") as results:
+    with ResultFolder(expanded(folder), "score") as results:
         found = scorer.score([file_item(p) for p in paths], views, progress=progress)
         limits = {n: (float(found.views[n].min()), float(found.views[n].max())) for n in MAPPED}
         names = _file_names(paths)

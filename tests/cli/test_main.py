@@ -293,7 +293,7 @@ def spoil(what: str, root: Path) -> list[str]:
         ("missing root", "dataset.root="),
         ("missing annotation", "annotation file labels.csv or metadata.csv"),
         ("empty annotation", "the annotation file is empty; fetch it again"),
-        ("wrong columns", "no column image, mos (found file, score, kind)"),
+        ("wrong columns", "add dataset.image_column=NAME, one of file, score, kind"),
         ("missing image", "1 of 6 annotated images are missing under"),
         ("zero bytes", "image 2.png: the file is empty; fetch it again, or use on_error=skip"),
         ("text named .jpg", "image 2.jpg: not an image that is read here"),

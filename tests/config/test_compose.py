@@ -130,7 +130,7 @@ def test_the_printed_config_is_an_option_of_ones_own(tmp_path, capsys):
 def test_roots_of_sets_in_their_order(tmp_path, monkeypatch):
     configs = Configs()
     with pytest.raises(
-        UserError, match=r"^dataset.root is not set: add dataset.root=DIR \(the folder of the data "
+        UserError, match=r"^dataset.root is not set: add dataset.root=VALUE \(the folder of the data "
     ):
         configs.job(["dataset=koniq"])
     monkeypatch.setenv("MAGIQA_DATA", "/data")
@@ -148,7 +148,7 @@ def test_roots_of_sets_in_their_order(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"^roots.konik: no such set; use agiqa1k, "):
         configs.job(["dataset=koniq", "roots.konik=/a"])
     (tmp_path / "config" / "magiqa" / "roots.yaml").write_text("konik: ~/k\n")
-    with pytest.raises(UserError, match=r"roots.yaml: konik is no set; use agiqa1k"):
+    with pytest.raises(UserError, match=r"roots.yaml: 'konik' is no line SET: DIR; SET is one of agiqa1k"):
         configs.job(["dataset=koniq"])
 
 

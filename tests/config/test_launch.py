@@ -53,8 +53,8 @@ def test_two_processes_fill_the_cache_with_the_same_bytes_as_one(tmp_path, capsy
     out, err = capsys.readouterr()
     assert features(tmp_path / "one") == features(tmp_path / "two")
     assert len(list((tmp_path / "two" / "features").glob("*/*.safetensors"))) == 2
-    assert out.splitlines()[1].partition(";")[0] == alone.partition(";")[0]
-    assert "2/2 [" in err and f"0 failed; {tiny.N} images encoded" in err
+    assert f"part 2/2 of {alone.partition(':')[0]}: {tiny.N // 2} images" in out.splitlines()[2]
+    assert "2/2 [" in err and "0 failed; 2 new shards in the cache" in err
     (launches,) = (tmp_path / "home" / "magiqa" / "launches").iterdir()
     assert stat.S_IMODE(launches.stat().st_mode) == 0o700 and not (tmp_path / "two" / "launches").exists()
     assert main(["encode", *typed]) == 0
@@ -211,10 +211,10 @@ def test_an_item_that_fails_is_told_and_the_next_one_runs(tmp_path, capsys):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL or callable(signal.getsignal(signal.SIGTERM))
 
 
-def test_local_tasks_share_out_the_gpus_that_the_command_sees(tmp_path, monkeypatch):
+def test_local_tasks_share_out_the_gpus_and_cores(monkeypatch):
     def shown(each, tasks=3):
         launcher = Launcher("local", jobs=tasks, gpus_per_node=each)
-        return [launching._gpus(launcher, task) for task in range(tasks)]
+        return [own["CUDA_VISIBLE_DEVICES"] for own in launching._variables(launcher, tasks)]
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert shown(1) == ["2", "5", "2"] and shown(2) == ["2,5"] * 3 and shown(None) == ["2,5"] * 3
@@ -222,11 +222,12 @@ def test_local_tasks_share_out_the_gpus_that_the_command_sees(tmp_path, monkeypa
         UserError, match=r"^launcher.gpus_per_node=3: this command sees 2 GPUs; use 2 or null"
     ):
         shown(3)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert shown(None) == [launching.ALL_GPUS] * 3
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # what submitit shows a task
-    seen = Task(lambda item: os.environ.get("CUDA_VISIBLE_DEVICES"), [0], launching.ALL_GPUS)()
-    assert seen == [Outcome(None)]
+    monkeypatch.setattr(launching, "usable_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert launching._variables(Launcher("local"), 3)[0]["OMP_NUM_THREADS"] == "2"
+    seen = Task(lambda item: os.environ["MAGIQA_TEST"], [0], {"MAGIQA_TEST": "1"})()
+    assert seen == [Outcome("1")]
+    monkeypatch.delenv("MAGIQA_TEST")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_every_group_has_options():
 
 def test_an_unset_root_names_the_key(tmp_path):
     with pytest.raises(
-        UserError, match=r"^dataset.root is not set: add dataset.root=DIR \(the folder of the data"
+        UserError, match=r"^dataset.root is not set: add dataset.root=VALUE \(the folder of the data"
     ):
         job("dataset=koniq", f"cache_dir={tmp_path}")
 
@@ -197,7 +197,7 @@ def test_a_missing_config_dir(tmp_path):
         ("backbone.untrained=no", "backbone.untrained=no must be a whole number from 0 or null"),
         ("backbone.name=null", "backbone.name=None must be text"),
         ("device=1", "device=1 is not known: use auto, cpu, cuda, cuda:N or mps"),
-        ("+views._partial_=1", "views._partial_: an object is made of _target_ and its fields"),
+        ("+views._partial_=1", "views._partial_: Views has no such field"),
         ("+fusion.foo=1", "fusion.foo: Adaptive has no such field; it has base_sim, base_mag, alpha"),
         (
             "dataset.resize={_target_:magiqa.images.views.Resize,size:9}",

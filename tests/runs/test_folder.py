@@ -252,6 +252,6 @@ def test_a_cell_that_a_spreadsheet_would_run_stays_and_is_warned_of(tmp_path):
         record = results.record({"magiqa": "0", "command": "evaluate", "warnings": []})
     assert pd.read_csv(tmp_path / "scores.csv", keep_default_na=False, dtype=str)["image"].tolist() == names
     (warning,) = record["warnings"]
-    assert warning.startswith(
-        "scores.csv: 5 cells, such as \"=cmd|' /C calc'!A0\", are what a spreadsheet would"
+    assert (
+        "scores.csv: a spreadsheet would run 5 cells as formulas, such as [\"=cmd|' /C calc'!A0\"]" in warning
     )

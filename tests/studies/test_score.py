@@ -14,7 +14,7 @@ from PIL import Image
 from magiqa.cli.main import main
 from magiqa.errors import UserError
 from magiqa.studies.evaluate import evaluate
-from magiqa.studies.score import find_files
+from magiqa.studies.score import Ranking, _write, find_files, write_csv
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +192,24 @@ def test_maps_share_one_scale_and_a_second_call_replaces_them(score, folder):
 def test_mistakes_are_named(score, folder, argv, message):
     code, _, err = score(folder / "set" / "01.png", *argv)
     assert code == 2 and message in err
+
+
+def test_a_full_disk_leaves_the_files_of_yesterday(tmp_path, monkeypatch):
+    file = tmp_path / "scores.csv"
+    _write(str(file), "csv", "good\n")
+
+    def full(path, data):
+        with open(path, "wb") as opened:
+            opened.write(data[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=r"csv=.*scores.csv: cannot be written \(No space left"):
+        _write(str(file), "csv", "better\n")
+    assert file.read_text() == "good\n" and [p.name for p in tmp_path.iterdir()] == ["scores.csv"]
+
+
+def test_formulas_in_names_are_said(tmp_path):
+    table = pd.DataFrame({"image": ["=1+1.png", "b.png"], "q": [1.0, 0.5]})
+    (note,) = write_csv(Ranking(table, {}, {}), str(tmp_path / "s.csv"))
+    assert "s.csv" in note and "=1+1.png" in note

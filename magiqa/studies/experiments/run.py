@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from magiqa.errors import UserError
+from magiqa.package import expanded
 from magiqa.report.captions import describe
 from magiqa.report.console import screen
 from magiqa.report.table import Table, frame_table
@@ -20,7 +21,7 @@ from magiqa.studies.experiments.study import Study, Tables
 def folder_of(job: RunConfig, name: str) -> Path:
     """Where an experiment's results go."""
     if job.output.out:
-        return Path(job.output.out).expanduser()
+        return expanded(job.output.out)
     return Path("results/experiments") / f"{name}-{job.name}"
 
 
