@@ -1,31 +1,37 @@
-"""List the known data sets: counts, direction, splits, licence, where to get them, and whether they are here.
+"""List the known data sets, and whether they are here.
 
 magiqa datasets
 
-A set is here if roots.yaml or MAGIQA_DATA leads to its folder. Any other list of ratings is read by dataset=folder.
+The list holds counts, direction, splits, licence and where to get each set. A
+set is here if roots.yaml or MAGIQA_DATA leads to its folder. Any other list of
+ratings is read by dataset=folder.
 
-  magiqa check dataset=koniq
+Example:
+  magiqa datasets
 """
 
-from pathlib import Path
+from magiqa.config.arguments import Arguments
+from magiqa.errors import UserError
 
-from magiqa.cli.given import Given
+TASK = "evaluate on ratings"
 
 
-def run(given: Given) -> int:
+def run(arguments: Arguments) -> int:
     """List."""
     import pandas as pd
 
     from magiqa.config.roots import find_root, roots_file
     from magiqa.datasets.sets import sets
+    from magiqa.package import expanded
     from magiqa.report.console import screen
     from magiqa.report.table import frame_table
 
-    given.keys(())
+    if arguments.typed:
+        raise UserError(f"datasets: {arguments.typed[0]} is not understood; it takes no words")
     rows, pages, places = [], [], []
     for name, reader in sorted(sets(on_disk=True).items()):
         root = find_root(f"{reader.__module__}.{reader.__name__}", {})
-        here = bool(root) and Path(str(root)).expanduser().is_dir()
+        here = bool(root) and expanded(str(root)).is_dir()
         rows.append(
             {
                 "dataset=": name,
