@@ -47,8 +47,9 @@ from magiqa.features.shard import read_features, read_text_shard, verify_feature
 from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.images.views import Views, cut
 from magiqa.package import conf_dir
+from magiqa.report.methods import measurements
 from magiqa.runs.external_scores import external_scores
-from magiqa.runs.read import long_table, read, read_record, read_run
+from magiqa.runs.read import read, read_record, read_run
 
 JUNK: list[Any] = [
     None, True, False, 0, -1, 1, 10**30, 1.5, 1e308, "", " ", "x", "../x", "/etc/passwd", "~", "~x/y", "${oc.env:HOME}",
@@ -361,7 +362,7 @@ def read_runs(case: Case) -> None:
         read_run(run)
     runs, _ = read([run])
     if runs:
-        long_table(runs)
+        measurements(runs)
         assert runs[0].scores[runs[0].label].dtype.kind in "fiu"
     read_record(run)
 

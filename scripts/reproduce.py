@@ -184,10 +184,11 @@ def main(argv: list[str]) -> int:
         if len(sets) > 1 and len({tuple(table["variant"]) for table, _ in sets}) == 1:
             write_transfer(options.out, sets)
     if ran and not options.no_report:
+        from magiqa.report.material import Asked
         from magiqa.report.report import report
 
         folder = options.report or options.out / "report"
-        report(ran, folder, thumbnails=not options.no_thumbnails)
+        report(ran, folder, Asked(thumbnails=not options.no_thumbnails))
         print(f"{folder}/report.html")
     for title, lines in (("missing", missing), ("left out", left_out), ("failed", failed)):
         if lines:

@@ -4,17 +4,28 @@ magiqa paper DIR... [METRIC.csv...] out=DIR [KEY=VALUE]
 
 DIR is a folder that evaluate, ablate, experiment or compare wrote, or a folder
 of such; METRIC.csv holds image,score of another program (higher = better). The
-command writes results.tex, paper.tex (compile it), figures/, tables/,
-captions.md and reproduce.sh.
+command writes paper.tex and supplement.tex (compile them), results.tex for a
+paper of your own, protocol.tex, references.bib, figures/, tables/, captions.md
+and reproduce.sh.
 
-  statistics=srcc,plcc    the columns of the methods table
+  only=main,ablation      exhibits of the paper; the supplement takes the rest
+  names={RUN: Ours}       names of methods by run
+  rows=[Ours, MA-CLIP]    rows of the main table, in this order
+  last=Ours               the row of the main table that comes last
+  published=[CLIP-IQA]    published rows: methods, or a CSV of yours with
+                          method,dataset,statistic,value (and cite,source,n)
+  statistics=srcc,plcc    the columns of the main table; plcc is the raw PLCC
   style.width=column      column or page: the printed width of figures
+  style.font=NAME         a font family; style.title=true adds titles
 
 Example:
   magiqa paper results/runs/sweep out=paper && cd paper && pdflatex paper.tex
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from magiqa.checked import Checked
 from magiqa.config.arguments import Arguments
@@ -22,17 +33,39 @@ from magiqa.errors import UserError
 from magiqa.package import expanded
 from magiqa.runs.config import Style
 
+if TYPE_CHECKING:
+    from magiqa.report.material import Asked
+
 TASK = "publish"
 STYLE = Style("column")
 
 
 @dataclass(frozen=True)
-class PaperKeys(Checked):
-    """The keys of this command."""
+class TableKeys(Checked):
+    """The keys that a report and a paper share."""
 
     out: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    rows: tuple[str, ...] = ()
+    last: str = ""
+    published: tuple[str, ...] = ()
     statistics: tuple[str, ...] = ()
     style: Style = STYLE
+
+    def asked(self, metrics: Sequence[Path]) -> "Asked":
+        """Return the keys as the room of reports takes them."""
+        from magiqa.report.material import Asked
+
+        return Asked(
+            metrics=metrics, **{f.name: getattr(self, f.name) for f in fields(self) if f.name != "out"}
+        )
+
+
+@dataclass(frozen=True)
+class PaperKeys(TableKeys):
+    """The keys of this command."""
+
+    only: tuple[str, ...] = ()
 
 
 def run(arguments: Arguments) -> int:
@@ -47,6 +80,6 @@ def run(arguments: Arguments) -> int:
     from magiqa.runs.listed_files import written
 
     out = expanded(keys.out)
-    paper(folders, out, statistics=keys.statistics, metrics=metrics, width=keys.style.width)
+    paper(folders, out, keys.asked(metrics))
     print(written(out, "paper.json"))
     return 0

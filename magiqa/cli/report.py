@@ -7,7 +7,11 @@ of such; METRIC.csv holds image,score of another program (higher = better), a
 row of the methods table. bundle=FILE evaluates a bundle first. The command
 writes report.html (one file), tables/ (CSV, Markdown, LaTeX) and figures/.
 
-  statistics=srcc,plcc    the columns of the methods table
+  names={RUN: Ours}       names of methods by run
+  rows=[Ours, MA-CLIP]    rows of the main table, in this order
+  last=Ours               the row of the main table that comes last
+  published=[CLIP-IQA]    published rows, as in magiqa paper
+  statistics=srcc,plcc    the columns of the main table; plcc is the raw PLCC
   thumbnails=true         false: no pictures on the page
   style.width=page        column or page: the printed width of figures
 
@@ -17,7 +21,7 @@ Example:
 
 from dataclasses import dataclass
 
-from magiqa.checked import Checked
+from magiqa.cli.paper import TableKeys
 from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
 from magiqa.package import expanded
@@ -28,12 +32,10 @@ STYLE = Style("page")
 
 
 @dataclass(frozen=True)
-class ReportKeys(Checked):
+class ReportKeys(TableKeys):
     """The keys of this command."""
 
-    out: str | None = None
     thumbnails: bool = True
-    statistics: tuple[str, ...] = ()
     style: Style = STYLE
 
 
@@ -57,13 +59,6 @@ def run(arguments: Arguments) -> int:
     for i, bundle in enumerate(bundles):
         folders.append(out / "runs" / f"bundle-{i}")
         evaluate(arguments.configs.job([*rest, bundle, f"out={folders[-1]}"]))
-    report(
-        folders,
-        out,
-        thumbnails=keys.thumbnails,
-        statistics=keys.statistics,
-        metrics=metrics,
-        width=keys.style.width,
-    )
+    report(folders, out, keys.asked(metrics))
     print(written(out, "report.json"))
     return 0

@@ -10,7 +10,8 @@ from PIL import Image
 
 from magiqa.errors import printable
 from magiqa.package import expanded
-from magiqa.report.style import NAMES, add_note, shorten, styled
+from magiqa.report.style import shorten, styled
+from magiqa.report.words import AXES
 
 MOST_PIXELS = 900  # of a side as drawn
 
@@ -46,12 +47,12 @@ def map_figure(
             drawn = ax.imshow(
                 values[::step, ::step], extent=(0, width, height, 0), vmin=low, vmax=high, cmap="viridis"
             )
-            ax.set_title(NAMES.get(name, name), loc="left")
+            ax.set_title(AXES.get(name, name), loc="left")
             figure.colorbar(
                 drawn, ax=ax, orientation="horizontal", shrink=0.8, pad=0.03, ticks=MaxNLocator(5)
             )
         for ax in axes:
             ax.set_axis_off()
             ax.set_anchor("N")  # side by side, whatever stands below them
-        add_note(figure, note)
+        figure.suptitle(note, x=0.01, ha="left")
         figure.savefig(file, format="png", dpi=90, metadata={"Software": None})

@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from magiqa import __version__
+from magiqa.report.escape import uncited
 from magiqa.report.gallery import Shown
 from magiqa.report.style import COLORS
-from magiqa.report.table import MOST_ROWS, Table
+from magiqa.report.table import Table
 from magiqa.report.template import HERE, environment
 
-MOST_SHOWN_ROWS = 2_000
-
-EMPTY: dict[str, Any] = {"runs": [], "sets": [], "tiles": None, "large": []}
+EMPTY: dict[str, Any] = {"runs": [], "large": []}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure's PNG inside the page: what it shows, for who cannot see it, and its caption."""
+    """A figure's PNG inside the page, with a text for readers who cannot see it, and its caption."""
 
     file: Path
     alt: str
@@ -56,7 +55,7 @@ class Fold:
     items: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Block:
     """An article of the page; the template shows what it holds, in this order.
 
@@ -80,12 +79,12 @@ class Block:
 
     @property
     def mapped(self) -> bool:
-        """Whether the gallery has maps."""
+        """Return whether the gallery has maps."""
         return any(image.map is not None for _, images in self.gallery for image in images)
 
     @property
     def shown_facts(self) -> list[tuple[str, object]]:
-        """Facts that there are."""
+        """Return the facts that have a value."""
         return [(name, value) for name, value in self.facts if value not in (None, "", [])]
 
 
@@ -109,9 +108,10 @@ class Page:
     data: dict[str, Any] = field(default_factory=dict)
 
     def html(self) -> str:
-        """The whole page."""
+        """Return the whole page."""
         templates = environment()
         templates.filters["arxiv"] = arxiv
+        templates.filters["uncited"] = uncited
         templates.filters["record"] = lambda record: json.dumps(record, indent=1, default=str)
         data = {"colors": list(COLORS), **EMPTY, **self.data}
         return templates.get_template("page.html.j2").render(
@@ -126,7 +126,7 @@ class Page:
 
 
 def arxiv(text: object) -> list[tuple[str, str]]:
-    """Text in pieces: (text, link), the link empty but for arXiv numbers.
+    """Return text in pieces (text, link); only arXiv numbers have a link.
 
     Example:
         >>> arxiv("MA-CLIP, arXiv:2511.09948, table 1")[1]
@@ -134,12 +134,3 @@ def arxiv(text: object) -> list[tuple[str, str]]:
     """
     pieces = re.split(r"(?<![\d.])((?:arXiv:)?\d{4}\.\d{5})(?!\d)", str(text))
     return [(p, f"https://arxiv.org/abs/{p[-10:]}" if k % 2 else "") for k, p in enumerate(pieces) if p]
-
-
-def folded(tables: Sequence[Table]) -> tuple[list[Table], list[Fold], list[str]]:
-    """Tables to show, to fold away for their length, and notes of those too long for a page."""
-    shown = [t for t in tables if len(t.rows) <= MOST_ROWS]
-    long = [t for t in tables if MOST_ROWS < len(t.rows) <= MOST_SHOWN_ROWS]
-    folds = [Fold(f"{t.title}: {len(t.rows):,} rows", t) for t in long]
-    notes = [f"{len(t.rows):,} rows: see {t.name}.csv." for t in tables if len(t.rows) > MOST_SHOWN_ROWS]
-    return shown, folds, notes

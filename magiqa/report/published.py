@@ -19,7 +19,7 @@ COLUMNS = ("method", "setting", "dataset", "n", "statistic", "value", "source", 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a published row measured: the score, and the options that fix it.
+    """The score that a published row measured, and the options that fix it.
 
     Args:
         score: ``q_sim`` or ``q``. prompts, views: names of options. backbone: open_clip's name.
@@ -54,7 +54,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def published(path: Path | None = None) -> pd.DataFrame:
-    """The published rows: `COLUMNS`, `n` a nullable integer.
+    """Return the published rows: `COLUMNS`, `n` a nullable integer.
 
     Raises:
         UserError: a file of yours that lacks a column.
@@ -73,7 +73,7 @@ def published(path: Path | None = None) -> pd.DataFrame:
 
 
 def comparable(record: Mapping[str, Any]) -> str:
-    """Why a run's numbers must not stand beside published ones; empty if they may.
+    """Return why a run's numbers must not stand beside published ones; empty if they may.
 
     Example:
         >>> comparable({"backbone": {"kind": "demo", "label": "demo weights"}})
@@ -100,9 +100,9 @@ def comparable(record: Mapping[str, Any]) -> str:
 
 
 def follows(record: Mapping[str, Any], protocol: Protocol) -> bool:
-    """Whether a run follows a published row's protocol in all that shapes its score.
+    """Return whether a run follows a published row's protocol in all that shapes its score.
 
-    Decided on the options that the record names and on what it says was changed of them, never on names for display.
+    The record's options and its changes of them decide, never names for display.
     """
     options = {"prompts": protocol.prompts, "views": protocol.views}
     if protocol.score == "q":
@@ -113,10 +113,10 @@ def follows(record: Mapping[str, Any], protocol: Protocol) -> bool:
 
 
 def option(method: str, dataset: str) -> str:
-    """The data set option (split, labels, resize) that a published row of this method is of.
+    """Return the data set option (split, MOS column, resize) that a published row of this method is of.
 
     Example:
         >>> option("CLIP-IQA", "spaq"), option("MA-CLIP", "spaq")
         ('spaq_512', 'spaq')
     """
-    return PROTOCOLS[method].sets.get(dataset, dataset)
+    return PROTOCOLS[method].sets.get(dataset, dataset) if method in PROTOCOLS else dataset

@@ -1,247 +1,177 @@
-"""A report of runs and ablations: tables, figures, and the page that holds them."""
+"""A report of results: tables, figures, and the page that holds them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from magiqa import __version__
 from magiqa.package import expanded
-from magiqa.report.captioned_figures import (
-    Drawn,
-    drawn_ablation,
-    drawn_comparison,
-    drawn_curves,
-    drawn_methods,
-    drawn_run,
-    drawn_study,
-    with_captions,
-)
-from magiqa.report.captions import caption, study_notes
-from magiqa.report.display_names import backbone_name, set_facts, set_name
-from magiqa.report.gallery import gallery
-from magiqa.report.group_tables import frame_table, groups_table
-from magiqa.report.methods_table import agreement_table
-from magiqa.report.other_programs import compared_runs, external_runs, with_external
-from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section, folded
-from magiqa.report.pictures import Pictures, group_names
-from magiqa.report.published_beside import published_table
-from magiqa.report.scatter import agreement_line
-from magiqa.report.significance import named_pairs, significance_table
-from magiqa.report.style import NAMES, Width
-from magiqa.report.table import Table
+from magiqa.report.captions import where
+from magiqa.report.exhibit import Exhibit, draw
+from magiqa.report.exhibits import exhibits
+from magiqa.report.frames import frame_table
+from magiqa.report.gallery import Pictures, group_names
+from magiqa.report.material import Asked, Material
+from magiqa.report.methods import method_name, primary
+from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section
+from magiqa.report.published_exhibits import refused
+from magiqa.report.runs_exhibits import agreement_words, shown_scores
 from magiqa.report.table_files import write_tables
-from magiqa.report.titles import each_once, result_title, run_title
+from magiqa.report.words import (
+    AXES,
+    backbone_name,
+    each_once,
+    group_name,
+    own_weights,
+    result_title,
+    set_facts,
+    set_name,
+)
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import CUES, slug
-from magiqa.runs.read import Run, Sheet, long_table, read, read_table
+from magiqa.runs.names import slug
+from magiqa.runs.read import Run, read_table
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a reader asked for.
-
-    Args:
-        thumbnails: put small copies of the images into the page; False where these may not be published.
-        statistics: columns of the methods table; () the field's. metrics: CSVs of other programs' scores, a row each.
-        width: printed width of the figures of runs and ablations.
-    """
-
-    thumbnails: bool = True
-    statistics: Sequence[str] = ()
-    metrics: Sequence[Path] = ()
-    width: Width = "page"
-
-
-def report(folders: Sequence[Path], out: Path, **options: Any) -> list[Path]:
+def report(folders: Sequence[Path], out: Path, asked: Asked | None = None) -> list[Path]:
     """Write tables (CSV, Markdown, LaTeX), figures (PNG, PDF) with captions, and `report.html`.
 
     Args:
         folders: written by `magiqa evaluate`, `ablate`, `experiment` or `compare`, or folders that hold such.
         out: where to write; made if missing.
-        options: as `Options`'.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: nothing to report in a folder, a file that cannot be read, or `out` cannot be written.
+        UserError: nothing to report in a folder, a file that cannot be read, or ``out`` cannot be written.
     """
-    out, asked = expanded(out), Options(**options)
-    runs, sheets = read([expanded(folder) for folder in folders])
+    out, asked = expanded(out), asked or Asked()
+    material = Material.read(folders, asked)
     with ResultFolder(out, "report", ["report.html", "tables.tex"], record="report.json") as results:
-        _report(runs, sheets, results, asked)
+        # times differ between a first and a second run of the same command
+        made = [(section, e) for section, e in exhibits(material) if e.kind != "time"]
+        pictures = {id(e): _picture(e, results, asked) for _, e in made if e.draw}
+        folders_read = len(material.runs) + len({sheet.file.parent for sheet in material.sheets})
+        page = Page(
+            folders_read, own_weights([*material.records.values(), *(s.record for s in material.sheets)])
+        )
+        copies = Pictures(material.runs, asked.thumbnails)
+        page.sections += [section for section in (
+            _section("Agreement", made, pictures, [_every_statistic(material)] if material.runs else []),
+            _section("Published values", made, pictures, _refused(material)),
+            Section("runs", "Runs", _runs(material, made, pictures, copies)),
+            *(_section(title, made, pictures, [], _titles(material)) for title in
+              ("Comparisons", "Ablations", "Experiments")),
+        ) if section.blocks]  # fmt: skip
+        _add_records(material, page)
+        page.data = copies.data(material.runs)
+        write_tables([e.table for _, e in made if e.table], results)
+        results.text("report.html", page.html())
         listed = results.record({"magiqa": __version__, "command": "report"})["files"]
     return [out / name for name in listed]
 
 
-def _report(runs: Sequence[Run], sheets: Sequence[Sheet], results: ResultFolder, asked: Options) -> None:
-    folders_read = len(runs) + len({sheet.file.parent for sheet in sheets})
-    page = Page(folders_read, _labels(runs, sheets))
-    tables: list[Table] = []
-    if runs:
-        tables += _agreement(runs, sheets, page, results, asked)
-        pictures = Pictures(runs, asked.thumbnails)
-        blocks = []
-        titles = each_once([run_title(run.record) for run in runs], [run.name for run in runs])
-        for k, run in enumerate(runs):
-            with_captions(drawn_run(run, results.figure_path(run.name), asked.width))
-            groups = groups_table(run)
-            tables += [groups] if groups else []
-            blocks.append(_run(k, run, titles[k], groups, pictures))
-        page.sections.append(Section("runs", "Runs", blocks, pictures.remark))
-        page.data = pictures.data(runs)
-    by_folder: dict[Path, list[Sheet]] = {}
-    for sheet in sheets:
-        by_folder.setdefault(sheet.file.parent / sheet.result, []).append(sheet)
-    studies = list(by_folder.values())
-    titles = each_once(
-        [result_title(some[0].record, some[0].file.stem) for some in studies], [s[0].result for s in studies]
-    )
-    for anchor, title in _SECTIONS.items():
-        found = [
-            _result(some, its, results, asked.width)
-            for some, its in zip(studies, titles, strict=True)
-            if _section(some) == anchor
-        ]
-        tables += [table for made, _ in found for table in made]
-        blocks = [block for _, block in found]
-        if anchor == "ablations" and (curves := drawn_curves(sheets, results.figure_path())):
-            with_captions(curves)
-            blocks.insert(0, Block(title="One parameter on several data sets", figures=_pictures(curves)))
-        if blocks:
-            page.sections.append(Section(anchor, title, blocks))
-    write_tables(tables, results)
-    results.text("report.html", page.html())
+Made = Sequence[tuple[str, Exhibit]]
+
+Pictured = Mapping[int, Picture]
 
 
-LEFT_OUT = "ablate -m"  # what wrote the table of one data set left out
-
-_SECTIONS = {"comparisons": "Comparisons", "ablations": "Ablations", "more": "More results"}
-
-
-def _section(sheets: Sequence[Sheet]) -> str:
-    if sheets[0].ablation or sheets[0].record.get("command") == LEFT_OUT:
-        return "ablations"
-    return "comparisons" if sheets[0].record.get("command") == "compare" else "more"
+def _picture(exhibit: Exhibit, results: ResultFolder, asked: Asked) -> Picture:
+    drawn = draw(exhibit, results.figure_path(), asked.style)
+    return Picture(drawn.png, f"{exhibit.name}; the tables hold its numbers", drawn.caption, drawn.wide)
 
 
-def _pictures(drawn: Sequence[Drawn]) -> list[Picture]:
-    names = [
-        d.png.stem if d.png.parent.name == "figures" else f"{d.png.parent.name}/{d.png.stem}" for d in drawn
+def _every_statistic(material: Material) -> Fold:
+    return Fold("All statistics", frame_table("statistics", "All statistics", material.rows))
+
+
+def _refused(material: Material) -> list[Fold]:
+    reasons = refused(material)
+    return [Fold("Runs without a published value beside theirs", items=reasons)] if reasons else []
+
+
+def _titles(material: Material) -> dict[str, str]:
+    """Return the titles of results by their names."""
+    firsts = {sheet.result: sheet for sheet in reversed(material.sheets)}
+    titles = each_once([result_title(s.record, s.file.stem) for s in firsts.values()], list(firsts))
+    return dict(zip(firsts, titles, strict=True))
+
+
+def _section(
+    title: str, made: Made, pictures: Pictured, folds: Sequence[Fold], titles: Mapping[str, str] | None = None
+) -> Section:
+    """Return a section: what belongs to all results first, then a block a result."""
+    mine = [e for section, e in made if section == title]
+    blocks = []
+    for of in dict.fromkeys(e.of for e in sorted(mine, key=lambda e: e.of != "")):
+        some = [e for e in mine if e.of == of]
+        tables = [e.table for e in some if e.table]
+        shown = [t for t in tables if len(t.rows) <= 60]
+        long = [Fold(f"{t.title} {len(t.rows):,} rows", t) for t in tables if t not in shown]
+        figures = [pictures[id(e)] for e in some if e.draw]
+        title_, anchor = ((titles or {}).get(of, of), f"result-{slug(of)}") if of else ("", "")
+        blocks.append(
+            Block(title_, anchor, tables=shown, figures=figures, folds=[*long, *(folds if not of else ())])
+        )
+    if folds and not any(not e.of for e in mine):
+        blocks.insert(0, Block(folds=folds))
+    return Section(slug(title.lower()), title, blocks)
+
+
+def _add_records(material: Material, page: Page) -> None:
+    """Add the record of each result to its block."""
+    records = {f"result-{slug(s.result)}": s.record for s in material.sheets}
+    for section in page.sections:
+        for block in section.blocks:
+            if block.record is None and block.anchor in records:
+                block.record = records[block.anchor].given
+                block.note = block.note or where(records[block.anchor])
+
+
+def _runs(material: Material, made: Made, pictures: Pictured, copies: Pictures) -> list[Block]:
+    """Return a block a run: facts, scatter plots, groups, gallery, record."""
+    titles = [
+        f"{set_name(r.record['dataset'])}: {method_name(r.record, primary(r.record))}" for r in material.runs
     ]
-    return [
-        Picture(d.png, f"{name}; the tables hold its numbers", d.caption, d.wide)
-        for name, d in zip(names, drawn, strict=True)
-    ]
+    titles = each_once(titles, [run.name for run in material.runs])
+    blocks = []
+    for k, run in enumerate(material.runs):
+        mine = [e for section, e in made if section == "Data sets" and e.of == run.name]
+        folds = [Fold("Groups", e.table) for e in mine if e.table]
+        file = run.folder / "comparison.csv"
+        if file.is_file():
+            name = f"{run.name}-{slug(file.stem)}"
+            folds.append(Fold(file.name, frame_table(name, "Paired differences", read_table(file))))
+        names = [group_name(name, run.record["dataset"]) for name in group_names(run)]
+        blocks.append(Block(
+            title=titles[k], anchor=f"run-{k}", run=k, facts=_facts(run, copies), 
+            panels=[_panel(run, s) for s in shown_scores(run)],
+            groups=names, folds=folds, figures=[pictures[id(e)] for e in mine if e.draw and e.kind != "cues"],
+            gallery=list(copies.gallery(run)), record=run.record.given,
+        ))  # fmt: skip
+    return blocks
 
 
-def _labels(runs: Sequence[Run], sheets: Sequence[Sheet]) -> list[str]:
-    """The labels of weights that are not published ones."""
-    records = [run.record for run in runs] + [sheet.record for sheet in sheets]
-    records += [r["start"] for r in records if isinstance(r.get("start"), dict)]  # where a walk began
-    return sorted({str(r["backbone"]["label"]) for r in records if r.get("backbone", {}).get("label")})
-
-
-def _agreement(
-    runs: Sequence[Run], sheets: Sequence[Sheet], page: Page, results: ResultFolder, asked: Options
-) -> list[Table]:
-    """The main table, all statistics, figures of all methods; published values beside measured ones."""
-    others = external_runs(runs, asked.metrics)
-    others += compared_runs(runs, sheets, others)
-    main = agreement_table(runs, asked.statistics, others)
-    rows = with_external(long_table(runs), others)
-    drawn = drawn_methods(runs, others, rows, results.figure_path(), asked.width)
-    with_captions(drawn)
-    plots = _pictures(drawn)
-    every = Fold("All statistics", frame_table("statistics", "All statistics", rows))
-    block = Block(tables=[main], figures=plots, folds=[every])
-    page.sections.append(Section("agreement", "Agreement", [block]))
-    beside, refused = published_table(runs)
-    note = "" if beside else "No run here follows the protocol of a published row with published weights."
-    folds = [Fold("Runs that are not compared", items=refused)] if refused else []
-    block = Block(note=note, tables=[beside] if beside else [], folds=folds)
-    page.sections.append(Section("published", "Published values", [block]))
-    return [main, *([beside] if beside else [])]
-
-
-def _run(k: int, run: Run, title: str, groups: Table | None, pictures: Pictures) -> Block:
-    """One run: facts, scatter plots, groups, gallery, other tables of its folder, record."""
+def _facts(run: Run, copies: Pictures) -> list[tuple[str, Any]]:
     record = run.record
-    folds = [Fold("Groups", groups)] if groups else []
-    file = run.folder / "comparison.csv"
-    if file.is_file():
-        name = f"{run.name}-{slug(file.stem)}"
-        folds.append(Fold(file.name, frame_table(name, file.stem, read_table(file))))
-    return Block(
-        title=title,
-        anchor=f"run-{k}",
-        run=k,
-        facts=[
-            ("data set", f"{set_name(record['dataset'])}, {set_facts(record['dataset'])}"),
-            ("backbone", backbone_name(record.get("backbone", {}))),
-            ("weights", str(record.get("backbone", {}).get("weights_sha256", ""))[:16]),
-            *(
-                (group, record.get("choices", {}).get(group))
-                for group in ("prompts", "views", "magnitude", "fusion")
-            ),
-            ("notes", "; ".join(map(str, record["dataset"].get("notes", [])))),
-            ("warnings", "; ".join(map(str, record.get("warnings", [])))),
-            ("images", pictures.note(run)),
-        ],
-        panels=[_panel(run, score) for score in CUES],
-        groups=group_names(run),
-        folds=folds,
-        gallery=list(gallery(run, pictures)),
-        record=record.given,
-    )
+    choices = record.get("choices", {})
+    return [
+        ("data set", f"{set_name(record['dataset'])}, {set_facts(record['dataset'])}"),
+        ("backbone", backbone_name(record.get("backbone", {}))),
+        ("weights", str(record.get("backbone", {}).get("weights_sha256", ""))[:16]),
+        *((group, choices.get(group)) for group in ("prompts", "views", "magnitude", "fusion")),
+        ("notes", "; ".join(map(str, [*record["dataset"].get("notes", []), *record.get("warnings", [])]))),
+        ("images", copies.note(run)),
+    ]
 
 
 def _panel(run: Run, score: str) -> Panel:
-    """A score's canvas and its heading."""
-    parts = agreement_line(run.agreement, score).split("\n")
+    """Return a score's canvas and its heading."""
+    words = agreement_words(run, score)
     fit = run.record.get("fits", {}).get(score) or {}
-    if fit.get("params") is None:
-        parts.append(f"no fitted curve ({fit.get('status', 'not fitted')})")
-    alt = f"{NAMES[score]} against {run.label}: {', '.join(parts)}. Arrow keys go from image to image."
-    return Panel(score, NAMES[score], parts, alt)
-
-
-def _result(
-    sheets: Sequence[Sheet], title: str, results: ResultFolder, width: Width
-) -> tuple[list[Table], Block]:
-    """A folder of an ablation or another result: its figures, tables, notes and record."""
-    first = sheets[0]
-    record = first.record
-    about = record.get(str(record.get("command", "")).replace("ablate", "ablation"))
-    about = about if isinstance(about, Mapping) else {}
-    words = caption(record)
-    reference = None if about.get("reference") is None else str(about["reference"])
-    tables = []
-    for sheet in sheets:
-        of = f"{title}: {sheet.file.stem}" if len(sheets) > 1 else title
-        name = f"ablation_{sheet.name}" if sheet.ablation else sheet.name
-        frame = sheet.table
-        if record.get("command") == "compare":
-            frame = named_pairs(frame, record)
-        tables.append(frame_table(name, "; ".join(filter(None, (of, words))), frame, reference=reference))
-    tables[-1].notes.extend(study_notes(record))
-    if first.ablation and {"variant", "srcc"} <= set(first.table):
-        drawn = drawn_ablation(first, results.figure_path(), tables[0].name, width)
-    elif record.get("command") == "compare":
-        drawn = drawn_comparison(first, results.figure_path(), first.result)
-        tables.insert(0, significance_table(f"{first.result}-matrix", first.table, record))
-    else:
-        drawn = drawn_study(first, results.figure_path(first.result))
-    with_captions(drawn)
-    shown, folds, left_out = folded(tables)
-    block = Block(
-        title=title,
-        anchor=f"result-{slug(first.result)}",
-        note=" ".join([words, *left_out]),
-        tables=shown,
-        figures=_pictures(drawn),
-        folds=folds,
-        record=record.given,
-    )
-    return tables, block
+    lines = [
+        words,
+        *([f"no fitted curve ({fit.get('status', 'not fitted')})"] if fit.get("params") is None else []),
+    ]
+    alt = f"{AXES[score]} against {run.label}: {', '.join(lines)}. Arrow keys go from image to image."
+    return Panel(score, AXES[score], lines, alt)

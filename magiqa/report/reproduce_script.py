@@ -155,7 +155,11 @@ def _sets_study(key: str) -> bool:
 def _plain_key(key: str) -> bool:
     """Return whether a key names neither a place, nor a setting of a machine, nor a class."""
     parts = key.split(".")
-    return bool(_KEY.fullmatch(key)) and parts[0] not in (*MACHINE, "hydra") and parts[-1] not in _ELSEWHERE
+    return (
+        bool(_KEY.fullmatch(key))
+        and parts[0] not in {*MACHINE, "hydra"} - {"name"}
+        and parts[-1] not in _ELSEWHERE
+    )
 
 
 def _foreign_words(value: Any) -> list[str]:

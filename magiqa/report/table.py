@@ -1,17 +1,17 @@
-"""A table, built once and rendered as console text, Markdown, LaTeX or HTML.
+"""A table, built once and rendered as console text and Markdown; `latex` and the page render it too.
 
 A cell holds its text, the value that it sorts by, its mark and its interval, so that all formats say the same.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from magiqa.errors import BOLD, PLAIN
-from magiqa.report.escape import DAGGER, md, tex
+from magiqa.report.escape import md, uncited
 
 NONE = "–"
 
@@ -20,16 +20,6 @@ P_VALUES = ("p", "p_adjusted", "p_within", "p_within_adjusted")
 _QUIET = ("withheld", "p_floor", "n_within")  # columns of a CSV that a screen leaves out
 
 LONGEST = 48  # characters of a cell on a console
-
-MOST_ROWS = 40  # of a table in Markdown and LaTeX
-
-MOST_OF_A_PAPER = 24  # of which each may take two lines: a page holds no more with what stands around it
-
-LINE, TEXT_WIDTH, COLUMN_WIDTH = (
-    4.4,
-    16.5,
-    8.3,
-)  # cm in LaTeX: of long text, of the page, of one of two columns
 
 
 @dataclass(frozen=True)
@@ -49,7 +39,9 @@ def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
         >>> interval(0.25, 0.5), interval(float("nan"), 0.5), interval(None, None)
         ('[0.250, 0.500]', '', '')
     """
-    return "" if _missing(low) or _missing(high) else f"[{low:{form}}, {high:{form}}]"
+    if low is None or high is None or _missing(low) or _missing(high):
+        return ""
+    return f"[{signed(low, form)}, {signed(high, form)}]"
 
 
 def number(
@@ -77,7 +69,7 @@ def number(
     """
     if value is None or _missing(value):
         return Cell(NONE)
-    return Cell(f"{value:{form}}{suffix}", float(value), mark, interval(low, high, band))
+    return Cell(f"{signed(value, form)}{suffix}", float(value), mark, interval(low, high, band))
 
 
 def p_cell(p: float | None, floor: float = 0.0) -> Cell:
@@ -95,6 +87,17 @@ def p_cell(p: float | None, floor: float = 0.0) -> Cell:
         return Cell("< 0.001", float(p))
     bound = p <= floor * (1 + 1e-9)
     return Cell(f"< {math.floor(p * 1000 + 1) / 1000:.3f}" if bound else f"{p:.3f}", float(p))
+
+
+def signed(value: float, form: str) -> str:
+    """Return a number in a format, without the sign of a zero.
+
+    Example:
+        >>> signed(-0.0001, "+.3f"), signed(-0.01, ".2f")
+        ('0.000', '-0.01')
+    """
+    text = f"{value:{form}}"
+    return text if text.strip("+-0.") else text.lstrip("+-")
 
 
 def _missing(value: float | None) -> bool:
@@ -155,18 +158,15 @@ def frame_table(
     return Table("", "", [("", head) for head in columns.values()], rows, shared=shared)
 
 
-# as wide as the text, but never enlarged
-_FIT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
-
-
 @dataclass(frozen=True)
 class Table:
     """A table, ready to be rendered.
 
     Args:
         name: the files' name. title: the caption. columns: (group, name) each; columns of one group stand together.
-        rows: cells. data: the CSV, nine digits. notes: below the table. rules: rows that a line stands over.
-        details: show the intervals in Markdown and LaTeX too. shared: what all rows have in common, above the table.
+        rows: cells. data: the CSV. notes: below the table. blocks: headings of blocks of rows, by their first row; an
+            empty heading is a line. details: show the intervals in Markdown and LaTeX too. shared: a line above the
+            table on a console.
     """
 
     name: str
@@ -175,7 +175,7 @@ class Table:
     rows: list[list[Cell]]
     data: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: list[str] = field(default_factory=list)
-    rules: tuple[int, ...] = ()
+    blocks: Mapping[int, str] = field(default_factory=dict)
     details: bool = True
     shared: str = ""
 
@@ -192,25 +192,6 @@ class Table:
             else:
                 out.append((group, k, 1))
         return out
-
-    @property
-    def left_out(self) -> list[str]:
-        """The note of a rendering that leaves the intervals out."""
-        some = any(cell.detail for row in self.rows for cell in row)
-        return [] if self.details or not some else ["95 % intervals: left out here, in the CSV."]
-
-    def thin(self, most: int = MOST_ROWS) -> tuple[list[list[Cell]], list[str]]:
-        """At most so many rows, evenly spread, marked ones kept; and the note that says so."""
-        total = len(self.rows)
-        if total <= most:
-            return self.rows, []
-        keep = set(np.linspace(0, total - 1, most - 4).round().astype(int).tolist())
-        for i, row in enumerate(self.rows):
-            if any(cell.mark or cell.text.endswith("(reference)") for cell in row):
-                keep.add(i)
-        return [self.rows[i] for i in sorted(keep)], [
-            f"{len(keep)} of {total} rows, evenly spread; the CSV holds all."
-        ]
 
     def text(self, width: int = 100, bold: bool = False) -> str:
         """Return the table for a console, in blocks of columns where it is wider than ``width``.
@@ -238,7 +219,7 @@ class Table:
     def _lines(self, k: int, bold: bool) -> list[str]:
         """Return the heading and the cells of column k, all of one width."""
         cells = [row[k] for row in self.rows]
-        head, texts = " ".join(filter(None, self.columns[k])), [_short(cell.text) for cell in cells]
+        head, texts = " ".join(filter(None, self.columns[k])), [_short(uncited(cell.text)) for cell in cells]
         details = [f" {cell.detail}" if cell.detail else "" for cell in cells]
         numeric = k > 0 and self.numeric(k)
         if numeric:
@@ -252,93 +233,18 @@ class Table:
 
     def markdown(self) -> str:
         """The table in Markdown."""
-        rows, note = self.thin()
         head = [md(f"{group} {name}".strip()) for group, name in self.columns]
         lines = [f"**{md(self.title)}**", ""] if self.title else []
-        lines += [md(self.shared), ""] if self.shared else []
         lines.append("| " + " | ".join(head) + " |")
         align = ["---", *["---:" if self.numeric(k) else "---" for k in range(1, len(head))]]
         lines.append("|" + "|".join(align) + "|")
-        lines += ["| " + " | ".join(self._md(cell) for cell in row) + " |" for row in rows]
-        lines += ["", *(f"{md(text)}  " for text in [*self.notes, *self.left_out, *note])]
+        for i, row in enumerate(self.rows):
+            lines += [f"| *{md(self.blocks[i])}* |" + " |" * (len(head) - 1)] if self.blocks.get(i) else []
+            lines.append("| " + " | ".join(self._md(cell) for cell in row) + " |")
+        lines += ["", *(f"{md(text)}  " for text in self.notes)]
         return "\n".join(lines).rstrip() + "\n"
 
     def _md(self, cell: Cell) -> str:
         text = md(cell.text)
         text = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
         return f"{text} {md(cell.detail)}" if cell.detail and self.details else text
-
-    def latex(self, *, two_columns: bool = False) -> str:
-        """The table in LaTeX: needs array, booktabs and graphicx.
-
-        Args:
-            two_columns: for a two-column page, where a table takes one column if it fits, else both.
-        """
-        wrapped = LINE in (self._width(self.rows, k) for k in range(len(self.columns)))
-        rows, note = self.thin(MOST_OF_A_PAPER if two_columns and wrapped else MOST_ROWS)
-        widths = [self._width(rows, k) for k in range(len(self.columns))]
-        groups = self.spans()
-        needed = sum(widths) + 0.4 * len(widths)
-        star = "*" if two_columns and needed > COLUMN_WIDTH else ""
-        line = r"\columnwidth" if two_columns and not star else r"\textwidth"
-        wide = needed > TEXT_WIDTH
-        # a table that is too wide is scaled to the line; a narrow one would be enlarged
-        lines = [
-            "% needs \\usepackage{array,booktabs,graphicx}",
-            rf"\begin{{table{star}}}[{'tp' if two_columns else 'htbp'}]",
-            r"\centering\footnotesize" if two_columns else r"\centering\small",
-            rf"\caption{{{tex(self.title)}}}\smallskip",
-            rf"\label{{tab:{self.name.replace('_', '-')}}}",
-            *(
-                [
-                    rf"\begin{{minipage}}{{{line}}}\footnotesize {tex(self.shared)}\end{{minipage}}\par\smallskip"
-                ]
-                if self.shared
-                else []
-            ),
-            *([r"\setlength{\tabcolsep}{2.5pt}", _FIT] if wide else []),
-            rf"\begin{{tabular}}{{{self._spec(widths)}}}",
-            r"\toprule",
-        ]
-        if any(group for group, _, _ in groups):
-            spans = (
-                rf"\multicolumn{{{count}}}{{c}}{{{tex(group)}}}" if group else " & ".join([""] * count)
-                for group, _, count in groups
-            )
-            lines.append(" & ".join(spans) + r" \\")
-            lines += [rf"\cmidrule(lr){{{at + 1}-{at + count}}}" for group, at, count in groups if group]
-        lines += [" & ".join(tex(name) for _, name in self.columns) + r" \\", r"\midrule"]
-        for i, row in enumerate(rows):
-            if i in self.rules and rows is self.rows:
-                lines.append(r"\midrule")
-            lines.append(" & ".join(self._tex(cell) for cell in row) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}" + ("%\n}" if wide else "")]
-        text = tex(" ".join([*self.notes, *self.left_out, *note]))
-        if text:
-            lines.append(rf"\par\smallskip\begin{{minipage}}{{{line}}}\footnotesize {text}\end{{minipage}}")
-        return "\n".join([*lines, rf"\end{{table{star}}}"]) + "\n"
-
-    def _tex(self, cell: Cell) -> str:
-        text = tex(cell.text)
-        dagger = tex(DAGGER) if text.endswith(tex(DAGGER)) else ""
-        body = text.removesuffix(dagger) if dagger else text
-        body = {"best": rf"\textbf{{{body}}}", "second": rf"\underline{{{body}}}"}.get(cell.mark, body)
-        body += dagger
-        return rf"{body} {{\scriptsize {tex(cell.detail)}}}" if cell.detail and self.details else body
-
-    def _spec(self, widths: Sequence[float]) -> str:
-        """The columns' types: numbers to the right, long text in lines of `LINE` cm."""
-        return "".join(
-            "r"
-            if k and self.numeric(k)
-            else rf">{{\raggedright\arraybackslash}}p{{{LINE}cm}}"
-            if width == LINE
-            else "l"
-            for k, width in enumerate(widths)
-        )
-
-    def _width(self, rows: Sequence[Sequence[Cell]], k: int) -> float:
-        """About how wide a column gets, in cm; `LINE` where its text is to be broken into lines."""
-        texts = [f"{row[k].text} {row[k].detail if self.details else ''}".strip() for row in rows]
-        most = max([len(self.columns[k][1]), *map(len, texts)])
-        return min(0.16 * most, 100 if k and self.numeric(k) else LINE)

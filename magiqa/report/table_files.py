@@ -6,6 +6,7 @@ same table gives the same bytes.
 
 from collections.abc import Sequence
 
+from magiqa.report.latex import latex
 from magiqa.report.table import Table
 from magiqa.runs.folder import ResultFolder
 
@@ -29,5 +30,5 @@ def write_tables(tables: Sequence[Table], results: ResultFolder) -> None:
     for table in tables:
         results.csv(f"tables/{table.name}", table.data, float_format=DIGITS)
         results.text(f"tables/{table.name}.md", table.markdown())
-        results.text(f"tables/{table.name}.tex", table.latex())
+        results.text(f"tables/{table.name}.tex", latex(table, table.title, table.notes))
     results.text("tables.tex", document(tables))

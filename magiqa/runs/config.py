@@ -37,6 +37,7 @@ MACHINE = (
     "workers",
     "bundle",
     "figures",
+    "name",
     "style",
     "views_file",
     "statistics",
@@ -158,16 +159,28 @@ Width = Literal["column", "page"]
 
 @dataclass(frozen=True)
 class Style(Checked, key="style"):
-    """The printed style of figures: as wide as a column or as the text of a two-column page."""
+    """The look of figures.
+
+    Args:
+        width: printed width: a column, or the text of a two-column page. font: a font family, such as Times New Roman.
+        title: the caption's first sentence stands above each figure.
+    """
 
     width: Width = "page"
+    font: str = ""
+    title: bool = False
 
 
 @dataclass(frozen=True)
 class Output(Checked):
-    """The files that are written; ``out`` is their folder, by default one of the run's own name."""
+    """The files of a run.
+
+    Args:
+        out: their folder; by default one of the run's own name. name: of the method, for tables and figures.
+    """
 
     out: str | None = None
+    name: str = ""
     views_file: bool = False
     figures: bool = True
     statistics: Literal["main", "all"] = "main"

@@ -25,6 +25,8 @@ LOCK, MARK, STAGE = ".lock", ".writing.json", ".writing-"
 
 RECORDS = ("record.json", "sweep.json", "comparison.json", "report.json", "paper.json")
 
+ALONE = {"report.json", "paper.json"}  # of results that share no folder
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 # an error of the disk that names no file, as Pillow and matplotlib pass it on, is of what is being written
@@ -172,6 +174,14 @@ class ResultFolder:
             raise UserError(
                 f"out={self.path}: holds the record of magiqa {other}, which magiqa {self.command} would overwrite; "
                 "set out=DIR to another folder"
+            )
+        others = [
+            r for r in RECORDS if r != self.name and {r, self.name} & ALONE and _own_record(self.path / r)
+        ]
+        if others:
+            raise UserError(
+                f"out={self.path}: holds {others[0]} of another command, and no two results share a folder; set out=DIR "
+                "to another folder"
             )
         claimed = _claimed(self.path, self.name)
         for name in sorted(names):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from magiqa.errors import UserError
 from magiqa.runs.listed_files import files_of, read_listed
-from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method, slug
+from magiqa.runs.names import CONTROLS, CUES, slug
 from magiqa.runs.portable import portable
 from magiqa.runs.record import Record, RunRecord, load_record
 
@@ -154,43 +154,6 @@ def read_table(file: Path, data: bytes | None = None) -> pd.DataFrame:
         raise UserError(
             f"{file}: not readable as CSV ({' '.join(str(error).split())}); run the command that wrote it again"
         ) from None
-
-
-def long_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Every statistic of every run, a row each, with the names of method, backbone and data set.
-
-    Rows that show the same thing twice are left out: a fused score that equals one cue, a cue that two runs share.
-    """
-    parts = []
-    for run in runs:
-        table = run.agreement.copy()
-        if np.array_equal(run.scores["q"], run.scores["q_sim"]) or np.array_equal(
-            run.scores["q"], run.scores["q_mag"]
-        ):
-            table = table[table["score"] != "q"]
-        names = {score: method(run.record, score) for score in table["score"].unique()}
-        table.insert(0, "dataset", dataset(run.record))
-        table.insert(1, "label", run.label)
-        table.insert(2, "method", table["score"].map(names))
-        control = table["score"].isin(list(CONTROLS))
-        table.insert(3, "backbone", np.where(control, "", backbone(run.record)))
-        table.insert(4, "run", run.name)
-        parts.append(table)
-    rows = pd.concat(parts, ignore_index=True)
-    # a score of a run is left out where another run has shown all its values (to the digits that a sum's order leaves)
-    keys = ["dataset", "method", "backbone", "score"]
-    seen: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for (run, *key), part in rows.groupby(["run", *keys], sort=False):
-        values = tuple(zip(part["statistic"], part["value"].round(9).map(repr), strict=True))
-        shown = seen.setdefault(tuple(key), {})
-        if values in shown.values():
-            rows = rows.drop(part.index)
-        else:
-            shown[run] = values
-    # what still collides differs in something that no name shows: the run's name tells
-    twice = rows.groupby(keys)["run"].transform("nunique") > 1
-    rows.loc[twice, "method"] = rows["method"] + " [" + rows["run"] + "]"
-    return rows.reset_index(drop=True)
 
 
 def read_record(folder: Path) -> RunRecord:

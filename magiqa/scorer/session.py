@@ -15,7 +15,7 @@ from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
-from magiqa.runs import names
+from magiqa.report.methods import method_name
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, pixel_controls
 from magiqa.scoring.score import score, score_views
@@ -82,7 +82,7 @@ class Session:
             "backbone": self._weigh().record(job.method.backbone),
         }
         return {
-            "method": names.method(found, "q"),
+            "method": method_name(found, "q"),
             **found,
             "prompts": [list(pair) for pair in job.method.prompts.pairs],
             "views": asdict(job.method.views) | {"kinds": list(job.method.views.kinds)},

@@ -11,9 +11,9 @@ from magiqa import __version__
 from magiqa.package import expanded
 from magiqa.report.console import round_steps, screen
 from magiqa.report.table import Table, frame_table
+from magiqa.report.words import backbone_name, set_line
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import backbone, dataset
 from magiqa.runs.provenance import Clock, job_record
 from magiqa.runs.read import Sheet
 from magiqa.runs.record import Record
@@ -82,13 +82,12 @@ def ablate(
         }
         results.csv("ablation", table)
         if job.output.figures:
-            from magiqa.report.captioned_figures import drawn_ablation, with_captions
+            from magiqa.report.ablation_exhibits import ablation_figures
+            from magiqa.report.exhibit import draw_all
 
             with clock.stage("figures"):
                 sheet = Sheet("ablation", "", folder_of(job) / "ablation.csv", Record.of(record), table, True)
-                with_captions(
-                    drawn_ablation(sheet, results.figure_path(), "ablation", job.output.style.width)
-                )
+                draw_all(ablation_figures(sheet, "ablation"), results.figure_path(), job.output.style)
         results.record(record)
     return table, record
 
@@ -165,8 +164,8 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     about = record["ablation"]
     clusters = record["dataset"]["cluster"]
     head = [
-        f"ablation {about['name']}: {about['variants']} variants of {about['score']}; {dataset(record)}; "
-        f"{backbone(record)}",
+        f"ablation {about['name']}: {about['variants']} variants of {about['score']}; {set_line(record['dataset'])}; "
+        f"{backbone_name(record['backbone'])}",
         f"reference: {about['reference']}; [95 % interval]"
         + (f", whole values of {clusters} resampled" if clusters else "")
         + "; p: adjusted for all variants",

@@ -12,9 +12,10 @@ from magiqa.errors import UserError
 from magiqa.package import expanded
 from magiqa.report.console import screen
 from magiqa.report.table import frame_table
+from magiqa.report.words import set_line
 from magiqa.runs.external_scores import EXTERNAL, external_scores
 from magiqa.runs.folder import ResultFolder, command_of
-from magiqa.runs.names import CONTROLS, CUES, dataset
+from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.provenance import versions
 from magiqa.runs.read import read_run
 from magiqa.runs.record import RunRecord
@@ -185,7 +186,7 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     """Return what ``magiqa compare`` prints: a block a statistic."""
     clusters = record["dataset"]["cluster"]
     head = [
-        f"{dataset(record)}; {record['backbone']['label'] or record['backbone']['name']}",
+        f"{set_line(record['dataset'])}; {record['backbone']['label'] or record['backbone']['name']}",
         "differences a - b on the same images; [95 % interval of each pair alone]"
         + (f", whole values of {clusters} resampled" if clusters else "")
         + "; p: adjusted for all pairs of a statistic",

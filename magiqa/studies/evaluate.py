@@ -13,10 +13,12 @@ from magiqa.features.from_images import workers
 from magiqa.features.source import open_source
 from magiqa.method.prompts import PromptSet
 from magiqa.report.console import screen, spread
+from magiqa.report.methods import method_name
 from magiqa.report.table import frame_table, interval, p_cell
+from magiqa.report.words import backbone_name, set_line
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import CONTROLS, CUES, backbone, dataset, method
+from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.provenance import Clock, job_record
 from magiqa.runs.read import Run
 from magiqa.runs.record import RunRecord
@@ -155,11 +157,12 @@ def draw_figures(
     job: RunConfig, results: ResultFolder, record: dict[str, Any], scores: pd.DataFrame, tables: Tables
 ) -> None:
     """Draw a run's figures with their captions."""
-    from magiqa.report.captioned_figures import drawn_run, with_captions
+    from magiqa.report.exhibit import draw_all
+    from magiqa.report.runs_exhibits import run_exhibits
 
     typed = RunRecord.of(record | {"files": {}})
     run = Run(job.name, job.folder, typed, scores, tables["agreement"], tables.get("groups"))
-    with_captions(drawn_run(run, results.figure_path(), job.output.style.width))
+    draw_all(run_exhibits(run), results.figure_path(), job.output.style)
 
 
 def views_table(features: Features, views: pd.DataFrame, prompts: PromptSet) -> pd.DataFrame:
@@ -194,7 +197,7 @@ def first_screen(
     units = f"whole values of {data['cluster']}" if data["cluster"] else "images"
     engine = " ".join(record["engine"][k] for k in ("engine", "precision", "device"))
     head = [
-        f"{dataset(record)}: {method(record, 'q')}, {backbone(record)}",
+        f"{set_line(record['dataset'])}: {method_name(record, 'q')}, {backbone_name(record['backbone'])}",
         f"weights {record['backbone']['weights_sha256'][:12]}, {engine}; [95 % interval], {units} resampled",
     ]
     shown = frame_table(wide, {"score": "", **columns}, best=["srcc", "plcc", "plcc_logistic"])

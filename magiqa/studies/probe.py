@@ -26,9 +26,10 @@ from magiqa.images.distortions import LEVELS, MORE, SEEN, UNSEEN, distort
 from magiqa.progress import progress_bar
 from magiqa.report.console import screen, spread
 from magiqa.report.table import frame_table
+from magiqa.report.words import backbone_name
 from magiqa.runs.config import Width
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import CONTROLS, backbone
+from magiqa.runs.names import CONTROLS
 from magiqa.runs.provenance import Clock, versions
 from magiqa.scorer.inputs import Item
 from magiqa.scorer.scorer import Scorer
@@ -260,10 +261,14 @@ def probe(
         if show:
             show(render(table, record))
         if figures:
-            from magiqa.report.probe_plots import probe_figures
+            from magiqa.report.exhibit import write_captions
+            from magiqa.report.probe_plots import captions, probe_figures
+            from magiqa.report.style import styled
+            from magiqa.runs.config import Style
 
-            with clock.stage("figures"):
-                probe_figures(results.figure_path(), table, curve, record, width)
+            with clock.stage("figures"), styled(Style(width=width)):
+                probe_figures(results.figure_path(), table, curve)
+            write_captions(results.figure_path(), captions(record))
         results.record(record)
     return table, record
 
@@ -285,7 +290,7 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     wide.insert(1, "n", table.groupby("type")["n"].first().loc[wide.index].astype(int))
     head = [
         f"probe: {len(record['images'])} images, {len(record['levels'])} levels; {record['method']}; "
-        f"{backbone(record)}",
+        f"{backbone_name(record['backbone'])}",
         "SRCC of score and level within an image (-1: falls at every level), median over images [95 % interval]",
     ]
     controls = {n: f"{n} (control)" for n in CONTROLS}

@@ -15,8 +15,8 @@ from magiqa.features.source import prepare
 from magiqa.report.console import screen
 from magiqa.report.published import comparable
 from magiqa.report.table import Table, frame_table
+from magiqa.report.words import set_line
 from magiqa.runs.config import RunConfig
-from magiqa.runs.names import dataset
 from magiqa.runs.provenance import Clock, versions
 from magiqa.runs.record import RunRecord
 from magiqa.scoring.score import score_many
@@ -296,7 +296,7 @@ def render(
     records = [f.record for f in features]
     labels = dict.fromkeys(r["backbone"]["label"] for r in records if r["backbone"]["label"])
     head = [
-        dataset(records[-1]) + (f"; weights: {', '.join(labels)}" if labels else ""),
+        set_line(records[-1]["dataset"]) + (f"; weights: {', '.join(labels)}" if labels else ""),
         "[95 % interval], changes on shared resamples; factors interact: a change belongs to its place in this order",
     ]
     columns = {"factor": "", "n": "n", "srcc": "SRCC", "change": "change"}

@@ -9,8 +9,8 @@ import pandas as pd
 from magiqa import __version__
 from magiqa.report.console import screen
 from magiqa.report.table import Table, frame_table
+from magiqa.report.words import set_line
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import dataset
 
 SWEEP = "evaluate -m"
 
@@ -50,7 +50,12 @@ def _columns(record: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that say which run a row is of."""
     label, kind = record["backbone"]["label"], record["backbone"]["kind"]
     weights = label or ("given" if kind == "given" else "published")
-    return {**record["choices"], "run": record["name"], "weights": weights, "set": dataset(record)}
+    return {
+        **record["choices"],
+        "run": record["name"],
+        "weights": weights,
+        "set": set_line(record["dataset"]),
+    }
 
 
 def _wide(long: pd.DataFrame, chosen: list[str]) -> Table:

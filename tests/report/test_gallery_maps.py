@@ -46,7 +46,7 @@ def test_the_page_has_a_map_for_each_picture_of_the_gallery_and_says_how_to_get_
     report([run], tmp_path / "with")
     page = (tmp_path / "with" / "report.html").read_text()
     assert page.count('data-map="') == page.count('data-large="') > 0
-    assert "from the run's lowest" in page and 'class="map"' in page
+    assert "the lowest of the run" in page and 'class="map"' in page
     plain = tmp_path / "plain"
     evaluate(tiny.job(run.parent, f"out={plain}"), progress=False)
     (other,), _ = read([plain])

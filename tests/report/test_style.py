@@ -7,7 +7,6 @@ import pytest
 from matplotlib.colors import to_rgb
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from magiqa.report.captions import figure_note
 from magiqa.report.style import COLORS, DASHES, MARKERS, SERIES
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, of linear RGB
@@ -60,13 +59,3 @@ def test_series_are_told_apart_with_color_vision_deficiencies(kind):
 def test_the_measure_finds_red_and_green_of_one_lightness_alike():
     alike = deltaE_ciede2000(seen("#b03a2e", "deutan"), seen("#6b6b1e", "deutan"))
     assert alike < 10
-
-
-def test_a_figure_says_itself_what_its_set_lacks():
-    lacking = "900 annotated images, where 2982 were published"
-    data = {"name": "agiqa3k", "n": 899, "label": "dmos", "notes": [lacking], "higher_is_better": False,
-            "skipped": [{"image": "a.png", "reason": "truncated"}]}  # fmt: skip
-    note = figure_note({"dataset": data, "backbone": {"name": "RN50", "label": "untrained, seed 0"}})
-    assert (
-        lacking in note and "1 images skipped" in note and "negated" in note and "untrained, seed 0" in note
-    )

@@ -1,5 +1,5 @@
 "use strict";
-// Sortable tables, scatter plots with thumbnails, the gallery's images. Loads nothing; text is set with textContent only.
+// Sortable tables, scatter plots, the gallery's images. Loads nothing; text is set with textContent only.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const colors = data.colors;
@@ -64,31 +64,13 @@
     });
   }
 
-  // --- thumbnails: tiles of a sheet
-  function thumbnail(tile) {
-    if (tile < 0) return null;
-    const t = data.tiles, at = tile % t.per, node = make("div");
-    const scale = Math.min(2, 192 / t.size);
-    const columns = t.columns;
-    node.className = "thumb";
-    node.style.width = `${t.w[tile] * scale}px`;
-    node.style.height = `${t.h[tile] * scale}px`;
-    node.style.backgroundImage = `url(${t.sheets[Math.floor(tile / t.per)]})`;
-    node.style.backgroundPosition = `-${(at % columns) * t.size * scale}px -${Math.floor(at / columns) * t.size * scale}px`;
-    node.style.backgroundSize = `${columns * t.size * scale}px auto`;
-    return node;
-  }
-
   function showTip(run, i, x, y) {
-    const set = data.sets[run.set];
-    tip.replaceChildren();
-    const picture = thumbnail(set.tile[i]);
-    if (picture) tip.append(picture);
-    tip.append(make("b", set.names[i]));
+    tip.replaceChildren(make("b", run.names[i]));
     const list = make("dl");
     const add = (name, value) => list.append(make("dt", name), make("dd", value));
     add(run.label, show(run.y[i]));
-    for (const score of ["q_sim", "q_mag", "q", "w_sim"]) if (run[score]) add(score, show(run[score][i]));
+    for (const score of ["q_sim", "q_mag", "q"]) add(run.axes[score], show(run[score][i]));
+    if (run.w_sim) add("weight of similarity", show(run.w_sim[i]));
     if (run.group) add("group", run.groups[run.group[i]]);
     tip.append(list);
     tip.hidden = false;
@@ -158,7 +140,7 @@
         c.beginPath(); c.moveTo(x, this.top); c.lineTo(x, bottom); c.stroke();
         c.fillText(String(v), x, bottom + 14);
       }
-      c.fillText(this.score, this.left + this.width / 2, bottom + 31);
+      c.fillText(run.axes[this.score], this.left + this.width / 2, bottom + 31);
       c.textAlign = "right";
       for (const v of ticks(...this.yr)) {
         const y = Math.round(this.top + (1 - (v - this.yr[0]) / (this.yr[1] - this.yr[0])) * this.height) + 0.5;

@@ -9,8 +9,7 @@ import pandas as pd
 
 from magiqa.checked import Checked
 from magiqa.errors import UserError
-from magiqa.report.display_names import SCORES
-from magiqa.report.verdicts import verdict
+from magiqa.report.words import SCORES
 from magiqa.stats.bootstrap import bootstrap_many
 from magiqa.stats.correlation import point_many
 from magiqa.studies.experiments.study import (
@@ -18,7 +17,6 @@ from magiqa.studies.experiments.study import (
     Lacking,
     Study,
     Tables,
-    draw_dots,
     tested,
 )
 
@@ -74,35 +72,21 @@ class Align(Checked, key="experiment"):
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
-        """What the figure shows."""
-        t = tables["align"]
-        names = [SCORES.get(s, s) for s in t["score"]]
-        found = verdict(t, names, "SRCC with quality less SRCC with alignment", "scores")
+        """Return the caption of each figure."""
         return {
-            "align": "SRCC of each cue, the fused score and the Laplacian control with AGIQA-3K's label of quality and "
-            f"with its label of alignment to the prompt. Bars: 95 % intervals, each alone. {found}"
+            "align": "SRCC with the MOS of quality and with the MOS of alignment to the prompt. Bars: 95 % intervals."
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """SRCC with both labels."""
+        """Draw SRCC with both MOS."""
+        from magiqa.report.plots import dots
+
         t = tables["align"]
+        names = [SCORES.get(s, s) for s in t["score"]]
         parts = [
             pd.DataFrame(
-                {
-                    "name": [SCORES.get(s, s) for s in t["score"]],
-                    "value": t[c],
-                    "low": t[f"{c}_low"],
-                    "high": t[f"{c}_high"],
-                    "series": _WORDS[c],
-                }
+                {"name": names, "value": t[c], "low": t[f"{c}_low"], "high": t[f"{c}_high"], "series": word}
             )
-            for c in ("mos_quality", "mos_align")
+            for c, word in _WORDS.items()
         ]
-        draw_dots(
-            folder,
-            "align",
-            pd.concat(parts, ignore_index=True),
-            "SRCC, 95 % interval",
-            "Quality and alignment",
-            record,
-        )
+        dots(folder / "align", pd.concat(parts, ignore_index=True), xlabel="SRCC")

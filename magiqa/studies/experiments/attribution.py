@@ -3,21 +3,17 @@
 from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from magiqa.checked import Checked
-from magiqa.report.verdicts import verdict
-from magiqa.studies.experiments.study import SIMULTANEOUS_WORDS, Study, Tables, at_once, draw_dots, tested
+from magiqa.studies.experiments.study import Study, Tables, at_once, tested
 
 
 @dataclass(frozen=True)
 class Attribution(Checked, key="experiment"):
     """What brings the gain: one or five pairs, whole image, global view or windows too, each cue or both fused."""
-
-    varied: ClassVar[tuple[str, ...]] = ("prompts", "views", "fusion")  # what captions leave out
 
     name: str = "attribution"
 
@@ -75,27 +71,16 @@ class Attribution(Checked, key="experiment"):
         return {"cells": table, "steps": stepped, "shares": shared}, notes
 
     def captions(self, tables: Tables) -> dict[str, str]:
-        """What the figure shows."""
-        steps = tables["steps"]
-        found = verdict(steps, _steps(steps), "Gain", "steps")
+        """Return the caption of each figure."""
         return {
-            "attribution": "Gain in SRCC that each factor of MA-CLIP brings when it is added to CLIP-IQA (one pair, "
-            "whole image) and to what was added before it, on the same resamples. Bars: 95 %, all steps at once. "
-            f"{found}"
+            "attribution": "Gain in SRCC of each factor of MA-CLIP, added to CLIP-IQA and the factors named. Bars: "
+            "simultaneous 95 % intervals."
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """The steps, by factor."""
-        frame = at_once(tables["steps"].assign(name=_steps(tables["steps"])))
-        draw_dots(
-            folder,
-            "attribution",
-            frame,
-            f"gain in SRCC, {SIMULTANEOUS_WORDS}",
-            "What brings the gain",
-            record,
-        )
+        """Draw the gain of each step."""
+        from magiqa.report.plots import dots
 
-
-def _steps(table: pd.DataFrame) -> list[str]:
-    return [f"{f}, added to {a}" for f, a in zip(table["factor"], table["added_to"], strict=True)]
+        steps = tables["steps"]
+        names = [f"{f}, added to {a}" for f, a in zip(steps["factor"], steps["added_to"], strict=True)]
+        dots(folder / "attribution", at_once(steps.assign(name=names)), xlabel="Gain in SRCC")

@@ -3,19 +3,18 @@
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.method.cues import BoxCox
-from magiqa.report.verdicts import LEVEL
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.content import alike, group_distance
 from magiqa.stats.correlation import point_many
 from magiqa.stats.ranks import mid_ranks
-from magiqa.studies.experiments.study import Lacking, Study, Tables, check_distinct, draw_dots
+from magiqa.studies.experiments.study import Lacking, Study, Tables, check_distinct
 
 BIAS = {
     "reference": ("reference images", "Distance between contents"),
@@ -36,9 +35,6 @@ class Bias(Checked, key="experiment"):
         permutations: of the groups' names, within each generator or distortion type where those cross content.
             smallest: groups of fewer images are left out.
     """
-
-    varied: ClassVar[tuple[str, ...]] = ("magnitude", "fusion")  # what captions leave out
-    intervals: ClassVar[bool] = False  # permuted, not resampled
 
     name: str = "bias"
     lams: tuple[float, ...] = (1.0, 0.5, 0.0, -1.0)
@@ -111,31 +107,29 @@ class Bias(Checked, key="experiment"):
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
-        """What the figure shows."""
-        table = tables["bias"]
-        groups = BIAS[str(table["by"].iloc[0])][0]
-        beyond, given = ((table[p] < LEVEL).sum() for p in ("p", "p_given_label"))
+        """Return the caption of each figure."""
+        groups = BIAS[str(tables["bias"]["by"].iloc[0])][0]
         return {
-            "bias": f"Mean Wasserstein distance between {groups}, in standard deviations of all values, of the label "
-            "and of the magnitude cue before (λ = 1, the plain mean) and after Box-Cox, standardized by the feature's "
-            "deviation or not; beside it the mean over shuffled names (by chance), and both of what the label's rank "
-            f"does not explain. Beyond chance (permutation p < {LEVEL:g}, each row alone): {beyond} of {len(table)} "
-            f"rows; given the label {given} of {int(table['p_given_label'].notna().sum())}."
+            "bias": f"Wasserstein distance between {groups} of MOS and of the magnitude cue, in standard "
+            "deviations, beside its mean over shuffled names (by chance). Given MOS: of what the rank of MOS does not "
+            "explain."
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """Distances and chance."""
+        """Draw distances and chance."""
+        from magiqa.report.plots import dots
+
         table = tables["bias"]
-        parts = [
-            table.assign(series=s, value=table[c])
-            for s, c in (
-                ("distance", "distance"),
-                ("given the label", "distance_given_label"),
-                ("by chance", "chance"),
-                ("by chance, given the label", "chance_given_label"),
-            )
-        ]
-        frame = pd.concat(parts, ignore_index=True).dropna(subset=["value"])
-        frame = frame.assign(name=frame["of"] + ", " + frame["cue"], low=np.nan, high=np.nan)
-        groups, title = BIAS[str(table["by"].iloc[0])]
-        draw_dots(folder, "bias", frame, f"Wasserstein distance between {groups} (sd)", title, record)
+        series = {
+            "distance": "distance",
+            "distance_given_label": "given MOS",
+            "chance": "by chance",
+            "chance_given_label": "by chance, given MOS",
+        }
+        frame = pd.concat(
+            [table.assign(series=s, value=table[c]) for c, s in series.items()], ignore_index=True
+        )
+        frame = frame.dropna(subset=["value"]).assign(low=np.nan, high=np.nan)
+        frame = frame.assign(name=frame["of"] + ", " + frame["cue"])
+        groups = BIAS[str(table["by"].iloc[0])][0]
+        dots(folder / "bias", frame, xlabel=f"Wasserstein distance between {groups} (sd)")

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked
-from magiqa.report.display_names import short_label
-from magiqa.report.verdicts import verdict
+from magiqa.report.words import AXES, group_name, short_label
 from magiqa.stats.intervals import interval
-from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots, tested_apart
+from magiqa.studies.experiments.study import CUES, Study, Tables, tested_apart
 
 
 @dataclass(frozen=True)
@@ -51,39 +50,26 @@ class Breakdown(Checked, key="experiment"):
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
-        """What the figures show."""
-        compared = "Fused score less similarity cue"
+        """Return the caption of each figure."""
         return {
-            f"by_{by}": f"SRCC of each cue and the fused score inside each {by}. Bars: 95 % intervals, each alone. "
-            f"SRCC falls with the range of a {by}'s labels: cues of one {by} can be compared, {by}s cannot. "
-            + verdict(t, [str(n) for n in t[by]], compared, f"{by}s")
-            for by, t in tables.items()
+            f"by_{by}": f"SRCC inside each {by}. Bars: 95 % intervals. Compare cues inside one {by}: SRCC falls with "
+            "the range of MOS."
+            for by in tables
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """SRCC by group, a series a cue."""
+        """Draw SRCC by group, a series a cue."""
+        from magiqa.report.plots import dots
+
+        data = record["dataset"]
         for by, table in tables.items():
+            names = [group_name(str(n), data) if by == "group" else str(n) for n in table[by]]
             parts = [
-                pd.DataFrame(
-                    {
-                        "name": table[by],
-                        "value": table[c],
-                        "low": table[f"{c}_low"],
-                        "high": table[f"{c}_high"],
-                        "series": c,
-                    }
-                )
+                pd.DataFrame({"name": names, "value": table[c], "low": table[f"{c}_low"], "high": table[f"{c}_high"],
+                              "series": AXES[c]})
                 for c in CUES
                 if c in table
-            ]
+            ]  # fmt: skip
             if parts:
                 frame = pd.concat(parts, ignore_index=True).dropna(subset=["value"])
-                label = record["dataset"]["label"]
-                draw_dots(
-                    folder,
-                    f"by_{by}",
-                    frame,
-                    f"SRCC with {short_label(label)}, 95 % interval",
-                    f"By {by}",
-                    record,
-                )
+                dots(folder / f"by_{by}", frame, xlabel=f"SRCC with {short_label(data['label'])}")

@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from magiqa.checked import Checked, Least
-from magiqa.report.display_names import short_label
-from magiqa.report.verdicts import verdict
+from magiqa.report.words import short_label
 from magiqa.stats.selection import crossval_linear
-from magiqa.studies.experiments.study import Study, Tables, draw_dots, srcc_dots
+from magiqa.studies.experiments.study import Study, Tables, srcc_dots
 
 
 @dataclass(frozen=True)
@@ -48,26 +47,19 @@ class Linear(Checked, key="experiment"):
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
-        """What the figure shows."""
-        found = verdict(
-            tables["linear"], list(tables["linear"]["method"]), "Difference to the fused score", "methods"
-        )
+        """Return the caption of each figure."""
         return {
-            "linear": "SRCC of the fused score, of each cue alone, and of a linear fusion fitted on the labels of the "
-            f"other folds ({self.folds} folds; not training-free); beside it the paired difference to the fused "
-            f"score, its band for all rows at once. {found}"
+            "linear": "SRCC of the fused score, of each cue, and of a linear fusion fitted on MOS of the other folds "
+            f"({self.folds} folds; not training-free). Bars: 95 % intervals."
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """SRCC of each."""
-        frame = srcc_dots(tables["linear"], tables["linear"]["method"])
-        label = record["dataset"]["label"]
-        draw_dots(
-            folder,
-            "linear",
-            frame,
-            f"SRCC with {short_label(label)}, 95 % interval",
-            "Linear fusion, for reference",
-            record,
-            tested=tables["linear"].assign(name=tables["linear"]["method"]),
+        """Draw SRCC of each method."""
+        from magiqa.report.plots import dots
+
+        label = short_label(record["dataset"]["label"])
+        dots(
+            folder / "linear",
+            srcc_dots(tables["linear"], tables["linear"]["method"]),
+            xlabel=f"SRCC with {label}",
         )

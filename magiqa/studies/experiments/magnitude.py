@@ -3,15 +3,14 @@
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
-from magiqa.report.display_names import option_name, short_label
-from magiqa.report.verdicts import excess_verdict
+from magiqa.report.words import option_name, short_label
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.bootstrap import bootstrap_partial, resample_counts
 from magiqa.stats.correlation import partial_srcc
@@ -21,15 +20,12 @@ from magiqa.studies.experiments.study import (
     Study,
     Tables,
     check_distinct,
-    draw_dots,
 )
 
 
 @dataclass(frozen=True)
 class Magnitude(Checked, key="experiment"):
     """Each definition of magnitude against the label, beside its null: the untrained network and the controls."""
-
-    varied: ClassVar[tuple[str, ...]] = ("magnitude", "fusion", "prompts")  # what captions leave out
 
     name: str = "magnitude"
     seeds: tuple[Annotated[int, Least(0)], ...] = (0, 1, 2)
@@ -110,26 +106,23 @@ class Magnitude(Checked, key="experiment"):
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
-        """What the figure shows."""
-        table = tables["magnitude"][tables["magnitude"]["diff"].notna()]
-        untrained = f"SRCC less the mean of {len(self.seeds)} untrained networks"
+        """Return the caption of each figure."""
         return {
-            "magnitude": "SRCC of the magnitude cue alone with the label, by its definition, of the backbone, of "
-            "untrained networks of its shape, and of controls. Bars: 95 % intervals, each alone. "
-            + excess_verdict(table, [option_name(d) for d in table["definition"]], untrained)
+            "magnitude": "SRCC of the magnitude cue by its definition, for the backbone, for untrained networks of its "
+            "shape, and of controls. Bars: 95 % intervals."
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """SRCC of each definition, a series a network."""
-        table = tables["magnitude"]
-        frame = table.rename(columns={"definition": "name", "network": "series", "srcc": "value"})
-        frame = frame.rename(columns={"srcc_low": "low", "srcc_high": "high"})
+        """Draw SRCC of each definition, a series a network."""
+        from magiqa.report.plots import dots
+
+        names = {
+            "definition": "name",
+            "network": "series",
+            "srcc": "value",
+            "srcc_low": "low",
+            "srcc_high": "high",
+        }
+        frame = tables["magnitude"].rename(columns=names)
         frame["name"] = frame["name"].map(option_name)
-        draw_dots(
-            folder,
-            "magnitude",
-            frame,
-            f"SRCC with {short_label(record['dataset']['label'])}, 95 % interval",
-            "Magnitude and its null",
-            record,
-        )
+        dots(folder / "magnitude", frame, xlabel=f"SRCC with {short_label(record['dataset']['label'])}")

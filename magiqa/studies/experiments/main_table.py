@@ -2,21 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from magiqa.checked import Checked
-from magiqa.report.display_names import short_label
-from magiqa.report.verdicts import verdict
-from magiqa.studies.experiments.study import Study, Tables, draw_dots, srcc_dots
+from magiqa.report.words import short_label
+from magiqa.studies.experiments.study import Study, Tables, srcc_dots
 
 
 @dataclass(frozen=True)
 class Main(Checked, key="experiment"):
     """CLIP-IQA, magnitude only and MA-CLIP, with paired differences to MA-CLIP."""
-
-    varied: ClassVar[tuple[str, ...]] = ("prompts", "views", "fusion")  # what captions leave out
 
     name: str = "main"
 
@@ -43,23 +40,14 @@ class Main(Checked, key="experiment"):
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
-        """What the figure shows."""
-        found = verdict(tables["main"], list(tables["main"]["method"]), "Difference to MA-CLIP", "methods")
-        return {
-            "main": "SRCC of CLIP-IQA, of MA-CLIP, of each of its cues alone, and of two controls that know nothing of "
-            "quality; beside it the paired difference to MA-CLIP on the same resamples, its band for all rows at "
-            f"once. {found}"
-        }
+        """Return the caption of each figure."""
+        return {"main": "SRCC of CLIP-IQA, MA-CLIP, its cues and two controls. Bars: 95 % intervals."}
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """SRCC of each method."""
-        frame = srcc_dots(tables["main"], tables["main"]["method"])
-        draw_dots(
-            folder,
-            "main",
-            frame,
-            f"SRCC with {short_label(record['dataset']['label'])}, 95 % interval",
-            "Methods",
-            record,
-            tested=tables["main"].assign(name=tables["main"]["method"]),
+        """Draw SRCC of each method."""
+        from magiqa.report.plots import dots
+
+        label = short_label(record["dataset"]["label"])
+        dots(
+            folder / "main", srcc_dots(tables["main"], tables["main"]["method"]), xlabel=f"SRCC with {label}"
         )

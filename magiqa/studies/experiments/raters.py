@@ -9,9 +9,9 @@ from scipy.stats import skew
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
-from magiqa.report.display_names import SCORES
+from magiqa.report.words import SCORES
 from magiqa.stats.raters import krasula, noise_ceiling
-from magiqa.studies.experiments.study import CUES, Study, Tables, draw_dots
+from magiqa.studies.experiments.study import CUES, Study, Tables
 
 
 @dataclass(frozen=True)
@@ -65,25 +65,19 @@ class Raters(Checked, key="experiment"):
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
-        """What the figure shows."""
+        """Return the caption of each figure."""
         return {
-            "pairs": f"Of the pairs of images that raters tell apart ({self.level:g}, two-sided; {self.ratings:g} "
-            "ratings a label), the share that each score orders rightly; no skill is 0.5. Bars: 95 % intervals, each "
-            "alone."
+            "pairs": f"Share of image pairs that a score orders as raters do, among pairs that raters tell apart (p < "
+            f"{self.level:g}, {self.ratings:g} ratings an image). No skill is 0.5. Bars: 95 % intervals."
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """Share of told-apart pairs ordered rightly."""
+        """Draw the share of pairs ordered rightly."""
+        from magiqa.report.plots import dots
+
         t = tables["pairs"]
-        sides = {f"ordered_rightly_{s}": s for s in ("low", "high")}
-        frame = t.assign(score=[SCORES.get(s, s) for s in t["score"]])
-        frame = frame.rename(columns={"score": "name", "ordered_rightly": "value"} | sides)
-        draw_dots(
-            folder,
-            "pairs",
-            frame,
-            "share of told-apart pairs ordered rightly",
-            "Pairs that raters tell apart",
-            record,
-            zero=0.5,
-        )
+        frame = pd.DataFrame({
+            "name": [SCORES.get(s, s) for s in t["score"]], "value": t["ordered_rightly"],
+            "low": t["ordered_rightly_low"], "high": t["ordered_rightly_high"],
+        })  # fmt: skip
+        dots(folder / "pairs", frame, xlabel="Share of pairs ordered rightly", zero=0.5)

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from magiqa.checked import Checked, Least
-from magiqa.report.display_names import SCORES
-from magiqa.report.verdicts import verdict
+from magiqa.report.words import SCORES, short_label
 from magiqa.stats.paired import bins
-from magiqa.studies.experiments.study import CUES, SIMULTANEOUS_WORDS, Study, Tables, at_once, tested_apart
+from magiqa.studies.experiments.study import CUES, Study, Tables, at_once, tested_apart
 
 
 @dataclass(frozen=True)
@@ -50,42 +49,21 @@ class Regimes(Checked, key="experiment"):
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
-        """What the figure shows."""
-        table = tables["regimes"]
-        names = [
-            f"{SCORES[str(r.a)]} less {SCORES[str(r.b)]} in bin {r.bin}"
-            for r in table.itertuples(index=False)
-        ]
+        """Return the caption of each figure."""
         return {
-            "regimes": f"Differences in SRCC between cues inside {self.bins} bins of the label of about equal size, on "
-            "the same resamples. Bars: 95 %, all rows at once. Bins are not compared with each other: SRCC falls where "
-            f"the range is cut. {verdict(table, names, 'First cue less second', 'rows')}"
+            "regimes": f"Differences in SRCC between cues inside {self.bins} bins of MOS. Bars: simultaneous 95 % "
+            "intervals. Compare cues inside one bin: SRCC falls where the range is cut."
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """Differences by bin."""
-        from magiqa.report.captions import figure_note
+        """Draw differences by bin."""
         from magiqa.report.plots import dots
-        from magiqa.report.style import printed_width
 
-        table = tables["regimes"]
-        frame = (
-            at_once(table)
-            .assign(
-                name=[
-                    f"bin {k}: {a:.3g} to {b:.3g}"
-                    for k, a, b in zip(table["bin"], table["label_from"], table["label_to"], strict=True)
-                ],
-                series=table["a"].map(SCORES) + " less " + table["b"].map(SCORES),
-            )
-            .sort_values("bin", kind="stable")
-        )
+        table = tables["regimes"].sort_values("bin", kind="stable")
+        label = short_label(record["dataset"]["label"])
+        ends = zip(table["label_from"], table["label_to"], strict=True)
+        names = [f"{label} {low:.3g} to {high:.3g}" for low, high in ends]
+        series = table["a"].map(SCORES) + " minus " + table["b"].map(SCORES)
         dots(
-            folder / "regimes",
-            frame,
-            xlabel=f"difference in SRCC inside the bin, {SIMULTANEOUS_WORDS}",
-            title="Cues by quality regime",
-            note=figure_note(record)
-            + " · SRCC across bins mostly measures the range: compare inside a bin only",
-            width=printed_width(record),
+            folder / "regimes", at_once(table.assign(name=names, series=series)), xlabel="Difference in SRCC"
         )

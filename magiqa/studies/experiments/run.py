@@ -6,13 +6,13 @@ from typing import Any
 
 from magiqa.errors import UserError
 from magiqa.package import expanded
-from magiqa.report.captions import describe
+from magiqa.report.captions import where
 from magiqa.report.console import screen
 from magiqa.report.table import Table, frame_table
+from magiqa.report.words import backbone_name, set_line
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.listed_files import written
-from magiqa.runs.names import backbone, dataset
 from magiqa.runs.provenance import Clock, job_record
 from magiqa.studies.ablation import Compose
 from magiqa.studies.experiments.study import Study, Tables
@@ -50,17 +50,17 @@ def _run(
         **study.features.record,
         "experiment": {"name": experiment.name, "notes": notes},
     }
-    bands = getattr(experiment, "intervals", True)
-    words = describe(record, varied=getattr(experiment, "varied", ()), intervals=bands)
-    captions = {name: f"{text} {words}" for name, text in experiment.captions(tables).items()}
+    captions = {name: f"{text} {where(record)}" for name, text in experiment.captions(tables).items()}
     record["experiment"]["captions"] = captions
     for name, table in tables.items():
         results.csv(name, table)
     if study.job.output.figures:
-        from magiqa.report.captioned_figures import Drawn, with_captions
+        from magiqa.report.exhibit import write_captions
+        from magiqa.report.style import styled
 
-        experiment.draw(results.figure_path(), tables, record)
-        with_captions([Drawn(results.figure_path(f"{n}.png"), text) for n, text in captions.items()])
+        with styled(study.job.output.style):
+            experiment.draw(results.figure_path(), tables, record)
+        write_captions(results.figure_path(), captions)
     results.record(record)
     return tables, notes, record
 
@@ -68,8 +68,9 @@ def _run(
 def render(tables: Tables, notes: Sequence[str], record: dict[str, Any]) -> str:
     """Return what ``magiqa experiment`` prints: its tables, then its notes."""
     clusters = record["dataset"]["cluster"]
+    place = f"{set_line(record['dataset'])}; {backbone_name(record['backbone'])}"
     head = [
-        f"experiment {record['experiment']['name']}: {dataset(record)}; {backbone(record)}; [95 % interval]"
+        f"experiment {record['experiment']['name']}: {place}; [95 % interval]"
         + (f", whole values of {clusters} resampled" if clusters else "")
     ]
     blocks: list[Table | str] = []

@@ -7,7 +7,6 @@ them score through `magiqa.ablation`, so that features are encoded once and numb
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -232,48 +231,10 @@ def with_family(table: pd.DataFrame, found: Family) -> pd.DataFrame:
     return table
 
 
-SIMULTANEOUS_WORDS = "paired, simultaneous 95 % interval"
-
-
 def at_once(table: pd.DataFrame) -> pd.DataFrame:
     """The differences of a table of `tested`, with the intervals that hold for all rows at once: the printed p's."""
     return table.assign(
         value=table["diff"], low=table["ci_simultaneous_low"], high=table["ci_simultaneous_high"]
-    )
-
-
-def draw_dots(
-    folder: Path,
-    name: str,
-    frame: pd.DataFrame,
-    xlabel: str,
-    title: str,
-    record: dict[str, Any],
-    *,
-    zero: float = 0.0,
-    tested: pd.DataFrame | None = None,
-) -> None:
-    """A figure of columns name, value, low, high and series.
-
-    Args:
-        zero: the value of no skill. tested: a table of `statistics` with a column `name`: its paired differences, which
-            decide, stand beside.
-    """
-    from magiqa.report.captions import figure_note
-    from magiqa.report.plots import differences, dots
-    from magiqa.report.style import printed_width
-
-    beside, words = (None, "") if tested is None else differences(tested, tested["name"])
-    dots(
-        folder / name,
-        frame,
-        xlabel=xlabel,
-        title=title,
-        note=figure_note(record),
-        zero=zero,
-        beside=beside,
-        beside_label=words,
-        width=printed_width(record),
     )
 
 

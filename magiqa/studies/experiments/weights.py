@@ -45,39 +45,22 @@ class Weights(Checked, key="experiment"):
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
-        """What the figure shows."""
+        """Return the caption of each figure."""
+        count = len(tables["weights"])
         return {
-            "weights": "Mean weight of similarity in the fusion, and mean of each cue, in "
-            f"{len(tables['weights'])} bins of the label of about equal size. Bands: 95 % intervals, each bin alone; "
-            "nothing is tested."
+            "weights": f"Mean weight of similarity and mean cues in {count} bins of MOS. Bands: 95 % intervals."
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """w_sim over the label."""
-        from magiqa.report.captions import figure_note
-        from magiqa.report.display_names import label_name
-        from magiqa.report.plots import line_band
-        from magiqa.report.style import NAMES, printed_width
+        """Draw the weight of similarity and the cues over MOS."""
+        from magiqa.report.plots import curves
+        from magiqa.report.words import AXES, short_label
 
         t = tables["weights"]
         parts = [
-            pd.DataFrame(
-                {
-                    "x": t["label"],
-                    "value": t[c],
-                    "low": t[f"{c}_low"],
-                    "high": t[f"{c}_high"],
-                    "series": NAMES.get(c, "weight of similarity w_sim"),
-                }
-            )
+            pd.DataFrame({"x": t["label"], "value": t[c], "low": t[f"{c}_low"], "high": t[f"{c}_high"],
+                          "series": AXES.get(c, "Weight of similarity")})
             for c in ("q_sim", "q_mag", "w_sim")
-        ]
-        line_band(
-            folder / "weights",
-            pd.concat(parts, ignore_index=True),
-            xlabel=f"{label_name(record['dataset']['label'])}, bins of equal size",
-            ylabel="mean, 95 % interval",
-            title="Weight given to similarity, and the cues",
-            note=figure_note(record),
-            width=printed_width(record),
-        )
+        ]  # fmt: skip
+        label = short_label(record["dataset"]["label"])
+        curves(folder / "weights", pd.concat(parts, ignore_index=True), xlabel=label, ylabel="Mean")

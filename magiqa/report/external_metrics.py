@@ -1,7 +1,7 @@
 """Other programs' scores as runs: rows of the methods table beside ours."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from magiqa.errors import UserError
+from magiqa.report.words import set_key, set_name
 from magiqa.runs.external_scores import EXTERNAL, external_scores
 from magiqa.runs.listed_files import files_of, read_listed
-from magiqa.runs.names import dataset
-from magiqa.runs.read import Run, Sheet, long_table
+from magiqa.runs.read import Run, Sheet
 from magiqa.runs.record import Bone, External
 from magiqa.stats.agreement import agreement
 
@@ -26,7 +26,7 @@ def external_runs(runs: Sequence[Run], metrics: Sequence[Path]) -> list[Run]:
     """
     bases: dict[str, Run] = {}
     for run in runs:
-        bases.setdefault(str(run.record["dataset"].get("fingerprint") or dataset(run.record)), run)
+        bases.setdefault(set_key(run.record["dataset"]), run)
     out: list[Run] = []
     for file in metrics:
         problems, before = [], len(out)
@@ -36,7 +36,7 @@ def external_runs(runs: Sequence[Run], metrics: Sequence[Path]) -> list[Run]:
             except UserError as error:
                 problems.append(str(error))
                 continue
-            name = file.stem if len(bases) == 1 else f"{file.stem} on {base.record['dataset']['name']}"
+            name = file.stem if len(bases) == 1 else f"{file.stem} on {set_name(base.record['dataset'])}"
             out.append(_external(name, file.stem, base, values, note))
         if len(out) == before:
             raise UserError(problems[0] if problems else f"{file}: no run here to set it beside")
@@ -65,7 +65,7 @@ def compared_runs(runs: Sequence[Run], sheets: Sequence[Sheet], others: Sequence
     Args:
         others: from `external_runs`, whose rows stand already.
     """
-    done = {(str(r.record["external"]["method"]), _set_of(r.record)) for r in others}
+    done = {(str(r.record["external"]["method"]), set_key(r.record["dataset"])) for r in others}
     out: list[Run] = []
     for sheet in sheets:
         if sheet.record.get("command") != "compare" or EXTERNAL not in files_of(sheet.record):
@@ -73,27 +73,15 @@ def compared_runs(runs: Sequence[Run], sheets: Sequence[Sheet], others: Sequence
         data = read_listed(sheet.file.parent, sheet.record, EXTERNAL)
         table = pd.read_csv(io.BytesIO(data), dtype={"image": str}, keep_default_na=False)
         notes = {str(m["name"]): str(m.get("note", "")) for m in sheet.record.get("methods") or ()}
-        where, images = _set_of(sheet.record), table["image"].tolist()  # sets may share their images' names
-        for base in [r for r in runs if _set_of(r.record) == where and r.scores["image"].tolist() == images][
-            :1
-        ]:
+        where, images = (
+            set_key(sheet.record["dataset"]),
+            table["image"].tolist(),
+        )  # sets may share their images' names
+        for base in [
+            r for r in runs if set_key(r.record["dataset"]) == where and r.scores["image"].tolist() == images
+        ][:1]:
             for name in (str(n) for n in table.columns if n != "image" and (n, where) not in done):
                 done.add((name, where))
                 values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
                 out.append(_external(f"{name}-{sheet.result}", name, base, values, notes.get(name, "")))
     return out
-
-
-def _set_of(record: Mapping[str, Any]) -> tuple[str, str]:
-    """What tells two data sets apart, and two labels of one."""
-    data = record["dataset"]
-    return str(data.get("fingerprint")), str(data.get("label"))
-
-
-def with_external(rows: pd.DataFrame, others: Sequence[Run]) -> pd.DataFrame:
-    """The long table with other programs' rows."""
-    parts = [rows]
-    for run in others:
-        table = long_table([run]).assign(method=run.record["external"]["method"], backbone="")
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,118 @@
+"""Tables in LaTeX (booktabs), at 8 points in a document of 10, as wide as a column or the page."""
+
+from collections.abc import Sequence
+
+from magiqa.report.escape import DAGGER, MACROS, cited, tex
+from magiqa.report.table import Cell, Table
+
+TEXT_CM, TABLE_ROWS = 4.4, 48  # a column of long text; rows that a page holds
+
+COLUMN_CM, PAGE_CM = 8.3, 17.2
+
+PACKAGES = r"% needs \usepackage{array,booktabs,graphicx}"
+
+_FIT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"  # never enlarged
+
+
+def latex(table: Table, caption: str, notes: Sequence[str] = ()) -> str:
+    """Return a table as floats: one, or several where a page does not hold its rows."""
+    size = TABLE_ROWS - len(table.blocks)
+    starts = range(0, max(len(table.rows), 1), size)
+    parts = [range(start, min(start + size, len(table.rows))) for start in starts]
+    text = "\n".join(_float(table, rows, caption, notes, k) for k, rows in enumerate(parts))
+    macros = MACROS if "scripttext" in text or "cyrillictext" in text else ""
+    return f"{PACKAGES}\n{macros}{text}"
+
+
+def _float(table: Table, rows: Sequence[int], caption: str, notes: Sequence[str], k: int) -> str:
+    """Return one float; the first carries the label."""
+    widths = [_width(table, column) for column in range(len(table.columns))]
+    columns = _split(table, widths)
+    wide = any(_total(widths, part) > COLUMN_CM for part in columns)
+    star = "*" if wide else ""
+    head = [
+        rf"\begin{{table{star}}}[tp]",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{cited(caption)}{' (continued)' if k else ''}}}",
+        *([] if k else [rf"\label{{tab:{label(table.name)}}}"]),
+    ]
+    body = r"\par\medskip".join(_tabular(table, rows, part, widths) for part in columns)
+    line = r"\textwidth" if wide else r"\columnwidth"
+    note = tex(" ".join(notes))
+    below = (
+        [rf"\par\smallskip\begin{{minipage}}{{{line}}}\footnotesize {note}\end{{minipage}}"] if note else []
+    )
+    return "\n".join([*head, body, *below, rf"\end{{table{star}}}"]) + "\n"
+
+
+def label(name: str) -> str:
+    """Return a name as a label."""
+    return name.replace("/", "-").replace("_", "-")
+
+
+def _split(table: Table, widths: Sequence[float]) -> list[list[int]]:
+    """Return the columns of each part: all, or some groups of columns at a time where the page is too narrow."""
+    everything = list(range(len(widths)))
+    spans = [(group, list(range(start, start + count))) for group, start, count in table.spans()]
+    lead = [c for group, some in spans if not group for c in some]
+    if _total(widths, everything) <= PAGE_CM or len(spans) - bool(lead) < 2:
+        return [everything]
+    parts: list[list[int]] = []
+    for group, some in spans:
+        if group and parts and _total(widths, [*parts[-1], *some]) <= PAGE_CM:
+            parts[-1] += some
+        elif group:
+            parts.append([*lead, *some])
+    return parts
+
+
+def _tabular(table: Table, rows: Sequence[int], columns: Sequence[int], widths: Sequence[float]) -> str:
+    kinds = "".join(
+        "r" if c and table.numeric(c)
+        else rf">{{\raggedright\arraybackslash}}p{{{TEXT_CM}cm}}" if widths[c] == TEXT_CM
+        else "l"
+        for c in columns
+    )  # fmt: skip
+    lines = [rf"\begin{{tabular}}{{@{{}}{kinds}@{{}}}}", r"\toprule", *_spans(table, columns)]
+    lines += [" & ".join(tex(table.columns[c][1]) for c in columns) + r" \\", r"\midrule"]
+    for row in rows:
+        if (title := table.blocks.get(row)) is not None:
+            lines += [r"\midrule"] if row > rows[0] else []
+            lines += (
+                [rf"\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\emph{{{tex(title)}}}}} \\"] if title else []
+            )
+        lines.append(" & ".join(_cell(table, table.rows[row][c]) for c in columns) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    fits = _total(widths, columns) <= PAGE_CM
+    return "\n".join(lines) if fits else "\n".join([_FIT, *lines, "}"])
+
+
+def _spans(table: Table, columns: Sequence[int]) -> list[str]:
+    """Return the row of groups of columns with the rules below it."""
+    cells, rules, done = [], [], 0
+    for group, start, count in table.spans():
+        if start not in columns:
+            continue
+        cells.append(rf"\multicolumn{{{count}}}{{c}}{{{tex(group)}}}" if group else " & ".join([""] * count))
+        rules += [rf"\cmidrule(lr){{{done + 1}-{done + count}}}"] if group else []
+        done += count
+    return [" & ".join(cells) + r" \\", *rules] if rules else []
+
+
+def _cell(table: Table, cell: Cell) -> str:
+    sign = tex(DAGGER) if cell.text.endswith(DAGGER) else ""
+    body = cited(cell.text.removesuffix(DAGGER))
+    body = {"best": rf"\textbf{{{body}}}", "second": rf"\underline{{{body}}}"}.get(cell.mark, body) + sign
+    return rf"{body} {{\scriptsize {tex(cell.detail)}}}" if cell.detail and table.details else body
+
+
+def _width(table: Table, column: int) -> float:
+    """Return about how wide a column is, in cm; ``TEXT_CM`` where its text is to be broken into lines."""
+    cells = [row[column] for row in table.rows]
+    texts = [f"{c.text} {c.detail if table.details else ''}".strip() for c in cells]
+    most = max([len(table.columns[column][1]), *map(len, texts)])
+    return min(0.145 * most, 100 if column and table.numeric(column) else TEXT_CM)
+
+
+def _total(widths: Sequence[float], columns: Sequence[int]) -> float:
+    return sum(widths[c] for c in columns) + 0.21 * len(columns)

@@ -1,0 +1,233 @@
+"""Figures as they are printed: type of 8 points, nothing cut, no word over another, the same bytes each time."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from runs import DEMO, write_run
+
+from magiqa.report import heat_maps, plots, scatter, style
+from magiqa.report.ablation_exhibits import ablation_figures
+from magiqa.report.exhibit import Exhibit, draw
+from magiqa.report.heat_maps import heat_map
+from magiqa.report.plots import dots, forest
+from magiqa.report.runs_exhibits import run_exhibits, scatter_figure
+from magiqa.report.style import POINTS, styled
+from magiqa.runs.config import Style
+from magiqa.runs.read import read
+
+
+def words(figure: Figure) -> Iterator[tuple[Text, Bbox]]:
+    """Every text that is drawn, and its box in pixels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts: list[Text] = [figure._suptitle, figure._supxlabel, figure._supylabel]
+    for legend in figure.legends:
+        texts += legend.get_texts()
+    for ax in figure.axes:
+        texts += [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            texts += [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high]
+    for text in texts:
+        axes = text.axes if text is not None else None
+        if text is not None and text.get_visible() and text.get_text().strip() and (not axes or axes.axison):
+            yield text, text.get_window_extent(canvas.get_renderer())
+
+
+def check(figure: Figure) -> None:
+    """All texts at their printed size (numbers in cells may be smaller), inside the figure, apart from each other."""
+    inside = figure.bbox.padded(1.0)
+    boxes = list(words(figure))
+    assert len(boxes) > 3
+    for text, box in boxes:
+        assert text.get_fontsize() == POINTS or text in text.axes.texts, text
+        assert inside.x0 <= box.x0 and box.x1 <= inside.x1, f"cut: {text.get_text()!r}"
+        assert inside.y0 <= box.y0 and box.y1 <= inside.y1, f"cut: {text.get_text()!r}"
+    for (a, box), (b, other) in combinations(boxes, 2):
+        over = Bbox.intersection(box.padded(-1.0), other.padded(-1.0))
+        assert over is None, f"{a.get_text()!r} over {b.get_text()!r}"
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Every figure that would be saved."""
+    kept: list[Figure] = []
+
+    def keep(figure: Figure, stem: Path) -> list[Path]:
+        kept.append(figure)
+        return [stem.with_suffix(".png")]
+
+    for module in (plots, scatter, heat_maps):
+        monkeypatch.setattr(module, "save", keep)
+    return kept
+
+
+WIDTHS = pytest.mark.parametrize("width", ["column", "page"])
+
+
+def draw_each(exhibits: list[Exhibit], width: str) -> None:
+    for exhibit in exhibits:
+        with styled(Style(width="page" if exhibit.wide else width)):
+            exhibit.draw(Path(exhibit.name))
+
+
+@WIDTHS
+def test_a_runs_figures_fit(material, drawn, width):
+    draw_each(run_exhibits(material.runs[0]), width)
+    assert len(drawn) == 3
+    for figure in drawn:
+        check(figure)
+
+
+@WIDTHS
+def test_scatter_plots_of_sets_and_ablations_fit(material, drawn, width):
+    (sheet,) = [s for s in material.sheets if s.ablation]
+    draw_each([*scatter_figure(material), *ablation_figures(sheet, "a")], width)
+    for figure in drawn:
+        check(figure)
+
+
+@WIDTHS
+def test_dots_fit_and_the_reference_has_a_band(tmp_path, drawn, width):
+    names = ["MA-CLIP", "CLIP-IQA (five pairs, whole image)", "fixed, weight of similarity = 0.25", "product"]
+    rows = pd.DataFrame({"name": names, "value": [0.52, 0.61, 0.4, -0.1], "low": 0.2, "high": 0.7})
+    both = pd.concat([rows.assign(series="pooled"), rows.assign(series="mean within groups")])
+    with styled(Style(width=width)):
+        dots(tmp_path / "dots", both, xlabel="SRCC with MOS", reference="product")
+    check(drawn[0])
+    ax = drawn[0].axes[0]
+    assert sum(isinstance(p, Rectangle) for p in ax.patches) == 1
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), rows["value"])
+
+
+@WIDTHS
+@pytest.mark.parametrize("methods", [2, 5, 9])
+def test_matrices_fit_and_frames_lie_around_the_numbers(tmp_path, drawn, width, methods):
+    values = pd.DataFrame(np.linspace(-0.5, 0.5, methods**2).reshape(methods, methods))
+    values.index = [f"{k}  Fixed fusion (MA-CLIP prompts; MA-CLIP views)" for k in range(1, methods + 1)]
+    values.columns = [str(k) for k in range(1, methods + 1)]
+    framed = {(values.index[0], "1"): "--"}
+    with styled(Style(width=width)):
+        heat_map(tmp_path / "m", values, zlabel="Difference in SRCC", words=values.map("{:+.3f}*".format),
+                 symmetric=True, framed=framed)  # fmt: skip
+    check(drawn[0])
+    ax = drawn[0].axes[0]
+    assert (
+        len(ax.texts) == (0 if width == "column" and methods > 4 else methods**2)
+        and len(ax.patches) == 2
+        and not ax.patches[0].get_fill()
+    )
+
+
+def test_one_bad_cell_does_not_use_up_the_colors(tmp_path, drawn):
+    heat_map(tmp_path / "m", pd.DataFrame([[-0.9, 0.50], [0.51, 0.52]]), zlabel="SRCC")
+    low, high = drawn[0].axes[0].images[0].get_clim()
+    assert high == 0.52 and low > 0.4
+
+
+@WIDTHS
+def test_methods_by_sets_fit_in_the_order_given(tmp_path, drawn, width):
+    names = ["CLIP-IQA, five pairs", "MA-CLIP", "Magnitude (MA-CLIP views)", "file bytes (control)"]
+    rows = pd.DataFrame(
+        [{"name": n, "set": s, "value": 0.5} for n in names for s in ("AGIQA-3K", "SPAQ", "KonIQ-10k")]
+    )
+    with styled(Style(width=width)):
+        forest(tmp_path / "f", rows.assign(low=0.4, high=0.6), names, xlabel="SRCC", hollow=names[-1:])
+    check(drawn[0])
+    labels = [t.get_text() for t in drawn[0].axes[0].get_yticklabels()]
+    assert [label.replace("\n", " ") for label in labels] == names
+
+
+def test_points_lie_where_score_and_mos_say_in_their_groups_color(material, drawn):
+    run = material.runs[0]
+    draw_each(run_exhibits(run)[:1], "page")
+    for ax, score in zip(drawn[0].axes, ("q_sim", "q_mag", "q"), strict=True):
+        points = np.concatenate([some.get_offsets().data for some in ax.collections])
+        expected = run.scores[[score, "mos"]].to_numpy()
+        np.testing.assert_array_equal(points[np.lexsort(points.T)], expected[np.lexsort(expected.T)])
+    colors = {tuple(c) for some in ax.collections for c in some.get_facecolor()[:, :3]}
+    assert len(colors) == run.scores["group"].nunique() == 3
+    labels = [(ax.get_xlabel(), ax.get_ylabel()) for ax in drawn[0].axes]
+    assert labels[2] == ("Predicted score", "") and labels[0] == ("Similarity cue", "MOS")
+
+
+@pytest.mark.slow
+def test_the_fitted_curve_is_the_records_logistic_and_its_absence_is_said(tmp_path, drawn):
+    run = read([write_run(tmp_path / "run", groups=0)])[0][0]
+    b1, b2, b3, b4, b5 = params = run.record.fits["q"].params
+    run.record.fits["q_mag"].given.update({"params": None})
+    object.__setattr__(run.record.fits["q_mag"], "params", None)
+    exhibit = run_exhibits(run)[0]
+    exhibit.draw(Path("x"))
+    x, y = drawn[0].axes[2].lines[0].get_data()
+    np.testing.assert_allclose(y, b1 * (0.5 - 1 / (1 + np.exp(b2 * (x - b3)))) + b4 * x + b5, rtol=1e-9)
+    assert len(params) == 5 and not drawn[0].axes[1].lines and "none for q_mag" in exhibit.caption
+
+
+def test_every_caption_is_short_and_names_the_weights(material):
+    from magiqa.report.exhibits import exhibits
+
+    lengths = []
+    for _, exhibit in exhibits(material):
+        lengths.append(len(exhibit.caption.split()))
+        assert lengths[-1] <= 40, exhibit.caption
+        assert DEMO["label"] in exhibit.caption or exhibit.kind in ("published", "time"), exhibit.caption
+    assert np.median(lengths) <= 35
+
+
+def test_a_style_has_a_font_a_width_and_a_title(tmp_path, material):
+    exhibit = run_exhibits(material.runs[0])[1]
+    figures = []
+    made = style.save
+    try:
+        scatter.save = lambda figure, stem: figures.append(figure) or made(figure, stem)
+        draw(exhibit, tmp_path, Style(width="page", font="DejaVu Serif", title=True))
+        draw(exhibit, tmp_path, Style(width="column"))
+    finally:
+        scatter.save = made
+    assert figures[0]._suptitle.get_text().startswith("MOS against the magnitude cue")
+    assert (
+        figures[0].axes[0].xaxis.label.get_fontfamily()[0] == "DejaVu Serif" and figures[1]._suptitle is None
+    )
+
+
+def test_names_may_hold_anything_and_what_no_font_draws_is_numbered(tmp_path, monkeypatch):
+    names = ["$x^", "\\frac", "a\nb", "<b>", "x" * 200, "Москва", "夜景", "人像"]
+    rows = pd.DataFrame({"name": names, "value": 0.5, "low": 0.4, "high": 0.6})
+    assert all(f.stat().st_size > 0 for f in dots(tmp_path / "any", rows, xlabel="SRCC"))
+    monkeypatch.setattr(style, "font_with", lambda character: "")
+    files = dots(tmp_path / "names", rows, xlabel="SRCC")
+    assert set(re.findall(r": (.*)", files[-1].read_text(encoding="utf-8"))) == {"夜景", "人像"}
+
+
+@pytest.mark.slow
+def test_the_same_numbers_give_the_same_bytes_whatever_the_users_style(base, tmp_path):
+    (tmp_path / "matplotlibrc").write_text("font.size: 22\nlines.linewidth: 9\nsavefig.dpi: 31\n")
+    code = (
+        "import sys; from pathlib import Path; from magiqa.report.exhibit import draw_all; "
+        "from magiqa.report.runs_exhibits import run_exhibits; from magiqa.runs.config import Style; "
+        "from magiqa.runs.read import read; (run,), _ = read([Path(sys.argv[1])]); "
+        "draw_all(run_exhibits(run)[1:], Path(sys.argv[2]), Style())"
+    )
+    # matplotlib reads a matplotlibrc of the working directory
+    for name, cwd in (("a", tmp_path), ("b", base)):
+        (tmp_path / name).mkdir()
+        subprocess.run(
+            [sys.executable, "-c", code, str(base / "demo"), str(tmp_path / name)], cwd=cwd, check=True
+        )
+    names = sorted(f.name for f in (tmp_path / "a").iterdir())
+    assert len(names) == 8
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name

@@ -1,0 +1,450 @@
+"""Tables: what the numbers are, how rows are named, ordered, marked and typeset."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from runs import DEMO, RN50, put, write_ablation, write_run
+from scipy import stats
+
+from magiqa.errors import UserError
+from magiqa.report.ablation_exhibits import ablation_tables, at_edge, like_similarity, thinned
+from magiqa.report.comparison_exhibits import comparisons, matrix
+from magiqa.report.escape import tex
+from magiqa.report.exhibits import exhibits
+from magiqa.report.external_metrics import compared_runs, external_runs
+from magiqa.report.frames import frame_table
+from magiqa.report.latex import latex
+from magiqa.report.main_table import backbones, main_table
+from magiqa.report.material import Asked, Material
+from magiqa.report.methods import method_name
+from magiqa.report.published import published
+from magiqa.report.published_exhibits import published_table, refused
+from magiqa.report.runs_exhibits import group_tables
+from magiqa.report.table import Cell, Table, number, p_cell
+from magiqa.runs.read import read
+from magiqa.studies.compare import compare
+
+WHOLE = {"prompts": "clipiqa", "views": "whole"}
+
+
+def table_of(material: Material) -> Table:
+    (exhibit,) = main_table(material)
+    return exhibit.table
+
+
+def rows_of(table: Table) -> dict[str, list[Cell]]:
+    return {row[0].text: row[1:] for row in table.rows}
+
+
+# --- the main table
+
+
+def test_srcc_and_plcc_after_the_fit_are_scipys_and_plcc_carries_the_raw_sign(tmp_path):
+    folder = write_run(tmp_path / "run")
+    scores = pd.read_csv(folder / "scores.csv")
+    scores["q"] = -scores["q"]
+    agreement = pd.read_csv(folder / "agreement.csv")
+    mine = agreement["score"] == "q"
+    agreement.loc[mine & agreement["statistic"].isin(["srcc", "plcc"]), "value"] *= -1
+    put(scores, folder / "scores.csv")
+    put(agreement, folder / "agreement.csv")
+    run = read([folder])[0][0]
+    table = table_of(Material.read([folder], Asked()))
+    srcc, plcc = rows_of(table)["MA-CLIP"]
+    assert srcc.value == pytest.approx(stats.spearmanr(scores["q"], scores["mos"])[0])
+    fitted = run.agreement.set_index(["score", "statistic"])["value"][("q", "plcc_logistic")]
+    assert plcc.value == pytest.approx(-abs(fitted)) and plcc.detail == "" and srcc.detail.startswith("[")
+    assert [name for _, name in table.columns] == ["Method", "SRCC", "PLCC"]
+    assert len(" ".join(table.notes).split()) <= 40 and len(table.title.split()) <= 40
+
+
+def test_best_and_second_are_marked_ties_too_and_controls_do_not_compete(one_set):
+    table = table_of(one_set)
+    names = [row[0].text for row in table.rows]
+    assert names[-2:] == ["Laplacian variance (control)", "file bytes (control)"]
+    assert table.blocks == {len(names) - 2: ""}
+    cells = [row[1] for row in table.rows]
+    values = [round(float(c.value), 3) for c in cells[:-2]]
+    top, second = sorted(set(values), reverse=True)[:2]
+    assert [c.mark for c in cells] == [{top: "best", second: "second"}.get(v, "") for v in values] + ["", ""]
+
+
+@pytest.mark.slow
+def test_a_tie_with_the_best_srcc_is_marked_and_plcc_never(tmp_path):
+    close = write_run(tmp_path / "close", n=200, noise=1.0, seed=1)
+    twin = write_run(tmp_path / "twin", n=200, noise=1.0, seed=2, choices=WHOLE)
+    far = write_run(tmp_path / "far", n=200, noise=9.0, seed=3, choices={**WHOLE, "views": "global"})
+    table = table_of(Material.read([close, twin, far], Asked()))
+    by = rows_of(table)
+    similarity = [n for n in by if n.startswith("Similarity (MA-CLIP")] + ["CLIP-IQA"]
+    assert all(by[name][0].text.endswith("†") for name in similarity)
+    assert not by["Similarity (CLIP-IQA prompts; global views)"][0].text.endswith("†")
+    assert not any("†" in cells[1].text or "‡" in cells[1].text for cells in by.values())
+    row = table.data[(table.data["run"] == "far") & (table.data["score"] == "q_sim")].iloc[0]
+    assert row["p_best"] < 0.05 and not row["in_best_set"]
+
+
+def test_other_images_are_not_tested_against_and_the_note_says_so(base, tmp_path):
+    shutil.copytree(base / "fixed", tmp_path / "fixed")
+    scores = pd.read_csv(tmp_path / "fixed" / "scores.csv")
+    scores.loc[3, "image"] = "another.png"
+    put(scores, tmp_path / "fixed" / "scores.csv")
+    table = table_of(Material.read([base / "demo", tmp_path / "fixed"], Asked()))
+    assert "‡ not tested" in table.notes[0]
+    assert any(cell.text.endswith("‡") for row in table.rows for cell in row)
+
+
+def test_the_user_chooses_statistics_names_rows_and_their_order(base):
+    def asked(**options) -> Table:
+        return table_of(Material.read([base / "demo", base / "fixed"], Asked(**options)))
+
+    assert [name for _, name in asked(statistics=["krcc", "plcc"]).columns][1:] == ["KRCC", "PLCC (raw)"]
+    named = asked(names={"fixed": "Ours"}, last="Ours")
+    assert [row[0].text for row in named.rows][-1] == "Ours" and "Ours, similarity" in rows_of(named)
+    chosen = asked(names={"fixed": "Ours"}, rows=["Ours", "MA-CLIP"])
+    assert [row[0].text for row in chosen.rows] == ["Ours", "MA-CLIP"]
+    for options, message in (
+        ({"statistics": ["srrc"]}, "statistics=srrc"),
+        ({"names": {"nosuch": "x"}}, "no run nosuch"),
+        ({"rows": ["Theirs"]}, "no method Theirs"),
+    ):
+        with pytest.raises(UserError, match=message):
+            asked(**options)
+
+
+def test_a_run_may_carry_its_own_name(base, tmp_path):
+    shutil.copytree(base / "demo", tmp_path / "run")
+    file = tmp_path / "run" / "record.json"
+    record = json.loads(file.read_text())
+    record["config"]["name"] = "Ours"
+    file.write_text(json.dumps(record))
+    assert "Ours" in rows_of(table_of(Material.read([tmp_path / "run"], Asked())))
+
+
+def test_one_method_has_one_name_everywhere_and_fixed_fusion_says_so(material):
+    kinds = {e.kind: e for _, e in exhibits(material) if e.table}
+    name = "Fixed fusion (MA-CLIP prompts; MA-CLIP views)"
+    assert name in rows_of(kinds["main"].table)
+    assert name in [head for _, head in kinds["groups"].table.columns]
+    assert f"2  {name}" in [row[0].text for row in kinds["matrix_table"].table.rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({}, "MA-CLIP"),
+        ({"fusion.alpha": 2.0}, "Adaptive (α = 2.0) fusion (MA-CLIP prompts; MA-CLIP views; Box-Cox)"),
+        ({"views.stride": 64}, "Adaptive fusion (MA-CLIP prompts; MA-CLIP (stride = 64) views; Box-Cox)"),
+    ],
+)
+def test_a_papers_name_is_for_its_own_parameters_alone(base, change, name):
+    record = json.loads((base / "demo" / "record.json").read_text()) | {"changed": change}
+    assert method_name(record, "q") == name
+    record["config"]["pooling"] = "median"
+    assert "median pooling" in method_name(record, "q")
+    assert method_name(json.loads((base / "published" / "record.json").read_text()), "q_sim") == "CLIP-IQA"
+
+
+@pytest.mark.slow
+def test_averages_are_over_sets_of_one_kind_of_label_and_methods_on_all_of_them(tmp_path):
+    folders = [write_run(tmp_path / "a", n=40), write_run(tmp_path / "b", n=50, dataset={"name": "spaq"})]
+    ssim = write_run(tmp_path / "c", n=45, dataset={"name": "sample", "label": "ssim"})
+    put(pd.read_csv(ssim / "scores.csv").rename(columns={"mos": "ssim"}), ssim / "scores.csv")
+    table = table_of(Material.read([*folders, ssim], Asked(statistics=["srcc"])))
+    first, second, third, mean = (cell.value for cell in rows_of(table)["MA-CLIP"])
+    assert mean == pytest.approx((first + second) / 2) and third is not None
+    assert "Average: AGIQA-3K, SPAQ." in table.notes[0]
+    alone = table_of(Material.read([folders[0], ssim], Asked()))
+    assert not any(group == "Average" for group, _ in alone.columns)
+
+
+@pytest.mark.slow
+def test_another_programs_scores_are_a_row_on_the_sets_that_they_cover(tmp_path):
+    folder = write_run(tmp_path / "run", n=60)
+    scores = pd.read_csv(folder / "scores.csv")
+    scores["image"] = [f"image-{i:04d}.png" for i in range(60)]
+    put(scores, folder / "scores.csv")
+    metric = tmp_path / "brisque.csv"
+    other = scores.assign(img_path="/elsewhere/" + scores["image"], score=-scores["mos"])
+    other[["img_path", "score"]].head(40).to_csv(metric, index=False)
+    with pytest.raises(UserError, match="have no score"):
+        external_runs(read([folder])[0], [metric])
+    other[["img_path", "score"]].to_csv(metric, index=False)
+    made = Material.read([folder], Asked(metrics=[metric]))
+    assert rows_of(table_of(made))["brisque"][0].value == pytest.approx(-1)
+    assert "brisque" in [name for e in group_tables(made) for _, name in e.table.columns]
+
+
+@pytest.mark.slow
+def test_scores_that_a_comparison_holds_are_rows_too_once(tmp_path):
+    run, twin = write_run(tmp_path / "run"), write_run(tmp_path / "twin", dataset={"name": "spaq"})
+    scores = pd.read_csv(run / "scores.csv")
+    scores.assign(score=scores["mos"])[["image", "score"]].to_csv(tmp_path / "musiq.csv", index=False)
+    compare(run, [tmp_path / "musiq.csv"], out=tmp_path / "compared")
+    runs, sheets = read([run, twin, tmp_path / "compared"])
+    assert [r.record["dataset"]["name"] for r in compared_runs(runs, sheets)] == ["agiqa3k"]
+    assert compared_runs(runs, sheets, external_runs(runs[:1], [tmp_path / "musiq.csv"])) == []
+
+
+@pytest.mark.slow
+def test_a_score_that_is_a_cue_is_shown_once(tmp_path):
+    folder = write_run(tmp_path / "run", choices={"fusion": "similarity"})
+    scores = pd.read_csv(folder / "scores.csv")
+    put(scores.assign(q=scores["q_sim"]), folder / "scores.csv")
+    names = list(rows_of(table_of(Material.read([folder], Asked()))))
+    assert len(names) == 4 and not any("fusion" in name for name in names)
+
+
+def test_backbones_share_a_table_where_a_method_ran_with_several(base, tmp_path):
+    shutil.copytree(base / "demo", tmp_path / "rn50")
+    file = tmp_path / "rn50" / "record.json"
+    record = json.loads(file.read_text())
+    record["backbone"] |= RN50
+    file.write_text(json.dumps(record))
+    (exhibit,) = backbones(Material.read([base / "demo", tmp_path / "rn50"], Asked()))
+    assert [row[0].text for row in exhibit.table.rows] == [DEMO["label"], "RN50 (openai)"]
+    assert {"Similarity", "Magnitude", "MA-CLIP"} <= {
+        name.partition(" (")[0] for _, name in exhibit.table.columns
+    }
+
+
+def test_groups_are_a_row_each_with_their_count_and_scipys_srcc(material):
+    exhibit = next(group_tables(material))
+    assert [row[0].text for row in exhibit.table.rows] == [f"gen_{i} <&$>" for i in range(3)]
+    assert exhibit.table.columns[0] == ("", "Generator") and exhibit.table.rows[0][1].value == 20
+    run = next(run for run in material.runs if run.name == "demo")
+    part = run.scores[run.scores["group"] == "gen_1 <&$>"]
+    place = [name for _, name in exhibit.table.columns].index("MA-CLIP")
+    assert exhibit.table.rows[1][place].value == pytest.approx(stats.spearmanr(part["q"], part["mos"])[0])
+
+
+# --- published values
+
+
+def published_runs(folder: Path, **options) -> Material:
+    data = {"name": "koniq", "variant": "test", "n": 2015, "n_annotated": 2015}
+    options = {"backbone": RN50, **options}
+    options["choices"] = {"dataset": "koniq_test", **options.get("choices", WHOLE)}
+    options["dataset"] = {**data, **options.pop("dataset", {})}
+    return Material.read([write_run(folder / "run", groups=0, **options)], Asked())
+
+
+@pytest.mark.slow
+def test_a_published_value_stands_beside_the_same_method_on_the_same_set(tmp_path):
+    made = published_runs(tmp_path)
+    (exhibit,) = published_table(made)
+    assert refused(made) == ["run: CLIP-IQA published a PLCC not said to be raw: set fit=official"]
+    source = published()
+    source = source[
+        (source["dataset"] == "koniq_test") & source["method"].isin(["CLIP-IQA", "CLIP-IQA (piq 0.8)"])
+    ]
+    data = exhibit.table.data
+    assert len(data) == len(source) - 1 == 2
+    first = data[(data["method"] == "CLIP-IQA") & (data["statistic"] == "srcc")].iloc[0]
+    measured = stats.spearmanr(made.runs[0].scores["q_sim"], made.runs[0].scores["mos"])[0]
+    assert (first["published"], first["grade"]) == (0.695, "B")
+    assert first["difference"] == pytest.approx(measured - 0.695)
+
+
+@pytest.mark.slow
+def test_a_published_plcc_of_fitted_values_stands_beside_the_official_fit_only(tmp_path):
+    published_runs(tmp_path)
+    file = tmp_path / "run" / "record.json"
+    record = json.loads(file.read_text())
+    record["fits"]["q_sim"] |= {"method": "official", "status": "start_values"}
+    file.write_text(json.dumps(record))
+    made = Material.read([tmp_path / "run"], Asked())
+    (exhibit,) = published_table(made)
+    data = exhibit.table.data
+    row = data[(data["method"] == "CLIP-IQA") & (data["statistic"] == "plcc")].iloc[0]
+    fitted = made.runs[0].agreement.set_index(["score", "statistic"])["value"][("q_sim", "plcc_logistic")]
+    assert row["measured"] == fitted and "official fit (start_values)" in row["remarks"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"backbone": DEMO}, DEMO["label"]),
+        ({"backbone": {**RN50, "kind": "given", "label": "synthetic"}}, "synthetic"),
+        ({"backbone": {**RN50, "kind": "synthetic"}}, "synthetic"),
+        ({"backbone": {**RN50, "pretrained": "cc12m"}}, "weights cc12m"),
+        ({"dataset": {"every": 10}}, "one row in 10"),
+        ({"dataset": {"skipped": [{"image": "x", "reason": "truncated"}]}}, "1 images were skipped"),
+        ({"choices": {"prompts": "high_low_quality", "views": "global"}}, None),
+        ({"backbone": {**RN50, "name": "RN101"}}, None),
+        ({"choices": {**WHOLE, "dataset": "koniq"}}, None),
+        ({"choices": {"dataset": "spaq_512"}}, None),
+    ],
+)
+def test_other_weights_subsets_protocols_and_sets_never_stand_beside_published_values(
+    tmp_path, options, reason
+):
+    made = published_runs(tmp_path, **options)
+    assert list(published_table(made)) == []
+    assert reason is None or reason in refused(made)[0]
+
+
+@pytest.mark.slow
+def test_published_rows_keep_to_their_set_count_kind_of_plcc_and_grade(base, tmp_path):
+    published_runs(tmp_path)
+
+    def table(*names: str) -> Table:
+        return table_of(Material.read([tmp_path / "run"], Asked(published=names)))
+
+    own = tmp_path / "own.csv"
+    rows = [
+        ("Theirs", "koniq_test", "srcc", 0.9),
+        ("Theirs", "koniq_test", "plcc", 0.8),
+        ("Theirs", "spaq", "srcc", 0.7),
+    ]
+    frame = pd.DataFrame(rows, columns=["method", "dataset", "statistic", "value"])
+    frame.assign(cite="they2020").to_csv(own, index=False)
+    made = table("CLIP-IQA", str(own))
+    by = rows_of(made)
+    assert [c.text for c in by["Theirs [@they2020]"]] == ["0.900", "–"]  # its PLCC is raw, the column is not
+    (quoted,) = [cells for name, cells in by.items() if name.startswith("CLIP-IQA [@arxiv")]
+    assert quoted[0].text == "0.695" and not quoted[0].mark and made.rows[0][0].text.startswith("CLIP-IQA")
+    assert r"Theirs~\cite{they2020}" in latex(made, "x") and "[@" not in made.text() + made.markdown()
+    for names, message in (
+        (["MA-CLIP"], "grade C"),
+        (["nosuch"], "published=nosuch is not known"),
+        (["IL-NIQE"], "no value of it is of a data set"),
+    ):
+        with pytest.raises(UserError, match=message):
+            table(*names)
+    with pytest.raises(UserError, match="never set beside a published number"):
+        table_of(Material.read([base / "demo"], Asked(published=["CLIP-IQA"])))
+
+
+# --- ablations
+
+
+def test_a_numeric_axis_is_printed_in_steps_and_categories_are_never_left_out(material, tmp_path):
+    (exhibit,) = ablation_tables(material)
+    names = [row[0].text for row in exhibit.table.rows]
+    assert {"λ = -1.00", "λ = 0.10", "λ = 0.36", "λ = 0.50 (reference)"} <= set(names) and len(names) == 22
+    assert any("λ in steps of 0.1; the CSV holds all 101 values." in note for note in exhibit.table.notes)
+    assert len(exhibit.table.data) == 101
+    folder = write_ablation(tmp_path / "many")
+    table = pd.read_csv(folder / "ablation.csv").drop(columns="lam")
+    put(table.assign(variant=[f"option {i}" for i in range(101)]), folder / "ablation.csv")
+    file = folder / "record.json"
+    record = json.loads(file.read_text())
+    record["ablation"] |= {"name": "fusion", "parameter": None, "reference": "option 3"}
+    file.write_text(json.dumps(record))
+    (exhibit,) = ablation_tables(Material.read([folder], Asked()))
+    assert len(exhibit.table.rows) == 101
+    assert latex(exhibit.table, "x").count(r"\\") > 101  # over several floats
+
+
+def test_the_best_at_the_edge_of_a_range_and_one_like_similarity_alone_are_said(material, base):
+    (sheet,) = [s for s in material.sheets if s.ablation]
+    assert at_edge(sheet) == "" and like_similarity(material, sheet) == ""
+    sheet.table.loc[0, "srcc"], kept = 0.9, sheet.table["srcc"].copy()
+    assert at_edge(sheet) == "Best at the edge of the range: λ = -1 (AGIQA-3K)."
+    sheet.table["variant"], names = (
+        sheet.table["variant"].replace("lam=-1.00", "similarity only"),
+        sheet.table["variant"],
+    )
+    sheet.table.loc[10, "srcc"] = 0.9
+    assert "λ = -0.80" in like_similarity(material, sheet)
+    sheet.table["srcc"], sheet.table["variant"] = kept, names
+    assert len(thinned(sheet)[0]) == 22
+
+
+def test_a_comparisons_matrix_is_antisymmetric_and_stars_what_is_significant(material):
+    (sheet,) = [s for s in material.sheets if s.record["command"] == "compare"]
+    values, words, bands = matrix(sheet.table, "srcc", {})
+    assert np.nan_to_num(values.to_numpy() + values.to_numpy().T).any() == False  # noqa: E712
+    row = sheet.table[sheet.table["statistic"] == "srcc"].iloc[0]
+    assert ("*" in words.iloc[0, 1]) == (row["p_adjusted"] < 0.05)
+    assert bands.iloc[0, 1].startswith("[") and "[" not in words.iloc[0, 1]
+    kinds = [e.kind for e in comparisons(material)]
+    assert kinds.count("matrix") == kinds.count("matrix_table") == 1
+
+
+# --- any CSV, cells, typesetting
+
+
+def test_any_csv_becomes_a_table_with_its_intervals_in_one_cell():
+    frame = pd.DataFrame({"variant": ["a", "b", "c (control)"], "same": 3, "srcc": [0.5, 0.25, 0.9]})
+    frame["srcc_low"], frame["srcc_high"] = [0.4, 0.2, 0.8], [0.6, 0.3, 1.0]
+    table = frame_table("x", "X", frame, reference="b")
+    assert [name for _, name in table.columns] == ["variant", "SRCC"]
+    assert table.rows[1][0].text == "b (reference)"
+    assert (table.rows[0][1].text, table.rows[0][1].detail, table.rows[0][1].mark) == (
+        "0.500",
+        "[0.400, 0.600]",
+        "best",
+    )
+    assert table.rows[2][1].mark == "" and table.notes[0].startswith("In every row: same 3")
+
+
+def test_numbers_have_no_negative_zero_and_p_its_bound():
+    assert number(-0.0001, form="+.3f").text == "0.000" and number(-0.01, form=".3f").text == "-0.010"
+    assert [p_cell(p, 1 / 1001).text for p in (1 / 1001, 0.0005, 0.0453, np.nan)] == [
+        "< 0.001",
+        "< 0.001",
+        "0.045",
+        "–",
+    ]
+
+
+SMALL = Table(
+    "small",
+    "A & B_c",
+    [("", "method"), ("set 1", "SRCC"), ("set 1", "PLCC")],
+    [
+        [Cell("a|b*c", "a"), Cell("0.500", 0.5, "best", "[0.4, 0.6]"), Cell("-0.100†", -0.1, "second")],
+        [Cell("[5mm] $x_1$", "b"), Cell("–"), Cell("0.050", 0.05)],
+        [Cell("* 50 %", "c"), Cell("–"), Cell("0.050", 0.05)],
+    ],
+    pd.DataFrame(),
+    ["p < 0.05"],
+    blocks={1: "Others"},
+)
+
+
+def test_markdown_marks_best_and_second_and_escapes():
+    lines = SMALL.markdown().splitlines()
+    assert lines[2] == "| method | set 1 SRCC | set 1 PLCC |"
+    assert lines[4] == r"| a\|b\*c | **0.500** \[0.4, 0.6\] | <u>-0.100†</u> |"
+    assert lines[5].startswith("| *Others* |") and "p &lt; 0.05" in lines[-1]
+
+
+def test_latex_has_spans_blocks_marks_and_rows_that_no_command_swallows():
+    text = latex(SMALL, SMALL.title, SMALL.notes)
+    for part in (
+        r" & \multicolumn{2}{c}{set 1} \\",
+        r"\cmidrule(lr){2-3}",
+        r"\textbf{0.500} {\scriptsize {}[0.4, 0.6]} & \underline{$-$0.100}$^{\dagger}$ \\"
+        + "\n"
+        + r"\midrule",
+        r"\emph{Others}",
+        r"{}[5mm] \$x\_1\$ & --",
+        r"{}* 50 \% & --",
+        r"\caption{A \& B\_c}",
+    ):
+        assert part in text, part
+
+
+def test_a_table_too_wide_for_a_page_is_split_by_its_groups_of_columns():
+    columns = [("", "method"), *((f"set {k}", s) for k in range(9) for s in ("SRCC", "PLCC", "KRCC"))]
+    wide = Table("wide", "W", columns, [[Cell("a", "a"), *[Cell("0.500", 0.5)] * 27]])
+    text = latex(wide, "W")
+    assert text.count(r"\begin{tabular}") == 2 and text.count("a & 0.500") == 2 and "resizebox" not in text
+
+
+def test_latex_escapes_every_character_and_prints_no_two_names_alike():
+    escaped = tex(r"\ & % $ # _ { } ~ ^")
+    assert escaped == r"\textbackslash{} \& \% \$ \# \_ \{ \} \textasciitilde{} \textasciicircum{}"
+    assert tex("Wrocław β\x07") == r"Wrocław $\beta$\textbackslash{}x07"
+    names = ["夜景", "人像", "风景", "Москва", "Минск"]
+    shown = [tex(name) for name in names]
+    assert len({text.partition("}")[0] for text in shown}) == 5 and not any("?" in text for text in shown)
+    assert all(name in text for name, text in zip(names, shown, strict=True))
