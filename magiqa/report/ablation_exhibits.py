@@ -12,17 +12,10 @@ from magiqa.report.exhibit import Exhibit
 from magiqa.report.frames import best_marks, frame_table
 from magiqa.report.heat_maps import heat_map
 from magiqa.report.material import Material
+from magiqa.report.methods import ablation_title, result_title
 from magiqa.report.plots import curves, dots
 from magiqa.report.table import Cell, Table, number
-from magiqa.report.words import (
-    ablation_title,
-    backbone_name,
-    parameter,
-    result_title,
-    set_name,
-    statistic,
-    variant_name,
-)
+from magiqa.report.words import backbone_name, parameter, set_name, statistic, variant_name
 from magiqa.runs.read import Sheet
 
 SIGNIFICANT = 0.05

@@ -1,4 +1,4 @@
-"""The names of methods: one function names them for tables, figures, captions and the page."""
+"""The names of methods and results: one function names methods for tables, figures, captions and the page."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from magiqa.report.words import backbone_name, option_name, set_key, set_line, set_name
+from magiqa.report.words import SCORES, backbone_name, option_name, set_key, set_line, set_name
 from magiqa.runs.names import CONTROLS, option, pooling
 from magiqa.runs.read import Run
 
@@ -178,3 +178,60 @@ def set_titles(sets: Sequence[Record]) -> dict[str, str]:
     twice = {title for title, count in Counter(titles.values()).items() if count > 1}
     facts = {set_key(data): set_line(data) for data in sets}
     return {key: facts[key] if title in twice else title for key, title in titles.items()}
+
+
+_VARIED = {  # by an ablation's name
+    "alpha": "α",
+    "base": "difference of the bases",
+    "lambda": "λ",
+    "lambda_magnitude": "λ",
+    "positional_embedding": "positional embedding",
+}
+
+
+def ablation_title(about: Record) -> str:
+    """Return what an ablation varies, and the score where it is not the fused one.
+
+    Example:
+        >>> ablation_title({"name": "lambda_magnitude", "score": "q_mag"}), ablation_title({"name": "my_own"})
+        ('λ, magnitude cue', 'My own')
+    """
+    name = str(about.get("name") or "variants")
+    words = _VARIED.get(name, name.replace("_", " "))
+    words = words[:1].upper() + words[1:] if len(words) > 1 else words
+    score = str(about.get("score") or "q")
+    return words if score == "q" or score not in SCORES else f"{words}, {SCORES[score]}"
+
+
+def result_title(record: Record, stem: str) -> str:
+    """Return a result's kind and data set, for headings.
+
+    Args:
+        stem: of the table's file.
+
+    Example:
+        >>> result_title({"command": "ablate", "dataset": {"name": "spaq"},
+        ...               "ablation": {"name": "pairs", "score": "q_sim"}}, "ablation")
+        'Ablation: Pairs, similarity cue, SPAQ'
+    """
+    command = str(record.get("command", "results"))
+    if command == "ablate -m":
+        return f"Ablation: {ablation_title({'name': stem.removesuffix('-left_out')})}, one data set left out"
+    about = record.get({"ablate": "ablation"}.get(command, command))
+    about = about if isinstance(about, Mapping) else {}
+    words = {
+        "ablate": f"Ablation: {ablation_title(about)}",
+        "compare": "Methods compared",
+        "experiment": f"Experiment: {str(about.get('name', '')).replace('_', ' ')}",
+    }
+    return ", ".join(filter(None, (words.get(command, command), set_name(record.get("dataset") or {}))))
+
+
+def each_once(titles: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Add the results' own names to titles that are alike.
+
+    Example:
+        >>> each_once(["a", "b", "a"], ["x", "y", "z"])
+        ['a [x]', 'b', 'a [z]']
+    """
+    return [f"{t} [{n}]" if list(titles).count(t) > 1 else t for t, n in zip(titles, names, strict=True)]

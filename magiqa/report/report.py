@@ -12,21 +12,12 @@ from magiqa.report.exhibits import exhibits
 from magiqa.report.frames import frame_table
 from magiqa.report.gallery import Pictures, group_names
 from magiqa.report.material import Asked, Material
-from magiqa.report.methods import method_name, primary
+from magiqa.report.methods import each_once, method_name, primary, result_title
 from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section
 from magiqa.report.published_exhibits import refused
 from magiqa.report.runs_exhibits import agreement_words, shown_scores
 from magiqa.report.table_files import write_tables
-from magiqa.report.words import (
-    AXES,
-    backbone_name,
-    each_once,
-    group_name,
-    own_weights,
-    result_title,
-    set_facts,
-    set_name,
-)
+from magiqa.report.words import AXES, backbone_name, group_name, own_weights, set_facts, set_name
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import slug
 from magiqa.runs.read import Run, read_table

@@ -7,7 +7,7 @@ from magiqa.report.captions import study_notes, where
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.frames import frame_table
 from magiqa.report.material import Material
-from magiqa.report.words import result_title
+from magiqa.report.methods import result_title
 from magiqa.runs.listed_files import files_of, read_listed
 from magiqa.runs.read import Sheet
 

@@ -180,8 +180,8 @@ class ResultFolder:
         ]
         if others:
             raise UserError(
-                f"out={self.path}: holds {others[0]} of another command, and no two results share a folder; set out=DIR "
-                "to another folder"
+                f"out={self.path}: holds {others[0]} of another command, and no two results share a folder; set "
+                "out=DIR to another folder"
             )
         claimed = _claimed(self.path, self.name)
         for name in sorted(names):
