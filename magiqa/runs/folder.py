@@ -175,9 +175,8 @@ class ResultFolder:
                 f"out={self.path}: holds the record of magiqa {other}, which magiqa {self.command} would overwrite; "
                 "set out=DIR to another folder"
             )
-        others = [
-            r for r in RECORDS if r != self.name and {r, self.name} & ALONE and _own_record(self.path / r)
-        ]
+        others = [r for r in RECORDS if r != self.name and {r, self.name} & ALONE]
+        others = [r for r in others if _own_record(self.path / r)]
         if others:
             raise UserError(
                 f"out={self.path}: holds {others[0]} of another command, and no two results share a folder; set "
