@@ -4,10 +4,9 @@
 
 Writes `sample.csv` and `agiqa3k.csv`: the tables that need several networks at once. `magiqa report` makes the others.
 
-Intervals on ``sample``: sixteen photos are few, and a percentile bootstrap of so few covers too little. Each photo
-gives one number (the mean over distortion types of SRCC with ssim), and the interval is Student's t over the photos:
-Ibragimov and Muller, "t-statistic based correlation and heterogeneity robust inference", JBES 28 (2010). On AGIQA-3K:
-whole prompts resampled, all scores on the same resamples.
+Intervals on ``sample``: sixteen photos are few. Each photo gives one number (the mean over distortion types of SRCC
+with ssim), and the interval is Student's t over the photos: Ibragimov and Muller, "t-statistic based correlation and
+heterogeneity robust inference", JBES 28 (2010). On AGIQA-3K: by whole prompts, with paired differences.
 """
 
 import argparse
@@ -21,7 +20,8 @@ from scipy import stats
 
 from magiqa.config.compose import Configs
 from magiqa.stats.correlation import srcc
-from magiqa.stats.variants import statistics
+from magiqa.stats.paired import against
+from magiqa.stats.sampling import Sampling
 from magiqa.studies.evaluate import evaluate
 
 SEEDS = (0, 1, 2)
@@ -42,7 +42,7 @@ def columns(name: str, runs: Path, *overrides: str) -> tuple[pd.DataFrame, dict[
     """Return the demo's scores with the cues of untrained networks as columns (``q_sim seed 0``...)."""
     table, record = run(f"{name}-demo", runs, *overrides)
     for seed in SEEDS:
-        untrained = [f"backbone.untrained={seed}", "resamples=200", "figures=false"]
+        untrained = [f"backbone.untrained={seed}", "figures=false"]
         other, _ = run(f"{name}-untrained{seed}", runs, *overrides, *untrained)
         if not other["image"].equals(table["image"]):
             raise RuntimeError("runs of different images")
@@ -89,14 +89,9 @@ def sample_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def agiqa_table(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:
     """Return every score pooled and within generators, with its difference from the demo's q_sim."""
-    cluster = record["dataset"]["cluster"]
-    numbers = statistics(
-        table[list(METHODS)].to_numpy(float).T,
-        table["mos"].to_numpy(float),
-        METHODS.index("q_sim"),
-        groups=table["group"].astype(str).to_numpy(),
-        clusters=table[cluster].astype(str).to_numpy(),
-    )
+    sampling = Sampling.of(table, record["dataset"]["cluster"])
+    matrix, y = table[list(METHODS)].to_numpy(float).T, table["mos"].to_numpy(float)
+    numbers = against(matrix, y, METHODS.index("q_sim"), sampling)
     named = pd.DataFrame({"score": METHODS, "weights": [weights_of(m) for m in METHODS]})
     return pd.concat([named, numbers], axis=1)
 

@@ -62,7 +62,7 @@ JUNK: list[Any] = [
 WORDS = [
     "views", "views.stride", "views.kinds", "views.window", "magnitude", "magnitude.lam", "fusion",
     "fusion.alpha", "prompts", "prompts.pairs", "dataset", "dataset.every", "dataset.split",
-    "dataset.mos_column", "backbone", "seed", "resamples", "figures", "precision", "engine", "batch_size",
+    "dataset.mos_column", "backbone", "seed", "equivalence", "figures", "precision", "engine", "batch_size",
     "workers", "part", "pooling", "fit", "on_error", "out", "cache_dir", "bundle",
     "ablation", "experiment", "max_pixels", "nonsense", "hydra.run.dir", "score", "dataset.root",
     "dataset.annotation", "launcher", "roots.koniq", "dataset.outside_root", "views.small", "thumbnails",
@@ -185,7 +185,7 @@ class Case:
 
 def overrides(case: Case, *more: str) -> list[str]:
     """Of a run on the case's own copies where it has some, on the shared set otherwise."""
-    out = tiny.overrides(case.base, "resamples=100", f"out={case.folder / 'out'}", *more)
+    out = tiny.overrides(case.base, f"out={case.folder / 'out'}", *more)
     for key, name in (("dataset.root", "set"), ("cache_dir", "cache")):
         if (case.folder / name).is_dir():
             out = [o for o in out if not o.startswith(f"{key}=")] + [f"{key}={case.folder / name}"]
@@ -263,14 +263,14 @@ def relisted(run: Path, record: dict[str, Any]) -> None:
 def reading(case: Case) -> list[str]:
     """A command that reads a run's folder."""
     run, out = str(case.folder / "run"), f"out={case.folder / 'out'}"
-    compare = ["compare", run, out, "resamples=100"]
+    compare = ["compare", run, out]
     return case.dice.choice(
         [
             [case.dice.choice(["report", "paper"]), run, out],
             compare,
             compare,
             compare,
-            ["compare", str(case.base / "run"), run, out, "resamples=100"],
+            ["compare", str(case.base / "run"), run, out],
             [
                 "pack",
                 run,
@@ -283,7 +283,6 @@ def reading(case: Case) -> list[str]:
                 run,
                 str(case.base / "run"),
                 out,
-                "resamples=100",
                 f"cache_dir={case.base / 'cache'}",
                 tiny.named(case.base),
             ],
@@ -308,8 +307,8 @@ def bundles(case: Case) -> list[str]:
     file, out = case.changed_bundle(), f"out={case.folder / 'out'}"
     return case.dice.choice(
         [
-            ["evaluate", f"bundle={file}", out, "figures=false", "resamples=100"],
-            ["ablate", "ablation=lambda", f"bundle={file}", out, "figures=false", "resamples=100"],
+            ["evaluate", f"bundle={file}", out, "figures=false"],
+            ["ablate", "ablation=lambda", f"bundle={file}", out, "figures=false"],
             ["encode", f"bundle={file}"],
             ["verify", str(file), f"dataset.root={case.base / 'set'}"],
         ]
@@ -418,7 +417,7 @@ def prepared(base: Path) -> pd.DataFrame:
 
     tiny.make(base)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        if main(["evaluate", *tiny.overrides(base, "resamples=100", f"out={base / 'run'}")]) or main(
+        if main(["evaluate", *tiny.overrides(base, f"out={base / 'run'}")]) or main(
             [
                 "pack",
                 str(base / "run"),

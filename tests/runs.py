@@ -86,13 +86,12 @@ def make_run(
     groups: int = 3,
     noise: float = 0.5,
     seed: int = 0,
-    resamples: int = 100,
 ) -> Path:
     """Write a run's folder; with `images`, its image files too. Labels depend on n only."""
     chosen = {"prompts": "maclip", "views": "maclip", "magnitude": "boxcox", "fusion": "adaptive"}
     chosen = {"dataset": "agiqa3k", **chosen, **(choices or {})}
     root = [] if chosen["dataset"] == "sample" else [f"dataset.root={images or 'nowhere'}"]
-    typed = (*(f"{g}={o}" for g, o in chosen.items()), *root, f"resamples={resamples}", "figures=false")
+    typed = (*(f"{g}={o}" for g, o in chosen.items()), *root, "figures=false")
     job = _job(typed).having(out=str(folder))
     names = [NASTY, *(f"image-{i:04d}.png" for i in range(1, n))]
     mos = np.round(np.random.default_rng(n).uniform(1, 5, n), 3)
@@ -157,7 +156,6 @@ def write_ablation(folder: Path, *, points: int = 101, backbone: dict[str, Any] 
             "parameter": "lam",
             "best": "lam=0.36",
             "best_gain": 0.0019,
-            "split_half": {"optimism": 0.0004, "splits": 10},
         },
         "dataset": {"name": "agiqa3k", "variant": "", "n": 60, "label": "mos", "every": 1},
         "backbone": backbone,

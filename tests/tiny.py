@@ -55,7 +55,6 @@ def overrides(folder: Path, *more: str) -> list[str]:
         "device=cpu",
         "batch_size=4",
         "workers=1",
-        "resamples=200",
         "figures=false",
         *more,
     ]

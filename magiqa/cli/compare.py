@@ -7,17 +7,15 @@ folder, or a CSV of image,score (higher = better). Without OTHER the command
 compares RUN's own cues and controls. It writes comparison.csv into out (RUN).
 
   score=q               the score of runs: q, q_sim or q_mag
-  resamples=2000        of the bootstrap
-  seed=0
+  equivalence=0.01      mark pairs that differ by less (≈)
 
 Example:
   magiqa compare results/runs/mine results/runs/other metric.csv
 """
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from magiqa.checked import Checked, Least
+from magiqa.checked import Checked
 from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
 
@@ -30,8 +28,7 @@ class CompareKeys(Checked):
 
     score: str = "q"
     out: str | None = None
-    resamples: Annotated[int, Least(100)] = 2000
-    seed: Annotated[int, Least(0)] = 0
+    equivalence: float | None = None
 
 
 def run(arguments: Arguments) -> int:
@@ -43,9 +40,7 @@ def run(arguments: Arguments) -> int:
     words, keys = arguments.words, arguments.keys(CompareKeys)
     if not words:
         raise UserError("compare: give a run's folder, then runs or CSV files of image,score")
-    table, record = compare(
-        words[0], words[1:], score=keys.score, out=keys.out, resamples=keys.resamples, seed=keys.seed
-    )
+    table, record = compare(words[0], words[1:], score=keys.score, out=keys.out, equivalence=keys.equivalence)
     folder = expanded(keys.out or words[0])
     beside = "comparison.json"  # in a folder that holds another command's record
     name = beside if (folder / beside).is_file() else "record.json"

@@ -57,8 +57,6 @@ def run(arguments: Arguments) -> int:
         photos,
         folder,
         types=keys.types or TYPES,
-        resamples=job.statistics.resamples,
-        seed=job.statistics.seed,
         figures=job.output.figures,
         width=job.output.style.width,
         show=partial(print, flush=True),

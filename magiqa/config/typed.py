@@ -157,8 +157,8 @@ def override_value(override: str) -> tuple[str, Any]:
         UserError: several values, a deletion, or no override at all.
 
     Example:
-        >>> override_value("resamples=500"), override_value("views.kinds=[whole]")
-        (('resamples', 500), ('views.kinds', ['whole']))
+        >>> override_value("max_pixels=500"), override_value("views.kinds=[whole]")
+        (('max_pixels', 500), ('views.kinds', ['whole']))
     """
     parsed = _parsed(override)
     if parsed.is_sweep_override() or parsed.is_delete():

@@ -17,8 +17,7 @@ from magiqa.report.plots import curves, dots
 from magiqa.report.table import Cell, Table, number
 from magiqa.report.words import backbone_name, parameter, set_name, statistic, variant_name
 from magiqa.runs.read import Sheet
-
-SIGNIFICANT = 0.05
+from magiqa.stats.family import SIGNIFICANCE
 
 MOST_OF_AXIS = 25  # values of a numeric axis that a table prints
 
@@ -130,7 +129,7 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
     caption = (
         f"Ablations {where_}: {' and '.join(statistic(s) for s in shown)} of each variant. {weights}".strip()
     )
-    marks = "Bold: best of its block and column. *: SRCC differs from the reference (p < 0.05, max-T over the block)."
+    marks = "Bold: best of its block and column. *: SRCC differs from the reference (p < 0.05, adjusted for the block)."
     data = pd.concat(
         [s.table.assign(ablation=s.record["ablation"]["name"], dataset=keys[id(s)]) for s in sheets]
     )
@@ -148,7 +147,7 @@ def _block(sheet: Sheet, shown: Sequence[str]) -> dict[str, dict[str, Cell]]:
     for k, row in enumerate(table.to_dict("records")):
         cells = {}
         for s in shown:
-            star = "*" if s == "srcc" and p[k] < SIGNIFICANT else ""
+            star = "*" if s == "srcc" and p[k] < SIGNIFICANCE else ""
             mark = marks[s][k] if marks[s][k] == "best" else ""
             cells[s] = number(row[s], form=".3f", mark=mark, suffix=star)
         out[str(row["variant"])] = cells
@@ -194,7 +193,7 @@ def curve_exhibit(kind: str, name: str, title: str, sheets: Sequence[Sheet]) -> 
         else f"{len(sheets)} data sets. {weights_note([s.record for s in sheets])}".strip()
     )
     line = f" Dotted line: the reference, {parameter(axis)} = {mark:g}." if mark is not None else ""
-    band = " Band: 95 % bootstrap intervals of each value alone." if one else ""
+    band = " Band: 95 % intervals of each value alone." if one else ""
     over = title if title.startswith(parameter(axis)) else f"{parameter(axis)} ({title})"
     caption = f"SRCC over {over} on {place}{line}{band}"
     frame = pd.concat(parts, ignore_index=True)
@@ -222,7 +221,7 @@ def ablation_figures(sheet: Sheet, name: str) -> list[Exhibit]:
         {"name": names, "value": table[stem], "low": table.get(low, nan), "high": table.get(high, nan)}
     )
     what = f"SRCC minus that of the reference ({reference})" if paired else "SRCC"
-    bars = f"Bars: {'simultaneous ' if low.startswith('ci') else ''}95 % bootstrap intervals."
+    bars = f"Bars: {'simultaneous ' if low.startswith('ci') else ''}95 % intervals."
     label = "Difference in SRCC to the reference" if paired else "SRCC"
     return [Exhibit("variants", name, f"{title}: {what} on {where(sheet.record)} {bars}", of=sheet.result,
                     draw=lambda stem: dots(stem, frame, xlabel=label, zero=0.0 if paired else None,
@@ -265,7 +264,7 @@ def detail_table(sheet: Sheet, name: str, title: str) -> Exhibit:
     table, note = thinned(sheet)
     kept = [c for c in ("variant", "srcc", "srcc_within", "plcc", "diff", "p_adjusted") if c in table]
     sides = [f"{c}_{side}" for c in kept for side in ("low", "high") if f"{c}_{side}" in table]
-    frame = table[[*kept, *sides, *(["p_floor"] if "p_floor" in table else [])]].copy()
+    frame = table[[*kept, *sides]].copy()
     if "ci_simultaneous_low" in table:  # the interval whose p stands beside it
         frame["diff_low"], frame["diff_high"] = table["ci_simultaneous_low"], table["ci_simultaneous_high"]
     caption = f"{title} ({where(sheet.record)[:-1]}). 95 % intervals; differences to the reference: all rows at once."

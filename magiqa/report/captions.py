@@ -1,4 +1,4 @@
-"""The words that captions and notes share: where a number was measured, with what, and how it was resampled."""
+"""The words that captions and notes share: where a number was measured, and with what."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from magiqa.report.words import (
     own_weights,
     parameter,
     set_words,
-    variant_name,
 )
 from magiqa.runs.names import other_than_published, pooling
 
@@ -20,9 +19,7 @@ Record = Mapping[str, Any]
 
 FITS = {
     "logistic4": "4-parameter logistic",
-    "monotone": "monotone 5-parameter logistic",
-    "unconstrained": "5-parameter logistic",
-    "official": "logistic as in MA-CLIP's code",
+    "official": "5-parameter logistic of MA-CLIP's code",
 }
 
 
@@ -54,7 +51,7 @@ def fit_words(records: Sequence[Record]) -> str:
 
 
 def unit(record: Record) -> str:
-    """Return what is resampled.
+    """Return the units that are sampled.
 
     Example:
         >>> unit({"dataset": {"cluster": "reference"}}), unit({"dataset": {}})
@@ -65,7 +62,7 @@ def unit(record: Record) -> str:
 
 
 def study_notes(record: Record) -> list[str]:
-    """Return the notes of a study's table: its own, what was left out, its warnings, the price of picking the best."""
+    """Return the notes of a study's table: its own, what was left out and its warnings."""
     about = record.get("ablation") or record.get("experiment") or {}
     about = about if isinstance(about, Mapping) else {}
     notes = [f"{str(note).rstrip('.')}." for note in about.get("notes") or []]
@@ -74,13 +71,6 @@ def study_notes(record: Record) -> list[str]:
     ]
     warnings = [str(text) for text in record.get("warnings") or ()]
     notes += [f"Note: {text.rstrip('.')}." for text in warnings if text not in other_than_published(warnings)]
-    split = about.get("split_half") or {}
-    if split.get("optimism") is not None:
-        best, gain = variant_name(str(about.get("best", ""))), about.get("best_gain") or 0
-        notes.append(
-            f"Picked on these images, {best} gains {gain:+.4f}. A variant picked on one half of them gains "
-            f"{split['optimism']:.4f} less on the other ({split.get('splits')} splits)."
-        )
     return notes
 
 

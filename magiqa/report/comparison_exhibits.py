@@ -16,8 +16,7 @@ from magiqa.report.table import Cell, Table, interval, signed
 from magiqa.report.words import backbone_name, own_weights, set_words, statistic
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import Sheet
-
-SIGNIFICANT = 0.05
+from magiqa.stats.family import SIGNIFICANCE
 
 
 def compared_names(material: Material, record: Record) -> dict[str, str]:
@@ -62,7 +61,7 @@ def matrix(
         values.astype(object).where(values.notna(), ""),
     )
     for r in part.to_dict("records"):
-        star = "*" if r["p_adjusted"] < SIGNIFICANT else "" if np.isfinite(r["p_adjusted"]) else "‡"
+        star = "*" if r["p_adjusted"] < SIGNIFICANCE else "" if np.isfinite(r["p_adjusted"]) else "‡"
         for sign, a, b in ((1, r["a"], r["b"]), (-1, r["b"], r["a"])):
             i, j = keys.index(a), keys.index(b)
             low, high = sorted((sign * r["ci_simultaneous_low"], sign * r["ci_simultaneous_high"]))
@@ -88,7 +87,7 @@ def comparison(sheet: Sheet, names: dict[str, str]) -> Iterator[Exhibit]:
     for one in dict.fromkeys(sheet.table["statistic"].astype(str)):
         values, words, bands = matrix(sheet.table, one, names)
         name = sheet.result if one == "srcc" else f"{sheet.result}-{one}"
-        star = f"* p < {SIGNIFICANT:g} (max-T over all pairs)."
+        star = f"* p < {SIGNIFICANCE:g} (adjusted for all pairs)."
         untested = " ‡ not tested." if words.map(lambda text: text.endswith("‡")).to_numpy().any() else ""
         what = f"{statistic(one)} of the row's method minus the column's on {place}"
         yield Exhibit("matrix" if one == "srcc" else "matrices", name, f"{what} {star}{untested}", of=sheet.result,
@@ -96,7 +95,7 @@ def comparison(sheet: Sheet, names: dict[str, str]) -> Iterator[Exhibit]:
         if one == "srcc":
             cells = [[Cell(str(a), str(a)), *(_cell(values, words, bands, i, j) for j in range(len(values)))]
                      for i, a in enumerate(values.index)]  # fmt: skip
-            caption = f"{what} Brackets: simultaneous 95 % intervals (bootstrap over {unit(record)}). {star}{untested}"
+            caption = f"{what} Brackets: simultaneous 95 % intervals, by {unit(record)}. {star}{untested}"
             heads = [("", "Method"), *(("", str(b)) for b in values.columns)]
             table = Table(f"{sheet.result}-matrix", caption, heads, cells, sheet.table, external)
             yield Exhibit("matrix_table", table.name, caption, table, of=sheet.result)

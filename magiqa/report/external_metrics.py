@@ -4,7 +4,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from magiqa.runs.listed_files import files_of, read_listed
 from magiqa.runs.read import Run, Sheet
 from magiqa.runs.record import Bone, External
 from magiqa.stats.agreement import agreement
+from magiqa.stats.sampling import Sampling
 
 
 def external_runs(runs: Sequence[Run], metrics: Sequence[Path]) -> list[Run]:
@@ -46,14 +46,8 @@ def external_runs(runs: Sequence[Run], metrics: Sequence[Path]) -> list[Run]:
 def _external(name: str, method: str, base: Run, values: np.ndarray, note: str) -> Run:
     scores = base.scores.assign(q=values)
     y = scores[base.label].to_numpy(float)
-    cluster = base.record["dataset"].get("cluster")
-    options: dict[str, Any] = {
-        "clusters": scores[cluster].astype(str).to_numpy() if cluster in scores else None,
-        "groups": scores["group"].astype(str).to_numpy() if "group" in scores else None,
-        "resamples": int(base.record.get("config", {}).get("resamples", 1000)),
-        "seed": int(base.record.get("config", {}).get("seed", 0)),
-    }
-    table = pd.DataFrame([{"score": "q", **row} for row in agreement(values, y, **options).rows()])
+    sampling = Sampling.of(scores, base.record["dataset"].get("cluster"))
+    table = pd.DataFrame([{"score": "q", **row} for row in agreement(values, y, sampling).rows()])
     none = Bone(name="", label=None)
     record = replace(base.record, external=External(method=method, note=note), backbone=none, fits={})
     return replace(base, name=name, record=record, scores=scores, agreement=table, groups=None)

@@ -32,7 +32,7 @@ def frame_table(name: str, title: str, frame: pd.DataFrame, *, reference: str | 
     frame = frame.reset_index(drop=True)
     bounds, alone = _bounds(frame)
     constant, columns, heads = [], [], []
-    for key in [str(c) for c in frame if c not in bounds and c != "p_floor"]:
+    for key in [str(c) for c in frame if c not in bounds]:
         values = frame[key]
         if len(frame) > 1 and len(set(values.astype(str))) == 1 and key not in ("variant", "srcc"):
             text = _texts(values.head(1))[0]
@@ -60,8 +60,8 @@ def _column(frame: pd.DataFrame, key: str, interval_of: str | None, reference: s
     if interval_of:
         ends = zip(frame[key], frame[f"{interval_of}_high"], strict=True)
         return [Cell(interval(low, high) or NONE, float(low)) for low, high in ends]
-    if key in _TESTED and "p_floor" in frame:
-        return [p_cell(p, floor) for p, floor in zip(frame[key], frame["p_floor"], strict=True)]
+    if key in _TESTED:
+        return [p_cell(p) for p in frame[key]]
     stem = "ci" if key == "value" and "value_low" not in frame else key
     bounds = [(frame.get(f"{stem}_low"), frame.get(f"{stem}_high"))] * len(frame)
     banded = bounds[0][0] is not None if bounds else False

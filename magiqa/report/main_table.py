@@ -23,7 +23,7 @@ LOWER_IS_BETTER = ("rmse_logistic",)
 
 DEFAULT = ("srcc", "plcc_logistic")
 
-FITTED = ("plcc_logistic", "rmse_logistic", "srcc_logistic")
+FITTED = ("plcc_logistic", "rmse_logistic")
 
 
 def signed_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -182,7 +182,7 @@ def _notes(
     if "plcc_logistic" in chosen:
         notes.append(f"PLCC: after a {fit_words(list(material.records.values()))} fit on the same images.")
     if rows["in_best_set"].eq(True).any():
-        notes.append(f"{DAGGER} not significantly worse than the best (95 % model confidence set).")
+        notes.append(f"{DAGGER} not significantly worse than the best (paired tests, all pairs at once).")
     if (rows["untested"].eq(True) & ~rows["statistic"].isin(FITTED)).any():
         notes.append(f"{UNTESTED} not tested: other images.")
     if alike and len(alike) < len(sets):
@@ -239,9 +239,7 @@ def methods_figure(material: Material) -> Iterator[Exhibit]:
         "value": rows["value"], "low": rows["ci_low"], "high": rows["ci_high"],
     })  # fmt: skip
     names, controls = list(name_of.values()), [m for m, _, control in lines if control]
-    caption = (
-        "SRCC of each method with 95 % bootstrap intervals. Hollow: controls, which know nothing of quality. "
-    )
+    caption = "SRCC of each method with 95 % intervals. Hollow: controls, which know nothing of quality. "
     caption += weights_note(list(material.records.values()))
     yield Exhibit("methods", "methods", caption.strip(),
                   draw=lambda stem: forest(stem, frame, names, xlabel="SRCC", hollow=controls))  # fmt: skip

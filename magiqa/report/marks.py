@@ -9,19 +9,11 @@ from magiqa.datasets.base import occurrences
 from magiqa.report.material import Material
 from magiqa.runs.names import CONTROLS
 from magiqa.runs.read import Run
-from magiqa.stats.bootstrap import bootstrap_many, resample_counts
-from magiqa.stats.correlation import point_many
-from magiqa.stats.intervals import count_units, widened
-from magiqa.stats.p_values import best_set
-from magiqa.stats.paired import why_no_test
+from magiqa.stats.family import SIGNIFICANCE
+from magiqa.stats.paired import against_best
+from magiqa.stats.sampling import TESTED, Sampling
 
 UNTESTED = "‡"
-
-TESTABLE = ("srcc", "plcc", "srcc_within")
-
-RESAMPLES, SEED = 2000, 0
-
-SIGNIFICANT = 0.05
 
 
 def marks(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
@@ -46,7 +38,7 @@ def marks(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
         scores = [_on_images_of(best, by_name[r], s) for r, s in zip(part["run"], part["score"], strict=True)]
         p = _p_best(best, str(statistic), scores)
         entries["p_best"], entries["untested"] = p, ~np.isfinite(p) & (len(part) > 1)
-        entries["in_best_set"] = np.nan_to_num(p) >= SIGNIFICANT
+        entries["in_best_set"] = np.nan_to_num(p) >= SIGNIFICANCE
         if not entries["in_best_set"].iloc[1:].any():  # nothing to mark beside the best itself
             entries["in_best_set"] = False
         out.append(entries)
@@ -55,25 +47,15 @@ def marks(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _p_best(best: Run, statistic: str, scores: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Return p of the hypothesis that a method is among the best (M,), NaN where it is not tested."""
+    """Return p of the hypothesis that a method is as good as the best (M,), NaN where it is not tested."""
     out = np.full(len(scores), np.nan)
-    y = best.scores[best.label].to_numpy(float)
     usable = {
-        k: values for k, values in enumerate(scores)
-        if values is not None and np.isfinite(values).all() and not why_no_test(statistic, values[None], y)
-    }  # fmt: skip
-    if statistic not in TESTABLE or len(usable) < 2:
-        return out
-    cluster = best.record["dataset"].get("cluster")
-    clusters = best.scores[cluster].astype(str).to_numpy() if cluster in best.scores else None
-    groups = best.scores["group"].astype(str).to_numpy() if statistic == "srcc_within" else None
-    units = count_units(len(y), clusters)
-    counts = resample_counts(len(y), clusters, groups if clusters is None else None, RESAMPLES, SEED)
-    matrix = np.stack(list(usable.values()))
-    draws = bootstrap_many(statistic, matrix, y, counts, groups)
-    if statistic == "plcc":
-        draws *= widened(*matrix, y, units=units)
-    out[list(usable)] = best_set(point_many(statistic, matrix, y, groups), draws, units)
+        k: values for k, values in enumerate(scores) if values is not None and np.isfinite(values).all()
+    }
+    if statistic in TESTED and len(usable) > 1:
+        sampling = Sampling.of(best.scores, best.record["dataset"].get("cluster"))
+        matrix, y = np.stack(list(usable.values())), best.scores[best.label].to_numpy(float)
+        out[list(usable)] = against_best(matrix, y, statistic, sampling)[0]
     return out
 
 

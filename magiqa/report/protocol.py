@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magiqa.report.captions import fit_words, method_words, unit
-from magiqa.report.marks import RESAMPLES
 from magiqa.report.material import Material
 from magiqa.report.methods import method_name, primary
 from magiqa.report.references import METHODS, backbone_cite, cite, set_cite
@@ -115,19 +114,17 @@ def _statistics(material: Material, records: Sequence[Record]) -> list[str]:
     if any(r.get("fits") for r in records):
         out.append(f"PLCC is computed after a {fit_words(records)} fit to MOS on the same images "
                    "[@sheikh2006statistical] and carries the sign of the raw PLCC.")  # fmt: skip
-    times = sorted(
-        {int((r.get("config") or {}).get("resamples") or r.get("resamples") or 0) for r in records} - {0}
+    units = _list([unit(r) for r in records])
+    out.append(
+        f"Intervals are 95 %, by {units}: from influence functions [@croux2010influence] or, for clusters of images, "
+        "the jackknife."
     )
-    if times:
-        units = _list([unit(r) for r in records])
-        out.append("Intervals are 95 % bootstrap intervals [@efron1993bootstrap] from "
-                   f"{_list([f'{t:,}' for t in times])} resamples of {units}.")  # fmt: skip
     if len(material.every_run) > 1:
-        out.append("We mark methods whose SRCC is not significantly worse than the best: the 95 % model confidence "
-                   f"set [@hansen2011model] from {RESAMPLES:,} paired resamples of the same images.")  # fmt: skip
+        out.append("We mark methods whose SRCC is not significantly worse than the best, in paired tests on the same "
+                   "images that are adjusted for all pairs.")  # fmt: skip
     if any(r.get("command") in ("ablate", "compare") for r in records):
-        out.append("Paired differences are tested by the bootstrap on the same images; p values are adjusted for all "
-                   "comparisons of a table by the maximum statistic [@westfall1993resampling].")  # fmt: skip
+        out.append("Paired differences are tested on the same images; p values are adjusted for all comparisons of a "
+                   "table by the distribution of its largest t [@hothorn2008simultaneous].")  # fmt: skip
     return out
 
 

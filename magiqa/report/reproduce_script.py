@@ -231,7 +231,7 @@ def _compared(record: Record, outs: Mapping[str, str], places: Places) -> list[s
             words.append(shlex.quote(outs.get(str(source.absolute()), "")))
     if not words or "''" in words:
         return []
-    options = [shlex.quote(f"{key}={record[key]}") for key in ("score", "resamples", "seed") if key in record]
+    options = [shlex.quote(f"{key}={record[key]}") for key in ("score", "equivalence") if key in record]
     return [*dict.fromkeys(words), *options]
 
 
@@ -261,8 +261,8 @@ def typed(value: Any) -> str:
     r"""A value as an override takes it.
 
     Example:
-        >>> typed({"magnitude.lam": {"start": -1.0}}), typed(["a b", True, None]), typed("monotone")
-        ('{magnitude.lam:{start:-1.0}}', "['a b',true,null]", 'monotone')
+        >>> typed({"magnitude.lam": {"start": -1.0}}), typed(["a b", True, None]), typed("official")
+        ('{magnitude.lam:{start:-1.0}}', "['a b',true,null]", 'official')
     """
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{typed(inner)}" for key, inner in value.items()) + "}"

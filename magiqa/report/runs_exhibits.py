@@ -52,7 +52,7 @@ def run_exhibits(run: Run) -> list[Exhibit]:
         Exhibit("cues", "scatter", f"Cues and predicted score against {label} on {place} {line}.",
                 draw=lambda stem: scatter(stem, panels), of=run.name, wide=len(panels) > 1),
         Exhibit("magnitude", "magnitude", f"{label} against the magnitude cue on {place} Line: mean {label} in ten "
-                f"bins of the cue, with 95 % intervals (bootstrap over {unit(run.record)}).",
+                f"bins of the cue, with 95 % intervals, by {unit(run.record)}.",
                 draw=lambda stem: magnitude_figure(stem, run), of=run.name),
     ]  # fmt: skip
     return out + ([_group_figure(run)] if run.groups is not None and len(run.groups) else [])
@@ -73,7 +73,7 @@ def _group_figure(run: Run) -> Exhibit:
     every = every.assign(name=every["statistic"].map(names)).sort_values("statistic", kind="stable")
     rows = pd.concat([every, rows], ignore_index=True)
     rows = rows.assign(series=rows["score"].map(AXES)).rename(columns={"ci_low": "low", "ci_high": "high"})
-    caption = f"SRCC by {group_word(data)} on {where(run.record)} Bars: 95 % bootstrap intervals. Nothing is tested."
+    caption = f"SRCC by {group_word(data)} on {where(run.record)} Bars: 95 % intervals. Nothing is tested."
     label = f"SRCC with {short_label(run.label)}"
     return Exhibit(
         "group_figure",

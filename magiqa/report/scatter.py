@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from magiqa.report.style import COLORS, GRAY, INK, LINE, MARKERS, is_wide, make, save, shorten, styled
 from magiqa.report.words import AXES, group_name, short_label
 from magiqa.runs.read import Run
-from magiqa.stats.bootstrap import resample_counts
-from magiqa.stats.intervals import mean_band
+from magiqa.stats.arrays import bins
 from magiqa.stats.logistic import logistic
+from magiqa.stats.sampling import Sampling
 
 BINS = 10
 
@@ -95,20 +95,13 @@ def _draw(ax: Any, panel: Panel, color_of: dict[str, tuple[str, str]]) -> None:
         ax.plot(line, logistic(line, params), color=INK, linewidth=1.3)
 
 
-def binned(x: np.ndarray, y: np.ndarray, clusters: np.ndarray | None) -> pd.DataFrame:
-    """Return the mean of y in bins of x of about equal size, with 95 % intervals over resampled clusters (or images).
-
-    Returns:
-        ``x`` (the bin's mean), ``value, low, high, n``, a row a bin. Equal x stay in one bin.
-    """
-    bin_of = np.searchsorted(np.quantile(x, np.linspace(0, 1, BINS + 1)[1:-1]), x)
-    counts = resample_counts(len(y), clusters, None, 1000, 0)
+def binned(x: np.ndarray, y: np.ndarray, sampling: Sampling) -> pd.DataFrame:
+    """Return the mean of y in bins of x, with 95 % intervals: ``x`` (the bin's mean), ``value, low, high, n``."""
     rows = []
-    for k in sorted(set(bin_of)):
-        inside = bin_of == k
-        low, high = mean_band(y, counts, inside, clusters)
+    for inside in filter(len, bins(x, BINS)):
+        ((low, high),) = sampling.mean(y, inside).intervals()
         rows.append(
-            {"x": x[inside].mean(), "value": y[inside].mean(), "low": low, "high": high, "n": inside.sum()}
+            {"x": x[inside].mean(), "value": y[inside].mean(), "low": low, "high": high, "n": len(inside)}
         )
     return pd.DataFrame(rows)
 
@@ -116,9 +109,8 @@ def binned(x: np.ndarray, y: np.ndarray, clusters: np.ndarray | None) -> pd.Data
 def magnitude_figure(stem: Path, run: Run) -> list[Path]:
     """Draw MOS against the magnitude cue, with the mean MOS in ten bins of the cue."""
     cluster = run.record["dataset"].get("cluster")
-    clusters = run.scores[cluster].astype(str).to_numpy() if cluster in run.scores else None
     x, y = run.scores["q_mag"].to_numpy(float), run.scores[run.label].to_numpy(float)
-    table = binned(x, y, clusters)
+    table = binned(x, y, Sampling.of(run.scores, cluster))
     with styled():
         figure = make(2.1, wide=False)
         ax = figure.subplots()

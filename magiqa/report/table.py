@@ -3,7 +3,6 @@
 A cell holds its text, the value that it sorts by, its mark and its interval, so that all formats say the same.
 """
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +16,7 @@ NONE = "–"
 
 P_VALUES = ("p", "p_adjusted", "p_within", "p_within_adjusted")
 
-_QUIET = ("withheld", "p_floor", "n_within")  # columns of a CSV that a screen leaves out
+_QUIET = ("withheld", "detectable", "n_within")  # columns of a CSV that a screen leaves out
 
 LONGEST = 48  # characters of a cell on a console
 
@@ -72,21 +71,16 @@ def number(
     return Cell(f"{signed(value, form)}{suffix}", float(value), mark, interval(low, high, band))
 
 
-def p_cell(p: float | None, floor: float = 0.0) -> Cell:
-    """Return the cell of a p value, with an upper bound where the resamples can give no smaller one.
+def p_cell(p: float | None) -> Cell:
+    """Return the cell of a p value.
 
     Example:
-        >>> [p_cell(p, floor).text for p, floor in ((1 / 1001, 1 / 1001), (1 / 301, 1 / 301), (0.0453, 0.001))]
-        ['< 0.001', '< 0.004', '0.045']
-        >>> p_cell(0.00002).text
-        '< 0.001'
+        >>> p_cell(0.0453).text, p_cell(0.00002).text
+        ('0.045', '< 0.001')
     """
     if p is None or _missing(p):
         return Cell(NONE)
-    if p < 0.001:
-        return Cell("< 0.001", float(p))
-    bound = p <= floor * (1 + 1e-9)
-    return Cell(f"< {math.floor(p * 1000 + 1) / 1000:.3f}" if bound else f"{p:.3f}", float(p))
+    return Cell("< 0.001" if p < 0.001 else f"{p:.3f}", float(p))
 
 
 def signed(value: float, form: str) -> str:
@@ -123,8 +117,7 @@ def frame_table(
         digits: of numbers. best: columns in which the largest number is marked.
 
     Note:
-        The interval of ``value`` is ``ci_low`` and ``ci_high``. A difference has a sign. A p value whose column
-        begins with ``p`` is bounded by the column ``p_floor``.
+        The interval of ``value`` is ``ci_low`` and ``ci_high``. A difference has a sign.
     """
     shared = ""
     if columns is None:
@@ -140,12 +133,11 @@ def frame_table(
         lows, highs = (
             frame.get(f"{stem}_{side}", pd.Series(np.nan, frame.index)) for side in ("low", "high")
         )
-        floors = frame.get("p_floor", pd.Series(0.0, frame.index))
         top = values.max() if name in best else None
         line = []
-        for value, low, high, floor in zip(values, lows, highs, floors, strict=True):
+        for value, low, high in zip(values, lows, highs, strict=True):
             if name in P_VALUES:
-                line.append(p_cell(value, floor))
+                line.append(p_cell(value))
             elif isinstance(value, float):
                 form = f"{sign}.{digits}f"
                 line.append(

@@ -10,6 +10,7 @@ from typing import Any
 from magiqa.datasets.sets import sets
 from magiqa.runs.names import CONTROLS, other_than_published
 from magiqa.runs.portable import plain_name
+from magiqa.stats import agreement
 
 Record = Mapping[str, Any]
 
@@ -24,16 +25,7 @@ OWN_SENTENCES = {  # for a paper: what no reader of the field can know
 
 LABELS = {"mos": "MOS", "ssim": "SSIM to the pristine photo"}
 
-STATISTICS = {
-    "srcc": "SRCC",
-    "krcc": "KRCC",
-    "plcc": "PLCC (raw)",
-    "plcc_logistic": "PLCC",
-    "plcc_logistic_cv": "PLCC (fitted, out of fold)",
-    "rmse_logistic": "RMSE",
-    "srcc_logistic": "SRCC (fitted)",
-    "srcc_within": "SRCC in groups",
-}
+STATISTICS = {name: statistic.title for name, statistic in agreement.STATISTICS.items()}
 
 SCORES = {"q_sim": "similarity cue", "q_mag": "magnitude cue", "q": "fused score", **CONTROLS}
 

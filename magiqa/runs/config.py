@@ -149,9 +149,14 @@ class Machine(Checked):
 class Statistics(Checked):
     """The settings of the statistics."""
 
-    fit: Literal["monotone", "logistic4", "official", "unconstrained"] = "monotone"
-    resamples: Annotated[int, Least(100)] = 1000
+    fit: Literal["logistic4", "official"] = "logistic4"
+    equivalence: float | None = None
     seed: Annotated[int, Least(0)] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.equivalence is not None and not self.equivalence > 0:
+            raise UserError(f"equivalence={self.equivalence} must be a number above 0, such as 0.01")
 
 
 Width = Literal["column", "page"]

@@ -102,16 +102,7 @@ class RunSettings(Parsed):
 
     dataset: Mapping[str, Any] | None = None
     pooling: Any = "mean"
-    resamples: Count | None = None
     seed: Count | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitHalf(Parsed):
-    """The loss of a variant that is picked on one half of the images, on the other half."""
-
-    optimism: float | None = None
-    splits: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +115,6 @@ class Ablation(Parsed):
     parameter: str | None = None
     best: str = ""
     best_gain: float | None = None
-    split_half: SplitHalf | None = None
     score: str = "q"
 
 
@@ -198,7 +188,6 @@ class Record(Parsed):
     methods: tuple[Compared, ...] | None = None
     parts: tuple[Part, ...] = ()
     score: str | None = None
-    resamples: Count | None = None
     seed: Count | None = None
 
 

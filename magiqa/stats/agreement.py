@@ -1,68 +1,194 @@
-"""Every statistic of scores against labels, with the intervals that hold. Pure."""
+"""Every statistic of scores against MOS, with the intervals that hold. Pure.
 
-from collections.abc import Iterator
+`STATISTICS` is the one list of them: a new statistic is one entry here.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from magiqa.stats.arrays import NAN, as_names, as_pair, members
-from magiqa.stats.bootstrap import bootstrap_many, resample_counts
-from magiqa.stats.correlation import _POINT, RAW, WITHIN, defined_groups, plcc, srcc, srcc_within
-from magiqa.stats.intervals import (
-    count_units,
-    interval,
-    shifted,
-    studentized_plcc,
-    too_few,
-    too_skewed,
-)
-from magiqa.stats.logistic import LogisticFit, fit_logistic
+from magiqa.stats import sampled
+from magiqa.stats.arrays import NAN, as_pair, members
+from magiqa.stats.correlation import defined_groups, krcc, plcc
+from magiqa.stats.logistic import LogisticFit, fit_logistic, fit_title
+from magiqa.stats.sampled import Sampled
+from magiqa.stats.sampling import WITHIN, Sampling, widening
 
-FITTED = ("plcc_logistic", "rmse_logistic", "srcc_logistic")
+MOST_GROUPS = 100  # to leave one out of; more are content, not generators
 
-OUT_OF_FOLD = "plcc_logistic_cv"
-
-MOST_GROUPS = 100  # to leave one out of, or to resample: more are content, not generators
-
-_UNDEFINED, _FITTED, _ALIKE = (
-    "undefined",
-    "a fitted value: in-sample",
-    "all resamples alike, or undefined in some",
-)
-
-
-def _undefined(x: np.ndarray, y: np.ndarray) -> str:
-    """Why a correlation has no value."""
-    equal = [what for what, values in (("scores", x), ("labels", y)) if len(values) and np.ptp(values) == 0]
-    return f"{_UNDEFINED}: all {' and '.join(equal)} are equal" if equal else _UNDEFINED
+FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic's value, its interval, and how many images it rests on; NaN where undefined or withheld.
+    """A statistic's value, its 95 % interval, and how many images it rests on; NaN where undefined or withheld.
 
     Args:
         loo_group_low, loo_group_high: lowest and highest value when one group is left out.
-        ci_groups_low, ci_groups_high: the interval that resamples whole groups (SRCC and PLCC): what other groups of
-            the kind could give, where groups are a sample (generators). ci_low and ci_high hold *these* groups fixed.
-        withheld: why there is no interval; empty where there is one.
+        ci_groups_low, ci_groups_high: the interval for other groups than these: other generators, say. ci_low and
+            ci_high are for these groups.
+        withheld: the reason why there is no interval; empty where there is one. fit: the logistic fit behind it.
     """
 
     value: float
-    ci_low: float
-    ci_high: float
-    n: int
+    ci_low: float = NAN
+    ci_high: float = NAN
+    n: int = 0
     loo_group_low: float = NAN
     loo_group_high: float = NAN
     ci_groups_low: float = NAN
     ci_groups_high: float = NAN
     withheld: str = ""
+    fit: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Scores (N,) and MOS (N,) of images, as `STATISTICS` measure them. fit None: no fitted statistics."""
+
+    x: np.ndarray
+    y: np.ndarray
+    sampling: Sampling
+    cluster_name: str = "clusters"
+    fit: str | None = "logistic4"
+    turned: bool = False
+    seed: int = 0
+
+    @cached_property
+    def curve(self) -> LogisticFit:
+        """The logistic fit of all images."""
+        return fit_logistic(self.x, self.y, self.fit or "logistic4", self.turned)
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A statistic of agreement.
+
+    Args:
+        name: in ``agreement.csv``. title: in tables. measure: returns its estimate, or None where it does not apply.
+        tested: whether it has intervals and paired tests.
+    """
+
+    name: str
+    title: str
+    measure: Callable[[Sample], Estimate | None]
+    higher_is_better: bool = True
+    tested: bool = False
+
+
+def _undefined(x: np.ndarray, y: np.ndarray) -> str:
+    """Return the reason why a correlation has no value."""
+    equal = [what for what, values in (("scores", x), ("labels", y)) if len(values) and np.ptp(values) == 0]
+    return f"undefined: all {' and '.join(equal)} are equal" if equal else "undefined"
+
+
+def _estimate(sample: Sample, statistic: Sampled, wider: float, n: int, **more: Any) -> Estimate:
+    """Return the estimate of a correlation, with an interval or the reason why it has none."""
+    value, ((low, high),) = float(statistic.values[0]), statistic.correlation_intervals(wider)
+    reason = sample.sampling.too_few(sample.cluster_name)
+    if not reason and not np.isfinite(value):
+        reason = _undefined(sample.x, sample.y)
+    elif not reason and not np.isfinite(low):
+        reason = "too little varies for an interval"
+    low, high = (NAN, NAN) if reason else (float(low), float(high))
+    return Estimate(value, low, high, n, withheld=reason, **more)
+
+
+def _srcc(sample: Sample) -> Estimate:
+    return _correlation(sample, "srcc", 1.0)
+
+
+def _plcc(sample: Sample) -> Estimate:
+    return _correlation(sample, "plcc", widening(sample.x, sample.y) if len(sample.x) else 1.0)
+
+
+def _correlation(sample: Sample, name: str, wider: float) -> Estimate:
+    """Measure a pooled correlation, and how it depends on which groups there are."""
+    x, y, sampling = sample.x, sample.y, sample.sampling
+    statistic, more = sampling.statistic(name, x[None], y), dict[str, float]()
+    groups = sampling.by_group()
+    if sampling.groups is not None and 2 <= groups.units <= MOST_GROUPS and np.isfinite(statistic.values[0]):
+        without = sampled.WITHOUT[name](x, y, groups.unit)
+        if np.isfinite(without).any():
+            more = {"loo_group_low": float(np.nanmin(without)), "loo_group_high": float(np.nanmax(without))}
+        ((low, high),) = groups.statistic(name, x[None], y).correlation_intervals(wider)
+        more |= {"ci_groups_low": float(low), "ci_groups_high": float(high)}
+    return _estimate(sample, statistic, wider, len(x), **more)
+
+
+def _krcc(sample: Sample) -> Estimate:
+    value = krcc(sample.x, sample.y) if len(sample.x) >= 3 else NAN
+    reason = "point value only" if np.isfinite(value) else _undefined(sample.x, sample.y)
+    return Estimate(value, n=len(sample.x), withheld=reason)
+
+
+def _srcc_within(sample: Sample) -> Estimate | None:
+    """Measure the mean of SRCC over the groups; with one group it is SRCC itself, and left out."""
+    groups = sample.sampling.groups
+    if groups is None or len(set(groups)) < 2:
+        return None
+    statistic = sample.sampling.statistic(WITHIN, sample.x[None], sample.y)
+    images = sum(len(g) for g in defined_groups(sample.x, sample.y, groups))
+    return _estimate(sample, statistic, 1.0, images)
+
+
+def _fitted(value: Callable[[LogisticFit, Sample], float]) -> Callable[[Sample], Estimate | None]:
+    """Return the measure of a fitted statistic: in-sample, so without an interval."""
+
+    def measure(sample: Sample) -> Estimate | None:
+        if sample.fit is None:
+            return None
+        number = NAN if sample.curve.params is None else value(sample.curve, sample)
+        return Estimate(
+            number, n=len(sample.x), withheld="a fitted value: in-sample", fit=fit_title(sample.fit)
+        )
+
+    return measure
+
+
+def _out_of_fold(sample: Sample) -> Estimate | None:
+    """Measure PLCC of fitted values on images that the fit has not seen: the mean over left-out folds.
+
+    It is taken inside each fold: values of different folds come from different fits. A cluster lies in one fold. NaN
+    where a fold would hold fewer than ten images.
+    """
+    if sample.fit is None:
+        return None
+    x, y, sampling = sample.x, sample.y, sample.sampling
+    fold = (np.random.default_rng(sample.seed).permutation(sampling.units) % FOLDS)[sampling.unit]
+    values = [NAN]
+    if sampling.units >= FOLDS and np.bincount(fold, minlength=FOLDS).min() >= 10:
+        values = []
+        for out in (fold == k for k in range(FOLDS)):
+            curve = fit_logistic(x[~out], y[~out], sample.fit, sample.turned)
+            values.append(plcc(curve.predict(x[out]), y[out]) if curve.params else NAN)
+    return Estimate(
+        float(np.mean(values)), n=len(x), withheld="mean over five folds", fit=fit_title(sample.fit)
+    )
+
+
+STATISTICS: dict[str, Statistic] = {
+    s.name: s
+    for s in (
+        Statistic("srcc", "SRCC", _srcc, tested=True),
+        Statistic("krcc", "KRCC", _krcc),
+        Statistic("plcc", "PLCC (raw)", _plcc, tested=True),
+        Statistic("plcc_logistic", "PLCC", _fitted(lambda curve, s: plcc(curve.predict(s.x), s.y))),
+        Statistic("rmse_logistic", "RMSE", _fitted(lambda curve, s: curve.rmse), False),
+        Statistic("plcc_logistic_cv", "PLCC (fitted, out of fold)", _out_of_fold),
+        Statistic(WITHIN, "SRCC in groups", _srcc_within, tested=True),
+    )
+}
+
+_IN_GROUPS = ("srcc", "krcc", "plcc")
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How scores agree with labels: `Estimate` by statistic, and the fit behind the logistic ones."""
+    """How scores agree with MOS: `Estimate` by statistic, and the fit behind the logistic ones."""
 
     estimates: dict[str, Estimate]
     fit: LogisticFit
@@ -71,175 +197,40 @@ class Agreement:
         return self.estimates[statistic]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Tidy: statistic, then the fields of `Estimate`."""
+        """Return tidy rows: statistic, then the fields of `Estimate`."""
         return [{"statistic": name} | asdict(e) for name, e in self.estimates.items()]
 
 
-def agreement(
-    scores: Any,
-    labels: Any,
-    *,
-    groups: Any = None,
-    clusters: Any = None,
-    cluster_name: str = "clusters",
-    fit: str | None = "monotone",
-    turned: bool = False,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Agreement:
-    """Every statistic of scores (N,) against labels (N,), higher = better in both, with bootstrap intervals.
+def agreement(scores: Any, labels: Any, sampling: Sampling | None = None, **options: Any) -> Agreement:
+    """Measure every statistic of scores (N,) against MOS (N,), higher = better in both.
 
     Args:
-        groups: (N,) names: adds ``srcc_within``, the plain mean of SRCC over the groups in which it is defined, and
-            how the others move without a group and with other groups.
-        clusters: (N,) names: images that share a reference or a prompt are resampled together. Without them
-            images are resampled one by one, for ``srcc_within`` within their group. cluster_name: what they are.
-        fit, turned: see `fit_logistic`; None: no fit, no fitted statistics.
+        sampling: groups and clusters of the images; default none. options: further fields of `Sample`.
 
     Returns:
-        srcc, krcc, plcc (raw, signed), plcc_logistic, rmse_logistic, srcc_logistic (of the fitted values, in-sample and
-        so too good at small n), plcc_logistic_cv (the fit's PLCC out of fold), srcc_within. NaN below three images and
-        where nothing varies. Intervals: SRCC and KRCC percentile, widened for few images or clusters; PLCC studentized;
-        srcc_within shifted by the resamples' bias. None where its coverage does not hold: `withheld` says why.
+        An estimate for each of `STATISTICS` that applies. NaN below three images and where nothing varies.
     """
     x, y = as_pair(scores, labels)
-    n, units = len(x), count_units(len(x), clusters)
-    curve = fit_logistic(x, y, fit, turned) if fit else LogisticFit("none", None, NAN)
-    values = {name: f(x, y) if n >= 3 else NAN for name, f in _POINT.items()}
-    few = too_few(n, clusters, cluster_name)
-    skewed = too_skewed(x, "scores") or too_skewed(y, "labels")
-    counts = resample_counts(n, clusters, None, resamples, seed) if not few else np.zeros((0, n), np.uint8)
-    grouped = _group_counts(n, groups, resamples, seed) if groups is not None and n >= 3 else None
-    out: dict[str, Estimate] = {}
-    for name in RAW:
-        known = np.isfinite(values[name])
-        reason = few or (skewed if name == "plcc" else "") or ("" if known else _undefined(x, y))
-        found = {"ci_low": NAN, "ci_high": NAN}
-        if not reason:
-            low, high = (
-                studentized_plcc(x, y, counts, clusters, level)
-                if name == "plcc"
-                else interval(bootstrap_many(name, x[None], y, counts)[0], units, level)
-            )
-            reason = "" if np.isfinite(low) else _ALIKE
-            found = {"ci_low": low, "ci_high": high}
-        if grouped is not None and known:
-            found |= _without_groups(name, x, y, grouped[0])
-            if name == "plcc" and not skewed:
-                found |= _sides(studentized_plcc(x, y, grouped[1], groups, level))
-            elif name == "srcc":
-                found |= _sides(interval(bootstrap_many(name, x[None], y, grouped[1])[0], grouped[2], level))
-        out[name] = Estimate(values[name], n=n, withheld=reason, **found)
-    for name, value in _fitted(curve, x, y).items() if fit else ():
-        out[name] = Estimate(value, NAN, NAN, n, withheld=_FITTED)
-    if fit:
-        value = out_of_fold(x, y, fit, turned, clusters=clusters, seed=seed)
-        out[OUT_OF_FOLD] = Estimate(value, NAN, NAN, n, withheld="mean over folds")
-    if groups is not None:
-        if clusters is None and not few:
-            counts = resample_counts(n, None, groups, resamples, seed)
-        out[WITHIN] = within_groups(x, y, groups, counts, units, few, level)
-    return Agreement(out, curve)
-
-
-def within_groups(
-    x: np.ndarray, y: np.ndarray, groups: Any, counts: np.ndarray, units: int, few: str, level: float
-) -> Estimate:
-    """srcc_within and its interval; resampled groups repeat images, which lowers SRCC in them: it is shifted back."""
-    value, images = srcc_within(x, y, groups), sum(len(g) for _, g in defined_groups(x, y, groups))
-    if few or not images:
-        return Estimate(value, NAN, NAN, images, withheld=few or _UNDEFINED)
-    low, high = shifted(value, bootstrap_many(WITHIN, x[None], y, counts, groups)[0], units, level)
-    return Estimate(value, low, high, images, withheld="" if np.isfinite(low) else _ALIKE)
-
-
-def _group_counts(
-    n: int, groups: Any, resamples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Counts that leave out one group each, counts that resample whole groups, and how many groups there are."""
-    rows = members(groups, n)
-    if not 2 <= len(rows) <= MOST_GROUPS:
-        return None
-    without = np.ones((len(rows), n), np.uint8)
-    for k, (_, g) in enumerate(rows):
-        without[k, g] = 0
-    return without, resample_counts(n, groups, None, resamples, seed), len(rows)
-
-
-def _without_groups(name: str, x: np.ndarray, y: np.ndarray, without: np.ndarray) -> dict[str, float]:
-    """How a statistic moves when one group is left out."""
-    left = bootstrap_many(name, x[None], y, without)[0]
-    left = left[np.isfinite(left)]
-    return {"loo_group_low": float(left.min()), "loo_group_high": float(left.max())} if len(left) else {}
-
-
-def _sides(found: tuple[float, float]) -> dict[str, float]:
-    return {"ci_groups_low": found[0], "ci_groups_high": found[1]}
-
-
-def _fitted(fit: LogisticFit, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    if fit.params is None:
-        return dict.fromkeys(FITTED, NAN)
-    values = fit.predict(x)
-    return {"plcc_logistic": plcc(values, y), "rmse_logistic": fit.rmse, "srcc_logistic": srcc(values, y)}
-
-
-def out_of_fold(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    fit: str = "monotone",
-    turned: bool = False,
-    *,
-    clusters: Any = None,
-    folds: int = 5,
-    seed: int = 0,
-) -> float:
-    """PLCC of fitted values on images that the fit has not seen: the mean over left-out folds.
-
-    Args:
-        scores, labels: (N,). clusters: (N,) names; a cluster lies in one fold.
-
-    Returns:
-        NaN where a fold would hold fewer than ten images, or one has none that vary.
-
-    Note:
-        Inside a fold, then averaged: values of different folds carry different fits, and pooled they would disagree
-        with the labels (a fold of good images is fitted without them, and so predicted low).
-    """
-    n = len(labels)
-    unit = np.arange(n) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
-    total = int(unit.max()) + 1 if n else 0
-    if total < folds:
-        return NAN
-    fold = (np.random.default_rng(seed).permutation(total) % folds)[unit]
-    if np.bincount(fold, minlength=folds).min() < 10:
-        return NAN
-    values = []
-    for k in range(folds):
-        out = fold == k
-        curve = fit_logistic(scores[~out], labels[~out], fit, turned)
-        values.append(plcc(curve.predict(scores[out]), labels[out]) if curve.params else NAN)
-    return float(np.mean(values))
+    sample = Sample(x, y, sampling or Sampling(len(x)), **options)
+    found = {name: statistic.measure(sample) for name, statistic in STATISTICS.items()}
+    curve = sample.curve if sample.fit else LogisticFit("none", None, NAN)
+    return Agreement({name: e for name, e in found.items() if e is not None}, curve)
 
 
 def by_group(
-    scores: Any, labels: Any, groups: Any, *, clusters: Any = None, **options: Any
+    scores: Any, labels: Any, sampling: Sampling, *, cluster_name: str = "clusters"
 ) -> Iterator[dict[str, Any]]:
-    """Agreement within each group, groups in alphabetical order: rows group, statistic, value, ci_low, ci_high, n.
-
-    Of raw scores: a fit of so few images flatters, and many of them cost more than all the rest.
+    """Yield SRCC, KRCC and PLCC within each group, groups in alphabetical order: rows of ``groups.csv``.
 
     Note:
         SRCC inside a group falls with the range of its labels: the same error gave 0.23 in one generator and 0.53 in
         another. Compare cues inside a group, never groups with each other.
-
-    Args: as `agreement`'s.
     """
     x, y = as_pair(scores, labels)
-    shared = None if clusters is None else as_names(clusters, len(x), "clusters")
-    kept = ("statistic", "value", "ci_low", "ci_high", "n", "withheld")
-    for name, rows in members(groups, len(x)):
-        inside = None if shared is None else shared[rows]
-        part = agreement(x[rows], y[rows], clusters=inside, fit=None, **options)
-        yield from ({"group": name} | {k: row[k] for k in kept} for row in part.rows())
+    fields = ("value", "ci_low", "ci_high", "n", "withheld")
+    for name, rows in members(sampling.groups, len(x)):
+        inside = Sampling(len(rows), None, sampling.within(rows).clusters)
+        sample = Sample(x[rows], y[rows], inside, cluster_name)
+        for statistic in _IN_GROUPS:
+            estimate = STATISTICS[statistic].measure(sample)
+            yield {"group": name, "statistic": statistic} | {k: getattr(estimate, k) for k in fields}

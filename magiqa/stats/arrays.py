@@ -1,4 +1,4 @@
-"""Scores, labels and names as the statistics take them: finite, of one length."""
+"""Check scores, labels and names: finite, of one length. Pure."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ NAN = float("nan")
 
 
 def as_pair(scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Both as finite float64 (N,)."""
+    """Return both as finite float64 (N,)."""
     x, y = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
     if x.ndim != 1 or x.shape != y.shape:
         raise UserError(f"scores {x.shape} and labels {y.shape} must be two lists of one length")
@@ -25,7 +25,7 @@ def as_pair(scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_matrix(scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Finite float64 (M, N) and (N,)."""
+    """Return finite float64 (M, N) and (N,): a row a method, a column an image."""
     x, y = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
     if x.ndim != 2:
         raise UserError(f"scores {x.shape} must be a matrix: a row a method, a column an image")
@@ -35,7 +35,7 @@ def as_matrix(scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_names(values: Any, n: int, field: str) -> np.ndarray:
-    """Names as an array (N,)."""
+    """Return names as an array (N,)."""
     out = np.asarray(values)
     if out.shape != (n,):
         raise UserError(f"{field} {out.shape} must hold one name for each of the {n} images")
@@ -43,28 +43,32 @@ def as_names(values: Any, n: int, field: str) -> np.ndarray:
 
 
 def is_constant(x: np.ndarray) -> bool:
-    """Whether nothing varies in values (N,)."""
+    """Tell whether nothing varies in values (N,)."""
     return len(x) < 2 or bool(x.min() == x.max())
 
 
 def centered(v: np.ndarray) -> np.ndarray:
-    """Rows (..., N) less their means, scaled so that squares neither overflow nor vanish.
+    """Return values (N,) less their mean, scaled so that squares neither overflow nor vanish.
 
-    A power of two scales exactly, and differences to the first value are exact near a large offset, whose mean is not.
+    A power of two scales exactly. Differences to the first value are exact near a large offset; its mean is not.
     """
-    v = np.ldexp(v, -np.frexp(np.abs(v).max(axis=-1, keepdims=True))[1])
-    v = v - v[..., :1]
-    v = v / np.maximum(np.abs(v).max(axis=-1, keepdims=True), np.finfo(float).tiny)
-    return v - v.mean(axis=-1, keepdims=True)
+    v = np.ldexp(v, -np.frexp(np.abs(v).max())[1])
+    v = v - v[0]
+    v = v / max(np.abs(v).max(), np.finfo(float).tiny)
+    return v - v.mean()
 
 
 def members(groups: Any, n: int) -> list[tuple[str, np.ndarray]]:
-    """Groups in alphabetical order, with their rows."""
+    """Return groups in alphabetical order, each with its rows."""
     names, key = np.unique(as_names(groups, n, "groups"), return_inverse=True)
     return [(str(name), np.flatnonzero(key == g)) for g, name in enumerate(names)]
 
 
-def ratio(top: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """The quotient top / sqrt(below), within [-1, 1]; NaN where nothing varies."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(below > 0, np.clip(top / np.sqrt(below), -1.0, 1.0), NAN)
+def bins(values: Any, count: int) -> list[np.ndarray]:
+    """Return the rows of each bin of values (N,), from low to high; bins hold about equally many images.
+
+    Equal values stay in one bin, so that a bin can be larger or empty.
+    """
+    x = np.asarray(values, np.float64)
+    key = np.searchsorted(np.quantile(x, np.linspace(0, 1, count + 1)[1:-1]), x)
+    return [np.flatnonzero(key == k) for k in range(count)]

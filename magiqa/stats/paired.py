@@ -1,207 +1,201 @@
-"""Which differences are real? Paired tests of methods on the same images. Pure."""
+"""Paired tests of methods on the same images. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from magiqa.errors import UserError
-from magiqa.stats.bootstrap import bootstrap_many, resample_counts
-from magiqa.stats.correlation import WITHIN, images_within, point_many
-from magiqa.stats.intervals import count_units, too_few, too_heavy, widened
-from magiqa.stats.p_values import family
+from magiqa.stats.arrays import NAN, as_matrix
+from magiqa.stats.correlation import defined_groups
+from magiqa.stats.family import family
+from magiqa.stats.sampled import Sampled
+from magiqa.stats.sampling import WITHIN, Sampling, widening
 
 OTHER_GROUPS = "defined in other groups than what it is compared with"
 
 
-@dataclass(frozen=True)
-class Paired:
-    """The difference a - b of two methods in a statistic on the same n images.
+def differences(difference: Sampled, few: str = "", equivalence: float | None = None) -> pd.DataFrame:
+    """Return the tests of differences: a row each, alone and all at once.
 
     Args:
-        n: images that both count; of srcc_within those in groups where it is defined.
-        p: two-sided; under 1 - level exactly where the interval leaves out 0; never under 1 / (resamples + 1).
-        withheld: why there is no interval and no p; empty where there are.
-    """
-
-    statistic: str
-    a: float
-    b: float
-    diff: float
-    ci_low: float
-    ci_high: float
-    p: float
-    n: int
-    withheld: str = ""
-
-
-def paired(
-    scores_a: Any,
-    scores_b: Any,
-    labels: Any,
-    *,
-    statistic: str = "srcc",
-    clusters: Any = None,
-    groups: Any = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Paired:
-    """Compare two methods by the paired bootstrap, ranked anew in each resample.
-
-    Args:
-        scores_a, scores_b, labels: (N,), higher = better. statistic: srcc, krcc, plcc or srcc_within.
-        clusters: (N,) names; whole clusters (references, prompts, generators) are resampled.
-        groups: (N,) names, for srcc_within; without clusters images are resampled within their group.
+        few: the reason why nothing can be tested. equivalence: differences within +- this do not matter.
 
     Returns:
-        diff > 0 where a agrees better.
-
-    Example:
-        >>> y = np.arange(50.0)
-        >>> result = paired(y % 49, -y, y, resamples=200)
-        >>> round(result.diff, 2), result.p < 0.05
-        (1.88, True)
+        ``diff, diff_low, diff_high, p``: of a row alone. ``detectable``: half the width of its interval, the smallest
+        difference that these images could show. ``p_adjusted, ci_simultaneous_low, ci_simultaneous_high``: of all rows
+        at once. ``equivalent`` (with `equivalence` only): the simultaneous interval lies within +- equivalence.
+        ``withheld``: the reason why a row is not tested.
     """
-    rows = compare({"a": scores_a, "b": scores_b}, labels, statistic=statistic, clusters=clusters, groups=groups,
-                   resamples=resamples, seed=seed, level=level)  # fmt: skip
-    return rows[0].test
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One row of a table of comparisons: two names, their test, and what holds for the whole table at once.
-
-    Args:
-        p_adjusted, low, high: from the largest deviation of the whole table, see `family`. floor: the smallest
-            p_adjusted that these resamples could give.
-    """
-
-    a: str
-    b: str
-    test: Paired
-    p_adjusted: float
-    low: float
-    high: float
-    floor: float
+    tests = family(difference.values * (NAN if few else 1.0), difference.parts)
+    table = pd.DataFrame(
+        {
+            "diff": difference.values,
+            "diff_low": tests.low,
+            "diff_high": tests.high,
+            "detectable": (tests.high - tests.low) / 2,
+            "p": tests.p,
+            "p_adjusted": tests.p_adjusted,
+            "ci_simultaneous_low": tests.low_all,
+            "ci_simultaneous_high": tests.high_all,
+        }
+    )
+    if equivalence is not None:
+        if not equivalence > 0:
+            raise UserError(f"equivalence={equivalence} must be a number above 0, e.g. equivalence=0.01")
+        table["equivalent"] = (tests.low_all > -equivalence) & (tests.high_all < equivalence)
+    table["withheld"] = [few or w for w in tests.withheld]
+    return table
 
 
 def compare(
     scores: Mapping[str, Any],
     labels: Any,
+    sampling: Sampling | None = None,
     *,
     reference: str | None = None,
     statistic: str = "srcc",
-    clusters: Any = None,
-    groups: Any = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> list[Pair]:
-    """Paired tests of every two methods, or of each against one, on shared resamples, one by one and all at once.
+    equivalence: float | None = None,
+) -> pd.DataFrame:
+    """Test every two methods on the same images, or each against one; all pairs of the table at once.
 
     Args:
-        scores: name -> (N,). reference: compare with this one only. Others: as `paired`'s.
+        scores: name -> (N,), higher = better. labels: (N,). reference: compare with this one only.
+        statistic: srcc, plcc or srcc_within. Two methods whose SRCC is defined in different groups are not compared.
+
+    Returns:
+        Rows of ``comparison.csv``: a, b, their values, and `differences` of a - b. diff > 0 where a agrees better.
+
+    Example:
+        >>> y = np.arange(50.0)
+        >>> row = compare({"a": y % 49, "b": -y}, y).iloc[0]
+        >>> round(row["diff"], 2), bool(row["p"] < 0.05)
+        (1.88, True)
     """
     names = list(scores)
     if reference is not None and reference not in names:
         raise UserError(f"reference={reference} is not among the compared scores: {', '.join(names)}")
-    y = np.asarray(labels, np.float64)
-    if len({len(np.asarray(s)) for s in scores.values()} | {len(y)}) != 1:
+    if len({len(np.asarray(s)) for s in [*scores.values(), labels]}) != 1:
         raise UserError("compare: all scores and the labels must be of the same images: their numbers differ")
-    matrix = np.stack([np.asarray(scores[name], np.float64) for name in names])
-    within = groups if statistic == WITHIN else None
-    counts = resample_counts(len(y), clusters, within, resamples, seed)
-    point = point_many(statistic, matrix, y, groups)
-    draws = bootstrap_many(statistic, matrix, y, counts, groups)
-    pairs = [
-        (i, j)
-        for i in range(len(names))
-        for j in range(len(names))
-        if (reference is None and i < j) or (reference is not None and names[j] == reference and i != j)
-    ]
-    counted = images_within(matrix, y, groups) if statistic == WITHIN else np.ones(matrix.shape, bool)
-    reasons = [
-        why_no_test(statistic, matrix[[i, j]], y, clusters)
-        or ("" if np.array_equal(counted[i], counted[j]) else OTHER_GROUPS)
-        for i, j in pairs
-    ]
-    values = np.array(
-        [np.nan if r else point[i] - point[j] for (i, j), r in zip(pairs, reasons, strict=True)]
+    x, y = as_matrix(np.stack([np.asarray(scores[name], np.float64) for name in names]), labels)
+    sampling = sampling or Sampling(len(y))
+    values = sampling.statistic(statistic, x, y)
+    counted = _images(statistic, x, y, sampling)
+    if reference is None:
+        first, second = np.triu_indices(len(names), 1)
+    else:
+        second = np.full(len(names) - 1, names.index(reference))
+        first = np.delete(np.arange(len(names)), names.index(reference))
+    others = (counted[first] != counted[second]).any(axis=1)
+    difference = values[first] - values[second]
+    tests = _tests(difference, others, sampling, equivalence)
+    head = pd.DataFrame(
+        {
+            "a": [names[i] for i in first],
+            "b": [names[j] for j in second],
+            "statistic": statistic,
+            "value_a": values.values[first],
+            "value_b": values.values[second],
+        }
     )
-    drawn = np.array([draws[i] - draws[j] for i, j in pairs]).reshape(len(pairs), -1)
-    units = count_units(len(y), clusters)
-    if statistic == "plcc":
-        drawn *= np.array([[widened(matrix[i], matrix[j], y, units=units)] for i, j in pairs])
-    found = family(values, drawn, units, level)
-    out = []
-    for k, (i, j) in enumerate(pairs):
-        test = Paired(
-            statistic,
-            float(point[i]),
-            float(point[j]),
-            float(point[i] - point[j]),
-            float(found.low[k]),
-            float(found.high[k]),
-            float(found.p[k]),
-            int((counted[i] & counted[j]).sum()),
-            reasons[k] or found.withheld[k],
-        )
-        p, low, high = (float(v[k]) for v in (found.p_adjusted, found.low_all, found.high_all))
-        out.append(Pair(names[i], names[j], test, p, low, high, found.floor))
+    tests.insert(tests.columns.get_loc("withheld"), "n", (counted[first] & counted[second]).sum(axis=1))
+    return pd.concat([head, tests], axis=1)
+
+
+def _tests(
+    difference: Sampled, others: np.ndarray, sampling: Sampling, equivalence: float | None = None
+) -> pd.DataFrame:
+    """Return `differences`; rows over other groups are not tested."""
+    usable = Sampled(np.where(others, NAN, difference.values), difference.parts)
+    table = differences(usable, sampling.too_few(), equivalence)
+    table["diff"] = difference.values
+    table.loc[others, "withheld"] = OTHER_GROUPS
+    return table
+
+
+def _images(statistic: str, x: np.ndarray, y: np.ndarray, sampling: Sampling) -> np.ndarray:
+    """Tell which images (M, N) a statistic of each row counts: for SRCC within groups, those of its defined groups."""
+    out = np.ones(x.shape, bool)
+    if statistic == WITHIN:
+        out[:] = False
+        for k, row in enumerate(x):
+            for g in defined_groups(row, y, sampling.groups):
+                out[k, g] = True
     return out
 
 
-def paired_row(pair: Pair) -> dict[str, Any]:
-    """A pair as a row of ``comparison.csv``."""
-    t = pair.test
-    return {
-        "a": pair.a,
-        "b": pair.b,
-        "statistic": t.statistic,
-        "value_a": t.a,
-        "value_b": t.b,
-        "diff": t.diff,
-        "diff_low": t.ci_low,
-        "diff_high": t.ci_high,
-        "p": t.p,
-        "p_adjusted": pair.p_adjusted,
-        "ci_simultaneous_low": pair.low,
-        "ci_simultaneous_high": pair.high,
-        "p_floor": pair.floor,
-        "n": t.n,
-        "withheld": t.withheld,
-    }
+def against(
+    matrix: np.ndarray,
+    labels: np.ndarray,
+    reference: int,
+    sampling: Sampling,
+    equivalence: float | None = None,
+) -> pd.DataFrame:
+    """Compare many variants with one of them: a row each.
 
+    Args:
+        matrix: (M, N) scores. labels: (N,). reference: the row that all others are compared with.
 
-def why_no_test(statistic: str, scores: np.ndarray, labels: np.ndarray, clusters: Any = None) -> str:
-    """Why methods (M, N) cannot be tested against each other; empty where they can."""
-    reason = too_few(len(labels), clusters)
-    if not reason and statistic == "plcc":
-        reason = next(
-            filter(
-                None, (too_heavy(v, w) for v, w in [*((s, "scores") for s in scores), (labels, "labels")])
-            ),
-            "",
-        )
-    return reason
-
-
-def bins(labels: Any, count: int = 3) -> list[tuple[float, float, np.ndarray]]:
-    """Bins of the labels (N,) of about equal size, from low to high: lowest and highest label, and the rows.
-
-    Note:
-        SRCC within a bin falls because the range is cut: the values of two bins cannot be compared, only two methods
-        inside one bin. Equal labels stay in one bin.
+    Returns:
+        n, SRCC, SRCC within groups and PLCC with their intervals, ``n_within`` (images in groups where SRCC is
+        defined), `differences` in SRCC, and in SRCC within groups: ``diff_within, diff_within_low, diff_within_high,
+        p_within, p_within_adjusted, within_simultaneous_low, within_simultaneous_high``.
     """
-    y = np.asarray(labels, np.float64)
-    edges = np.quantile(y, np.linspace(0, 1, count + 1)[1:-1])
-    which = np.searchsorted(edges, y, side="left")
-    out = []
-    for k in range(count):
-        rows = np.flatnonzero(which == k)
-        if len(rows) < 3:
-            raise UserError(f"bins={count}: bin {k + 1} holds {len(rows)} images, need 3; use fewer bins")
-        out.append((float(y[rows].min()), float(y[rows].max()), rows))
-    return out
+    x, y = as_matrix(matrix, labels)
+    few, grouped = sampling.too_few(), sampling.groups is not None
+    table = pd.DataFrame({"n": np.full(len(x), len(y))})
+    for name in ("srcc", *([WITHIN] if grouped else []), "plcc"):
+        values = sampling.statistic(name, x, y)
+        wider = np.array([widening(row, y) for row in x]) if name == "plcc" else 1.0
+        bands = np.full((len(x), 2), NAN) if few else values.correlation_intervals(wider)
+        table[name], table[f"{name}_low"], table[f"{name}_high"] = values.values, *bands.T
+        if name == "srcc":
+            tests = differences(values - values[[reference] * len(x)], few, equivalence)
+        elif name == WITHIN:
+            counted = _images(name, x, y, sampling)
+            table["n_within"] = counted.sum(axis=1)
+            others = (counted != counted[reference]).any(axis=1)
+            within = _tests(values - values[[reference] * len(x)], others, sampling)
+            within.loc[others, "diff"] = NAN
+            within = within.rename(
+                columns=lambda c: c.replace("ci_", "within_").replace("diff", "diff_within")
+            )
+            within = within.rename(columns={"p": "p_within", "p_adjusted": "p_within_adjusted"})
+            tests.loc[others & (tests["withheld"] == ""), "withheld"] = f"within groups: {OTHER_GROUPS}"
+            tests = pd.concat([tests, within.drop(columns=["detectable", "withheld"])], axis=1)
+    tests.loc[reference, "withheld"] = few
+    return pd.concat([table, tests], axis=1)
+
+
+def against_best(
+    matrix: np.ndarray, labels: np.ndarray, statistic: str, sampling: Sampling
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Test every method against the best one, for all pairs at once, so that the choice of the best is paid for.
+
+    Args:
+        matrix: (M, N) scores, higher = better. statistic: as `compare`'s.
+
+    Returns:
+        The adjusted p (M,) of the hypothesis that a method is as good as the best: 1 for the best itself, NaN where it
+        is not tested; and the reasons. SRCC within groups: of methods that are defined in the most groups only.
+    """
+    x, y = as_matrix(matrix, labels)
+    counted = _images(statistic, x, y, sampling)
+    values = sampling.statistic(statistic, x, y)
+    alike = (counted == counted[np.argmax(counted.sum(axis=1))]).all(axis=1)
+    usable = np.flatnonzero(alike & np.isfinite(values.values))
+    words = np.where(alike, "undefined", OTHER_GROUPS).astype(object)
+    out, few = np.full(len(x), NAN), sampling.too_few()
+    if few or not len(usable):
+        return out, tuple([few or str(w) for w in words])
+    first, second = np.triu_indices(len(usable), 1)
+    kept = values[usable]
+    tests = family(kept.values[first] - kept.values[second], kept.parts[first] - kept.parts[second])
+    top = int(np.argmax(kept.values))
+    out[usable[top]], words[usable] = 1.0, ""
+    for i, j, p, word in zip(first, second, tests.p_adjusted, tests.withheld, strict=True):
+        if top in (i, j):
+            other = usable[j if i == top else i]
+            out[other], words[other] = (1.0, "") if word == "never differ" else (p, word)
+    return out, tuple(str(w) for w in words)

@@ -18,14 +18,9 @@ from magiqa.runs.provenance import Clock, job_record
 from magiqa.runs.read import Sheet
 from magiqa.runs.record import Record
 from magiqa.scoring.shared_features import score_all
-from magiqa.stats.bootstrap import bootstrap_srcc_many
-from magiqa.stats.intervals import too_few
+from magiqa.stats.paired import against
 from magiqa.stats.sampling import Sampling
-from magiqa.stats.selection import argmax, halves, optimism
-from magiqa.stats.variants import statistics
 from magiqa.studies.ablation import GROUPS, Ablation, Compose, Variant, available, expand, shown
-
-SPLITS = 10  # random halvings for the optimism of picking the best
 
 MOST = 25  # rows of a printed table that lie on a numeric axis
 
@@ -54,15 +49,15 @@ def ablate(
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
         clock.warnings += _same_scores([v.name for v in variants], matrix)
         images, labels = features.table, features.labels
-        sampling = Sampling.of(images, labels.cluster, job.statistics.resamples, job.statistics.seed)
+        sampling = Sampling.of(images, labels.cluster)
         y = images[labels.label].to_numpy(float)
         with clock.stage("statistics"):
-            numbers = statistics(matrix, y, reference, **sampling.options)
-            chosen = _optimism(matrix, y, sampling, reference, clock)
+            numbers = against(matrix, y, reference, sampling, job.statistics.equivalence)
+            if few := sampling.too_few():
+                clock.warnings.append(f"no intervals and no p: {few}")
         table = pd.concat([_columns(variants, ablation.score), numbers], axis=1)
-        best = argmax(table["srcc"].to_numpy(), reference)
-        table["optimism"] = np.nan
-        table.loc[best, "optimism"] = chosen["optimism"]
+        gains = table["srcc"].fillna(-np.inf)
+        best = reference if gains[reference] == gains.max() else int(gains.idxmax())
         record = {
             **job_record(job, "ablate", clock, f"{ablation.name}-{job.name}"),
             **features.record,
@@ -77,7 +72,6 @@ def ablate(
                 "best": variants[best].name,
                 "best_srcc": _number(table["srcc"].iloc[best]),
                 "best_gain": _number(table["srcc"].iloc[best] - table["srcc"].iloc[reference]),
-                "split_half": {k: v if isinstance(v, int) else _number(v) for k, v in chosen.items()},
             },
         }
         results.csv("ablation", table)
@@ -117,21 +111,6 @@ def _backbone(record: dict[str, Any], jobs: Sequence[RunConfig]) -> dict[str, An
     return record | {"name": names} | ({"label": "; ".join(weights)} if labeled else {})
 
 
-def _optimism(
-    matrix: np.ndarray, y: np.ndarray, sampling: Sampling, reference: int, clock: Clock
-) -> dict[str, Any]:
-    """Return `optimism` over random halves of the images; its values are NaN where one cluster holds all images."""
-    if few := too_few(sampling.n, sampling.clusters):
-        clock.warnings.append(f"no intervals and no p: {few}")
-    split = np.empty((len(matrix), 0))
-    if sampling.units == 1:
-        clock.warnings.append("all images are of one cluster, which cannot be halved: no optimism")
-    else:
-        parts = halves(sampling.n, clusters=sampling.clusters, splits=SPLITS, seed=sampling.seed)
-        split = bootstrap_srcc_many(matrix, y, parts)
-    return {**optimism(split, reference), "splits": split.shape[1] // 2}
-
-
 def _same_scores(names: Sequence[str], matrix: np.ndarray) -> list[str]:
     """Return a remark for each set of variants that score every image alike, to the bit."""
     alike: dict[bytes, list[str]] = {}
@@ -167,7 +146,7 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         f"ablation {about['name']}: {about['variants']} variants of {about['score']}; {set_line(record['dataset'])}; "
         f"{backbone_name(record['backbone'])}",
         f"reference: {about['reference']}; [95 % interval]"
-        + (f", whole values of {clusters} resampled" if clusters else "")
+        + (f", by {clusters}" if clusters else "")
         + "; p: adjusted for all variants",
     ]
     rows, note = _shown_rows(table, about)
@@ -178,17 +157,15 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     columns |= {"diff": "difference", "p_adjusted": "p"}
     columns = {k: v for k, v in columns.items() if k in part}
     lines: list[Table | str] = [frame_table(part, columns, best=["srcc"]), *note]
-    split = about["split_half"]
-    if split["optimism"] is not None:
-        axis = [] if about["parameter"] is None else table[about["parameter"]].tolist()
-        value = dict(zip(table["variant"], axis, strict=False)).get(about["best"])
-        edge = ", at the edge of the range" if axis and value in (min(axis), max(axis)) else ""
-        lines += [
-            "",
-            f"best: {about['best']}{edge}, {about['best_gain']:+.3f} over the reference on these images",
-            f"picked on one half of the images: {split['gain_chosen']:+.3f} there, {split['gain_held_out']:+.3f} on "
-            f"the other half ({split['splits']} splits)",
-        ]
+    axis = [] if about["parameter"] is None else table[about["parameter"]].tolist()
+    value = dict(zip(table["variant"], axis, strict=False)).get(about["best"])
+    edge = ", at the edge of the range" if axis and value in (min(axis), max(axis)) else ""
+    gain = (
+        ""
+        if about["best_gain"] is None
+        else f", {about['best_gain']:+.3f} over the reference on these images"
+    )
+    lines += ["", f"best: {about['best']}{edge}{gain}"]
     return screen(head, lines, record["warnings"])
 
 

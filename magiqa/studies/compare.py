@@ -11,7 +11,7 @@ from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.package import expanded
 from magiqa.report.console import screen
-from magiqa.report.table import frame_table
+from magiqa.report.table import Table, frame_table
 from magiqa.report.words import set_line
 from magiqa.runs.external_scores import EXTERNAL, external_scores
 from magiqa.runs.folder import ResultFolder, command_of
@@ -21,16 +21,13 @@ from magiqa.runs.read import read_run
 from magiqa.runs.record import RunRecord
 from magiqa.stats.correlation import srcc
 from magiqa.stats.paired import compare as paired_tests
-from magiqa.stats.paired import paired_row
-from magiqa.stats.sampling import Sampling
+from magiqa.stats.sampling import TESTED, WITHIN, Sampling
 
 COMPARED = ("q", "q_sim", "q_mag", *CONTROLS)
 
-STATISTICS = ("srcc", "plcc")
-
 
 def _from_run(folder: Path, score: str, base: pd.DataFrame, label: str) -> tuple[np.ndarray, RunRecord]:
-    """Scores of another run in the order of the first one's images."""
+    """Return the scores of another run in the order of the first one's images, and its record."""
     scores, record = read_run(folder)
     if record.dataset.label != label:
         raise UserError(
@@ -61,8 +58,7 @@ def compare(
     *,
     score: str = "q",
     out: str | Path | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
+    equivalence: float | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Test every two methods on the same images, and store the tests.
 
@@ -70,6 +66,7 @@ def compare(
         run: the first run's folder, which gives images, labels and clusters. others: folders of runs, or CSV files
             of image,score (higher = better). None: the run's own cues and controls.
         score: which score of the runs. out: a folder; default inside the first run's.
+        equivalence: differences within +- this do not matter: see `magiqa.stats.paired.differences`.
 
     Returns:
         A row a pair and statistic, tested alone and with all pairs of its statistic at once; and the record. Written as
@@ -80,19 +77,17 @@ def compare(
     """
     if score not in COMPARED:
         raise UserError(f"score={score} is not known: use {', '.join(COMPARED)}")
-    if resamples < 100:
-        raise UserError(f"resamples={resamples} must be a whole number from 100")
     first = expanded(run)
     folder = expanded(out) if out else first
     # the record of whatever else wrote into this folder stays
     name = "record.json" if command_of(folder) in (None, "compare") else "comparison.json"
     base, record = read_run(first)
     with ResultFolder(folder, "compare", ["comparison.csv"], record=name) as results:
-        table, found, external = _compare(first, base, record, others, score, resamples, seed)
+        table, made, external = _compare(first, base, record, others, score, equivalence)
         results.csv("comparison", table)
         if external:  # for the methods table of a report
             results.csv(EXTERNAL.removesuffix(".csv"), pd.DataFrame({"image": base["image"], **external}))
-        return table, results.record(found)
+        return table, results.record(made)
 
 
 def _compare(
@@ -101,8 +96,7 @@ def _compare(
     record: RunRecord,
     others: Sequence[str | Path],
     score: str,
-    resamples: int,
-    seed: int,
+    equivalence: float | None,
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, np.ndarray]]:
     label = record.dataset.label
     y = base[label].to_numpy(float)
@@ -144,28 +138,25 @@ def _compare(
             raise UserError(
                 f"{other}: no such folder or file; give runs' folders or CSV files of image,score"
             )
-    sampling = Sampling.of(base, record.dataset.cluster, resamples, seed)
-    rows = []
-    for statistic in (*STATISTICS, *(["srcc_within"] if sampling.groups is not None else [])):
-        rows += [
-            paired_row(pair) for pair in paired_tests(methods, y, statistic=statistic, **sampling.options)
-        ]
-    table = pd.DataFrame(rows)
-    kept = {k: v for k, v in record.dataset.plain().items() if k in _OF_SET}
-    found = {
+    sampling = Sampling.of(base, record.dataset.cluster)
+    tests = [
+        paired_tests(methods, y, sampling, statistic=statistic, equivalence=equivalence)
+        for statistic in TESTED
+        if statistic != WITHIN or sampling.groups is not None
+    ]
+    made = {
         "magiqa": __version__,
         "command": "compare",
         "name": f"compare-{first.name}",
-        "dataset": kept,
+        "dataset": {k: v for k, v in record.dataset.plain().items() if k in _OF_SET},
         "versions": versions(record.given.get("config") or {}),
         "backbone": {"name": record.backbone.name, "label": record.backbone.label},
         "methods": about,
         "score": score,
-        "resamples": resamples,
-        "seed": seed,
+        **({} if equivalence is None else {"equivalence": equivalence}),
     }
     external = {m["name"]: methods[m["name"]] for m in about if not m.get("score")}
-    return table, found, external
+    return pd.concat(tests, ignore_index=True), made, external
 
 
 _OF_SET = (
@@ -175,27 +166,33 @@ _OF_SET = (
 
 
 def _made_with(record: RunRecord) -> dict[str, Any]:
-    """Of a run's record, what a reader must know of its scores."""
+    """Return the part of a run's record that a reader must know of its scores."""
     config = record.given.get("config") or {}
-    kept = {k: config[k] for k in ("prompts", "views", "magnitude", "fusion", "pooling") if k in config}
+    method = {k: config[k] for k in ("prompts", "views", "magnitude", "fusion", "pooling") if k in config}
     more = {k: record.given[k] for k in ("choices", "changed", "backbone", "engine") if k in record.given}
-    return {**more, "config": kept}
+    return {**more, "config": method}
 
 
 def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     """Return what ``magiqa compare`` prints: a block a statistic."""
-    clusters = record["dataset"]["cluster"]
+    clusters, margin = record["dataset"]["cluster"], record.get("equivalence")
     head = [
         f"{set_line(record['dataset'])}; {record['backbone']['label'] or record['backbone']['name']}",
         "differences a - b on the same images; [95 % interval of each pair alone]"
-        + (f", whole values of {clusters} resampled" if clusters else "")
+        + (f", by {clusters}" if clusters else "")
         + "; p: adjusted for all pairs of a statistic",
+        *([] if margin is None else [f"≈ equivalent: the simultaneous interval lies within ±{margin:g}"]),
         *(f"{m['name']}: {m['note']}" for m in record["methods"] if m["note"]),
     ]
     columns = {"value_a": "a", "value_b": "b", "diff": "a - b", "p_adjusted": "p"}
     label = f" ({record['backbone']['label']})"
-    blocks = []
+    blocks: list[Table | str] = []
     for statistic, part in table.groupby("statistic", sort=False):
         names = (part["a"] + " - " + part["b"]).str.replace(label, "", regex=False)
+        if margin is not None:
+            names += np.where(part["equivalent"], " ≈", "")
         blocks.append(frame_table(part.assign(pair=names), {"pair": str(statistic), **columns}))
+        if part["detectable"].notna().any():
+            low, high = part["detectable"].min(), part["detectable"].max()
+            blocks.append(f"smallest difference that these images could show: {low:.3f} to {high:.3f}")
     return screen(head, blocks)

@@ -25,8 +25,8 @@ from magiqa.runs.record import RunRecord
 from magiqa.scoring.score import score, score_views
 from magiqa.stats.agreement import Agreement, agreement, by_group
 from magiqa.stats.logistic import WORDS
-from magiqa.stats.paired import compare, paired_row
-from magiqa.stats.sampling import Sampling
+from magiqa.stats.paired import compare
+from magiqa.stats.sampling import WITHIN, Sampling
 
 SCORES = (*CUES, *CONTROLS)
 
@@ -92,14 +92,18 @@ def agreement_tables(
 ) -> tuple[Tables, dict[str, Any]]:
     """Return ``agreement``, ``comparison`` and, where the set has groups, ``groups``; and the logistic fits."""
     y = scores[labels.label].to_numpy(float)
-    sampling = Sampling.of(scores, labels.cluster, job.statistics.resamples, job.statistics.seed)
-    options: dict[str, Any] = sampling.options | {"cluster_name": f"values of {labels.cluster}"}
-    fit: dict[str, Any] = {"fit": job.statistics.fit, "turned": not labels.higher_is_better}
+    sampling = Sampling.of(scores, labels.cluster)
+    clusters = f"values of {labels.cluster}"
+    options: dict[str, Any] = {
+        "fit": job.statistics.fit,
+        "turned": not labels.higher_is_better,
+        "seed": job.statistics.seed,
+    }
 
     def measured(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
         x = scores[name].to_numpy(float)
-        within = [] if sampling.groups is None else by_group(x, y, **options)
-        return agreement(x, y, **options, **fit), list(within)
+        within = [] if sampling.groups is None else by_group(x, y, sampling, cluster_name=clusters)
+        return agreement(x, y, sampling, cluster_name=clusters, **options), list(within)
 
     rows, groups, fits = [], [], {}
     with ThreadPoolExecutor(workers(job, "cpu")) as executor:
@@ -109,7 +113,8 @@ def agreement_tables(
         groups += [{"score": name, **row} for row in within]
         params = None if result.fit.params is None else list(result.fit.params)
         fits[name] = {"status": result.fit.status, "params": params, "method": job.statistics.fit}
-    tables = {"agreement": pd.DataFrame(rows), "comparison": comparison_table(sampling, labels, scores)}
+    comparison = comparison_table(sampling, labels, scores, job.statistics.equivalence)
+    tables = {"agreement": pd.DataFrame(rows), "comparison": comparison}
     clock.warnings += [*poor_fits(fits), *omitted_intervals(tables["agreement"])]
     return tables | ({"groups": pd.DataFrame(groups)} if groups else {}), fits
 
@@ -138,19 +143,16 @@ def omitted_intervals(table: pd.DataFrame) -> list[str]:
     return remarks
 
 
-def comparison_table(sampling: Sampling, labels: Labels, scores: pd.DataFrame) -> pd.DataFrame:
+def comparison_table(
+    sampling: Sampling, labels: Labels, scores: pd.DataFrame, equivalence: float | None = None
+) -> pd.DataFrame:
     """Return ``comparison.csv``: the gain of q over q_sim, pooled and within groups."""
-    rows = []
-    for statistic in ("srcc", *(["srcc_within"] if sampling.groups is not None else [])):
-        (pair,) = compare(
-            {"q": scores["q"], "q_sim": scores["q_sim"]},
-            scores[labels.label],
-            reference="q_sim",
-            statistic=statistic,
-            **sampling.options,
-        )
-        rows.append(paired_row(pair))
-    return pd.DataFrame(rows)
+    pair, y = {"q": scores["q"], "q_sim": scores["q_sim"]}, scores[labels.label]
+    statistics = ("srcc",) if sampling.groups is None else ("srcc", WITHIN)
+    return pd.concat(
+        [compare(pair, y, sampling, statistic=s, equivalence=equivalence) for s in statistics],
+        ignore_index=True,
+    )
 
 
 def draw_figures(
@@ -198,7 +200,7 @@ def first_screen(
     engine = " ".join(record["engine"][k] for k in ("engine", "precision", "device"))
     head = [
         f"{set_line(record['dataset'])}: {method_name(record, 'q')}, {backbone_name(record['backbone'])}",
-        f"weights {record['backbone']['weights_sha256'][:12]}, {engine}; [95 % interval], {units} resampled",
+        f"weights {record['backbone']['weights_sha256'][:12]}, {engine}; [95 % interval], {units} sampled",
     ]
     shown = frame_table(wide, {"score": "", **columns}, best=["srcc", "plcc", "plcc_logistic"])
     return screen(head, [shown, *findings(tables)], notes, width=80)
@@ -207,7 +209,7 @@ def first_screen(
 def findings(tables: Tables) -> list[str]:
     """Return the gain of fusing, and the range of SRCC when one group is left out."""
     gain = tables["comparison"].iloc[0]
-    test = f"{interval(gain['diff_low'], gain['diff_high'], '+.3f')}, p {p_text(gain['p'], gain['p_floor'])}"
+    test = f"{interval(gain['diff_low'], gain['diff_high'], '+.3f')}, p {p_text(gain['p'])}"
     lines = [f"SRCC of q - q_sim: {gain['diff']:+.3f} {gain['withheld'] or test}"]
     table = tables["agreement"]
     row = table[(table["score"] == "q") & (table["statistic"] == "srcc")].iloc[0]
@@ -218,7 +220,7 @@ def findings(tables: Tables) -> list[str]:
     return ["", *lines]
 
 
-def p_text(p: float, floor: float) -> str:
+def p_text(p: float) -> str:
     """Return a p value for a line of text, such as ``= 0.045`` or ``< 0.001``."""
-    text = p_cell(p, floor).text
+    text = p_cell(p).text
     return text if text.startswith("<") else f"= {text}"

@@ -55,7 +55,7 @@ def overrides_of(row: dict[str, Any], options: Sequence[str], backbone: Backbone
         "pooling=mean",
         "precision=fp32",
         "backbone.positional_embedding=drop",
-        "fit=official" if row["method"].startswith("MA-CLIP") else "fit=monotone",
+        "fit=official" if row["method"].startswith("MA-CLIP") else "fit=logistic4",
     ]
     if backbone.name not in (protocol.backbone, "demo"):
         raise UserError(

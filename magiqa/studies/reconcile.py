@@ -20,10 +20,9 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.provenance import Clock, versions
 from magiqa.runs.record import RunRecord
 from magiqa.scoring.score import score_many
-from magiqa.stats.bootstrap import bootstrap_many, resample_counts
 from magiqa.stats.correlation import srcc
-from magiqa.stats.intervals import count_units, interval
 from magiqa.stats.logistic import fit_logistic
+from magiqa.stats.sampling import Sampling
 
 # fields of readers that choose the label, not the images
 _LABEL = ("label_column", "mos", "mos_column", "mos_std_column", "higher_is_better", "annotation")
@@ -184,13 +183,13 @@ def reconcile(
     """Walk from one protocol to another, one factor at a time.
 
     Args:
-        first, last: the two jobs; resamples and seed are the first one's. score: the score whose SRCC is followed.
+        first, last: the two jobs. score: the score whose SRCC is followed.
         clock: gathers seconds and warnings.
         records: of the two runs, where the jobs are of runs: images and labels must still be theirs.
 
     Returns:
-        A row a step: factor, from, to, n, srcc with interval, change with interval (on shared resamples of all
-        images of both sides), the official fit's status where its values are ranked; and the features of each step.
+        A row a step: factor, from, to, n, srcc with interval, change with interval (paired, over the images
+        of all steps), the official fit's status where its values are ranked; and the features of each step.
 
     Note:
         Factors interact: a change belongs to its place in this order. Intervals are those of the raw scores: an SRCC
@@ -213,7 +212,7 @@ def reconcile(
         steps.append(
             Step(factor, job, features, scores, features.table[features.labels.label].to_numpy(float))
         )
-    return _table(steps, first.statistics.resamples, first.statistics.seed), [s.features for s in steps]
+    return _table(steps), [s.features for s in steps]
 
 
 def _changed(job: RunConfig, record: RunRecord, what: str) -> UserError:
@@ -224,25 +223,24 @@ def _changed(job: RunConfig, record: RunRecord, what: str) -> UserError:
     )
 
 
-def _table(steps: Sequence[Step], resamples: int, seed: int) -> pd.DataFrame:
-    """Return the steps' levels and changes, on shared resamples of the images of all steps."""
+def _table(steps: Sequence[Step]) -> pd.DataFrame:
+    """Return the steps' levels and changes, with paired intervals over the images of all steps."""
     images, clusters = _all_images(steps)
-    counts = resample_counts(len(images), clusters, None, resamples, seed)
-    units = count_units(len(images), clusters)
+    sampling = Sampling(len(images), None, clusters)
     rows: list[dict[str, Any]] = []
-    levels, draws = [step.level() for step in steps], []
+    levels, agreement = [step.level() for step in steps], []
     for k, step in enumerate(steps):
         value, is_raw, status = levels[k]
-        members = counts.T[images.get_indexer(step.keys)].T
-        draws.append(bootstrap_many("srcc", step.scores[None], step.y, members)[0])
-        low, high = interval(draws[k], units) if is_raw else NO_INTERVAL
+        members = images.get_indexer(step.keys)
+        agreement.append(sampling.statistic("srcc", step.scores[None], step.y, members))
+        low, high = agreement[k].correlation_intervals()[0] if is_raw else NO_INTERVAL
         row = {"factor": step.factor, "from": "", "to": "", "n": len(step.y), "srcc": value}
         row |= {"srcc_low": low, "srcc_high": high, "change": np.nan}
         row |= {"change_low": np.nan, "change_high": np.nan, "fit": status}
         if k:
             before, before_is_raw, _ = levels[k - 1]
             tested = step.factor != "fit" and is_raw and before_is_raw
-            low, high = interval(draws[k] - draws[k - 1], units) if tested else NO_INTERVAL
+            low, high = (agreement[k] - agreement[k - 1]).intervals()[0] if tested else NO_INTERVAL
             row |= {"from": _shown(steps[k - 1].job, step.factor), "to": _shown(step.job, step.factor)}
             row |= {"change": value - before, "change_low": low, "change_high": high}
         rows.append(row)
@@ -297,7 +295,7 @@ def render(
     labels = dict.fromkeys(r["backbone"]["label"] for r in records if r["backbone"]["label"])
     head = [
         set_line(records[-1]["dataset"]) + (f"; weights: {', '.join(labels)}" if labels else ""),
-        "[95 % interval], changes on shared resamples; factors interact: a change belongs to its place in this order",
+        "[95 % interval], changes paired; factors interact: a change belongs to its place in this order",
     ]
     columns = {"factor": "", "n": "n", "srcc": "SRCC", "change": "change"}
     steps = []

@@ -52,7 +52,7 @@ def test_a_run_on_the_sample_beats_a_floor_that_the_untrained_network_fails(
 ) -> None:
     photos = {k: sample.PHOTOS[k] for k in ("astronaut", "coffee", "chelsea", "gravel")}  # a quarter: quick
     monkeypatch.setattr(sample, "PHOTOS", photos)
-    common = ["evaluate", f"cache_dir={tmp_path / 'cache'}", "figures=false", "resamples=100", "engine=torch"]
+    common = ["evaluate", f"cache_dir={tmp_path / 'cache'}", "figures=false", "engine=torch"]
     found = {}
     for name, more in {"demo": [], "untrained": ["backbone.untrained=0"]}.items():
         assert (

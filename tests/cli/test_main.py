@@ -23,7 +23,7 @@ from magiqa.method.fusion import Adaptive
 from magiqa.runs.provenance import Clock
 
 REPOSITORY = Path(__file__).parents[2]
-DEMO = ["backbone.untrained=0", "engine=torch", "batch_size=4", "resamples=100", "workers=1"]
+DEMO = ["backbone.untrained=0", "engine=torch", "batch_size=4", "workers=1"]
 
 
 def make_set(root: Path, n: int = 6) -> Path:
@@ -227,9 +227,9 @@ def test_no_intervals_are_explained(run, tmp_path):
     table.assign(photo="one").to_csv(root / "labels.csv", index=False)
     out = run("evaluate", *args, "dataset.reference_column=photo")[1]
     assert "omitted for all scores (1 values of reference, fewer than 5)" in " ".join(out.split())
-    # six images that a score orders exactly: that all resamples agree is no certainty
+    # six images that a score orders exactly: that nothing is out of order is no certainty
     out = run("evaluate", *args)[1]
-    assert "SRCC interval omitted for all scores (all resamples alike, or undefined" in " ".join(out.split())
+    assert "SRCC interval omitted for all scores (too little varies" in " ".join(out.split())
 
 
 @pytest.mark.slow
@@ -359,7 +359,7 @@ def test_a_folder_used_again_holds_the_last_run_alone(run, tmp_path):
         and "out=other: holds the record of magiqa ablate, which magiqa evaluate would overwrite" in err
     )
 
-    assert run("compare", "o", "resamples=100")[0] == 0
+    assert run("compare", "o")[0] == 0
     assert (
         len(pd.read_csv(tmp_path / "o" / "comparison.csv")) > 2
         and (tmp_path / "o" / "comparison.json").is_file()
@@ -496,7 +496,7 @@ def test_help_without_docstrings_and_by_the_modules_name():
             "unrecognized arguments: --config-name=config: everything but --help",
         ),
         (["evaluate", "--config-dir"], "--config-dir"),
-        (["compare", "a", "resamples=many"], "resamples=many must be a whole number from 100"),
+        (["compare", "a", "equivalence=many"], "equivalence=many must be a number"),
         (["score", "x.png", "recursive=maybe"], "recursive=maybe must be true or false"),
         (["score", "x.png", "top=0"], "top=0 must be a whole number from 1"),
         (["report", "x", "out=o", "style.width=wide"], "style.width=wide is not known: use column, page"),

@@ -43,7 +43,7 @@ def commands(made, out):
         "evaluate": ["evaluate", *tiny.overrides(made, f"out={out}")],
         "evaluate with figures": ["evaluate", *tiny.overrides(made, f"out={out}", "figures=true")],
         "ablate": ["ablate", *tiny.overrides(made, "ablation=lambda", f"out={out}")],
-        "compare": ["compare", run, f"out={out}", "resamples=100"],
+        "compare": ["compare", run, f"out={out}"],
         "report": ["report", run, f"out={out}", "thumbnails=false"],
         "paper": ["paper", run, f"out={out}"],
         "pack": ["pack", run, f"out={out}", f"cache_dir={made / 'cache'}", tiny.named(made)],
@@ -105,7 +105,7 @@ def test_links_in_a_folder_that_came_from_elsewhere_lead_no_command_out(made, tm
         (mine / name).write_text("mine")
     (run / "comparison.csv").unlink(missing_ok=True)
     (run / "comparison.csv").symlink_to(mine / "comparison.csv")
-    cli.main(["compare", str(run), "resamples=100"])  # refused, or the link itself is replaced
+    cli.main(["compare", str(run)])  # refused, or the link itself is replaced
     (run / "comparison.csv").unlink()
     (run / "figures").symlink_to(mine)
     capsys.readouterr()

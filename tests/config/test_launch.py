@@ -82,7 +82,7 @@ def test_ablations_and_experiments_in_tasks_print_what_they_found(tmp_path, caps
     typed = tiny.overrides(folder, "launcher=local", "launcher.jobs=1", f"out={tmp_path}/out")
     assert main(["ablate", "-m", "ablation=pooling,fusion", *typed]) == 0
     assert "ablation pooling: 3 variants" in (out := capsys.readouterr().out) and "ablation fusion" in out
-    assert main(["experiment", "-m", "experiment=bias,linear", *typed]) == 0
+    assert main(["experiment", "-m", "experiment=bias,weights", *typed]) == 0
     assert out.count("[1/2]") == 1 and "[2/2]" in capsys.readouterr().out
     assert len(list((tmp_path / "out").glob("*/record.json"))) == 4
 

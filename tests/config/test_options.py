@@ -211,7 +211,7 @@ def test_a_missing_config_dir(tmp_path):
         ("views.small=crop", "views.small=crop is not known: use error, upscale"),
         ("pooling=max", "pooling=max is not known: use mean, median, worst_tenth"),
         ("batch_size=0", "batch_size=0 must be auto or a whole number from 1"),
-        ("resamples=5", "resamples=5 must be a whole number from 100"),
+        ("equivalence=-1", "equivalence=-1 must be a number above 0"),
         ("prompts.pairs=[]", "prompts.pairs must be a list of [positive, negative] pairs and holds none"),
         ("backbone.positional_embedding=keep", "backbone.positional_embedding=keep is not known"),
         ("backbone.name=RN50-quickgelu", "write RN50 and backbone.quickgelu=true"),

@@ -92,9 +92,7 @@ def test_no_command_runs_what_a_file_names(folder, tmp_path, capsys, monkeypatch
         assert ("theirs" if bundle.name in " ".join(command) else "record.json") in error
         assert not mark.exists()
     capsys.readouterr()
-    code = cli.main(
-        ["compare", str(run), "resamples=100", "out=page"]
-    )  # reads its tables, instantiates nothing
+    code = cli.main(["compare", str(run), "out=page"])  # reads its tables, instantiates nothing
     assert code == 0 or capsys.readouterr().err.count("\n") == 1
     assert not mark.exists()
     written = [p.name for p in (tmp_path / "here").rglob("*") if p.is_file() and p.parent.name != "page"]

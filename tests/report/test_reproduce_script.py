@@ -82,7 +82,7 @@ def test_a_script_names_no_path_of_this_machine_and_asks_for_what_it_needs(tmp_p
         "name": "x",
         "methods": sources,
         "score": "q",
-        "resamples": 300,
+        "equivalence": 0.02,
         "seed": 0,
     }
     other = {**RUN, "dataset": {"root": "/elsewhere"}, "choices": {**RUN["choices"], "prompts": "mine"}}
@@ -94,7 +94,7 @@ def test_a_script_names_no_path_of_this_machine_and_asks_for_what_it_needs(tmp_p
     assert [line[5:].partition(":")[0] for line in asked] == ["KONIQ_ROOT", "KONIQ_ROOT_2", "MY_METRIC_CSV"]
     assert "# prompts=mine is not magiqa's own: its file is ./conf/prompts/mine.yaml" in lines
     first, second = "reproduced/1-koniq-demo", "reproduced/2-koniq-demo"
-    assert f'magiqa compare {first} "$MY_METRIC_CSV" score=q resamples=300 seed=0 out=reproduced/3-x' in lines
+    assert f'magiqa compare {first} "$MY_METRIC_CSV" score=q equivalence=0.02 out=reproduced/3-x' in lines
     assert lines[-1] == (
         f'magiqa paper {first} {second} reproduced/3-x "$MY_METRIC_CSV" statistics=krcc out=reproduced/paper'
     )

@@ -53,7 +53,7 @@ def test_a_run_on_a_gpu_gives_the_cpus_scores_and_names_the_gpu(folder, tmp_path
     def scores(device: str, precision: str) -> pd.DataFrame:
         out = tmp_path / device.replace(":", "_") / precision
         asked = [f"dataset.root={folder}", f"device={device}", f"precision={precision}", "engine=torch"]
-        asked += [f"out={out}", f"cache_dir={tmp_path / 'cache'}", "cache_engine=same", "resamples=100"]
+        asked += [f"out={out}", f"cache_dir={tmp_path / 'cache'}", "cache_engine=same"]
         assert main(["evaluate", "dataset=folder", *asked, "figures=false", "batch_size=4"]) == 0
         return pd.read_csv(out / "scores.csv").set_index("image")
 

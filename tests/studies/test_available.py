@@ -45,7 +45,7 @@ def compared(folder, out, *networks, reference=None):
         for name, seed in networks
     ]
     chosen = {k: v for k, v in variants[reference].items() if k != "name"}
-    job = tiny.job(folder, f"out={out}", "resamples=100")
+    job = tiny.job(folder, f"out={out}")
     return ablate(job.having(ablation=Ablation("nets", variants=variants, reference=chosen)), progress=False)
 
 

@@ -76,7 +76,7 @@ def test_a_photo_that_a_type_does_not_change_is_left_out_and_said(folder, photos
     assert unchanged(scores).to_numpy().tolist() == [["photo3", "desaturation"]]  # it is gray
     kept = within(scores)
     assert set(kept.loc[kept["type"] == "desaturation", "image"]) == {"photo0", "photo1", "photo2"}
-    table = summary(kept, 200)
+    table = summary(kept)
     assert table.groupby("type")["n"].first().to_dict() == {"jpeg": 4, "desaturation": 3}
 
 
@@ -102,7 +102,7 @@ def test_srcc_within_an_image_and_its_median_by_hand():
     assert found[("i0", "q_sim")] == pytest.approx(-1) and found[("i0", "q_mag")] == pytest.approx(1)
     assert found[("i1", "q_sim")] == 0  # sees nothing
     assert found[("i2", "q_sim")] == pytest.approx(-1 + 12 / 210)
-    rows = summary(within(table), 500).set_index("score")
+    rows = summary(within(table)).set_index("score")
     assert rows.loc["q_sim", "srcc"] == pytest.approx(-1 + 12 / 210)
     assert rows.loc["q_mag", "srcc"] == pytest.approx(-1) and rows.loc["q_mag", "falls"] == pytest.approx(
         2 / 3

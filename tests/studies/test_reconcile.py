@@ -67,7 +67,7 @@ def test_three_known_factors_are_each_found(folder, tmp_path):
         assert np.isnan(value) or row["srcc"] == pytest.approx(value, abs=1e-12)
     assert table["change"].sum() == pytest.approx(values[-1] - values[0], abs=1e-12)
     for row in table.to_dict("records")[1:]:
-        # a change that is nothing in every resample has no interval: that all agree is no certainty
+        # a change that is nothing for every image has no interval
         nothing = row["change"] == 0 and np.isnan(row["change_low"])
         assert nothing or row["change_low"] <= row["change"] <= row["change_high"]
     noise, prompts = table.iloc[2], table.iloc[3]
@@ -114,14 +114,14 @@ def test_a_walk_between_official_fits_has_the_raw_scores_intervals_and_says_how_
     first = tiny.job(folder, "fit=official").having(fusion=Fixed(1.0))  # whose fits keep the order
     last = first.having(fusion=Fixed(0.9), pooling="median")
     table, features = reconcile(first, last, progress=False)
-    raw, _ = reconcile(first.having(fit="monotone"), last.having(fit="monotone"), progress=False)
+    raw, _ = reconcile(first.having(fit="logistic4"), last.having(fit="logistic4"), progress=False)
     assert table["factor"].tolist() == ["start", "fusion", "pooling"]
     assert table["change_low"].equals(raw["change_low"]) and table["change_low"][1:].notna().all()
     table.loc[1, "fit"] = "start_values"
     shown = render(table, features, warnings=["something slow"])
     assert "(official fit: start_values)" in shown and shown.endswith("note: something slow")
     # the step of the fit itself has no interval
-    table, _ = reconcile(first.having(fit="monotone"), first, progress=False)
+    table, _ = reconcile(first.having(fit="logistic4"), first, progress=False)
     assert table["factor"].tolist() == ["start", "fit"] and np.isnan(table.loc[1, "change_low"])
 
 
@@ -190,7 +190,7 @@ def test_each_known_protocol_composes(tmp_path, method):
             published_row(f"{method}:{name}"), options, Backbone(PROTOCOLS[method].backbone, "openai")
         )
         job = tiny.configs().composer(typed, packaged=True)(asked)
-        assert job.statistics.fit == ("official" if method.startswith("MA-CLIP") else "monotone")
+        assert job.statistics.fit == ("official" if method.startswith("MA-CLIP") else "logistic4")
 
 
 @pytest.mark.slow
@@ -198,8 +198,8 @@ def test_a_change_from_an_srcc_that_the_fit_turned_has_no_interval(folder):
     first = tiny.job(folder, "fit=official", "fusion=similarity", "dataset.mos_column=noisy")
     table, _ = reconcile(first, first.having(fusion=Fixed(0.0), pooling="median"), progress=False)
     raw, _ = reconcile(
-        first.having(fit="monotone"),
-        first.having(fit="monotone", fusion=Fixed(0.0), pooling="median"),
+        first.having(fit="logistic4"),
+        first.having(fit="logistic4", fusion=Fixed(0.0), pooling="median"),
         progress=False,
     )
     changed = (table["srcc"] - raw["srcc"]).abs().to_numpy() >= 1e-9
@@ -223,14 +223,13 @@ def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
         "views.stride=64",
         "pooling=median",
         "prompts.pairs=[[a,b]]",
-        "resamples=300",
     ]
     options = [f.stem for f in (conf_dir() / "dataset").glob("*.yaml")]
     first = tiny.configs().job(typed)
     compose = tiny.configs().composer(typed, packaged=True)
     last = compose(overrides_of(published_row("MA-CLIP:koniq"), options, first.method.backbone))
     known = ["dataset=koniq", f"dataset.root={tmp_path}", "backbone=rn50", "fit=official"]
-    packaged = tiny.configs().job([*known, "resamples=300"])
+    packaged = tiny.configs().job([*known])
     for part in (
         "dataset",
         "backbone",
@@ -240,7 +239,6 @@ def test_a_published_row_is_walked_to_as_it_was_whatever_is_typed(tmp_path):
         "fusion",
         "pooling",
         "fit",
-        "resamples",
     ):
         assert last.get(part) == packaged.get(part), part
 
@@ -258,7 +256,7 @@ def test_the_command(folder, tmp_path, capsys):
     for name, more in (("a", []), ("b", ["pooling=median", "magnitude.lam=0.1"])):
         evaluate(tiny.job(folder, f"out={tmp_path / name}", *more), progress=False)
     args = [str(tmp_path / "a"), str(tmp_path / "b"), f"cache_dir={folder / 'cache'}"]
-    args += ["resamples=150", "seed=1", tiny.named(folder)]
+    args += ["seed=1", tiny.named(folder)]
     assert cli.main(["reconcile", *args, f"out={tmp_path / 'why'}"]) == 0
     assert "BoxCox(lam=0.5, standardize=True) -> BoxCox(lam=0.1" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "why" / "reconcile.csv")
@@ -275,7 +273,7 @@ def test_the_command(folder, tmp_path, capsys):
         ("seed=1,2", "seed=1,2: give one value, as KEY=VALUE"),
         ("fusion.alhpa=1", f"fusion.alhpa: no such key in the config of {tmp_path / 'a'}"),
         ("fusion=fixed", "has its own config; override fields (fusion.FIELD=VALUE), not whole options"),
-        ("resamples=many", "resamples=many must be a whole number from 100"),
+        ("seed=many", "seed=many must be a whole number from 0"),
     ):
         assert cli.main(["reconcile", *args, bad]) == 2
         assert message in capsys.readouterr().err

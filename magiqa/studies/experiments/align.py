@@ -10,14 +10,12 @@ import pandas as pd
 from magiqa.checked import Checked
 from magiqa.errors import UserError
 from magiqa.report.words import SCORES
-from magiqa.stats.bootstrap import bootstrap_many
-from magiqa.stats.correlation import point_many
+from magiqa.stats.correlation import srcc
 from magiqa.studies.experiments.study import (
     CUES,
     Lacking,
     Study,
     Tables,
-    tested,
 )
 
 
@@ -54,19 +52,16 @@ class Align(Checked, key="experiment"):
         y = {c: v.loc[keys].to_numpy(float) for c, v in labels.items()}
         scores = {**study.cues()[list(CUES)], "laplacian": study.features.controls["laplacian"]}
         matrix = np.stack([np.asarray(v, float) for v in scores.values()])
-        counts = study.sampling.counts()
-        point = {c: point_many("srcc", matrix, v) for c, v in y.items()}
-        draws = {c: bootstrap_many("srcc", matrix, v, counts) for c, v in y.items()}
+        agreement = {c: study.sampling.statistic("srcc", matrix, v) for c, v in y.items()}
+        bands = {c: study.bands(a) for c, a in agreement.items()}
         rows = []
         for i, name in enumerate(scores):
             row: dict[str, Any] = {"score": name, "n": len(keys)}
             for c in y:
-                row[c] = point[c][i]
-                row[f"{c}_low"], row[f"{c}_high"] = study.band(draws[c][i])
+                row[c], (row[f"{c}_low"], row[f"{c}_high"]) = agreement[c].values[i], bands[c][i]
             rows.append(row)
-        a, b = "mos_quality", "mos_align"
-        table = tested(rows, point[a] - point[b], draws[a] - draws[b], study.units)
-        with_each_other = point_many("srcc", y["mos_quality"][None], y["mos_align"])[0]
+        table = study.tested(rows, agreement["mos_quality"] - agreement["mos_align"])
+        with_each_other = srcc(y["mos_quality"], y["mos_align"])
         return {"align": table}, [
             f"SRCC of the two labels with each other {with_each_other:+.4f}; diff: quality less align"
         ]

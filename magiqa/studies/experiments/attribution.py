@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from magiqa.checked import Checked
-from magiqa.studies.experiments.study import Study, Tables, at_once, tested
+from magiqa.studies.experiments.study import Study, Tables, at_once
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Attribution(Checked, key="experiment"):
         table = study.statistics(matrix, cells.index(("one pair", "whole image", "similarity")))
         for i, column in enumerate(("prompts", "views", "cue")):
             table.insert(i, column, [cell[i] for cell in cells])
-        point, draws = study.draws(matrix)
+        agreement = study.srcc(matrix)
         base = ("one pair", "whole image", "similarity")
         full = ("five pairs", "windows and global", "fused")
         names = ("five pairs", "windows and global", "magnitude (fused)")
@@ -48,21 +48,17 @@ class Attribution(Checked, key="experiment"):
                 steps.append({"factor": names[factor], "added_to": added_to})
                 ends.append((at(before | {factor}), at(before)))
         after, before_ = np.array(ends).T
-        stepped = tested(steps, point[after] - point[before_], draws[after] - draws[before_], study.units)
-        shares, values, drawn = [], [], []
+        stepped = study.tested(steps, agreement[after] - agreement[before_])
+        shares, weights = [], np.zeros((4, len(cells)))
         for factor in range(3):
-            gains = []
             for order in permutations(range(3)):
                 before = frozenset(order[: order.index(factor)])
-                gains.append((at(before | {factor}), at(before)))
+                weights[factor, at(before | {factor})] += 1 / 6
+                weights[factor, at(before)] -= 1 / 6
             shares.append({"factor": names[factor]})
-            values.append(float(np.mean([point[a] - point[b] for a, b in gains])))
-            drawn.append(np.mean([draws[a] - draws[b] for a, b in gains], axis=0))
-        whole = (at(frozenset({0, 1, 2})), at(frozenset()))
+        weights[3, at(frozenset({0, 1, 2}))], weights[3, at(frozenset())] = 1, -1
         shares.append({"factor": "all three"})
-        values.append(float(point[whole[0]] - point[whole[1]]))
-        drawn.append(draws[whole[0]] - draws[whole[1]])
-        shared = tested(shares, values, drawn, study.units)[["factor", "diff", "diff_low", "diff_high"]]
+        shared = study.tested(shares, agreement.mix(weights))[["factor", "diff", "diff_low", "diff_high"]]
         notes = [
             "steps: gain of a factor in SRCC, whatever else is on; shares: its mean over the six orders of adding them "
             "(Shapley), which sum to the whole gain",

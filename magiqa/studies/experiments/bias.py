@@ -11,9 +11,8 @@ import pandas as pd
 from magiqa.checked import Checked, Least
 from magiqa.method.cues import BoxCox
 from magiqa.scoring.shared_features import score_all
-from magiqa.stats.content import alike, group_distance
-from magiqa.stats.correlation import point_many
-from magiqa.stats.ranks import mid_ranks
+from magiqa.stats.arrays import NAN, members
+from magiqa.stats.correlation import ranks, srcc
 from magiqa.studies.experiments.study import Lacking, Study, Tables, check_distinct
 
 BIAS = {
@@ -21,6 +20,9 @@ BIAS = {
     "prompt": ("prompts", "Distance between contents"),
     "group": ("groups (generators or distortion types)", "Distance between groups"),
 }
+
+
+_POINTS = 4096  # of distribution functions in memory at a time
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Bias(Checked, key="experiment"):
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``bias``: mean Wasserstein distance between groups, in standard deviations, as is and given the label."""
-        by, groups = study.content()
+        by, groups = _content(study)
         _, at, sizes = np.unique(groups, return_inverse=True, return_counts=True)
         kept = sizes[at] >= self.smallest
         if len(set(groups[kept])) < 2:
@@ -67,7 +69,7 @@ class Bias(Checked, key="experiment"):
             what = "before Box-Cox" if lam == 1 else f"λ = {lam:g}"
             names.append((what, "standardized |f|" if standardize else "raw |f|"))
         matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1][:, kept]
-        ranks = mid_ranks(y) - (len(y) + 1) / 2
+        label_ranks = ranks(y) - (len(y) + 1) / 2
         rows = []
         for (what, kind), x in zip([*names, ("label", "the label itself")], [*matrix, y], strict=True):
             found = group_distance(x, groups, within=within, **options)
@@ -81,15 +83,15 @@ class Bias(Checked, key="experiment"):
             }
             if what != "label":
                 # groups differ in quality too: what is left when the label's rank is regressed out
-                own = mid_ranks(x) - (len(x) + 1) / 2
-                rest = own - ranks * (own @ ranks) / (ranks @ ranks)
+                own = ranks(x) - (len(x) + 1) / 2
+                rest = own - label_ranks * (own @ label_ranks) / (label_ranks @ label_ranks)
                 left = group_distance(rest, groups, within=like, **options)
                 row |= {
                     "distance_given_label": left.distance,
                     "chance_given_label": left.chance,
                     "p_given_label": left.p,
                 }
-                row["srcc"] = point_many("srcc", x[None], y)[0]
+                row["srcc"] = srcc(x, y)
             rows.append(
                 row | {"groups": len(set(groups)), "smallest": int(sizes[sizes >= self.smallest].min())}
             )
@@ -133,3 +135,97 @@ class Bias(Checked, key="experiment"):
         frame = frame.assign(name=frame["of"] + ", " + frame["cue"])
         groups = BIAS[str(table["by"].iloc[0])][0]
         dots(folder / "bias", frame, xlabel=f"Wasserstein distance between {groups} (sd)")
+
+
+def _content(study: Study) -> tuple[str, np.ndarray]:
+    """Return the column that says what images show, where they share it (reference, prompt), else the groups.
+
+    Raises:
+        Lacking: the data set has none of these.
+    """
+    for name in ("reference", "prompt"):
+        names = study.column(name)
+        if names is not None and 1 < len(set(names)) <= len(names) / 2:
+            return name, names
+    return "group", study.need("group")
+
+
+@dataclass(frozen=True)
+class GroupDistance:
+    """Mean Wasserstein distance between groups, in standard deviations of all values; its mean by chance; and p.
+
+    Args:
+        p: one-sided: the share of shuffles that lie as far apart or farther; at least 1 / (permutations + 1).
+    """
+
+    distance: float
+    chance: float
+    p: float
+
+
+def group_distance(
+    values: Any, groups: Any, *, within: Any = None, permutations: int = 20, seed: int = 0
+) -> GroupDistance:
+    """Return the distance between the distributions of values (N,) in groups (N,), over all pairs of groups.
+
+    ``chance`` is the same with the groups' names shuffled: the distance of finite samples is never 0.
+
+    Args:
+        within: (N,) names of what is crossed with the groups (each prompt drawn by each generator): names are then
+            shuffled inside each of them only. Shuffled over all images, chance would hold the generators' differences
+            too, which a crossed design spreads evenly over the groups: it came out above what was measured.
+    """
+    x, names = np.asarray(values, np.float64), np.asarray(groups)
+    spread = float(x.std())
+    _, key = np.unique(names, return_inverse=True)
+    groups_of, sizes = key.max() + 1, np.bincount(key)
+    if groups_of < 2 or spread == 0:
+        return GroupDistance(NAN, NAN, NAN)
+    order = np.argsort(x, kind="stable")
+    gaps = np.diff(x[order])
+    # |F_a - F_b| summed over all pairs at a point: sorted, the k-th of G counts k times up and G - 1 - k times down
+    signs = 2.0 * np.arange(groups_of) - (groups_of - 1)
+
+    def distance(key: np.ndarray) -> float:
+        total, below = 0.0, np.zeros(groups_of)
+        for start in range(0, len(gaps), _POINTS):
+            part = key[order[start : start + _POINTS]][: len(gaps) - start]
+            steps = np.zeros((len(part), groups_of))
+            steps[np.arange(len(part)), part] = 1.0 / sizes[part]
+            cumulative = below + np.cumsum(steps, axis=0)
+            below = cumulative[-1].copy()
+            cumulative.sort(axis=1)
+            total += float(gaps[start : start + _POINTS] @ (cumulative @ signs))
+        return float(total / (groups_of * (groups_of - 1) / 2) / spread)
+
+    rng = np.random.default_rng(seed)
+    strata = [np.arange(len(x))] if within is None else [rows for _, rows in members(within, len(x))]
+
+    def shuffled() -> np.ndarray:
+        out = key.copy()
+        for rows in strata:
+            out[rows] = key[rng.permutation(rows)]
+        return out
+
+    measured = distance(key)
+    chance = np.array([distance(shuffled()) for _ in range(permutations)])
+    reached = int((chance >= measured - 1e-12).sum())
+    return GroupDistance(
+        measured, float(chance.mean()) if permutations else NAN, (1 + reached) / (permutations + 1)
+    )
+
+
+def alike(labels: Any, within: Any = None, *, size: int = 5) -> np.ndarray:
+    """Return numbers (N,) of strata of about `size` images of like labels (N,), inside each of `within` (N,).
+
+    Names are shuffled inside them only, which keeps what a value owes to the label: its spread too, which a regression
+    leaves in. With all images shuffled, 10 % of values that depend on the group by the label alone were called
+    different.
+    """
+    y = np.asarray(labels, np.float64)
+    out, used = np.empty(len(y), int), 0
+    for rows in [np.arange(len(y))] if within is None else [rows for _, rows in members(within, len(y))]:
+        parts = max(1, len(rows) // size)
+        out[rows[np.argsort(y[rows], kind="stable")]] = used + np.arange(len(rows)) * parts // len(rows)
+        used += parts
+    return out

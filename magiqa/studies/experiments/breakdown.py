@@ -9,8 +9,8 @@ import pandas as pd
 
 from magiqa.checked import Checked
 from magiqa.report.words import AXES, group_name, short_label
-from magiqa.stats.intervals import interval
-from magiqa.studies.experiments.study import CUES, Study, Tables, tested_apart
+from magiqa.stats.sampled import stacked
+from magiqa.studies.experiments.study import CUES, Study, Tables
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,16 @@ class Breakdown(Checked, key="experiment"):
             names = study.column(by)
             if names is None:
                 continue
-            rows, values, drawn, units = [], [], [], []
+            rows, inside = [], []
             for name in sorted(set(names), key=lambda v: (len(v), v) if by == "level" else (0, v)):
                 at = np.flatnonzero(names == name)
                 row: dict[str, Any] = {by: name, "n": len(at)}
-                point, draws, count = study.inside(matrix, at)
-                for k, cue in enumerate(CUES):
-                    row[cue] = point[k]
-                    row[f"{cue}_low"], row[f"{cue}_high"] = interval(draws[k], count)
-                values.append(point[2] - point[0])
-                drawn.append(draws[2] - draws[0])
-                units.append(count)
+                agreement = study.srcc(matrix, at)
+                for cue, value, band in zip(CUES, agreement.values, study.bands(agreement), strict=True):
+                    row[cue], (row[f"{cue}_low"], row[f"{cue}_high"]) = value, band
+                inside.append(agreement[[2]] - agreement[[0]])
                 rows.append(row)
-            out[by] = tested_apart(rows, values, drawn, units)
+            out[by] = study.tested(rows, stacked(inside))
         return out, [
             "SRCC inside each group; difference: fused score less similarity cue; a group under 3 images has empty "
             "values, one of fewer than 5 images or clusters no interval",

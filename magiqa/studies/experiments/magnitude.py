@@ -12,9 +12,9 @@ from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.report.words import option_name, short_label
 from magiqa.scoring.shared_features import score_all
-from magiqa.stats.bootstrap import bootstrap_partial, resample_counts
-from magiqa.stats.correlation import partial_srcc
-from magiqa.stats.selection import excess
+from magiqa.stats.arrays import NAN
+from magiqa.stats.family import freedom, quantile, standard_error
+from magiqa.stats.sampled import Sampled
 from magiqa.studies.ablation import override
 from magiqa.studies.experiments.study import (
     Study,
@@ -30,7 +30,6 @@ class Magnitude(Checked, key="experiment"):
     name: str = "magnitude"
     seeds: tuple[Annotated[int, Least(0)], ...] = (0, 1, 2)
     definitions: tuple[str, ...] = ("boxcox", "boxcox_raw", "l1", "l2", "max", "std", "mean")
-    resamples: Annotated[int, Least(20)] = 200
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,34 +69,26 @@ class Magnitude(Checked, key="experiment"):
         if pixels.std() > 0:
             extra, rows = [*extra, ("pixels", "control")], [*rows, pixels]
         matrix, names = np.vstack([matrix, *rows]), [*names, *extra]
-        point, draws = study.draws(matrix)
+        agreement = study.srcc(matrix)
+        bands = study.bands(agreement)
         first = next(iter(networks))
         index = {n: i for i, n in enumerate(names)}
-        counts = resample_counts(
-            len(study.y), study.sampling.clusters, None, self.resamples, job.statistics.seed
-        )
         out = []
         for i, (definition, network) in enumerate(names):
             row: dict[str, Any] = {
                 "definition": definition,
                 "network": network,
                 "n": len(study.y),
-                "srcc": point[i],
+                "srcc": agreement.values[i],
             }
-            row["srcc_low"], row["srcc_high"] = study.band(draws[i])
+            row["srcc_low"], row["srcc_high"] = bands[i]
             if network != "control":
-                row["partial"] = partial_srcc(matrix[i], study.y, given)
-                again = bootstrap_partial(matrix[i], study.y, given, counts)
-                row["partial_low"], row["partial_high"] = study.band(again)
+                partial = study.sampling.partial(matrix[i], study.y, given)
+                row["partial"] = partial.values[0]
+                ((row["partial_low"], row["partial_high"]),) = study.bands(partial)
             if network == first:
                 null = [index[(definition, n)] for n in networks if n != first]
-                found = excess(point[i], draws[i], point[null], draws[null], study.units)
-                row |= {
-                    "diff": found.value,
-                    "diff_low": found.low,
-                    "diff_high": found.high,
-                    "withheld": found.withheld,
-                }
+                row |= excess(agreement[[i]], agreement[null], study.sampling.too_few())
             out.append(row)
         return {"magnitude": pd.DataFrame(out)}, [
             "partial: SRCC with Laplacian variance, file bytes and pixels (where they vary) partialled out",
@@ -126,3 +117,28 @@ class Magnitude(Checked, key="experiment"):
         frame = tables["magnitude"].rename(columns=names)
         frame["name"] = frame["name"].map(option_name)
         dots(folder / "magnitude", frame, xlabel=f"SRCC with {short_label(record['dataset']['label'])}")
+
+
+def excess(method: Sampled, nulls: Sampled, few: str = "") -> dict[str, Any]:
+    """Return a statistic less its mean over untrained networks of S seeds, signed, with a 95 % interval.
+
+    The seeds are a sample: their spread is part of the variance, beside that of the images. Degrees of freedom by
+    Satterthwaite.
+
+    Args:
+        method: of one row. nulls: of S rows, on the same images. few: the reason why there is no interval.
+    """
+    seeds = len(nulls.values)
+    difference = method - nulls.mix(np.full((1, seeds), 1 / seeds))
+    value, sampled = float(difference.values[0]), float(standard_error(difference.parts)[0]) ** 2
+    row = {"diff": value, "diff_low": NAN, "diff_high": NAN, "withheld": few}
+    if not few and seeds < 2:
+        row["withheld"] = "one seed: nothing says how seeds differ"
+    elif not few:
+        between = float(np.var(nulls.values, ddof=1)) / seeds
+        below = sampled**2 / float(freedom(difference.parts)[0]) + between**2 / (seeds - 1)
+        if not below > 0:
+            return row | {"withheld": "never differs"}
+        half = float(quantile(np.array((sampled + between) ** 2 / below))) * float(np.sqrt(sampled + between))
+        row |= {"diff_low": value - half, "diff_high": value + half}
+    return row

@@ -35,7 +35,7 @@ class Main(Checked, key="experiment"):
         table = study.statistics(matrix, list(rows).index("MA-CLIP"))
         table.insert(0, "method", names)
         return {"main": table}, [
-            "diff: method less MA-CLIP, on the same resamples",
+            "diff: method less MA-CLIP, on the same images",
             "methods have their own options and parameters, whatever views, fusion or pooling the command names",
         ]
 

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from scipy.stats import skew
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.report.words import SCORES
-from magiqa.stats.raters import krasula, noise_ceiling
+from magiqa.stats.raters import krasula
 from magiqa.studies.experiments.study import CUES, Study, Tables
 
 
@@ -33,14 +32,13 @@ class Raters(Checked, key="experiment"):
             raise UserError(f"experiment.level={self.level} must lie between 0 and 1")
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
-        """``ceiling`` and ``pairs`` (Krasula et al.)."""
+        """``pairs`` (Krasula et al.)."""
         study.need("mos_std")
         if self.ratings is None:
             raise UserError(
                 "experiment.ratings is not set: add experiment.ratings=N, how many ratings a label averages"
             )
         std = study.features.table["mos_std"].to_numpy(float)
-        ceiling = noise_ceiling(study.y, std, self.ratings, seed=study.job.statistics.seed)
         cues = study.cues()
         controls = study.features.controls["laplacian"].to_numpy(float)
         rows = []
@@ -50,18 +48,15 @@ class Raters(Checked, key="experiment"):
                 study.y,
                 std,
                 self.ratings,
-                clusters=study.sampling.clusters,
+                study.sampling,
                 seed=study.job.statistics.seed,
                 level=self.level,
             )
             values = asdict(found)
             band = {f"ordered_rightly_{s}": values.pop(f"ci_{s}") for s in ("low", "high")}
             rows.append({"score": name} | values | band)
-        return {"ceiling": pd.DataFrame([asdict(ceiling)]), "pairs": pd.DataFrame(rows)}, [
-            f"{self.ratings} ratings a label; ceiling: SRCC of a predictor that knows each image's true mean opinion",
-            "the ceiling takes true opinions and raters' noise to be normal: skewed or two-peaked opinions put it 0.02 "
-            f"to 0.06 too high (skewness of these labels {skew(study.y):+.2f}); raters of other levels 0.02 too low",
-            f"told apart at {self.level:g} two-sided",
+        return {"pairs": pd.DataFrame(rows)}, [
+            f"{self.ratings} ratings a label; told apart at {self.level:g} two-sided"
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from magiqa.checked import Checked, Least
+from magiqa.errors import UserError
 from magiqa.report.words import SCORES, short_label
-from magiqa.stats.paired import bins
-from magiqa.studies.experiments.study import CUES, Study, Tables, at_once, tested_apart
+from magiqa.stats.arrays import bins
+from magiqa.stats.sampled import stacked
+from magiqa.studies.experiments.study import CUES, Study, Tables, at_once
 
 
 @dataclass(frozen=True)
@@ -21,30 +23,19 @@ class Regimes(Checked, key="experiment"):
         """``regimes``: a row a pair of cues and bin."""
         cues = study.cues()
         matrix = cues[list(CUES)].to_numpy().T
-        parts = [
-            (low, high, *study.inside(matrix, rows), len(rows))
-            for low, high, rows in bins(study.y, self.bins)
-        ]
-        rows, values, drawn, units = [], [], [], []
+        parts = bins(study.y, self.bins)
+        if min(map(len, parts)) < 3:
+            raise UserError(f"experiment.bins={self.bins}: a bin holds under three images; use fewer bins")
+        inside = [study.srcc(matrix, rows) for rows in parts]
+        rows, gaps = [], []
         for a, b in (("q_sim", "q_mag"), ("q", "q_sim"), ("q", "q_mag")):
             i, j = CUES.index(a), CUES.index(b)
-            for k, (low, high, point, draws, count, n) in enumerate(parts):
-                rows.append(
-                    {
-                        "a": a,
-                        "b": b,
-                        "bin": k + 1,
-                        "label_from": low,
-                        "label_to": high,
-                        "n": n,
-                        "srcc_a": point[i],
-                        "srcc_b": point[j],
-                    }
-                )
-                values.append(point[i] - point[j])
-                drawn.append(draws[i] - draws[j])
-                units.append(count)
-        return {"regimes": tested_apart(rows, values, drawn, units)}, [
+            for k, (at, agreement) in enumerate(zip(parts, inside, strict=True)):
+                y = study.y[at]
+                row = {"a": a, "b": b, "bin": k + 1, "label_from": y.min(), "label_to": y.max(), "n": len(at)}
+                rows.append(row | {"srcc_a": agreement.values[i], "srcc_b": agreement.values[j]})
+                gaps.append(agreement[[i]] - agreement[[j]])
+        return {"regimes": study.tested(rows, stacked(gaps))}, [
             "SRCC falls inside a bin because the range is cut: compare cues inside one bin, never bins with each other"
         ]
 

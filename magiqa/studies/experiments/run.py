@@ -71,7 +71,7 @@ def render(tables: Tables, notes: Sequence[str], record: dict[str, Any]) -> str:
     place = f"{set_line(record['dataset'])}; {backbone_name(record['backbone'])}"
     head = [
         f"experiment {record['experiment']['name']}: {place}; [95 % interval]"
-        + (f", whole values of {clusters} resampled" if clusters else "")
+        + (f", by {clusters}" if clusters else "")
     ]
     blocks: list[Table | str] = []
     for title, table in tables.items():

@@ -19,12 +19,9 @@ from magiqa.runs.config import RunConfig
 from magiqa.runs.provenance import Clock
 from magiqa.scoring.score import score
 from magiqa.scoring.shared_features import score_all
-from magiqa.stats.bootstrap import bootstrap_many
-from magiqa.stats.correlation import point_many
-from magiqa.stats.intervals import interval
-from magiqa.stats.p_values import Family, family
+from magiqa.stats.paired import against, differences
+from magiqa.stats.sampled import Sampled
 from magiqa.stats.sampling import Sampling, column
-from magiqa.stats.variants import statistics
 from magiqa.studies.ablation import Compose, override
 
 Tables = dict[str, pd.DataFrame]
@@ -80,10 +77,8 @@ class Study:
 
     @cached_property
     def sampling(self) -> Sampling:
-        """What is resampled."""
-        statistics = self.job.statistics
-        cluster = self.features.labels.cluster
-        return Sampling.of(self.features.table, cluster, statistics.resamples, statistics.seed)
+        """Groups and clusters of the images."""
+        return Sampling.of(self.features.table, self.features.labels.cluster)
 
     def column(self, name: str | None) -> np.ndarray | None:
         """A column of names, or None where the data set has none."""
@@ -101,18 +96,6 @@ class Study:
                 f"dataset {self.features.labels.name} has no {name}, which this experiment needs; leave it out"
             )
         return found
-
-    def content(self) -> tuple[str, np.ndarray]:
-        """The column that says what images show, where they share it (reference, prompt), else the groups.
-
-        Raises:
-            Lacking: the data set has none of these.
-        """
-        for name in ("reference", "prompt"):
-            found = self.column(name)
-            if found is not None and 1 < len(set(found)) <= len(found) / 2:
-                return name, found
-        return "group", self.need("group")
 
     def as_maclip(self) -> None:
         """From now on the job is MA-CLIP's, whatever was configured.
@@ -160,75 +143,24 @@ class Study:
         return out
 
     def statistics(self, matrix: np.ndarray, reference: int) -> pd.DataFrame:
-        """A row a method, as in an ablation."""
-        return statistics(
-            matrix,
-            self.y,
-            reference,
-            **self.sampling.options,
-        )
+        """Return a row a method, as in an ablation."""
+        return against(matrix, self.y, reference, self.sampling, self.job.statistics.equivalence)
 
-    def draws(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """SRCC (M,) and its resamples (M, R)."""
-        counts = self.sampling.counts()
-        return point_many("srcc", matrix, self.y), bootstrap_many("srcc", matrix, self.y, counts)
+    def srcc(self, matrix: np.ndarray, rows: np.ndarray | None = None) -> Sampled:
+        """Return SRCC of scores (M, n) with the label; rows: of some of the images, by position."""
+        if rows is None:
+            return self.sampling.statistic("srcc", matrix, self.y)
+        return self.sampling.statistic("srcc", matrix[:, rows], self.y[rows], rows)
 
-    def inside(self, matrix: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """SRCC (M,) on some of the images, its resamples (M, R), and how many units were resampled; NaN under three."""
-        if len(rows) < 3:
-            return (
-                np.full(len(matrix), np.nan),
-                np.full((len(matrix), self.sampling.resamples), np.nan),
-                len(rows),
-            )
-        y, part, sampling = self.y[rows], matrix[:, rows], self.sampling.within(rows)
-        draws = bootstrap_many("srcc", part, y, sampling.counts())
-        return point_many("srcc", part, y), draws, sampling.units
+    def bands(self, statistic: Sampled) -> np.ndarray:
+        """Return the intervals (M, 2) of correlations; NaN where there are too few images or clusters."""
+        bands = statistic.correlation_intervals()
+        return np.full_like(bands, np.nan) if self.sampling.too_few() else bands
 
-    def band(self, values: np.ndarray) -> tuple[float, float]:
-        """Interval of resampled values."""
-        return interval(values, self.units)
-
-    @property
-    def units(self) -> int:
-        """How many images or clusters are resampled."""
-        return self.sampling.units
-
-
-def tested(
-    rows: Sequence[Mapping[str, Any]], values: Sequence[float], draws: Sequence[np.ndarray], units: int
-) -> pd.DataFrame:
-    """Rows with their differences: interval and p of each alone, and of all of them at once."""
-    table = pd.DataFrame(list(rows))
-    found = family(np.array(values, float), np.array(draws), units)
-    table["diff"], table["diff_low"], table["diff_high"], table["p"] = values, found.low, found.high, found.p
-    return with_family(table, found)
-
-
-def tested_apart(
-    rows: Sequence[Mapping[str, Any]],
-    values: Sequence[float],
-    draws: Sequence[np.ndarray],
-    units: Sequence[int],
-) -> pd.DataFrame:
-    """As `tested`, of rows on other images each: all at once with the fewest units of any row that can be tested."""
-    table = pd.DataFrame(list(rows))
-    gaps, spread = np.array(values, float), np.array(draws)
-    alone = [family(gaps[[k]], spread[[k]], n) for k, n in enumerate(units)]
-    table["diff"] = gaps
-    for name, side in (("diff_low", "low"), ("diff_high", "high"), ("p", "p")):
-        table[name] = [float(getattr(f, side)[0]) for f in alone]
-    usable = table["p"].notna().to_numpy()
-    least = min((n for n, u in zip(units, usable, strict=True) if u), default=0)
-    return with_family(table, family(np.where(usable, gaps, np.nan), spread, least))
-
-
-def with_family(table: pd.DataFrame, found: Family) -> pd.DataFrame:
-    """The columns that hold for all rows at once."""
-    table["p_adjusted"] = found.p_adjusted
-    table["ci_simultaneous_low"], table["ci_simultaneous_high"] = found.low_all, found.high_all
-    table["p_floor"], table["withheld"] = found.floor, found.withheld
-    return table
+    def tested(self, rows: Sequence[Mapping[str, Any]], difference: Sampled) -> pd.DataFrame:
+        """Return rows with their differences: interval and p of each alone, and of all of them at once."""
+        tests = differences(difference, self.sampling.too_few(), self.job.statistics.equivalence)
+        return pd.concat([pd.DataFrame(list(rows)), tests], axis=1)
 
 
 def at_once(table: pd.DataFrame) -> pd.DataFrame:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
-from magiqa.stats.intervals import mean_band
+from magiqa.stats.arrays import bins
 from magiqa.studies.experiments.study import Study, Tables
 
 
@@ -25,23 +24,21 @@ class Weights(Checked, key="experiment"):
         cues, y = study.cues(), study.y
         if cues["w_sim"].isna().any():
             raise UserError("fusion: this one has no weights; use fusion=adaptive")
-        which = np.searchsorted(np.quantile(y, np.linspace(0, 1, self.bins + 1)[1:-1]), y)
-        counts = study.sampling.counts()
         rows = []
-        for k in sorted(set(which)):
-            at = which == k
-            row: dict[str, Any] = {"bin": k + 1, "label": y[at].mean(), "n": int(at.sum())}
+        for k, at in enumerate(bins(y, self.bins)):
+            if not len(at):
+                continue
+            row: dict[str, Any] = {"bin": k + 1, "label": y[at].mean(), "n": len(at)}
             for name in ("w_sim", "q_sim", "q_mag"):
-                values = cues[name].to_numpy()
-                row[name] = values[at].mean()
-                sides = mean_band(values, counts, at, study.sampling.clusters)
-                row[f"{name}_low"], row[f"{name}_high"] = sides
+                mean = study.sampling.mean(cues[name].to_numpy(), at)
+                row[name] = mean.values[0]
+                ((row[f"{name}_low"], row[f"{name}_high"]),) = mean.intervals()
             rows.append(row)
-        value, draws = study.draws(cues["w_sim"].to_numpy()[None])
-        low, high = study.band(draws[0])
+        agreement = study.srcc(cues["w_sim"].to_numpy()[None])
+        ((low, high),) = study.bands(agreement)
         return {"weights": pd.DataFrame(rows)}, [
-            f"SRCC of the weight of similarity with the label {value[0]:+.4f} [{low:+.3f}, {high:+.3f}]; the "
-            "magnitude's weight is 1 less that"
+            f"SRCC of the weight of similarity with the label {agreement.values[0]:+.4f} [{low:+.3f}, {high:+.3f}]; "
+            "the magnitude's weight is 1 less that"
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
