@@ -496,7 +496,7 @@ def test_help_without_docstrings_and_by_the_modules_name():
             "unrecognized arguments: --config-name=config: everything but --help",
         ),
         (["evaluate", "--config-dir"], "--config-dir"),
-        (["compare", "a", "equivalence=many"], "equivalence=many must be a number"),
+        (["compare", "a", "equivalence=many"], "equivalence=many must be a finite number"),
         (["score", "x.png", "recursive=maybe"], "recursive=maybe must be true or false"),
         (["score", "x.png", "top=0"], "top=0 must be a whole number from 1"),
         (["report", "x", "out=o", "style.width=wide"], "style.width=wide is not known: use column, page"),
