@@ -9,7 +9,7 @@ SECONDS = 30.0  # between the lines of a log
 
 
 class _Lines:
-    """A log: what a bar would draw over itself is a line of its own."""
+    """A log in which each state of a bar is a line of its own."""
 
     def __init__(self, log: TextIO) -> None:
         self._log = log
@@ -24,7 +24,7 @@ class _Lines:
 
 
 def progress_bar(*over: Any, shown: bool = True, **options: Any) -> Any:
-    """Tqdm's bar, on stderr.
+    """Return tqdm's bar, on stderr.
 
     Args:
         over: what to go through, or nothing. shown: False draws none. options: tqdm's own.

@@ -1,4 +1,4 @@
-"""Pixels go up, views are made there: an image's 8-bit pixels are sent once, and its views cut from them on the device.
+"""Views made on a device: an image's 8-bit pixels are sent once, and its views are cut from them there.
 
 A 1024x768 photo is 2.4 MB of pixels and 21.7 MB of windows. The arithmetic is that of `magiqa.images.views`, one
 operation after another in float32, so that views are equal to rounding; the same code runs on a CPU.
@@ -6,7 +6,7 @@ operation after another in float32, so that views are equal to rounding; the sam
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,11 +24,7 @@ PINNED_BYTES = 64 << 20  # larger images are sent from ordinary memory: pinned b
 
 
 class Sent:
-    """An image's pixels, on the host until a first batch needs them, then on the device until the last one is done.
-
-    Attributes:
-        read_with: what must live on the device as long as they do.
-    """
+    """An image's pixels, on the host until a first batch needs them, then on the device until the last one is done."""
 
     def __init__(self, pixels: np.ndarray, device: "torch.device") -> None:
         import torch
@@ -39,11 +35,10 @@ class Sent:
         self._here: torch.Tensor | None = _buffer(pixels.shape, dtype, pinned)
         self._here.numpy()[...] = pixels
         self._there: torch.Tensor | None = None
-        self.read_with: Any = None
         self._lock = threading.Lock()
 
     def __call__(self) -> "torch.Tensor":
-        """The pixels (H, W, 3) on the device."""
+        """Return the pixels (H, W, 3) on the device."""
         with self._lock:
             if self._there is None:
                 assert self._here is not None
@@ -52,7 +47,7 @@ class Sent:
 
 
 def _buffer(shape: tuple[int, ...], dtype: "torch.dtype", pinned: bool) -> "torch.Tensor":
-    """Memory of the host, pinned where that is wanted and the system gives it (WSL and memory locks have limits)."""
+    """Return memory of the host, pinned if the system has enough of it (WSL and memory locks have limits)."""
     import torch
 
     try:
@@ -62,7 +57,7 @@ def _buffer(shape: tuple[int, ...], dtype: "torch.dtype", pinned: bool) -> "torc
 
 
 def send(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
-    """A tensor on the device, complete when this returns: any stream may read it then."""
+    """Copy a tensor to the device and wait: any stream may read it then."""
     import torch
 
     there = tensor.to(device, non_blocking=device.type == "cuda")
@@ -72,7 +67,7 @@ def send(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
 
 
 class Piece(NamedTuple):
-    """A view to be made: of which pixels, how, where, in what normalization, of what shape (3, H, W)."""
+    """A view to be made: its pixels, kind, corner, normalization and shape (3, H, W)."""
 
     pixels: Sent
     kind: str
@@ -104,10 +99,9 @@ class OnDevice:
         self.device, self.batch_size, self.size = device, batch_size, size
         self._turn, self._many, self._one = turn, many, one
         # of functions, not of methods: a cycle through self would keep the tower on its device
-        self._taps = lru_cache(maxsize=256)(partial(_make_taps, device, size))
-        self._constants = cache(
-            partial(_make_constants, device)
-        )  # never dropped: another stream may be reading them
+        # They are never dropped, because another stream may be reading them: 5 kB for each side of an image.
+        self._taps = cache(partial(_make_taps, device, size))
+        self._constants = cache(partial(_make_constants, device))
 
     def cut(
         self,
@@ -120,7 +114,7 @@ class OnDevice:
         std: tuple[float, ...] = CLIP_STD,
         limits: Limits = LIMITS,
     ) -> Iterator[list[Piece]]:
-        """The views of `magiqa.images.views.cut`, in its order, as pieces: a list for each kind."""
+        """Yield the views of `magiqa.images.views.cut`, in its order, as pieces: a list for each kind."""
         sent: Sent | None = None
         held: np.ndarray | None = None
         scale, window = (tuple(mean), tuple(std)), (3, self.size, self.size)
@@ -135,7 +129,7 @@ class OnDevice:
                 yield [Piece(sent, kind, corner, scale, window) for corner in sheet.corners]
 
     def encode(self, pieces: Sequence[Piece]) -> np.ndarray:
-        """Pieces of a window's size, up to ``batch_size``, or one whole image -> features (B, D) float32."""
+        """Encode pieces of a window's size, up to ``batch_size``, or one whole image: features (B, D) float32."""
         import torch
 
         with self._turn(), torch.inference_mode():
@@ -147,7 +141,7 @@ class OnDevice:
             return features[np.argsort(order)]
 
     def batch(self, pieces: Sequence[Piece]) -> "torch.Tensor":
-        """Normalized views (``batch_size``, size, size, 3), zeros after the last piece. Channels lie last, as sent."""
+        """Make normalized views (``batch_size``, size, size, 3), zeros after the last piece. Channels lie last."""
         import torch
 
         shape = (self.batch_size, self.size, self.size, 3)
@@ -162,7 +156,7 @@ class OnDevice:
         return out
 
     def difference(self) -> float:
-        """The largest difference of views made here from those of `magiqa.images.views.cut`, over some pictures."""
+        """Return the largest difference of views made here from those of `magiqa.images.views.cut`."""
         import torch
 
         rng = np.random.default_rng(0)
@@ -194,7 +188,7 @@ class OnDevice:
         return torch.cat([self._globals(part) for part in parts])
 
     def _globals(self, pieces: Sequence[Piece]) -> "torch.Tensor":
-        """See `magiqa.images.views.global_view`: upper and lower rows, left and right columns lie side by side.
+        """Make global views as `magiqa.images.views.global_view` does: each pixel's four neighbors side by side.
 
         What is read of each image is gathered first: from then on, all images take one call together.
         """
@@ -206,8 +200,6 @@ class OnDevice:
             pixels = piece.pixels()
             rows, lower = self._taps(pixels.shape[0])
             columns, right = self._taps(pixels.shape[1])
-            # the cache may drop them before this has run
-            piece.pixels.read_with = rows, lower, columns, right
             read.append(pixels[rows[:, None], columns])
             lowers.append(lower)
             rights.append(right)
@@ -217,7 +209,7 @@ class OnDevice:
         return (1 - lower) * lines[:, :size] + lower * lines[:, size:]
 
     def _normalized(self, pixels: "torch.Tensor", piece: Piece) -> "torch.Tensor":
-        """Pixels (..., 3) as float32, divided by tensors: a division by a number may become a multiplication."""
+        """Normalize pixels (..., 3), dividing by tensors: a division by a number may become a multiplication."""
         import torch
 
         full, mean, std = self._constants(piece.scale)
@@ -235,7 +227,7 @@ def _make_constants(
 
 
 def _make_taps(device: "torch.device", size: int, side: int) -> "tuple[torch.Tensor, torch.Tensor]":
-    """(2 size,) what is read, the lower neighbors and then the upper; (size,) the upper's weight."""
+    """Return the indices that are read (2 size,), lower neighbors first, and the weight of the upper ones (size,)."""
     import torch
 
     low, high, weight = taps(side, size)

@@ -41,7 +41,7 @@ class Resolved:
 
     @property
     def tolerance(self) -> float:
-        """How far a feature may lie from plain float32 torch on the CPU, relative to its length.
+        """The distance that a feature may lie from plain float32 torch on the CPU, relative to its length.
 
         Example:
             >>> Resolved("torch", "fp32", "cuda:1").tolerance
@@ -51,7 +51,7 @@ class Resolved:
 
     @property
     def remedy(self) -> str:
-        """What to try if this engine cannot run a tower, or computes other features."""
+        """Advice for a user if this engine cannot run a tower, or computes other features."""
         if self.precision != "fp32":
             return "use precision=fp32"
         if self.engine != "torch":
@@ -127,7 +127,7 @@ class EngineKind:
 
     @property
     def installed(self) -> bool:
-        """Whether its package is there."""
+        """True if its package is there."""
         return self.package is None or find_spec(self.package) is not None
 
 

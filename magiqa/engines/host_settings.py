@@ -1,4 +1,4 @@
-"""The host program's settings: what engines must change for all of a process, put back when the last call ends."""
+"""The host program's settings that engines must change for a whole process; the last call to end puts them back."""
 
 import os
 import threading
@@ -40,7 +40,7 @@ def refuse_forks() -> None:
 
 @contextmanager
 def borrowed() -> Iterator[None]:
-    """Float32 means float32 (no TF32, no bf16) inside the block; torch's threads and switches are as before at its end.
+    """Compute float32 as float32 (no TF32, no bf16) inside the block; restore torch's threads and switches at its end.
 
     These settings belong to the whole process. Blocks of several threads may overlap: the first to begin keeps the
     settings, the last to end puts them back.
@@ -70,14 +70,14 @@ def borrowed() -> Iterator[None]:
 
 
 def float32_means_float32() -> None:
-    """No TF32, no bf16 in float32's place, and float32 as torch's default: for the whole process."""
+    """Switch TF32 and bf16 off for float32, and make float32 torch's default, for the whole process."""
     import torch
 
     _set([(owner, name, _off(torch)[name]) for owner, name, _ in _switches(torch)])
 
 
 def apart(work: Callable[[], T]) -> T:
-    """What work returns, done in a thread of its own: the host's autocast and default device are its thread's."""
+    """Do work in a thread of its own, which the host's autocast and default device do not reach; return its result."""
     with ThreadPoolExecutor(1, thread_name_prefix="build") as pool:
         return pool.submit(work).result()
 
@@ -92,7 +92,7 @@ def _off(torch: "ModuleType") -> dict[str, Any]:
 
 
 def _switches(torch: "ModuleType") -> list[tuple[Any, str, Any]]:
-    """What may compute float32 in fewer bits, as set: torch's older switches where they may be read, then its newer.
+    """Return torch's switches that may compute float32 in fewer bits, as set: readable older ones, then the newer.
 
     In this order they can be put back: an older one also sets the newer, and mixing refuses to be read.
     """

@@ -14,7 +14,7 @@ def network(visual: "torch.nn.Module") -> str:
 
 
 def optimize(visual: "torch.nn.Module") -> "torch.nn.Module":
-    """A copy of an image tower that computes the same with less work.
+    """Return a copy of an image tower that computes the same with less work.
 
     Convolutions take up their batch norms; a ResNet's attention pool and the last block of a ViT, of which only the
     class token is read, work for their one query. Towers without these parts come back as they are.
@@ -49,7 +49,7 @@ def optimize(visual: "torch.nn.Module") -> "torch.nn.Module":
 
 
 def _first_query_pool(pool: Any) -> "torch.nn.Module":
-    """CLIP's attention pool for the one query whose output is used.
+    """Return CLIP's attention pool for the one query whose output is used.
 
     With one query, q (Wk x) = (q Wk) x and sum a (Wv x) = Wv (sum a x): keys and values are never projected for the
     tokens, and the key's bias, the same for all tokens, drops out of the softmax. For RN50 that is an eighth of the
@@ -89,7 +89,7 @@ def _first_query_pool(pool: Any) -> "torch.nn.Module":
 
 
 def _class_token_block(block: Any) -> "torch.nn.Module":
-    """A ViT's last block for the class token alone: all tokens are its keys and values, one is its query."""
+    """Return a ViT's last block for the class token alone: all tokens are its keys and values, one is its query."""
     import torch
 
     class ClassTokenBlock(torch.nn.Module):

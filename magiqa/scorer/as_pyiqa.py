@@ -9,7 +9,7 @@ from magiqa.scorer.scorer import Scorer
 
 
 class PyiqaMetric(torch.nn.Module):
-    """What pyiqa's ``InferenceModel`` looks like from outside (pyiqa 0.1.16), with a scorer inside.
+    """A scorer with the attributes of pyiqa's ``InferenceModel`` (pyiqa 0.1.16).
 
     Args:
         scorer: scores the images, on its own device; ``to`` moves nothing.
@@ -32,7 +32,7 @@ class PyiqaMetric(torch.nn.Module):
         self.device = torch.device("cpu")  # where scores of files lie
 
     def forward(self, target: Any, ref: Any = None) -> torch.Tensor:
-        """Scores of images.
+        """Score images.
 
         Args:
             target: a tensor (N, 3, H, W) in [0, 1], a path or a Pillow image. ref: None; there is no reference.

@@ -1,4 +1,4 @@
-"""What a program may hold an image in, made into what the pipeline reads: files, Pillow images, arrays, tensors."""
+"""Files, Pillow images, arrays and tensors, made into what the pipeline reads."""
 
 import hashlib
 import os
@@ -46,7 +46,7 @@ class Item:
 
 
 def items(images: Any) -> list[Item]:
-    """The images that a caller gave.
+    """Return the images of a caller's argument as a list.
 
     Args:
         images: a path, a Pillow image, a uint8 array (H, W, 3), a list of these, or a float tensor (N, 3, H, W) or
@@ -72,7 +72,7 @@ _GIVE = "give a path, a Pillow image, a uint8 array (H, W, 3), a list of them, o
 
 
 def file_item(path: str | os.PathLike[str]) -> Item:
-    """A file, decoded as `magiqa evaluate` decodes it, and known by its bytes as there."""
+    """Return a file's item: decoded as `magiqa evaluate` decodes it, and known by its bytes as there."""
     name = os.fspath(path)
     where = os.path.expanduser(name)
     return Item(
@@ -84,18 +84,18 @@ def file_item(path: str | os.PathLike[str]) -> Item:
 
 
 def array_item(name: str, pixels: np.ndarray) -> Item:
-    """Pixels (H, W, 3), uint8 or float32 in [0, 1]."""
+    """Return the item of pixels (H, W, 3), uint8 or float32 in [0, 1]."""
     return Item(name, lambda _: pixels, lambda _: pixels_key(pixels))
 
 
 def pixels_key(pixels: np.ndarray) -> str:
-    """What tells pixels from others: never the sha256 of a file."""
+    """Return a key of pixels, which never is the sha256 of a file."""
     head = f"magiqa pixels {pixels.dtype} {pixels.shape}\n".encode()
     return hashlib.sha256(head + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
 def pixel_controls(pixels: Pixels) -> np.ndarray:
-    """The controls of what is no file: its bytes are those of its pixels at 8 bits."""
+    """Return the controls of pixels that have no file: their bytes are those at 8 bits."""
     if isinstance(pixels, np.ndarray):
         whole = np.rint(pixels * 255).astype(np.uint8) if pixels.dtype == np.float32 else pixels
         pixels = Image.fromarray(whole)
@@ -159,7 +159,7 @@ def _array_pixels(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _tensor_pixels(tensor: "torch.Tensor", name: str) -> np.ndarray:
-    """(3, H, W) in [0, 1] to float32 (H, W, 3), refused where it is anything else."""
+    """Convert a tensor (3, H, W) in [0, 1] to float32 (H, W, 3); refuse any other."""
     shape = tuple(tensor.shape)
     if not tensor.is_floating_point():
         raise UserError(f"{name}: a tensor of {tensor.dtype}; pass floats in [0, 1], such as images / 255")

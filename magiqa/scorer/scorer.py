@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Scorer:
-    """Scores images without a reference: MA-CLIP, or any method that ``conf/`` or its objects describe.
+    """A scorer of images without a reference: MA-CLIP, or any method that ``conf/`` or its objects describe.
 
     The model is made at the first call and kept. A score depends on its image alone: on no other image of the call,
     nor on how many there are. Calls may come from several threads. While one is under way, torch computes float32
@@ -96,7 +96,7 @@ class Scorer:
     def compose(
         cls, *overrides: str, cache_dir: str | PathLike[str] | None = None, config_dir: str | None = None
     ) -> "Scorer":
-        """A scorer by overrides as the command line takes them, such as ``"fusion.alpha=2"``.
+        """Compose a scorer from overrides as the command line takes them, such as ``"fusion.alpha=2"``.
 
         A data set among them (``dataset=spaq``) gives its resize and nothing else.
 
@@ -111,7 +111,7 @@ class Scorer:
 
     @classmethod
     def of(cls, job: RunConfig, *, cache_dir: str | PathLike[str] | None = None) -> "Scorer":
-        """The scorer of a run's config: its method, its data set's resize, its engine."""
+        """Make the scorer of a run's config: its method, its data set's resize, its engine."""
         scorer = cls.__new__(cls)
         scorer._set_up(job, getattr(job.source.dataset, "resize", None), cache_dir)
         return scorer
@@ -139,15 +139,15 @@ class Scorer:
 
     @property
     def warnings(self) -> list[str]:
-        """What a user should know of the engine; empty before the first call."""
+        """Notes on the engine; empty before the first call."""
         return list(self._session.warnings)
 
     def record(self) -> dict[str, Any]:
-        """The method in the words of a run's record: its name, its options, the weights' sha256, the engine."""
+        """Return the method as a run's record describes it: its name, its options, the weights' sha256, the engine."""
         return self._session.record()
 
     def __call__(self, images: "Images") -> np.ndarray:
-        """Scores of images.
+        """Score images.
 
         Args:
             images: a path, a Pillow image, a uint8 array (H, W, 3), a list of these, of mixed sizes, or a float tensor
@@ -167,7 +167,7 @@ class Scorer:
         return self.cues(images)["q"].to_numpy(copy=True)
 
     def cues(self, images: "Images") -> pd.DataFrame:
-        """Cues of images.
+        """Return the cues of images.
 
         Returns:
             A row an image: image (its path or position), q, q_sim, q_mag, w_sim, and a column a prompt pair, by its
@@ -176,7 +176,7 @@ class Scorer:
         return self.score(items(images)).cues
 
     def views(self, images: "Images") -> pd.DataFrame:
-        """Scores of each view.
+        """Return the scores of each view.
 
         Returns:
             A row a view: image, view, kind, left, top, right, bottom (in the image's own pixels), then as `cues`.
@@ -189,7 +189,7 @@ class Scorer:
     def heatmap(
         self, images: "Images", window: int | None = None, stride: int | None = None
     ) -> list[dict[str, np.ndarray]]:
-        """Where in an image the score is high: maps of q and of each cue over each image.
+        """Return maps of q and of each cue over each image, which show where in it the score is high.
 
         Every window has a score of its own; where windows overlap, scores are blended. A window that holds both a good
         and a bad part says little of either, so a map's windows are smaller than the score's: a map shows where, and
@@ -208,7 +208,7 @@ class Scorer:
         return [self.map(found, i, views) for i in range(len(found.sizes))]
 
     def map_views(self, window: int | None = None, stride: int | None = None) -> Views:
-        """The windows of a map, as `heatmap` describes them."""
+        """Return the windows of a map, as `heatmap` describes them."""
         own = self.job.method.views.window
         native = self.job.method.backbone.positional_embedding == "native"
         side = window if window is not None else own if native else max(1, own // 2)
@@ -216,7 +216,7 @@ class Scorer:
         return replace(self.job.method.views, kinds=("windows",), window=side, stride=step, cover=True)
 
     def map(self, found: Scored, position: int, views: Views) -> dict[str, np.ndarray]:
-        """Maps of one image from the scores of its windows."""
+        """Return the maps of one image from the scores of its windows."""
         windows = found.views[found.views["position"] == position]
         boxes = windows[["left", "top", "right", "bottom"]].to_numpy()
         return {
@@ -232,7 +232,7 @@ class Scorer:
         skip: bool = False,
         progress: bool = False,
     ) -> Scored:
-        """All that is known of images.
+        """Score images; return cues, views, sizes and what was left out.
 
         Args:
             views: others than the scorer's. skip: leave out what cannot be scored, and say why. progress: show it.
@@ -241,7 +241,7 @@ class Scorer:
 
 
 def _job(overrides: list[str], config_dir: str | None = None) -> RunConfig:
-    """A run's config; of its data set the resize alone is used, so that no folder needs to be named."""
+    """Compose a run's config; of its data set the resize alone is used, so that no folder needs to be named."""
     return Configs(config_dir).job(["dataset.root=.", *overrides])
 
 

@@ -1,16 +1,30 @@
-"""One method on images as they come: its model, made once and kept, and the harness's own path to scores."""
+"""One method on images as they come: a model that is made once, and the harness's own path to scores."""
 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from magiqa.backbones.model import build_model, fit_positional_embedding
+from magiqa.backbones.text import encode_text
+from magiqa.backbones.weights import load_weights
+from magiqa.cores import decoders
+from magiqa.engines.build import build
+from magiqa.engines.engine import Resolved
+from magiqa.engines.hardware import hardware
+from magiqa.engines.host_settings import apart, borrowed, refuse_forks
+from magiqa.engines.resolve import resolve
 from magiqa.errors import UserError
+from magiqa.features.cache import FeatureCache
+from magiqa.features.key import Maker, feature_key
+from magiqa.features.pipeline import Recipe, fill_cache, load_file
 from magiqa.features.store import MemoryStore, Store
+from magiqa.features.text import text_embeddings
 from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.images.views import Pixels, Resize, Views, geometry
 from magiqa.method.pooling import pool
@@ -29,7 +43,7 @@ _building = threading.Lock()  # open_clip's logs are silenced for the whole proc
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of some images.
+    """The scores of some images.
 
     Args:
         cues: a row an image: image, q, q_sim, q_mag, w_sim, and each prompt pair's own score.
@@ -51,7 +65,7 @@ class Session:
         cache_dir: where features are kept; None: nowhere.
 
     Attributes:
-        warnings: what a user should know of the engine.
+        warnings: the engine's notes for its user.
     """
 
     def __init__(self, job: RunConfig, resize: Resize | None, cache_dir: str | None) -> None:
@@ -62,19 +76,21 @@ class Session:
         self._embedded: tuple[np.ndarray, float] | None = None
         self._caches: dict[Views, Any] = {}
 
+    @cached_property
+    def resolved(self) -> Resolved:
+        """The engine, precision and device."""
+        machine = self.job.machine
+        return resolve(machine.engine, machine.precision, machine.device)
+
     @property
     def limits(self) -> Limits:
-        """What is let through of an image: transparent pixels are on white, unless the config says."""
+        """The limits of images; transparent pixels lie on white unless the config says otherwise."""
         source = self.job.source
         return replace(source.limits, alpha=source.alpha or "white")
 
     def record(self) -> dict[str, Any]:
-        """The method in the words of a run's record, with its name."""
-        from magiqa.engines.hardware import hardware
-        from magiqa.engines.resolve import resolve
-
+        """Return the method as a run's record describes it, with its name."""
         job = self.job
-        resolved = resolve(job.machine.engine, job.machine.precision, job.machine.device)
         found = {
             "choices": job.choices,
             "changed": job.changed,
@@ -91,11 +107,11 @@ class Session:
             "resize": asdict(self.resize) if self.resize else None,
             "alpha": self.limits.alpha,
             "orientation": self.limits.orientation,
-            "engine": asdict(resolved) | hardware(resolved.device),
+            "engine": asdict(self.resolved) | hardware(self.resolved.device),
         }
 
     def score(self, images: Sequence[Item], views: Views, *, skip: bool, progress: bool) -> Scored:
-        """Scores of images on these views, all that is cached taken from there."""
+        """Score images on these views; cached features are used."""
         if self.cache_dir is not None:
             return self._score(images, views, self._cache(views), skip, progress)
         parts = [
@@ -105,9 +121,6 @@ class Session:
         return parts[0] if len(parts) == 1 else _joined(parts)
 
     def _score(self, images: Sequence[Item], views: Views, cache: Any, skip: bool, progress: bool) -> Scored:
-        from magiqa.engines.host_settings import borrowed
-        from magiqa.features.pipeline import Recipe, fill_cache, load_file
-
         in_memory, limits = isinstance(cache, MemoryStore), self.limits
         skipped: dict[int, str] = {}
 
@@ -192,39 +205,25 @@ class Session:
         )
 
     def _workers(self) -> int:
-        from magiqa.cores import decoders
-        from magiqa.engines.resolve import resolve
-
-        machine = self.job.machine
-        if isinstance(machine.workers, int):
-            return machine.workers
-        return decoders(resolve(machine.engine, machine.precision, machine.device, absent=True).device)
+        workers = self.job.machine.workers
+        return workers if isinstance(workers, int) else decoders(self.resolved.device)
 
     def _weigh(self) -> Any:
-        from magiqa.backbones.weights import load_weights
-
         with _building:
             if self._weights is None:
                 self._weights = load_weights(self.job.method.backbone)
             return self._weights
 
     def _cache(self, views: Views) -> Any:
-        from magiqa.engines.resolve import resolve
-        from magiqa.features.cache import FeatureCache
-        from magiqa.features.key import Maker, feature_key
-
         weights, job = self._weigh(), self.job
         with _building:
             if views not in self._caches:
-                resolved = resolve(job.machine.engine, job.machine.precision, job.machine.device)
-                key = feature_key(job.method.backbone, weights, views, self.resize, resolved.precision)
-                maker = Maker.of(resolved)
+                key = feature_key(job.method.backbone, weights, views, self.resize, self.resolved.precision)
+                maker = Maker.of(self.resolved)
                 self._caches[views] = FeatureCache(str(self.cache_dir), key, maker, job.machine.cache_engine)
             return self._caches[views]
 
     def _encoder(self, window: int, cache: Any) -> Any:
-        from magiqa.engines.host_settings import apart, refuse_forks
-
         refuse_forks()
         weights = self._weigh()
         with _building:
@@ -236,9 +235,6 @@ class Session:
             return engine
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
-        from magiqa.backbones.model import build_model
-        from magiqa.engines.host_settings import apart, refuse_forks
-
         weights = self._weigh()
         with _building:
             if self._embedded is None:  # features were cached
@@ -249,34 +245,26 @@ class Session:
             return self._embedded
 
     def _embed(self, model: Callable[[], Any]) -> tuple[np.ndarray, float]:
-        from magiqa.backbones.text import encode_text
-        from magiqa.features.text import text_embeddings
-
         job = self.job
         if self.cache_dir is None:
             return encode_text(model(), job.method.backbone, job.method.prompts.pairs)
         return text_embeddings(self.cache_dir, job.method.backbone, self._weights, model, job.method.prompts)
 
     def _build(self, weights: Any, window: int) -> Any:
-        """The engine, and the prompts' embeddings by the same model, which is then let go."""
-        from magiqa.backbones.model import build_model, fit_positional_embedding
-        from magiqa.engines.build import build
-        from magiqa.engines.resolve import resolve
-
+        """Build the engine, and embed the prompts by the same model, which is then let go."""
         job, size = self.job, (window, window)
-        resolved = resolve(job.machine.engine, job.machine.precision, job.machine.device)
         model: Any = build_model(job.method.backbone, weights)
         if self._embedded is None:
             self._embedded = self._embed(lambda: model)
         fit_positional_embedding(model, job.method.backbone, size)
-        engine = build(model.visual, resolved, batch_size=job.machine.batch_size, view_size=size)
+        engine = build(model.visual, self.resolved, batch_size=job.machine.batch_size, view_size=size)
         self.warnings += engine.warnings
         return engine
 
 
 @dataclass(frozen=True)
 class _Held:
-    """Features of images with what scoring asks of them."""
+    """Features of images, as scoring reads them."""
 
     table: pd.DataFrame
     images: list[str]
@@ -286,7 +274,7 @@ class _Held:
 
 
 def pair_names(prompts: PromptSet) -> list[str]:
-    """A name for each pair: its positive text, with the negative one where that tells no two apart.
+    """Return a name for each pair: its positive text, and the negative one too if two pairs share the positive one.
 
     Example:
         >>> pair_names(PromptSet("own", (("Sharp photo", "Blurry photo"), ("q", "bad"), ("q", "worse"))))
@@ -301,7 +289,7 @@ def _size(pixels: Pixels) -> tuple[int, int]:
 
 
 def _plain(message: str) -> str:
-    """A message without what only runs on data sets offer."""
+    """Remove advice that applies only to data-set runs."""
     return message.replace(", or use on_error=skip to list and leave out", "")
 
 

@@ -15,7 +15,6 @@ from magiqa.engines.device import OnDevice, Sent
 from magiqa.engines.engine import Resolved
 from magiqa.engines.pytorch import torch_maker
 from magiqa.engines.resolve import ENGINES
-from magiqa.errors import UserError
 from magiqa.images.views import KINDS, Resize, Views, cut
 
 CPU = Resolved("torch", "fp32", "cpu")
@@ -69,13 +68,6 @@ def test_views_are_those_of_numpy(engine, size, resize, cover, floats):
     windows = range(len(views.boxes(*image.size))) if exact else ()
     for i in windows:  # one operation after another, as NumPy: the same bits
         np.testing.assert_array_equal(found[i], expected[i])
-
-
-def test_errors_are_those_of_numpy(engine):
-    with pytest.raises(
-        UserError, match=r"^a.png: 50x90 has a side under the window size 64; use views.small=upscale"
-    ):
-        next(engine.way.cut(photo(50, 90), Views(window=64), name="a.png"))
 
 
 def test_features_are_those_of_the_views_whatever_else_is_in_the_batch(engine):

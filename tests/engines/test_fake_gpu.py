@@ -1,7 +1,6 @@
 """The path that a GPU takes, on one that is not there: no tensor of the host among its own, no race, no hidden wait."""
 
 import threading
-from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from towers import SIZE, error, pictures, plain, tower
 
 from magiqa.engines import device as device_
 from magiqa.engines.build import build
-from magiqa.engines.device import OnDevice, Sent, send
+from magiqa.engines.device import Sent, send
 from magiqa.engines.engine import Resolved
 from magiqa.errors import UserError
 from magiqa.features.hashing import content_sha256
@@ -183,45 +182,6 @@ def test_pixels_that_nobody_waited_for_are_found(faulty, monkeypatch):
     assert fault.startswith("aten._to_copy.default on stream 2 reads what stream 1 has not finished")
 
 
-@pytest.mark.parametrize("held", [True, False])
-def test_what_a_cache_drops_while_another_stream_reads_it_is_found(faulty, monkeypatch, held):
-    """The indices of a resize are shared by streams; only the image that is read with them keeps them from falling."""
-
-    def many(batch):
-        return batch.mean((2, 3)).cpu().numpy()
-
-    def meets(batch):
-        go_on[0]()
-        return many(batch)
-
-    way = OnDevice(CUDA, 2, 64, torch.no_grad, meets, many)
-    way._taps = lru_cache(maxsize=2)(partial(device_._make_taps, CUDA, 64))
-    views = Views(kinds=("global",), window=64)
-    (mine,), (other,) = (
-        next(way.cut(np.zeros((h, w, 3), np.uint8), views)) for h, w in ((70, 80), (90, 100))
-    )
-    with faulty.within(faulty.make_stream()), torch.inference_mode():
-        way._taps(70), way._taps(80)
-    go_on = []
-
-    def first(on):
-        go_on[:] = [on]
-        if not held:
-            monkeypatch.setattr(
-                Sent, "read_with", property(lambda s: None, lambda s, value: None), raising=False
-            )
-        way.encode([mine])
-
-    def second():
-        way._many = many
-        way.encode([other])
-
-    race(faulty, first, second)
-    assert held == (faulty.faults == [])
-    if not held:
-        assert any("freed while ['stream 2'] work on it" in fault for fault in faulty.faults)
-
-
 def test_pinned_memory_that_changes_while_it_is_copied_is_found(faulty):
     pinned = torch.empty(8, pin_memory=True)
     pinned.zero_()
@@ -230,11 +190,6 @@ def test_pinned_memory_that_changes_while_it_is_copied_is_found(faulty):
     torch.cuda.current_stream().synchronize()
     assert faulty.faults == ["default stream: pinned memory changed while it was copied"]
     assert send(pinned, CUDA).cpu().tolist() == [1] * 8 and there.cpu().tolist() == [0] * 8
-
-
-def test_features_that_nobody_waited_for_are_found(faulty):
-    torch.zeros(3, device=CUDA).to("cpu", non_blocking=True)
-    assert faulty.faults == ["a copy to the host that nobody waits for"]
 
 
 def test_memory_written_while_another_stream_reads_it_is_found(faulty):

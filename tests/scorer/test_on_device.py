@@ -65,7 +65,7 @@ def test_a_run_on_a_gpu_gives_the_cpus_scores_and_names_the_gpu(folder, tmp_path
 
 @CUDA
 @pytest.mark.parametrize(("left", "asked", "told"), [(1024, 20_000, "20000"), (200, "auto", r"\d+")])
-def test_a_full_gpu_is_told(left, asked, told):
+def test_a_full_gpu_is_named_with_a_smaller_batch_size(left, asked, told):
     """Megabytes left for batches of 983 MB; and too few for cuDNN to start, which does not say so."""
     visual = tower("resnet")
     torch.cuda.empty_cache()

@@ -153,7 +153,7 @@ def test_the_command_writes_tables_figures_and_a_record_and_the_second_call_is_c
     ]
     record = json.loads(Path("a/record.json").read_text())
     assert record["types"] == ["gaussian_blur", "jpeg"] and record["backbone"]["label"] == "untrained, seed 0"
-    monkeypatch.setattr("magiqa.engines.build.build", lambda *a, **k: pytest.fail("encoded what was cached"))
+    monkeypatch.setattr("magiqa.scorer.session.build", lambda *a, **k: pytest.fail("encoded what was cached"))
     assert main([*argv, "out=b", "figures=false"]) == 0
     for name in ("probe.csv", "curves.csv", "levels.csv", "scores.csv"):
         assert Path("b", name).read_bytes() == Path("a", name).read_bytes()
