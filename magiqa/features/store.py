@@ -35,6 +35,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.features: dict[str, np.ndarray] = {}
+        self.controls: dict[str, np.ndarray] = {}
 
     def __contains__(self, image: str) -> bool:
         return image in self.features
@@ -43,8 +44,9 @@ class MemoryStore:
         """Do nothing: nothing is written."""
 
     def write(self, images: Sequence[str], features: Sequence[np.ndarray], controls: np.ndarray) -> None:
-        """Keep images' features (V_i, D); their controls are not asked for."""
+        """Keep images' features (V_i, D) and controls (N, 4)."""
         self.features.update(zip(images, features, strict=True))
+        self.controls.update(zip(images, controls, strict=True))
 
     def blocks(self, images: Sequence[str], most: int = 256) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield owner and rows of some images at a time."""

@@ -13,6 +13,7 @@ from PIL import Image
 
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.hashing import identity
+from magiqa.features.pipeline import load_file
 from magiqa.images.controls import controls
 from magiqa.images.decode import Limits, open_image, prepared, read_image
 from magiqa.images.views import Pixels
@@ -43,6 +44,16 @@ class Item:
 
     def __str__(self) -> str:
         return self.name
+
+    def load(self, key: str, limits: Limits, *, measured: bool) -> tuple[Pixels, np.ndarray]:
+        """Return the pixels and their controls; unless ``measured``, of these width and height alone."""
+        if measured and self.path is not None:
+            return load_file(self.path, key, limits)
+        pixels = self.pixels(limits)
+        if measured:
+            return pixels, pixel_controls(pixels)
+        size = pixels.shape[1::-1] if isinstance(pixels, np.ndarray) else pixels.size
+        return pixels, np.array([*size, 0, 0])
 
 
 def items(images: Any) -> list[Item]:

@@ -22,16 +22,16 @@ from magiqa.engines.resolve import resolve
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.features.key import Maker, feature_key
-from magiqa.features.pipeline import Recipe, fill_cache, load_file
+from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.features.store import MemoryStore, Store
 from magiqa.features.text import text_embeddings
-from magiqa.images.decode import Limits, open_image, read_image
-from magiqa.images.views import Pixels, Resize, Views, geometry
+from magiqa.images.decode import Limits
+from magiqa.images.views import Resize, Views, geometry
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
 from magiqa.report.methods import method_name
 from magiqa.runs.config import RunConfig
-from magiqa.scorer.inputs import Item, pixel_controls
+from magiqa.scorer.inputs import Item
 from magiqa.scoring.score import score, score_views
 
 CUES = ("q", "q_sim", "q_mag", "w_sim")
@@ -112,75 +112,62 @@ class Session:
 
     def score(self, images: Sequence[Item], views: Views, *, skip: bool, progress: bool) -> Scored:
         """Score images on these views; cached features are used."""
-        if self.cache_dir is not None:
-            return self._score(images, views, self._cache(views), skip, progress)
-        parts = [
-            self._score(images[i : i + TOGETHER], views, MemoryStore(), skip, progress)
-            for i in range(0, len(images), TOGETHER)
-        ]
+        stored = self.cache_dir is not None
+        step = max(1, len(images)) if stored else TOGETHER
+        try:
+            parts = [
+                self._score(
+                    images[i : i + step],
+                    views,
+                    self._cache(views) if stored else MemoryStore(),
+                    skip,
+                    progress,
+                )
+                for i in range(0, len(images), step)
+            ]
+        except UserError as error:
+            raise type(error)(_plain(str(error))) from None
         return parts[0] if len(parts) == 1 else _joined(parts)
 
-    def _score(self, images: Sequence[Item], views: Views, cache: Any, skip: bool, progress: bool) -> Scored:
-        in_memory, limits = isinstance(cache, MemoryStore), self.limits
-        skipped: dict[int, str] = {}
+    def _score(self, images: Sequence[Item], views: Views, store: Any, skip: bool, progress: bool) -> Scored:
+        in_memory, limits, weights = isinstance(store, MemoryStore), self.limits, self._weigh()
+        reasons: dict[int, str] = {}
 
         def key_of(i: int) -> str:
             try:
                 return str(i) if in_memory else images[i].key(limits)
             except UserError as error:
                 if not skip:
-                    raise _own(error) from None
-                skipped[i] = str(_own(error))
+                    raise
+                reasons[i] = str(error)
                 return ""
 
         with ThreadPoolExecutor(self._workers()) as threads:
             keys = list(threads.map(key_of, range(len(images))))
-        sizes: dict[str, tuple[int, int]] = {}
-
-        def load(item: Item, key: str) -> tuple[Pixels, np.ndarray]:
-            if item.path is not None and not in_memory:
-                pixels, known = load_file(item.path, key, limits)
-            elif item.path is not None:
-                pixels, known = open_image(read_image(item.path), item.name, limits), np.zeros(4)
-            else:
-                pixels = item.pixels(limits)
-                known = np.zeros(4) if in_memory else pixel_controls(pixels)
-            sizes[key] = _size(pixels)
-            return pixels, known
-
-        weights = self._weigh()
         with borrowed():
-            try:
-                _, bad = fill_cache(
-                    cache,
-                    [(item, key) for item, key in zip(images, keys, strict=True) if key],
-                    lambda: self._encoder(views.window, cache),
-                    Recipe(views, self.resize, weights.mean, weights.std, limits),
-                    workers=self._workers(),
-                    skippable=UserError if skip else (),
-                    load=load,
-                    progress=progress,
-                )
-            except UserError as error:
-                raise _own(error) from None
-            skipped |= {
-                i: f"{images[i].name}: {_plain(bad[key])}" for i, key in enumerate(keys) if key in bad
-            }
-            kept = [i for i in range(len(images)) if i not in skipped]
-            called = [images[i].name for i in kept]
-            reasons = {images[i].name: why for i, why in sorted(skipped.items())}
-            if not kept:
-                return Scored(pd.DataFrame(columns=["image", *CUES]), pd.DataFrame(), [], reasons)
-            held = _Held(
-                pd.DataFrame({"image": called}), [keys[i] for i in kept], cache, views.kinds, self._text
+            _, bad = fill_cache(
+                store,
+                [(item, key) for item, key in zip(images, keys, strict=True) if key],
+                lambda: self._encoder(views.window, store),
+                Recipe(views, self.resize, weights.mean, weights.std, limits),
+                workers=self._workers(),
+                skippable=UserError if skip else (),
+                load=lambda item, key: item.load(key, limits, measured=not in_memory),
+                progress=progress,
+            )
+            reasons |= {i: f"{images[i].name}: {bad[key]}" for i, key in enumerate(keys) if key in bad}
+            rows = [i for i in range(len(images)) if i not in reasons]
+            skipped = {images[i].name: _plain(reason) for i, reason in sorted(reasons.items())}
+            if not rows:
+                return Scored(pd.DataFrame(columns=["image", *CUES]), pd.DataFrame(), [], skipped)
+            names = [images[i].name for i in rows]
+            features = _Features(
+                pd.DataFrame({"image": names}), [keys[i] for i in rows], store, views.kinds, self._text
             )
             method = replace(self.job.method, views=views)
-            cues, by_view = score(held, method), score_views(held, method)
-        for i in kept:
-            if keys[i] not in sizes:  # its features were cached
-                sizes[keys[i]] = cache.entries[keys[i]].controls[0], cache.entries[keys[i]].controls[1]
-        where = [(int(w), int(h)) for w, h in (sizes[keys[i]] for i in kept)]
-        return self._tables(called, cues, by_view, where, views, reasons)
+            cues, by_view = score(features, method), score_views(features, method)
+        controls = [store.controls[k] if in_memory else store.entries[k].controls for k in features.images]
+        return self._tables(names, cues, by_view, [(int(c[0]), int(c[1])) for c in controls], views, skipped)
 
     def _tables(
         self,
@@ -263,7 +250,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Features:
     """Features of images, as scoring reads them."""
 
     table: pd.DataFrame
@@ -284,17 +271,9 @@ def pair_names(prompts: PromptSet) -> list[str]:
     return [p if taken.count(p) == 1 else f"{p} / {n}" for p, n in prompts.pairs]
 
 
-def _size(pixels: Pixels) -> tuple[int, int]:
-    return (pixels.shape[1], pixels.shape[0]) if isinstance(pixels, np.ndarray) else pixels.size
-
-
 def _plain(message: str) -> str:
     """Remove advice that applies only to data-set runs."""
     return message.replace(", or use on_error=skip to list and leave out", "")
-
-
-def _own(error: UserError) -> UserError:
-    return type(error)(_plain(str(error)))
 
 
 def _joined(parts: list[Scored]) -> Scored:
