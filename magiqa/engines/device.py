@@ -60,10 +60,10 @@ def send(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
     """Copy a tensor to the device and wait: any stream may read it then."""
     import torch
 
-    there = tensor.to(device, non_blocking=device.type == "cuda")
+    copied = tensor.to(device, non_blocking=device.type == "cuda")
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
-    return there
+    return copied
 
 
 class Piece(NamedTuple):
@@ -116,11 +116,11 @@ class OnDevice:
     ) -> Iterator[list[Piece]]:
         """Yield the views of `magiqa.images.views.cut`, in its order, as pieces: a list for each kind."""
         sent: Sent | None = None
-        held: np.ndarray | None = None
+        source: np.ndarray | None = None
         scale, window = (tuple(mean), tuple(std)), (3, self.size, self.size)
         for sheet in sheets(image, views, resize, name=name, limits=limits):
-            if sent is None or sheet.pixels is not held:
-                sent, held = Sent(sheet.pixels, self.device), sheet.pixels
+            if sent is None or sheet.pixels is not source:
+                sent, source = Sent(sheet.pixels, self.device), sheet.pixels
             height, width = sheet.pixels.shape[:2]
             if sheet.kind == "whole" and (3, height, width) != window:
                 yield [Piece(sent, "whole", (0, 0), scale, (3, height, width))]
@@ -147,12 +147,12 @@ class OnDevice:
         shape = (self.batch_size, self.size, self.size, 3)
         out = torch.empty(shape, dtype=torch.float32, device=self.device)
         out[len(pieces) :] = 0
-        at = 0
+        start = 0
         for (kind, _, _), run in groupby(pieces, key=lambda p: (p.kind, p.scale, p.pixels.dtype)):
             part = list(run)
             made = self._squashed(part) if kind == "global" else self._windows(part)
-            out[at : at + len(part)] = made
-            at += len(part)
+            out[start : start + len(part)] = made
+            start += len(part)
         return out
 
     def difference(self) -> float:

@@ -67,16 +67,16 @@ def items(images: Any) -> list[Item]:
         UserError: none at all, or what is none of these, with what to do.
     """
     if _is_tensor(images) and images.ndim == 4:
-        given: list[Any] = list(images)
+        sequence: list[Any] = list(images)
     elif isinstance(images, str | os.PathLike | Image.Image) or hasattr(images, "ndim"):
-        given = [images]
+        sequence = [images]
     elif isinstance(images, Iterable):
-        given = list(images)
+        sequence = list(images)
     else:
         raise UserError(f"images: a {type(images).__name__} is none; {_GIVE}")
-    if not given:
+    if not sequence:
         raise UserError(f"images: there are none; {_GIVE}")
-    return [_item(image, i) for i, image in enumerate(given)]
+    return [_item(image, i) for i, image in enumerate(sequence)]
 
 
 _GIVE = "give a path, a Pillow image, a uint8 array (H, W, 3), a list of them, or a float tensor (N, 3, H, W) in [0, 1]"

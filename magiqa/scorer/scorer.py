@@ -73,21 +73,21 @@ class Scorer:
     ) -> None:
         if not isinstance(prompts, str | PromptSet):
             prompts = PromptSet("own", tuple(prompts))
-        given = {
+        parts = {
             "backbone": backbone,
             "prompts": prompts,
             "views": views,
             "magnitude": magnitude,
             "fusion": fusion,
         }
-        known = (
+        names = (
             *("pooling", "engine", "precision", "device", "batch_size", "workers"),
             *("max_pixels", "max_whole_pixels", "alpha", "orientation"),
         )
-        if unknown := [key for key in settings if key not in known]:
-            raise UserError(f"{unknown[0]}: Scorer has no such setting; it has {', '.join((*given, *known))}")
-        job = _job([f"{key}={value}" for key, value in given.items() if isinstance(value, str)])
-        objects: dict[str, Any] = {key: value for key, value in given.items() if not isinstance(value, str)}
+        if unknown := [key for key in settings if key not in names]:
+            raise UserError(f"{unknown[0]}: Scorer has no such setting; it has {', '.join((*parts, *names))}")
+        job = _job([f"{key}={value}" for key, value in parts.items() if isinstance(value, str)])
+        objects: dict[str, Any] = {key: value for key, value in parts.items() if not isinstance(value, str)}
         named = {key: str(getattr(value, "name", None) or repr(value)) for key, value in objects.items()}
         job = job.having(**objects, **settings, choices=job.choices | named)
         self._set_up(job, resize, cache_dir)
@@ -181,9 +181,9 @@ class Scorer:
         Returns:
             A row a view: image, view, kind, left, top, right, bottom (in the image's own pixels), then as `cues`.
         """
-        found = self.score(items(images))
-        table = found.views.drop(columns="position")
-        table.insert(0, "image", found.cues["image"].to_numpy()[found.views["position"]])
+        scored = self.score(items(images))
+        table = scored.views.drop(columns="position")
+        table.insert(0, "image", scored.cues["image"].to_numpy()[scored.views["position"]])
         return table
 
     def heatmap(
@@ -204,8 +204,8 @@ class Scorer:
             For each image its maps by name (q, q_sim, q_mag, w_sim, and each pair's), float32 (H, W) of its size.
         """
         views = self.map_views(window, stride)
-        found = self.score(items(images), views)
-        return [self.map(found, i, views) for i in range(len(found.sizes))]
+        scored = self.score(items(images), views)
+        return [self.map(scored, i, views) for i in range(len(scored.sizes))]
 
     def map_views(self, window: int | None = None, stride: int | None = None) -> Views:
         """Return the windows of a map, as `heatmap` describes them."""
@@ -215,13 +215,13 @@ class Scorer:
         step = stride if stride is not None else max(1, side // 2)
         return replace(self.job.method.views, kinds=("windows",), window=side, stride=step, cover=True)
 
-    def map(self, found: Scored, position: int, views: Views) -> dict[str, np.ndarray]:
+    def map(self, scored: Scored, position: int, views: Views) -> dict[str, np.ndarray]:
         """Return the maps of one image from the scores of its windows."""
-        windows = found.views[found.views["position"] == position]
+        windows = scored.views[scored.views["position"] == position]
         boxes = windows[["left", "top", "right", "bottom"]].to_numpy()
         return {
-            name: over_image(windows[name].to_numpy(), boxes, views.window, found.sizes[position])
-            for name in found.cues.columns[1:]
+            name: over_image(windows[name].to_numpy(), boxes, views.window, scored.sizes[position])
+            for name in scored.cues.columns[1:]
         }
 
     def score(

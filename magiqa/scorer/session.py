@@ -91,15 +91,15 @@ class Session:
     def record(self) -> dict[str, Any]:
         """Return the method as a run's record describes it, with its name."""
         job = self.job
-        found = {
+        facts = {
             "choices": job.choices,
             "changed": job.changed,
             "config": {"pooling": job.config.get("pooling", "mean")},
             "backbone": self._weigh().record(job.method.backbone),
         }
         return {
-            "method": method_name(found, "q"),
-            **found,
+            "method": method_name(facts, "q"),
+            **facts,
             "prompts": [list(pair) for pair in job.method.prompts.pairs],
             "views": asdict(job.method.views) | {"kinds": list(job.method.views.kinds)},
             "magnitude": repr(job.method.magnitude),
