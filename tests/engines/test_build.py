@@ -114,21 +114,6 @@ def test_a_tower_that_cannot_be_cut_short_or_returns_tokens_gives_its_features()
     assert visual.output_tokens is True
 
 
-def test_a_norm_of_another_convolution_is_computed_where_it_stands():
-    class Odd(torch.nn.Module):
-        """Names like a ResNet's, but the norm belongs to no convolution before it."""
-
-        def __init__(self):
-            super().__init__()
-            self.conv1, self.bn2 = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)
-
-        def forward(self, x):
-            return self.bn2(self.conv1(x)).mean((2, 3))
-
-    odd, views = Odd().eval(), pictures(3)
-    assert error(built(odd)(views), plain(odd, views)) < 5e-6
-
-
 @pytest.mark.parametrize("name", ["torch", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_a_wrong_engine_is_refused_with_its_error_and_a_remedy(monkeypatch, name):
     def slightly_wrong(visual):
@@ -236,21 +221,6 @@ def test_every_engine_has_a_batch_size_for_each_of_its_devices(name, kind):
         == {k for k in sizes if "/" not in k}
     )
     assert network(tower(kind)) == {"resnet": "cnn", "vit": "vit"}[kind]
-
-
-def test_a_tower_that_openvino_cannot_take_is_an_error_with_a_remedy():
-    pytest.importorskip("openvino")
-
-    class Unfit(torch.nn.Module):
-        def forward(self, x):
-            if torch.jit.is_tracing():
-                raise RuntimeError("no graph of me")
-            return x.mean((2, 3))
-
-    with pytest.raises(
-        UserError, match=r"engine=openvino .*cannot run this backbone \(.*\); use engine=torch"
-    ):
-        built(Unfit(), Resolved("openvino", "fp32", "cpu"))
 
 
 def test_a_machine_that_cannot_compile_is_an_error_with_a_remedy(monkeypatch):

@@ -92,23 +92,3 @@ def test_a_pyiqa_loop_finds_what_it_asks_for(scorer, batches, tmp_path):
         assert torch.cat([metric(b) for b in batches]).shape == (6, 1)
     with pytest.raises(UserError, match="no reference"):
         metric(batches[0], batches[0])
-
-
-def test_beside_the_real_pyiqa(scorer, batches, tmp_path):
-    """One loop over both, with every attribute that pyiqa documents of a metric (``pip install magiqa[pyiqa]``)."""
-    pyiqa = pytest.importorskip("pyiqa", reason="the extra pyiqa, some 2 GB")
-    real = pyiqa.create_metric("piqe", device=torch.device("cpu"))  # without weights
-    own = PyiqaMetric(scorer)
-    for name in ("metric_name", "metric_mode", "lower_better", "score_range", "as_loss", "device"):
-        assert type(getattr(own, name)) is type(getattr(real, name)), name
-    image = np.kron(np.random.default_rng(0).integers(0, 256, (12, 12, 3)), np.ones((16, 16, 1)))
-    Image.fromarray(image.astype(np.uint8)).save(tmp_path / "a.png")
-    found = {}
-    for metric in (real, own):
-        of_file = metric(str(tmp_path / "a.png")).item()
-        of_batches = torch.cat([metric(batch, None).flatten() for batch in batches])
-        assert of_batches.dtype == torch.float32 and of_batches.shape == (6,)
-        tensor = torch.from_numpy(image / 255).permute(2, 0, 1)[None].float()
-        found[metric.metric_name] = (of_file, metric(tensor).item())
-    for of_file, of_tensor in found.values():
-        assert of_file == pytest.approx(of_tensor, rel=1e-5)
