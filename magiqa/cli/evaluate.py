@@ -55,9 +55,9 @@ def run(arguments: Arguments) -> int:
 
     def prepare(overrides: list[str]) -> list[str]:
         name = arguments.configs.job(overrides).name
-        if name in names:
-            raise UserError(f"the same run as {' '.join(names[name])}: drop one of the two")
-        names[name] = overrides
+        same = names.setdefault(name.casefold(), overrides)  # some disks know no case
+        if same is not overrides:
+            raise UserError(f"the same run as {' '.join(same)}: drop one of the two")
         return [*overrides, f"out={folder / name}"]
 
     with sweep_folder(folder) as results:

@@ -8,11 +8,12 @@ import pandas as pd
 from matplotlib import colormaps
 from PIL import Image
 
+from magiqa.errors import UserError
 from magiqa.images.views import Resize, Views, geometry
 from magiqa.method.heatmap import over_image
 from magiqa.report.thumbnails import LARGE
 from magiqa.runs.names import CUES
-from magiqa.runs.read import Run
+from magiqa.runs.read import Run, views_table
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,18 @@ class WindowMaps:
     @classmethod
     def of(cls, run: Run) -> "WindowMaps | None":
         """The maps of a run; None where it has no windows or kept no scores of them."""
-        file = run.folder / "views.csv"
         kept: dict[str, Any] = dict(run.record.get("views", {}))
-        if not file.is_file() or "windows" not in kept.get("kinds", ()) or "width" not in run.scores:
+        table = views_table(run)
+        if table is None or "windows" not in kept.get("kinds", ()) or "width" not in run.scores:
             return None
         kept.pop("count", None)
         resize = run.record["dataset"].get("resize")
-        table = pd.read_csv(file, usecols=["view", "pair", *CUES])
         rows = table[table["pair"] == 0].reset_index(drop=True)
         starts = np.flatnonzero(rows["view"] == 0)
-        if len(starts) != len(run.scores):
-            return None
+        if rows.loc[starts, "image"].tolist() != run.scores["image"].tolist():
+            raise UserError(
+                f"{run.folder}/views.csv: its images are not those of scores.csv; run magiqa evaluate again"
+            )
         limits = {c: (float(rows[c].min()), float(rows[c].max())) for c in CUES}
         return cls(run.scores, rows, starts, Views(**kept), Resize(**resize) if resize else None, limits)
 
@@ -55,6 +57,10 @@ class WindowMaps:
         places = geometry(*size, self.views, self.resize)
         own = self.rows[score].to_numpy()[self.starts[i] :][: len(places)]
         windows = [k for k, place in enumerate(places) if place[0] == "windows"]
+        if len(own) < len(places):
+            raise UserError(
+                f"views.csv: image {row['image']} has too few views for its size; run magiqa evaluate again"
+            )
         found = over_image(
             own[windows], np.array([places[k][1:] for k in windows], float), self.views.window, size
         )

@@ -1,5 +1,8 @@
 """Maps in the gallery: from the windows' own scores, at a click."""
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 import tiny
 from matplotlib import colormaps
 
+from magiqa.errors import UserError
 from magiqa.report.gallery_maps import WindowMaps
 from magiqa.report.report import report
 from magiqa.runs.read import read
@@ -54,3 +58,49 @@ def test_the_page_has_a_map_for_each_picture_of_the_gallery_and_says_how_to_get_
     report([plain], tmp_path / "without")
     page = (tmp_path / "without" / "report.html").read_text()
     assert 'data-map="' not in page and "views_file=true" in page
+
+
+def edited(run, folder, name, change, listed=True):
+    """A copy of a run with a changed table; its record lists the change, or does not."""
+    shutil.copytree(run, folder)
+    table = change(pd.read_csv(folder / name))
+    table.to_csv(folder / name, index=False)
+    record = json.loads((folder / "record.json").read_text())
+    if listed:
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        record["files"][name] = {"sha256": digest, "rows": len(table)}
+    (folder / "record.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "change", "listed", "words"),
+    [
+        ("views.csv", lambda t: t.assign(q=1), False, "is not what its record says"),
+        ("views.csv", lambda t: t.drop(columns="pair"), True, "the column pair is missing"),
+        ("views.csv", lambda t: t.assign(q="x"), True, "column q holds 'x'"),
+        ("views.csv", lambda t: t[t["image"] != "03.png"], True, "its images are not those of scores.csv"),
+        ("views.csv", lambda t: t[t["view"] == 0], True, "has too few views for its size"),
+        ("scores.csv", lambda t: t.assign(width=30_000, height=30_000), True, "is 30000x30000"),
+        ("scores.csv", lambda t: t.assign(width=-1), True, "is -1x96"),
+        ("scores.csv", lambda t: t.drop(columns="height"), True, "the column height is missing"),
+    ],
+)
+def test_tables_of_a_stranger_are_checked_before_a_map_is_drawn(run, tmp_path, name, change, listed, words):
+    folder = edited(run, tmp_path / "theirs", name, change, listed)
+    with pytest.raises(UserError, match=words):
+        (found,), _ = read([folder])
+        maps = WindowMaps.of(found)
+        for i in range(len(found.scores)):
+            maps.picture(i, "q")
+
+
+@pytest.mark.slow
+def test_names_of_results_are_told_apart_without_regard_to_case(run, tmp_path):
+    for name in ("Mine", "mine"):
+        shutil.copytree(run, tmp_path / name)
+        record = json.loads((tmp_path / name / "record.json").read_text()) | {"name": name}
+        (tmp_path / name / "record.json").write_text(json.dumps(record))
+    found, _ = read([tmp_path / "Mine", tmp_path / "mine"])
+    assert len({r.name.lower() for r in found}) == 2
