@@ -34,8 +34,9 @@ def test_own_pooling_is_composed_and_its_module_recorded(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_figures_width_changes_no_run():
-    job = Configs().job(["style.width=column"])
-    assert job.output.style.width == "column" and job.name == Configs().job([]).name and not job.changed
+def test_keys_that_only_choose_what_is_shown_change_no_run():
+    job = Configs().job(["style.width=column", "statistics=all", "figures=false"])
+    assert (job.output.style.width, job.output.statistics) == ("column", "all")
+    assert job.name == Configs().job([]).name and not job.changed
     with pytest.raises(UserError, match=r"^style.width=wide is not known: use column, page$"):
         Configs().job(["style.width=wide"])
