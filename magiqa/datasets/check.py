@@ -47,7 +47,7 @@ class CheckReport:
 
     @property
     def usable(self) -> bool:
-        """True if nothing stands against evaluating on this set."""
+        """Tell that nothing stands against evaluating on this set."""
         return not self.problems
 
 
@@ -68,7 +68,7 @@ def check(dataset: Labels | Reader, *, progress: bool = True, limits: Limits = L
         results = pool.map(lambda path: _digest(path, limits), names)
         bar = progress_bar(results, total=len(names), desc="check", unit="image", shown=progress)
         digests = dict(zip(names, bar, strict=True))
-    good = {path: found for path, found in digests.items() if not isinstance(found, UnreadableImage)}
+    good = {path: result for path, result in digests.items() if not isinstance(result, UnreadableImage)}
     sizes = {path: size for path, (_, size) in good.items()}
     same: dict[str, list[str]] = {}
     for path, (digest, _) in good.items():
@@ -92,8 +92,8 @@ def check(dataset: Labels | Reader, *, progress: bool = True, limits: Limits = L
     }
     return CheckReport(
         facts=_facts(labels, resize, list(sizes.values()), counts, limits),
-        problems=tuple(text for text, found in problems.items() if found),
-        warnings=(*labels.warnings, *(text for text, found in warnings.items() if found)),
+        problems=tuple(text for text, names in problems.items() if names),
+        warnings=(*labels.warnings, *(text for text, names in warnings.items() if names)),
         missing=missing,
         unreadable=unreadable,
         twins=twins,

@@ -147,12 +147,12 @@ def _separator(lines: list[str]) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"rated more than once: {twice[:60]}; keep one entry an image")
-    return found
+    return mapping
 
 
 def _table_of(content: Any) -> pd.DataFrame:

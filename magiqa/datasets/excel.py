@@ -7,6 +7,7 @@ from typing import Any
 from xml.parsers import expat
 
 import pandas as pd
+from openpyxl.utils import column_index_from_string
 
 from magiqa.errors import UserError
 
@@ -39,17 +40,17 @@ def read_excel(file: Path, **options: Any) -> pd.DataFrame:
 
 def _check_part(opened: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
     """Go through a part's elements, none of which is kept."""
-    rows = columns = at = 0
+    rows = columns = column = 0
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal rows, columns, at
+        nonlocal rows, columns, column
         kind, place = name.rpartition(":")[2], attributes.get("r", "")
         if kind == "row":
-            rows, at = max(rows + 1, int(place or 0)), 0
+            rows, column = max(rows + 1, int(place or 0)), 0
         elif kind == "c":
             cell = _CELL.fullmatch(place)
-            at = _column(cell[1]) if cell else at + 1
-            columns = max(columns, at)
+            column = column_index_from_string(cell[1]) if cell else column + 1
+            columns = max(columns, column)
         if rows * max(columns, 1) > CELLS:
             raise UserError(f"its sheet spans {rows} x {columns} cells, more than a table of labels has")
 
@@ -61,10 +62,3 @@ def _check_part(opened: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
     parser.StartDoctypeDeclHandler = doctype
     with opened.open(part) as file:
         parser.ParseFile(file)
-
-
-def _column(letters: str) -> int:
-    number = 0
-    for letter in letters:
-        number = 26 * number + ord(letter) - ord("A") + 1
-    return number

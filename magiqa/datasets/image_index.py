@@ -137,8 +137,8 @@ def _find_otherwise(
 ) -> None:
     """Find names without regard to case and Unicode form, else by base names that are unique."""
     everywhere = Listing([str(folder) for folder in index.folders], recursive=True)
-    there = everywhere.folded
-    bases = {i: base for i in missing if folded(base := plain[i].rpartition("/")[2]) in there}
+    bases_on_disk = everywhere.folded
+    bases = {i: base for i in missing if folded(base := plain[i].rpartition("/")[2]) in bases_on_disk}
     likely = [i for i in missing if i in bases or "\\" in names[i]]
     counts = Counter(map(folded, bases.values()))
     by_base = 0
@@ -148,13 +148,13 @@ def _find_otherwise(
             not paths[i]
             and i in bases
             and counts[folded(bases[i])] == 1
-            and (found := everywhere.find(bases[i]))
+            and (paths_of_base := everywhere.find(bases[i]))
         ):
-            if len(found) > 1:
+            if len(paths_of_base) > 1:
                 raise UserError(
-                    f"{plain[i]}: could be {some(sorted(found), ' or ')}; name its folder in the table"
+                    f"{plain[i]}: could be {some(sorted(paths_of_base), ' or ')}; name its folder in the table"
                 )
-            paths[i], by_base = found[0], by_base + 1
+            paths[i], by_base = paths_of_base[0], by_base + 1
     if by_base:
         notes.append(f"{by_base} images are found by their base names")
 
@@ -188,7 +188,7 @@ class Listing:
 
     @cached_property
     def folded(self) -> dict[str, list[str]]:
-        """Paths by `folded` base name."""
+        """Return the paths by `folded` base name."""
         by_name: dict[str, list[str]] = {}
         for name, paths in self.exact.items():
             by_name.setdefault(folded(name), []).extend(paths)

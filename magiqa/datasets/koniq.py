@@ -86,22 +86,25 @@ class Koniq(
             unzipped / self.size,
             root / "images",
         ]
-        usual = raw == (self.split == "all")
-        words = [
-            self.split * (self.split != "all"),
-            self.mos * (not usual),
-            self.size[:3] * (self.size == "512x384"),
-        ]
         labels = self.labels(
             file,
             ImageIndex(folders),
             columns,
-            variant="_".join(filter(None, words)),
+            variant=self._variant(),
             count=self.splits.get(self.split, self.count),
             notes=[f"mos: {self.mos} MOS, column {column} of {file.name}"],
         )
         self._check_size(next(filter(None, labels.table["path"]), ""))
         return labels
+
+    def _variant(self) -> str:
+        usual = (self.mos == "raw") == (self.split == "all")
+        words = [
+            self.split * (self.split != "all"),
+            self.mos * (not usual),
+            self.size[:3] * (self.size == "512x384"),
+        ]
+        return "_".join(filter(None, words))
 
     def _splits(self, file: Any, names: pd.Series) -> pd.Series:
         """Return the official split of each image."""

@@ -48,9 +48,9 @@ def read_mat(file: Path, *keys: str) -> pd.Series:
     for key in keys:
         if key in variables:
             return pd.Series(variables[key], name=key)
-    found = ", ".join(variables)[:100]
+    others = ", ".join(variables)[:100]
     raise UserError(
-        f"{file}: no variable {' or '.join(keys)} (found {found}); is it the right annotation file?"
+        f"{file}: no variable {' or '.join(keys)} (found {others}); is it the right annotation file?"
     )
 
 

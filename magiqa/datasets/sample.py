@@ -55,18 +55,18 @@ _RECORD = "sample.json"
 
 
 def _source(photo: str) -> np.ndarray:
-    """The pristine photo as RGB, shrunk and center-cropped to at most ``SIDE``.
+    """Return the pristine photo as RGB, shrunk and center-cropped to at most ``SIDE``.
 
     Raises:
         UserError: its package or file is missing, or the file is another one than expected.
     """
     package, name, sha256, shrink = PHOTOS[photo]
-    found = importlib.util.find_spec(package)  # without importing it
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(package)  # without importing it
+    if spec is None or spec.origin is None:
         raise UserError(
             f"dataset=sample needs the photo {name} of {package}, which is not installed; install it"
         )
-    file = Path(found.origin).parent / name
+    file = Path(spec.origin).parent / name
     data = file.read_bytes() if file.is_file() else b""
     if hashlib.sha256(data).hexdigest() != sha256:
         what = "is not the photo that dataset=sample was made for" if data else "is missing"
@@ -162,7 +162,7 @@ def _ensure(root: Path) -> None:
 
 
 def file_names(root: str | Path) -> dict[str, str]:
-    """Each image's file in a sample's folder, which several images may share; empty where there is no sample."""
+    """Return the file of each image of a sample, which several images may share; {} where there is no sample."""
     file = Path(root) / _TABLE
     try:
         table = (

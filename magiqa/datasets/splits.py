@@ -1,4 +1,4 @@
-"""Which rows of a table belong to a split: by a column, a folder, a list of names, or row numbers."""
+"""Rows of a table that belong to a split: by a column, a folder, a list of names, or row numbers."""
 
 import json
 from pathlib import Path

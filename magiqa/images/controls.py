@@ -1,4 +1,4 @@
-"""Predictors that know nothing of quality: what a method must beat before its number means something."""
+"""Controls: predictors that know nothing of quality, and that a method must beat."""
 
 import threading
 
@@ -48,10 +48,10 @@ def laplacian_variance(image: Image.Image) -> float:
 
 def _scratch(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Memory of this thread: int16 (2, N) and int32 (N,), N at least ``size``."""
-    held: tuple[np.ndarray, np.ndarray] | None = getattr(_own, "held", None)
-    if held is None or held[1].size < size:
-        held = _own.held = np.empty((2, size), np.int16), np.empty(size, np.int32)
-    return held
+    memory: tuple[np.ndarray, np.ndarray] | None = getattr(_own, "memory", None)
+    if memory is None or memory[1].size < size:
+        memory = _own.memory = np.empty((2, size), np.int16), np.empty(size, np.int32)
+    return memory
 
 
 def controls(image: Image.Image, n_bytes: int) -> np.ndarray:

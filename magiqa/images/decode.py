@@ -254,7 +254,7 @@ _KINDS = {
 
 
 def read_image(path: str | Path) -> bytes:
-    """An image file's bytes: those of a plain file, or of one that links lead to.
+    """Return the bytes of a plain file, or of one that links lead to.
 
     Raises:
         UnreadableImage: the file is missing or unreadable, or is a pipe, a device, a folder or a loop of links: these
