@@ -7,7 +7,6 @@ from typing import Any
 from xml.parsers import expat
 
 import pandas as pd
-from openpyxl.utils import column_index_from_string
 
 from magiqa.errors import UserError
 
@@ -40,6 +39,8 @@ def read_excel(file: Path, **options: Any) -> pd.DataFrame:
 
 def _check_part(opened: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
     """Go through a part's elements, none of which is kept."""
+    from openpyxl.utils import column_index_from_string
+
     rows = columns = column = 0
 
     def start(name: str, attributes: dict[str, str]) -> None:
