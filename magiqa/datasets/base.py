@@ -195,7 +195,7 @@ def finish(labels: Labels, every: int, file: Path) -> Labels:
 
 def duplicates(names: pd.Series) -> list[str]:
     """Return the names that stand several times."""
-    several = len(set(names)) < len(names)
+    several = len(set(names.tolist())) < len(names)
     return list(dict.fromkeys(names[names.duplicated()])) if several else []
 
 

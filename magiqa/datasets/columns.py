@@ -39,7 +39,7 @@ class Columns:
             raise UserError(f"{file}: holds no rows; mend or replace it")
         if all(isinstance(column, int) for column in table.columns):
             first = [str(cell).strip() for cell in table.iloc[0]]
-            self.headed = _is_header(first)
+            self.headed = is_header(first)
             names = first if self.headed else [str(k + 1) for k in range(len(first))]
             table = table.iloc[int(self.headed) :].reset_index(drop=True).set_axis(names, axis=1)
         table.columns = [str(name).strip() for name in table.columns]
@@ -141,7 +141,7 @@ def written_out(column: str) -> list[str]:
     return [f"{match[1]}{k}" for k in range(int(match[2]), int(match[4]) + 1)]
 
 
-def _is_header(cells: Sequence[str]) -> bool:
+def is_header(cells: Sequence[str]) -> bool:
     """Tell a header by a known name, or by having no number and no image."""
     if any(cell.lower() in (*IMAGES, *SCORES) for cell in cells):
         return True

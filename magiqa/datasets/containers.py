@@ -7,13 +7,15 @@ import csv
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from magiqa.datasets.columns import is_header
 from magiqa.datasets.excel import CELLS, read_excel
 from magiqa.errors import UserError
 
@@ -21,6 +23,7 @@ _TEXT_BYTES = 256 << 20
 _HEAD = 64 << 10  # the lines that the form of a text is found from
 _JSON_BYTES = 64 << 20  # Python objects take many times the memory of their text
 _SEPARATORS = "\t;,"
+_DECIMAL = re.compile(r"-?\d+\.\d+")
 _EXCEL, _PARQUET, _OLD_EXCEL, _PICKLE, _NUMPY = (
     b"PK\x03\x04",
     b"PAR1",
@@ -87,32 +90,49 @@ class Container:
         return self.encoding or ("utf-16" if marked else "utf-8-sig")
 
     def _text(self, file: Path, head: bytes) -> pd.DataFrame:
-        encoding = self._text_encoding(head)
-        start = head.decode(encoding, errors="ignore" if len(head) == _HEAD else "strict")
-        lines = [line for line in re.split(r"\r\n|\r|\n", start) if line.strip()]
-        if len(head) == _HEAD:
-            if len(lines) < 2:
-                raise UserError(f"its first line is longer than {_HEAD} bytes; is it the right file?")
-            del lines[-1]
-        separator = self.separator or _separator(lines)
-        with file.open("rb") as opened:
-            rows = sum(
-                max(block.count(b"\n"), block.count(b"\r"))
-                for block in iter(lambda: opened.read(1 << 20), b"")
+        encoding, whole = self._text_encoding(head), len(head) < _HEAD
+        lines = re.split(r"\r\n|\r|\n", head.decode(encoding, errors="strict" if whole else "ignore"))
+        first = next((k for k, line in enumerate(lines) if line.strip()), 0)
+        sample = [line for line in lines[: None if whole else -1] if line.strip()][:50]
+        if not sample and not whole:
+            raise UserError(f"its first line is longer than {_HEAD} bytes; is it the right file?")
+        separator = self.separator or _separator(sample)
+        rows = [row for row in _split(sample, separator) if row] or [[""]]
+        _check_cells(file, len(rows[0]))
+        headed = is_header([cell.strip() for cell in rows[0]])
+        if len(rows) == headed:
+            raise UserError("holds no rows; mend or replace it")
+        # pandas reads decimal numbers fast; what may be a name or a code stays text
+        decimal = [
+            all(_DECIMAL.fullmatch(cell.strip()) for cell in cells)
+            for cells in zip(*rows[headed:], strict=False)
+        ]
+        texts = [k for k in range(len(rows[0])) if k >= len(decimal) or not decimal[k]]
+        exact: Any = (
+            {}
+            if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1)
+            else {"float_precision": "round_trip"}
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", pd.errors.DtypeWarning
+            )  # text among numbers is told later, with its row
+            table = pd.read_csv(
+                file,
+                sep=r"\s+" if separator == " " else separator,
+                header=None,
+                skiprows=first + 1 if headed else 0,
+                dtype=dict.fromkeys(texts, str),
+                keep_default_na=False,
+                encoding=encoding,
+                skipinitialspace=separator != " ",
+                **exact,
             )
-        width = 1 + max((line.count(separator) for line in lines), default=0)
-        if rows * width > CELLS:
-            raise UserError(f"{rows} rows of {width} columns are more than a table of ratings has")
-        blank = separator == " "
-        return pd.read_csv(
-            file,
-            sep=r"\s+" if blank else separator,
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            encoding=encoding,
-            skipinitialspace=not blank,
-        ).fillna("")
+        if not headed:
+            return table.fillna("")
+        if len(table.columns) != len(rows[0]):
+            raise ValueError(f"its header names {len(rows[0])} columns, its rows have {len(table.columns)}")
+        return table.fillna("").set_axis(rows[0], axis=1)
 
     def _workbook(self, file: Path) -> pd.DataFrame:
         sheets = read_excel(file, sheet_name=None, header=None, dtype=object)
@@ -129,21 +149,33 @@ class Container:
         data = file.read_bytes()
         text = data.decode(self._text_encoding(data[:4]))
         if suffix in (".jsonl", ".ndjson"):
-            lines = [line for line in text.splitlines() if line.strip()]
+            lines = [line for line in text.split("\n") if line.strip()]
             return _records([json.loads(line, object_pairs_hook=_unique) for line in lines])
         return _table_of(json.loads(text, object_pairs_hook=_unique))
+
+
+def _split(lines: list[str], separator: str) -> Iterable[list[str]]:
+    if separator == " ":
+        return (line.split() for line in lines)
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True)
 
 
 def _separator(lines: list[str]) -> str:
     """Return the separator that gives all lines the same number of cells, two or more; else a blank."""
     for separator in _SEPARATORS:
-        widths = {len(row) for row in csv.reader(lines[:50], delimiter=separator, skipinitialspace=True)}
+        widths = {len(row) for row in _split(lines, separator)}
         if len(widths) == 1 and max(widths) > 1:
             return separator
-    counts = {separator: lines[0].count(separator) for separator in _SEPARATORS} if lines else {",": 1}
-    likely = max(counts, key=lambda separator: counts[separator])
-    blanks = {len(line.split()) for line in lines[:50]}
-    return likely if counts[likely] and blanks != {2} else " "
+    likely = max(_SEPARATORS, key="".join(lines[:1]).count)
+    return likely if likely in "".join(lines[:1]) and {len(line.split()) for line in lines} != {2} else " "
+
+
+def _check_cells(file: Path, columns: int) -> None:
+    """Refuse a text of more cells than any table of ratings, before it is read."""
+    with file.open("rb") as opened:
+        rows = sum(max(b.count(b"\n"), b.count(b"\r")) for b in iter(lambda: opened.read(1 << 20), b""))
+    if rows * columns > CELLS:
+        raise UserError(f"{rows} rows of {columns} columns are more than a table of ratings has")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
