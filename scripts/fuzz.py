@@ -48,7 +48,7 @@ from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.images.views import Views, cut
 from magiqa.package import conf_dir
 from magiqa.report.methods import measurements
-from magiqa.runs.external_scores import external_scores
+from magiqa.runs.external_scores import Metric, external_scores
 from magiqa.runs.read import read, read_record, read_run
 
 JUNK: list[Any] = [
@@ -381,7 +381,7 @@ def read_scores(case: Case) -> None:
     file = case.folder / "s.csv"
     text = "image,score\n" + "".join(f"{n},{k / 7}\n" for k, n in enumerate(names))
     file.write_bytes(case.broken(text.encode()))
-    assert np.isfinite(external_scores(file, names)[0]).all()
+    assert np.isfinite(external_scores(Metric(file), names)[0]).all()
 
 
 def read_weights(case: Case) -> None:

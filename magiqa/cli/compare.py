@@ -9,6 +9,8 @@ compares RUN's own cues and controls. It writes comparison.csv into out (RUN).
   score=q               the score of runs: q, q_sim or q_mag
   equivalence=0.01      mark pairs that differ by less (≈)
 
+OTHER.csv:COLUMN:lower takes a column of which lower is better.
+
 Example:
   magiqa compare results/runs/mine results/runs/other metric.csv
 """

@@ -18,6 +18,8 @@ and reproduce.sh.
   style.width=column      column or page: the printed width of figures
   style.font=NAME         a font family; style.title=true adds titles
 
+METRIC.csv:COLUMN:lower takes a column of which lower is better.
+
 Example:
   magiqa paper results/runs/sweep out=paper && cd paper && pdflatex paper.tex
 """

@@ -15,6 +15,8 @@ writes report.html (one file), tables/ (CSV, Markdown, LaTeX) and figures/.
   thumbnails=true         false: no pictures on the page
   style.width=page        column or page: the printed width of figures
 
+METRIC.csv:COLUMN:lower takes a column of which lower is better.
+
 Example:
   magiqa report results/runs/sweep out=report
 """

@@ -100,7 +100,11 @@ class Arguments:
     def results(self) -> tuple[list[Path], list[Path]]:
         """Return the words as folders of results, and CSVs of other programs' scores."""
         paths = [expanded(word) for word in self.words]
-        tables = [path for path in paths if path.suffix == ".csv" and not path.is_dir()]
+        tables = [
+            path
+            for path in paths
+            if ".csv" in (path.suffix, path.suffix.partition(":")[0]) and not path.is_dir()
+        ]
         return [path for path in paths if path not in tables], tables
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from magiqa.errors import UserError
 from magiqa.report.words import set_key, set_name
-from magiqa.runs.external_scores import EXTERNAL, external_scores
+from magiqa.runs.external_scores import EXTERNAL, Metric, check_direction, external_scores
 from magiqa.runs.listed_files import files_of, read_listed
 from magiqa.runs.read import Run, Sheet
 from magiqa.runs.record import Bone, External
@@ -29,15 +29,17 @@ def external_runs(runs: Sequence[Run], metrics: Sequence[Path]) -> list[Run]:
         bases.setdefault(set_key(run.record["dataset"]), run)
     out: list[Run] = []
     for file in metrics:
+        metric = Metric.of(file)
         problems, before = [], len(out)
         for base in bases.values():
             try:
-                values, note = external_scores(file, base.scores["image"].tolist())
+                values, note = external_scores(metric, base.scores["image"].tolist())
             except UserError as error:
                 problems.append(str(error))
                 continue
-            name = file.stem if len(bases) == 1 else f"{file.stem} on {set_name(base.record['dataset'])}"
-            out.append(_external(name, file.stem, base, values, note))
+            check_direction(metric, values, base.scores[base.label].to_numpy(float))
+            name = metric.name if len(bases) == 1 else f"{metric.name} on {set_name(base.record['dataset'])}"
+            out.append(_external(name, metric.name, base, values, note))
         if len(out) == before:
             raise UserError(problems[0] if problems else f"{file}: no run here to set it beside")
     return out

@@ -10,6 +10,7 @@ from typing import Any
 from magiqa.errors import printable
 from magiqa.package import conf_dir
 from magiqa.runs.config import MACHINE, PARTS
+from magiqa.runs.external_scores import Metric
 from magiqa.runs.names import slug
 from magiqa.runs.portable import PLACES
 
@@ -226,7 +227,7 @@ def _compared(record: Record, outs: Mapping[str, str], places: Places) -> list[s
     for method in record.get("methods") or []:
         source = Path(str(method.get("source")))
         if source.suffix == ".csv":
-            words.append(_csv(source, places))
+            words.append(_csv(Path(f"{source}{method.get('choice') or ''}"), places))
         else:
             words.append(shlex.quote(outs.get(str(source.absolute()), "")))
     if not words or "''" in words:
@@ -236,9 +237,10 @@ def _compared(record: Record, outs: Mapping[str, str], places: Places) -> list[s
 
 
 def _csv(file: Path, places: Places) -> str:
-    return places.of(
-        file.stem, "csv", str(file.absolute()), f"the file {file.name}: image,score of another program"
-    )
+    metric = Metric.of(file)
+    what = f"the file {metric.file.name}: image,score of another program"
+    place = places.of(metric.file.stem, "csv", str(metric.file.absolute()), what)
+    return place + (shlex.quote(metric.choice) if metric.choice else "")
 
 
 def _own(records: Collection[Record]) -> list[str]:

@@ -134,6 +134,7 @@ class Compared(Parsed):
     name: str
     source: str = ""
     note: str = ""
+    choice: str = ""
     score: str = ""
     choices: Mapping[str, str] = field(default_factory=dict)
     changed: Mapping[str, Any] = field(default_factory=dict)

@@ -13,13 +13,12 @@ from magiqa.package import expanded
 from magiqa.report.console import screen
 from magiqa.report.table import Table, frame_table
 from magiqa.report.words import set_line
-from magiqa.runs.external_scores import EXTERNAL, external_scores
+from magiqa.runs.external_scores import EXTERNAL, Metric, check_direction, external_scores
 from magiqa.runs.folder import ResultFolder, command_of
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.provenance import versions
 from magiqa.runs.read import read_run
 from magiqa.runs.record import RunRecord
-from magiqa.stats.correlation import srcc
 from magiqa.stats.paired import compare as paired_tests
 from magiqa.stats.sampling import TESTED, WITHIN, Sampling
 
@@ -115,25 +114,16 @@ def _compare(
         mark = record.backbone.label if one in CUES else "control"
         name = f"{first.name} {one}" if others else one
         add(name, base[one].to_numpy(float), str(first), mark, score=one, **_made_with(record))
-    for other in map(Path, others):
-        other = expanded(other)
+    for other in map(expanded, others):
+        metric = Metric.of(other)
         if other.is_dir():
             values, its = _from_run(other, score, base, label)
-            add(
-                f"{other.name} {score}",
-                values,
-                str(other),
-                its.backbone.label,
-                score=score,
-                **_made_with(its),
-            )
-        elif other.is_file():
-            values, note = external_scores(other, base["image"].tolist())
-            if srcc(values, y) < 0:
-                note = "; ".join(
-                    filter(None, (note, "its SRCC is negative: if lower is better in it, negate its scores"))
-                )
-            add(other.stem, values, str(other), None, note=note)
+            name = f"{other.name} {score}"
+            add(name, values, str(other), its.backbone.label, score=score, **_made_with(its))
+        elif metric.file.is_file():
+            values, note = external_scores(metric, base["image"].tolist())
+            check_direction(metric, values, y)
+            add(metric.name, values, str(metric.file), None, note=note, choice=metric.choice)
         else:
             raise UserError(
                 f"{other}: no such folder or file; give runs' folders or CSV files of image,score"

@@ -1,6 +1,7 @@
 """Tables: what the numbers are, how rows are named, ordered, marked and typeset."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -172,9 +173,9 @@ def test_another_programs_scores_are_a_row_on_the_sets_that_they_cover(tmp_path)
     other = scores.assign(img_path="/elsewhere/" + scores["image"], score=-scores["mos"])
     other[["img_path", "score"]].head(40).to_csv(metric, index=False)
     with pytest.raises(UserError, match="have no score"):
-        external_runs(read([folder])[0], [metric])
+        external_runs(read([folder])[0], [Path(f"{metric}:higher")])
     other[["img_path", "score"]].to_csv(metric, index=False)
-    made = Material.read([folder], Asked(metrics=[metric]))
+    made = Material.read([folder], Asked(metrics=[Path(f"{metric}:higher")]))
     assert rows_of(table_of(made))["brisque"][0].value == pytest.approx(-1)
     assert "brisque" in [name for e in group_tables(made) for _, name in e.table.columns]
 
@@ -448,3 +449,26 @@ def test_latex_escapes_every_character_and_prints_no_two_names_alike():
     shown = [tex(name) for name in names]
     assert len({text.partition("}")[0] for text in shown}) == 5 and not any("?" in text for text in shown)
     assert all(name in text for name, text in zip(names, shown, strict=True))
+
+
+@pytest.mark.slow
+def test_the_direction_and_the_column_of_another_programs_scores_are_typed(tmp_path):
+    run = write_run(tmp_path / "run", n=60)
+    scores = pd.read_csv(run / "scores.csv")
+    file = tmp_path / "all.csv"
+    columns = {"niqe": -scores["mos"], "musiq": scores["mos"]}
+    scores[["image"]].assign(**columns).to_csv(file, index=False)
+    cases = {f"{file}": f"choose a column of it, such as {file}:niqe", f"{file}:niqe": f"{file}:niqe:lower"}
+    for word, message in cases.items():
+        with pytest.raises(UserError, match=re.escape(message)):
+            compare(run, [word], out=tmp_path / "x")
+        with pytest.raises(UserError, match=re.escape(message)):
+            external_runs(read([run])[0], [Path(word)])
+    table, record = compare(run, [f"{file}:niqe:lower", f"{file}:musiq"], out=tmp_path / "compared")
+    srcc = table[table["statistic"] == "srcc"].set_index(["a", "b"])
+    assert srcc.loc[("niqe", "musiq"), "diff"] == pytest.approx(0)
+    assert [m["choice"] for m in record["methods"][1:]] == [":niqe:lower", ":musiq"]
+    turned, _ = compare(run, [f"{file}:niqe:higher"], out=tmp_path / "turned")
+    assert turned["value_b"].iloc[0] == pytest.approx(-1)
+    made = Material.read([run], Asked(metrics=[Path(f"{file}:niqe:lower")]))
+    assert rows_of(table_of(made))["niqe"][0].value == pytest.approx(1)
