@@ -3,15 +3,16 @@
 import doctest
 import re
 import shlex
+from importlib import import_module
 
 import numpy as np
 import pytest
 from pages import PAGES, blocks, page_id
 from PIL import Image, ImageFilter
 
-from magiqa.cli.main import COMMANDS, command_of, main
+from magiqa.cli.main import COMMANDS, main
+from magiqa.config.arguments import Arguments
 from magiqa.config.compose import Configs
-from magiqa.config.typed import sweep_jobs
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 CLOSE = 2e-4  # engines and CPUs differ in the last digit shown
@@ -52,19 +53,24 @@ def commands(text: str) -> list[list[str]]:
     return [w for w in words if w[:1] == ["magiqa"]]
 
 
+def own_keys(command: str) -> list[type]:
+    """The class of a command's own keys, where it has some."""
+    module = vars(import_module(f"magiqa.cli.{command}"))
+    return [kind for name, kind in module.items() if name == f"{command.capitalize()}Keys"]
+
+
 @pytest.mark.slow
 @having("sh", text="magiqa ")
 def test_commands_compose(page, workplace):
     configs = Configs()
-    known = {*configs.compose([]).config, "roots"}
     for block in (b for b in blocks(page) if b.language == "sh"):
-        for _, command, *args in commands(block.text):
+        for _, command, *typed in commands(block.text):
             assert command in COMMANDS
-            keys = [a for a in args if "=" in a and not a.startswith("bundle=")]
-            overrides = [k for k in keys if k.partition("=")[0].partition(".")[0] in known]
-            for own in set(keys) - set(overrides):
-                assert own.partition("=")[0] + "=" in command_of(command).__doc__
-            for job in sweep_jobs(overrides):
+            arguments = Arguments(command, tuple(a for a in typed if not a.startswith(("-", "bundle="))))
+            overrides = arguments.overrides
+            for kind in own_keys(command):
+                _, overrides = arguments.split(kind)
+            for job in configs.jobs(overrides):
                 configs.job(job)
 
 
