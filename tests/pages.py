@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LOG.md")),
 ]
 FENCE = re.compile(r"^( *)```(\w*)[ ]*(?:title=\"([^\"]+)\")?[^\n]*\n(.*?)^\1```[ ]*$", re.S | re.M)
 
