@@ -1,4 +1,4 @@
-"""What a user types: one function a command."""
+"""The commands that a user types, one file each."""
 
 import os
 import platform

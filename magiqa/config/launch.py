@@ -50,7 +50,7 @@ class Launched:
 
     @property
     def local(self) -> bool:
-        """Whether the tasks are processes of this machine."""
+        """Tell if the tasks are processes of this machine."""
         return type(self.jobs[0]).__name__ != "SlurmJob"
 
     def states(self) -> list[str] | None:

@@ -15,7 +15,7 @@ from magiqa.images.views import Pixels, Resize, Views, cut
 
 
 class Encoder(Protocol):
-    """What the pipeline asks of an engine: (B, 3, H, W) float32 -> (B, D) float32, B up to ``batch_size``.
+    """An engine as the pipeline calls it: (B, 3, H, W) float32 -> (B, D) float32, B up to ``batch_size``.
 
     ``streams`` threads call it at the same time.
     """
@@ -29,7 +29,7 @@ class Encoder(Protocol):
 
 
 class Way(Protocol):
-    """How an image becomes views, and views features: on the host, or on the engine's own device.
+    """The way from an image to views and features: on the host, or on the engine's own device.
 
     A view is what ``encode`` takes, with the ``shape`` (3, H, W) that it has or will have.
     """

@@ -45,7 +45,7 @@ def content_sha256(data: bytes) -> str:
 
 
 def state_of(path: str) -> State | None:
-    """What changes with a file: another content has another state, but for what `RACY_NS` is about. None: no file."""
+    """Return the stat fields that show a change of a file, except within `RACY_NS`. None: there is no file."""
     try:
         found = os.stat(path)
     except OSError:
@@ -153,7 +153,7 @@ class HashIndex:
 
 
 def _racy(state: State, start: int) -> bool:
-    """Whether a file read from ``start`` on may change once more and keep its times."""
+    """Tell if a file read from ``start`` on may still change and keep its times."""
     _, _, mtime, ctime, _ = state
     return ctime + RACY_NS >= start or abs(mtime - start) <= RACY_NS
 
@@ -165,7 +165,7 @@ def _write(folder: Path, entries: dict[State, str]) -> None:
 
 
 def _entries(file: Path) -> dict[State, str] | None:
-    """What a file of the index says; None if it is gone, cut short or changed."""
+    """Return the entries of an index file; None if it is gone, cut short or changed."""
     try:
         checksum, _, body = file.read_bytes().partition(b"\n")
         if content_sha256(body).encode() != checksum:

@@ -41,7 +41,7 @@ class Column(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFacts(Parsed):
-    """What `magiqa.datasets.base.Labels` holds beside its table."""
+    """The fields of `magiqa.datasets.base.Labels` other than its table."""
 
     name: str
     variant: str
@@ -86,7 +86,7 @@ class Seen(Parsed):
 
 @dataclass(frozen=True, kw_only=True)
 class Origin(Parsed):
-    """What a run's record says of its features."""
+    """The part of a run's record that describes its features."""
 
     dataset: DataSet
     backbone: Bone

@@ -1,4 +1,4 @@
-"""What shapes a feature: the key that it is cached under.
+"""The key of a cached feature: everything that shapes it.
 
 Engines that agree share one key: a float32 feature that was verified against plain float32 torch within `SHARING` is
 the same feature whatever engine and device made it. What misses that, and half precision, whose features differ by
@@ -22,7 +22,7 @@ SHARING = 5e-6  # of |f - f_torch| / |f_torch|: the same for all engines and dev
 
 @dataclass(frozen=True)
 class Maker:
-    """What computes a feature: an engine on a kind of device (``cpu``, ``cuda``, ``mps``)."""
+    """The maker of a feature: an engine on a kind of device (``cpu``, ``cuda``, ``mps``)."""
 
     engine: str
     device: str
@@ -63,7 +63,7 @@ def own_key(key: dict[str, Any], maker: Maker) -> dict[str, Any]:
 
 
 def shared(key: dict[str, Any]) -> bool:
-    """Whether features of a key are one, whoever makes them, once they are verified."""
+    """Tell if verified features of a key count whoever made them."""
     return key.get("precision") == "fp32"
 
 

@@ -56,7 +56,7 @@ class Resize(Checked, key="dataset.resize"):
 
 @dataclass(frozen=True)
 class Views(Checked, key="views"):
-    """Which views of an image the backbone sees.
+    """The views of an image that the backbone sees.
 
     Args:
         kinds: any of ``windows``, ``global`` (whole image squashed to one window), ``whole`` (the image at its
@@ -97,7 +97,7 @@ class Views(Checked, key="views"):
         return [(x, y) for y in starts(height) for x in starts(width)]
 
     def upscales(self, width: int, height: int) -> bool:
-        """Whether an image of that size has a side too small for these views, which the window size bounds."""
+        """Tell if an image of that size has a side shorter than a window."""
         return min(width, height) < self.window and not set(self.kinds) <= {"whole", "center_crop"}
 
     def labels(self, width: int, height: int) -> list[str]:
@@ -127,7 +127,7 @@ def normalize(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarr
 
 
 def taps(side: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a bilinear resize of ``side`` pixels to ``size`` reads: (size,) the lower, the upper, the upper's weight."""
+    """Return the pixels (size,) that a bilinear resize from ``side`` reads: lower, upper, weight of the upper."""
     scale = float(np.float32(side) / np.float32(size))  # float32, then one rounding: torch's multiply-add
     at = np.maximum((np.arange(size) + 0.5) * scale - 0.5, 0).astype(np.float32)
     low = at.astype(np.int64)
@@ -188,7 +188,7 @@ def sheets(
     name: str = "image",
     limits: Limits = LIMITS,
 ) -> Iterator[Sheet]:
-    """What the views of an image are cut from, in the order of ``views.kinds``: all that precedes normalization.
+    """Return the pixels that views are cut from, in the order of ``views.kinds``, before normalization.
 
     Args:
         image: as decoded, or pixels (H, W, 3), uint8 or float32 in [0, 1]. resize: the data set's own, first.
@@ -278,7 +278,7 @@ def size_cut(width: int, height: int, views: Views, resize: Resize | None = None
 def geometry(
     width: int, height: int, views: Views, resize: Resize | None = None
 ) -> list[tuple[str, float, float, float, float]]:
-    """Where the views of an image lie in it: (kind, left, top, right, bottom) in its own pixels, in their order.
+    """Return the place of each view in its image: (kind, left, top, right, bottom), in pixels of the image.
 
     Whole numbers, unless the image is resized before views are cut.
 
@@ -304,7 +304,7 @@ def geometry(
 
 
 def view_mask(kinds: Sequence[str], wanted: Sequence[str], count: int) -> np.ndarray:
-    """Which of an image's views (count,) are of the wanted kinds: one view a kind, the windows being the rest.
+    """Tell for each of an image's views (count,) if its kind is wanted. Each kind but windows has one view.
 
     Example:
         >>> view_mask(["windows", "global"], ["global"], 4).tolist()

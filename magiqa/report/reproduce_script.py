@@ -202,7 +202,7 @@ def _words(record: Record) -> list[str]:
 
 
 def _lying(record: Record, places: Places) -> list[str]:
-    """Where images, annotation and weights lie."""
+    """Return the words that name the places of images, annotation and weights."""
     words = [_root(record, places)] if _rooted(record) else []
     config, choices = record.get("config") or {}, record["choices"]
     annotation = str((config.get("dataset") or {}).get("annotation") or "labels.csv")
@@ -244,7 +244,7 @@ def _csv(file: Path, places: Places) -> str:
 
 
 def _own(records: Collection[Record]) -> list[str]:
-    """What a stranger lacks: options and classes that are in nobody's package."""
+    """Return notes on what a stranger lacks: the user's own options and classes."""
     lines = []
     for record in records:
         for group, option in {**(record.get("choices") or {}), **(record.get("study") or {})}.items():

@@ -172,7 +172,7 @@ class Table:
     shared: str = ""
 
     def numeric(self, k: int) -> bool:
-        """Whether column k holds numbers only."""
+        """Tell if column k holds numbers only."""
         return all(isinstance(row[k].value, int | float) or row[k].value is None for row in self.rows)
 
     def spans(self) -> list[tuple[str, int, int]]:

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 
 def environment() -> "Environment":
-    """Where both pages get their templates from."""
+    """Return the environment of the templates of both pages."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(

@@ -129,7 +129,7 @@ class Source(Checked):
 
 @dataclass(frozen=True)
 class Machine(Checked):
-    """Where and how features are computed and kept: of what is here, engine and precision shape them, a little."""
+    """The computing and keeping of features. Of these settings, engine and precision shape them a little."""
 
     cache_dir: str
     cache_engine: Literal["any", "same"] = "any"

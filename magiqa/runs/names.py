@@ -26,7 +26,7 @@ def option(record: Mapping[str, Any], group: str) -> str:
 
 
 def pooling(config: Mapping[str, Any]) -> str:
-    """How views' scores were pooled, in words; empty for the mean.
+    """Return the pooling over views in words; empty for the mean.
 
     Example:
         >>> pooling({"pooling": "median"}), pooling({"pooling": {"_target_": "mine.Trimmed", "share": 0.1}})

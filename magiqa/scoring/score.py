@@ -22,7 +22,7 @@ CUES = ("q_sim", "q_mag", "q", "w_sim")
 
 
 class Scorable(Protocol):
-    """What scoring asks of features: the images' names in ``table`` and identities, their rows, the text's."""
+    """Features as scoring reads them: names of images in ``table``, identities, rows, text features."""
 
     @property
     def table(self) -> pd.DataFrame:
