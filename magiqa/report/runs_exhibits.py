@@ -120,7 +120,7 @@ def group_tables(material: Material) -> Iterator[Exhibit]:
         if "group" not in lead.scores or lead.scores["group"].nunique() < 2:
             continue
         key = set_key(lead.record["dataset"])
-        runs = [r for r in material.every_run if set_key(r.record["dataset"]) == key]
+        runs = [r for r in material.every_run if set_key(r.record["dataset"]) == key and "group" in r.scores]
         rows = [
             (r.name, r.record, s)
             for r in runs
