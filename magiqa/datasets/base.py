@@ -242,24 +242,6 @@ def look_up(folder: Path, *candidates: str) -> Path | None:
     return None
 
 
-def read_csv(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV as text, without blanks around the names of its header.
-
-    Raises:
-        UserError: as ``read_table``; a row of more cells than the header, or a column that it names twice.
-    """
-
-    def read(file: Path) -> pd.DataFrame:
-        # the header is read as a row: pandas would rename doubled columns and take a surplus first one as index
-        cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna(
-            ""
-        )
-        table = cells.iloc[1:].reset_index(drop=True)
-        return table.set_axis([str(name).strip() for name in cells.iloc[0]], axis=1)
-
-    return read_table(file, read, columns)
-
-
 def read_table(file: Path, read: Callable[[Path], pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     """Read an annotation table and check that it has these columns.
 

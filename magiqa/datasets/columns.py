@@ -11,7 +11,7 @@ from magiqa.errors import UserError, some
 # names in circulation, without regard to case
 IMAGES = (
     "image", "img", "img_path", "img_name", "image_path", "image_name", "image name", "image path", "name", "file_name",
-    "filename", "dist_img", "dist_name", "dis_img_path", "generated_image", "source_id",
+    "filename", "path", "dist_img", "dist_name", "dis_img_path", "generated_image", "source_id",
 )  # fmt: skip
 SCORES = (
     "mos", "gt_score", "score", "dmos", "quality_mos", "mos_quality", "qmos", "mos_q", "mosz1", "elo_score", "jod",
@@ -26,13 +26,14 @@ class Columns:
 
     Args:
         file: for messages. table: from `magiqa.datasets.containers.Container.read`.
+        keys: messages name the keys of ``dataset=folder``.
 
     Attributes:
         table: rows below the header, columns with names; without a header "1", "2", ... notes: for the user.
     """
 
-    def __init__(self, file: Path, table: pd.DataFrame) -> None:
-        self.file = file
+    def __init__(self, file: Path, table: pd.DataFrame, keys: bool = True) -> None:
+        self.file, self.keys = file, keys
         self.notes: list[str] = []
         self.headed = True
         if table.empty:
@@ -125,6 +126,8 @@ class Columns:
 
     def _choice(self, key: str) -> str:
         header = "" if self.headed else " (no header: columns by number)"
+        if not self.keys:
+            return f"call it {key.partition('_')[0]}"
         return f"add dataset.{key}=NAME, one of {some([c[:40] for c in self.table])}{header}"
 
 

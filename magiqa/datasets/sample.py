@@ -23,7 +23,7 @@ import pandas as pd
 from PIL import Image
 
 from magiqa.cores import allowed_cores
-from magiqa.datasets.base import DataSet, Labels, finish, read_csv
+from magiqa.datasets.base import DataSet, Labels, finish
 from magiqa.errors import UserError
 from magiqa.images.distortions import LEVELS, SEEN, UNSEEN, distort
 from magiqa.package import expanded
@@ -164,13 +164,11 @@ def _ensure(root: Path) -> None:
 def file_names(root: str | Path) -> dict[str, str]:
     """Return the file of each image of a sample, which several images may share; {} where there is no sample."""
     file = Path(root) / _TABLE
-    try:
-        table = (
-            read_csv(file, ("image", "file")) if file.is_file() else None
-        )  # a root may be a stranger's word
-    except (OSError, ValueError, UserError):
+    try:  # a root may be a stranger's word
+        table = pd.read_csv(file, dtype=str) if file.is_file() else pd.DataFrame({"image": [], "file": []})
+        return dict(zip(table["image"], table["file"], strict=True))
+    except (OSError, ValueError, KeyError):
         return {}
-    return {} if table is None else dict(zip(table["image"], table["file"], strict=True))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Scores that another program gave to a run's images: a CSV of names and scores."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from magiqa.datasets.base import read_csv, read_table
-from magiqa.errors import UserError
+from magiqa.datasets.columns import Columns
+from magiqa.datasets.containers import Container
+from magiqa.errors import UserError, some
 
-# the names that programs give to the two columns; pyiqa's inference script writes none, name and score a line
-IMAGES = ("image", "img_path", "image_path", "img_name", "image_name", "filename", "path")
-EXTERNAL = (
-    "external/scores.csv"  # of a comparison's folder: these scores in the order of the images, a column each
-)
-
+# of a comparison's folder: these scores in the order of the images, a column each
+EXTERNAL = "external/scores.csv"
 SCORES = ("score", "scores", "quality", "pred", "prediction")
 
 
@@ -81,7 +77,7 @@ def check_direction(metric: Metric, values: np.ndarray, y: np.ndarray) -> None:
 def external_scores(metric: Metric, images: Sequence[str]) -> tuple[np.ndarray, str]:
     """Return the scores (N,) of a CSV in the order of the images, higher = better, and a note for readers.
 
-    The CSV has a header with one of `IMAGES`, and the metric's column, one of `SCORES` or one other column; or no
+    The CSV has a header with a column of images, and the metric's column, one of `SCORES` or one other column; or no
     header, and two columns. Images are found by their name, else by their base name where all base names of the run
     are unique. Scores of which lower is better are negated.
 
@@ -89,17 +85,17 @@ def external_scores(metric: Metric, images: Sequence[str]) -> tuple[np.ndarray, 
         UserError: no such columns, an image scored twice or not at all, a score that is no finite number.
     """
     file = metric.file
-    table, by, score, told = _read(metric)
-    values = pd.to_numeric(table[score], errors="coerce").to_numpy(float)
+    names, scores, told = _read(metric)
+    values = pd.to_numeric(scores, errors="coerce").to_numpy(float)
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise UserError(
-            f"{file}: the score of {table[by].iloc[bad[0]]} is {table[score].iloc[bad[0]]!r}, no finite number "
+            f"{file}: the score of {names.iloc[bad[0]]} is {scores.iloc[bad[0]]!r}, no finite number "
             f"({len(bad)} such rows); score these images"
         )
     if metric.direction == "lower":
         values, told = -values, "; ".join(filter(None, (told, "negated: lower is better")))
-    theirs, ours, note = table[by].astype(str).tolist(), list(images), ""
+    theirs, ours, note = names.tolist(), list(images), ""
     if not set(ours) <= set(theirs):
         short = [_base(name) for name in ours]
         if max(Counter(short).values(), default=0) == 1 and set(short) & {_base(t) for t in theirs}:
@@ -124,41 +120,21 @@ def external_scores(metric: Metric, images: Sequence[str]) -> tuple[np.ndarray, 
     return np.array([place[name] for name in ours]), "; ".join(filter(None, notes))
 
 
-def _read(metric: Metric) -> tuple[pd.DataFrame, str, str, str]:
-    """Return the table, its columns of images and scores, and a note on them.
+def _read(metric: Metric) -> tuple[pd.Series, pd.Series, str]:
+    """Return the images' names, the scores, and a note on the columns.
 
     Raises:
         UserError: no such column, or several where none was typed.
     """
     file = metric.file
-    if (sep := _without_header(file)) is not None:
-
-        def read(file: Path) -> pd.DataFrame:
-            names = ["image", "score"]
-            return pd.read_csv(file, sep=sep, header=None, names=names, dtype=str, keep_default_na=False)
-
-        return read_table(file, read, ["image", "score"]), "image", "score", "no header: images, then scores"
-    header = [str(name) for name in read_csv(file, []).columns]
-    by = next((n for n in IMAGES if n in header), IMAGES[0])
-    others = [n for n in header if n != by]
-    score = metric.column or next((n for n in SCORES if n in header), others[0] if len(others) == 1 else "")
-    if by in header and score not in header and others:
-        raise UserError(
-            f"{file}{metric.choice}: choose a column of it, such as {file}:{others[0]}; it has {', '.join(others[:8])}"
-        )
-    return read_csv(file, [by, score or SCORES[0]]), by, score or SCORES[0], ""
-
-
-def _without_header(file: Path) -> str | None:
-    """The separator of a file of two columns, the second numbers from the first line on; None: it has a header."""
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as lines:
-            first = lines.readline(10_000)
-        sep = "\t" if "\t" in first else ","
-        (cells,) = csv.reader([first], delimiter=sep)
-        return sep if len(cells) == 2 and np.isfinite(float(cells[1])) else None
-    except (OSError, ValueError, csv.Error):
-        return None
+    columns = Columns(file, Container().read(file), keys=False)
+    names = columns.images(None)
+    others = [name for name in columns.table if name != names.name]
+    score = metric.column or next((n for n in SCORES if n in others), others[0] if len(others) == 1 else "")
+    if score not in others:
+        choice = f"choose a column of it, such as {file}:{others[0]}" if others else "add a column of scores"
+        raise UserError(f"{file}{metric.choice}: {choice}; it has {some(others)}")
+    return names, columns.table[score], "" if columns.headed else "no header: images, then scores"
 
 
 def _base(name: str) -> str:
