@@ -15,6 +15,7 @@ Weights are untrained, for timing only, except the demo's. Short jobs show their
 import argparse
 import itertools
 import json
+import platform
 import statistics
 import tempfile
 import time
@@ -36,7 +37,6 @@ from magiqa.backbones.weights import load_weights
 from magiqa.cores import threads
 from magiqa.engines.build import build
 from magiqa.engines.engine import probe_views
-from magiqa.engines.hardware import chip
 from magiqa.engines.resolve import resolve
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
@@ -136,6 +136,14 @@ def raw_run(engine: Any) -> Callable[[], int]:
     return lambda: sum(map(len, pool.map(engine, [views] * repeats)))
 
 
+def machine() -> str:
+    """Return the CPU's name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -195,12 +203,17 @@ def main() -> None:
         }
         for name, values in rates.items()
     ]
-    print(f"{options.model} ({spec.shown_label}), {len(paths)} images, {threads()} threads, {chip()}")
+    print(f"{options.model} ({spec.shown_label}), {len(paths)} images, {threads()} threads, {machine()}")
     for row in rows:
         cells = [f"{k} {v:.3g}" for k, v in row.items() if k != "contender"]
         print(f"{row['contender']:<34}", "  ".join(cells))
     if options.json:
-        facts_of_run = {"model": options.model, "images": len(paths), "threads": threads(), "machine": chip()}
+        facts_of_run = {
+            "model": options.model,
+            "images": len(paths),
+            "threads": threads(),
+            "machine": machine(),
+        }
         report = facts_of_run | {"versions": versions(), "rows": rows}
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from benchmark import PAIRS, alternate, ratio
+from benchmark import PAIRS, alternate, machine, ratio
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
@@ -40,7 +40,7 @@ from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
 from magiqa.cores import decoders
 from magiqa.engines.build import build
-from magiqa.engines.hardware import chip, hardware, slow_bf16
+from magiqa.engines.hardware import hardware, slow_bf16
 from magiqa.engines.resolve import ENGINES, resolve
 from magiqa.errors import UserError
 from magiqa.features.batches import way_of
@@ -312,7 +312,7 @@ def main(argv: list[str] | None = None) -> int:
     few, few_size, many, many_size = SIZES["quick" if quick else "cpu" if device == "cpu" else "gpu"]
     precisions = list(ENGINES["torch"].precisions[device.partition(":")[0]])[: 1 if quick else None]
     slow = slow_bf16(device) if not quick else None
-    report: Row = {"device": device, "quick": quick, "machine": chip(), "versions": versions()}
+    report: Row = {"device": device, "quick": quick, "machine": machine(), "versions": versions()}
     report |= {"hardware": hardware(device), "parts": {}, "failed": {}, "left_out": [slow] if slow else []}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from magiqa.cores import streams, threads
-from magiqa.engines.device import OnDevice
 from magiqa.engines.engine import Engine, Resolved, checked_error, plain_forward, probe_views
 from magiqa.engines.hardware import slow_bf16
 from magiqa.engines.host_settings import refuse_forks
 from magiqa.engines.out_of_memory import batch_too_large, out_of_memory
 from magiqa.engines.resolve import ENGINES
-from magiqa.engines.towers import network
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+    from magiqa.engines.device import OnDevice
 
 SAME_VIEWS = 1e-6  # of a normalized pixel
 
@@ -83,6 +83,11 @@ def build(
     return engine
 
 
+def network(visual: "torch.nn.Module") -> str:
+    """Return the kind of network that a tower is: ``vit``, or ``cnn`` for ResNets and all others."""
+    return "vit" if type(visual).__name__ == "VisionTransformer" else "cnn"
+
+
 def _largest(
     make: Callable[[int], Engine],
     resolved: Resolved,
@@ -103,7 +108,7 @@ def _largest(
             engine = make(size)
             engine.max_error = _checked(engine, probe, reference)
         except Exception as error:
-            if isinstance(error, UserError) or not out_of_memory(error, resolved.device):
+            if isinstance(error, UserError) or not out_of_memory(error):
                 raise
             if batch_size != "auto" or size == 1:
                 raise batch_too_large(resolved, size) from error
@@ -122,7 +127,7 @@ def _checked(engine: Engine, probe: np.ndarray, reference: np.ndarray) -> float:
     return max(checked_error(f, reference[rows], engine.resolved) for f in features)
 
 
-def _refusal(way: OnDevice) -> str | None:
+def _refusal(way: "OnDevice") -> str | None:
     """Return why views are not to be made on a device; None if they are those made on the CPU."""
     try:
         difference = way.difference()

@@ -8,15 +8,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from magiqa.images.decode import LIMITS, Limits
 from magiqa.images.views import CLIP_MEAN, CLIP_STD, Pixels, Resize, Views, cut, sheets, taps
-
-if TYPE_CHECKING:
-    import torch
 
 GLOBALS = 16  # global views made at a time: each takes some 10 MB meanwhile
 
@@ -26,9 +24,7 @@ PINNED_BYTES = 64 << 20  # larger images are sent from ordinary memory: pinned b
 class Sent:
     """An image's pixels, on the host until a first batch needs them, then on the device until the last one is done."""
 
-    def __init__(self, pixels: np.ndarray, device: "torch.device") -> None:
-        import torch
-
+    def __init__(self, pixels: np.ndarray, device: torch.device) -> None:
         self.shape, self.device = pixels.shape, device
         self.dtype = dtype = torch.uint8 if pixels.dtype == np.uint8 else torch.float32
         pinned = device.type == "cuda" and pixels.nbytes <= PINNED_BYTES
@@ -37,7 +33,7 @@ class Sent:
         self._there: torch.Tensor | None = None
         self._lock = threading.Lock()
 
-    def __call__(self) -> "torch.Tensor":
+    def __call__(self) -> torch.Tensor:
         """Return the pixels (H, W, 3) on the device."""
         with self._lock:
             if self._there is None:
@@ -46,20 +42,16 @@ class Sent:
             return self._there
 
 
-def _buffer(shape: tuple[int, ...], dtype: "torch.dtype", pinned: bool) -> "torch.Tensor":
+def _buffer(shape: tuple[int, ...], dtype: torch.dtype, pinned: bool) -> torch.Tensor:
     """Return memory of the host, pinned if the system has enough of it (WSL and memory locks have limits)."""
-    import torch
-
     try:
         return torch.empty(shape, dtype=dtype, pin_memory=pinned)
     except RuntimeError:
         return torch.empty(shape, dtype=dtype)
 
 
-def send(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Copy a tensor to the device and wait: any stream may read it then."""
-    import torch
-
     copied = tensor.to(device, non_blocking=device.type == "cuda")
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
@@ -89,12 +81,12 @@ class OnDevice:
 
     def __init__(
         self,
-        device: "torch.device",
+        device: torch.device,
         batch_size: int,
         size: int,
         turn: Callable[[], Any],
-        many: Callable[["torch.Tensor"], np.ndarray],
-        one: Callable[["torch.Tensor"], np.ndarray],
+        many: Callable[[torch.Tensor], np.ndarray],
+        one: Callable[[torch.Tensor], np.ndarray],
     ) -> None:
         self.device, self.batch_size, self.size = device, batch_size, size
         self._turn, self._many, self._one = turn, many, one
@@ -130,8 +122,6 @@ class OnDevice:
 
     def encode(self, pieces: Sequence[Piece]) -> np.ndarray:
         """Encode pieces of a window's size, up to ``batch_size``, or one whole image: features (B, D) float32."""
-        import torch
-
         with self._turn(), torch.inference_mode():
             if pieces[0].kind == "whole":
                 return self._one(self._normalized(pieces[0].pixels()[None], pieces[0]).permute(0, 3, 1, 2))
@@ -140,10 +130,8 @@ class OnDevice:
             features = self._many(self.batch([pieces[i] for i in order]).permute(0, 3, 1, 2))
             return features[np.argsort(order)]
 
-    def batch(self, pieces: Sequence[Piece]) -> "torch.Tensor":
+    def batch(self, pieces: Sequence[Piece]) -> torch.Tensor:
         """Make normalized views (``batch_size``, size, size, 3), zeros after the last piece. Channels lie last."""
-        import torch
-
         shape = (self.batch_size, self.size, self.size, 3)
         out = torch.empty(shape, dtype=torch.float32, device=self.device)
         out[len(pieces) :] = 0
@@ -157,43 +145,32 @@ class OnDevice:
 
     def difference(self) -> float:
         """Return the largest difference of views made here from those of `magiqa.images.views.cut`."""
-        import torch
+        shape = (self.size + 37, self.size * 2 + 5, 3)
+        pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        views = Views(window=self.size, stride=max(1, self.size // 2))
+        pieces = [piece for block in self.cut(pixels, views) for piece in block]
+        parts = [pieces[i : i + self.batch_size] for i in range(0, len(pieces), self.batch_size)]
+        with self._turn(), torch.inference_mode():
+            made = (
+                torch.cat([self.batch(part)[: len(part)] for part in parts]).permute(0, 3, 1, 2).cpu().numpy()
+            )
+        return float(np.abs(made - np.concatenate(list(cut(pixels, views)))).max())
 
-        rng = np.random.default_rng(0)
-        worst = 0.0
-        for height, width in ((self.size + 37, self.size * 2 + 5), (self.size, self.size)):
-            pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-            views = Views(window=self.size, stride=max(1, self.size // 2))
-            expected = np.concatenate(list(cut(pixels, views)))
-            pieces = [piece for block in self.cut(pixels, views) for piece in block]
-            for i in range(0, len(pieces), self.batch_size):
-                part = pieces[i : i + self.batch_size]
-                with self._turn(), torch.inference_mode():
-                    made = self.batch(part)[: len(part)].permute(0, 3, 1, 2).cpu().numpy()
-                worst = max(worst, float(np.abs(made - expected[i : i + len(part)]).max()))
-        return worst
-
-    def _windows(self, pieces: Sequence[Piece]) -> "torch.Tensor":
-        import torch
-
+    def _windows(self, pieces: Sequence[Piece]) -> torch.Tensor:
         size = self.size
         corners = ((piece.pixels(), piece.corner) for piece in pieces)
         cut = [pixels[y : y + size, x : x + size] for pixels, (x, y) in corners]
         return self._normalized(torch.stack(cut), pieces[0])
 
-    def _squashed(self, pieces: Sequence[Piece]) -> "torch.Tensor":
-        import torch
-
+    def _squashed(self, pieces: Sequence[Piece]) -> torch.Tensor:
         parts = (pieces[i : i + GLOBALS] for i in range(0, len(pieces), GLOBALS))
         return torch.cat([self._globals(part) for part in parts])
 
-    def _globals(self, pieces: Sequence[Piece]) -> "torch.Tensor":
+    def _globals(self, pieces: Sequence[Piece]) -> torch.Tensor:
         """Make global views as `magiqa.images.views.global_view` does: each pixel's four neighbors side by side.
 
         What is read of each image is gathered first: from then on, all images take one call together.
         """
-        import torch
-
         size = self.size
         read, lowers, rights = [], [], []
         for piece in pieces:
@@ -208,10 +185,8 @@ class OnDevice:
         lines = (1 - right) * four[:, :, :size] + right * four[:, :, size:]
         return (1 - lower) * lines[:, :size] + lower * lines[:, size:]
 
-    def _normalized(self, pixels: "torch.Tensor", piece: Piece) -> "torch.Tensor":
+    def _normalized(self, pixels: torch.Tensor, piece: Piece) -> torch.Tensor:
         """Normalize pixels (..., 3), dividing by tensors: a division by a number may become a multiplication."""
-        import torch
-
         full, mean, std = self._constants(piece.scale)
         if pixels.dtype == torch.uint8:
             return pixels.float().div_(full).sub_(mean).div_(std)
@@ -219,17 +194,13 @@ class OnDevice:
 
 
 def _make_constants(
-    device: "torch.device", scale: tuple[tuple[float, ...], tuple[float, ...]]
-) -> "list[torch.Tensor]":
-    import torch
-
+    device: torch.device, scale: tuple[tuple[float, ...], tuple[float, ...]]
+) -> list[torch.Tensor]:
     return [send(torch.tensor(v, dtype=torch.float32), device) for v in ((255.0,) * 3, *scale)]
 
 
-def _make_taps(device: "torch.device", size: int, side: int) -> "tuple[torch.Tensor, torch.Tensor]":
+def _make_taps(device: torch.device, size: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the indices that are read (2 size,), lower neighbors first, and the weight of the upper ones (size,)."""
-    import torch
-
     low, high, weight = taps(side, size)
     both = torch.from_numpy(np.concatenate([low, high]))
     return send(both, device), send(torch.from_numpy(weight), device)

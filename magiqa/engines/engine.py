@@ -1,6 +1,5 @@
 """An engine: views in, features out, in padded micro-batches, checked against plain float32 torch."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -56,10 +55,8 @@ class Resolved:
             return "use precision=fp32"
         if self.engine != "torch":
             return "use engine=torch"
-        if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1" and self.kind == "cuda":
-            return "unset NVIDIA_TF32_OVERRIDE, which takes ten bits for float32's mantissa"
         if self.device != "cpu":
-            return "use device=cpu, or another version of torch or of the GPU's driver"
+            return "use device=cpu, unset NVIDIA_TF32_OVERRIDE, or use another version of torch or of the GPU's driver"
         return "check the weights for huge values, or use another version of torch"
 
 
@@ -114,15 +111,15 @@ class EngineKind:
 
     Args:
         precisions: what it computes in, for each kind of device that it runs on.
+        batch_sizes: the batch size for each kind of device and, after a slash, kind of network (see `network`).
         prepare: (tower, `Resolved`, view size) -> a function that makes an `Engine` of a batch size. The tower is
             prepared once for all batch sizes.
-        batch_sizes: the batch size for each kind of device and, after a slash, kind of network (see `network`).
         package: what it needs beside torch; also the name of magiqa's extra that installs it.
     """
 
     precisions: Mapping[str, tuple[str, ...]]
-    prepare: Callable[["torch.nn.Module", Resolved, tuple[int, int]], Callable[[int], Engine]]
     batch_sizes: Mapping[str, int]
+    prepare: Callable[["torch.nn.Module", Resolved, tuple[int, int]], Callable[[int], Engine]]
     package: str | None = None
 
     @property

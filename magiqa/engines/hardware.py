@@ -22,7 +22,7 @@ def hardware(device: str) -> dict[str, Any]:
     import torch
 
     if device == "mps":
-        return {"gpu": f"{chip()} (MPS), macOS {platform.mac_ver()[0]}"}
+        return {"gpu": f"Apple GPU (MPS), macOS {platform.mac_ver()[0]}"}
     properties = torch.cuda.get_device_properties(device)
     return {
         "gpu": properties.name,
@@ -32,20 +32,6 @@ def hardware(device: str) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
     }
-
-
-def chip() -> str:
-    """Return the CPU's name; on a Mac the whole chip's, because Python calls Apple M1 and M2 both ``arm``."""
-    import platform
-    import subprocess
-
-    if names := _cpuinfo("model name"):
-        return names[0]
-    if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        if name := subprocess.run(command, capture_output=True, text=True).stdout.strip():
-            return name
-    return platform.processor() or platform.machine()
 
 
 def slow_bf16(device: str) -> str | None:

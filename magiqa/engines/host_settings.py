@@ -5,18 +5,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 T = TypeVar("T")
 
 _lock = threading.Lock()
-_inside = 0
-_restore: Callable[[], None] | None = None
+_blocks = 0
+_before: list[tuple[Any, str, Any]] = []
 _process: int | None = None
 
 
@@ -45,35 +42,28 @@ def borrowed() -> Iterator[None]:
     These settings belong to the whole process. Blocks of several threads may overlap: the first to begin keeps the
     settings, the last to end puts them back.
     """
-    global _inside, _restore
-    import torch
-
+    global _blocks, _before
     with _lock:
-        if _inside == 0:
-            threads, before = torch.get_num_threads(), _switches(torch)
-
-            def restore() -> None:
-                _set(before)
-                torch.set_num_threads(threads)
-
-            _restore = restore
+        if _blocks == 0:
+            _before = _switches()
             float32_means_float32()
-        _inside += 1
+        _blocks += 1
     try:
         yield
     finally:
         with _lock:
-            _inside -= 1
-            if _inside == 0 and _restore is not None:
-                _restore()
-                _restore = None
+            _blocks -= 1
+            if _blocks == 0:
+                _set(_before)
 
 
 def float32_means_float32() -> None:
     """Switch TF32 and bf16 off for float32, and make float32 torch's default, for the whole process."""
     import torch
 
-    _set([(owner, name, _off(torch)[name]) for owner, name, _ in _switches(torch)])
+    off = {"float32_matmul_precision": "highest", "allow_tf32": False, "fp32_precision": "ieee"}
+    off |= {"default_dtype": torch.float32}
+    _set([(owner, name, off.get(name, value)) for owner, name, value in _switches()])
 
 
 def apart(work: Callable[[], T]) -> T:
@@ -82,34 +72,32 @@ def apart(work: Callable[[], T]) -> T:
         return pool.submit(work).result()
 
 
-def _off(torch: "ModuleType") -> dict[str, Any]:
-    return {
-        "float32_matmul_precision": "highest",
-        "allow_tf32": False,
-        "fp32_precision": "ieee",
-        "default_dtype": torch.float32,
-    }
-
-
-def _switches(torch: "ModuleType") -> list[tuple[Any, str, Any]]:
+def _switches() -> list[tuple[Any, str, Any]]:
     """Return torch's switches that may compute float32 in fewer bits, as set: readable older ones, then the newer.
 
-    In this order they can be put back: an older one also sets the newer, and mixing refuses to be read.
+    In this order they can be put back: an older one also sets the newer, and mixing refuses to be read. The number of
+    threads and the default type are the first.
     """
+    import torch
+
     cuda, cudnn, cpu = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
     out: list[tuple[Any, str, Any]] = [(torch, "default_dtype", torch.get_default_dtype())]
+    out.append((torch, "num_threads", torch.get_num_threads()))
     for owner in (cuda, cudnn):
         with suppress(RuntimeError):  # refused where the host has used the newer ones
             out.append((owner, "allow_tf32", owner.allow_tf32))
     with suppress(RuntimeError):
         out.append((torch, "float32_matmul_precision", torch.get_float32_matmul_precision()))
-    parts = [cuda, *(getattr(o, name, None) for o in (cudnn, cpu) for name in ("matmul", "conv", "rnn"))]
+    parts: list[Any] = [
+        cuda,
+        *(getattr(o, name, None) for o in (cudnn, cpu) for name in ("matmul", "conv", "rnn")),
+    ]
     return out + [(p, "fp32_precision", p.fp32_precision) for p in parts if hasattr(p, "fp32_precision")]
 
 
 def _set(switches: list[tuple[Any, str, Any]]) -> None:
     for owner, name, value in switches:
-        if name in ("float32_matmul_precision", "default_dtype"):  # set by functions
+        if name in ("float32_matmul_precision", "default_dtype", "num_threads"):  # set by functions
             getattr(owner, f"set_{name}")(value)
         else:
             setattr(owner, name, value)

@@ -6,18 +6,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from magiqa.cores import streams, threads
-from magiqa.engines.engine import Engine, EngineKind, Forward, Resolved, checked_error, plain_forward
+from magiqa.engines.engine import Engine, Forward, Resolved, checked_error, plain_forward
 from magiqa.engines.towers import optimize
 from magiqa.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-
 
 TELEMETRY = "openvino_telemetry"
 
@@ -51,11 +48,9 @@ def _no_telemetry() -> Iterator[None]:
 
 
 def openvino_maker(
-    visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int]
+    visual: torch.nn.Module, resolved: Resolved, view_size: tuple[int, int]
 ) -> Callable[[int], Engine]:
     """Convert a tower once; return a function that makes an engine of a batch size."""
-    import torch
-
     options = {
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[resolved.precision],
         "NUM_STREAMS": streams("cpu"),
@@ -68,7 +63,7 @@ def openvino_maker(
         warnings.simplefilter("ignore")  # tracing warns of shapes, and of torch.jit, which torch retires
         model = openvino.convert_model(optimize(visual), example_input=torch.zeros(2, 3, *view_size))
 
-    core = openvino.Core()
+    core, lock = openvino.Core(), threading.Lock()
 
     def compiled(shape: list[int]) -> tuple[Forward, str]:
         copied = model.clone()
@@ -87,16 +82,14 @@ def openvino_maker(
 
         return forward, program.get_property("INFERENCE_PRECISION_HINT").to_string()
 
-    singles: list[Forward] = []
-    lock = threading.Lock()
+    whole: list[Forward] = []  # one program for all sizes, checked with the first image that it gets
 
     def single(view: np.ndarray) -> np.ndarray:
         with lock:
-            if not singles:  # one program for all sizes, checked with the first image it gets
-                forward, _ = compiled([1, 3, -1, -1])
-                checked_error(forward(view), plain_forward(visual)(view), resolved)
-                singles.append(forward)
-        return singles[0](view)
+            if not whole:
+                whole.append(compiled([1, 3, -1, -1])[0])
+                checked_error(whole[0](view), plain_forward(visual)(view), resolved)
+        return whole[0](view)
 
     def make(size: int) -> Engine:
         forward, precision = compiled([size, 3, *view_size])
@@ -108,6 +101,3 @@ def openvino_maker(
         return Engine(resolved, forward, single, size, view_size)
 
     return make
-
-
-OPENVINO = EngineKind({"cpu": ("fp32", "bf16")}, openvino_maker, {"cpu": 10}, package="openvino")

@@ -5,10 +5,8 @@ from magiqa.errors import UserError
 
 _WORDS = ("out of memory", "can't allocate memory", "bad allocation", "bad_alloc", "alloc_failed")
 
-_LIBRARY_BYTES = 1 << 29  # cuDNN says CUDNN_STATUS_INTERNAL_ERROR if only 200 MB are free (H200)
 
-
-def out_of_memory(error: BaseException, device: str = "cpu") -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, in the words of any engine on any device.
 
     Example:
@@ -19,13 +17,7 @@ def out_of_memory(error: BaseException, device: str = "cpu") -> bool:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of CUDA
         return True
-    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS):
-        return True
-    if device.startswith("cuda") and any(name in str(error) for name in ("CUDNN_STATUS", "CUBLAS_STATUS")):
-        import torch
-
-        return torch.cuda.mem_get_info(device)[0] < _LIBRARY_BYTES  # too little for the library to start
-    return False
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
 
 
 def batch_too_large(resolved: Resolved, batch_size: int) -> UserError:

@@ -5,29 +5,24 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from queue import LifoQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from magiqa.cores import streams, threads
 from magiqa.engines.device import OnDevice
-from magiqa.engines.engine import Engine, EngineKind, Resolved
+from magiqa.engines.engine import Engine, Resolved
 from magiqa.engines.host_settings import float32_means_float32
 from magiqa.engines.towers import optimize
-
-if TYPE_CHECKING:
-    import torch
-
 
 _mps = Lock()
 
 
 def torch_maker(
-    visual: "torch.nn.Module", resolved: Resolved, view_size: tuple[int, int]
+    visual: torch.nn.Module, resolved: Resolved, view_size: tuple[int, int]
 ) -> Callable[[int], Engine]:
     """Prepare and move a tower once; return a function that makes an engine of a batch size."""
-    import torch
-
     device = torch.device(resolved.device)
     if device.type == "cuda":  # TF32 keeps 10 bits of the mantissa
         float32_means_float32()
@@ -61,55 +56,34 @@ def torch_maker(
     return make
 
 
-def memory_format(device: str, dtype: "torch.dtype | None") -> "torch.memory_format":
+def memory_format(device: str, dtype: torch.dtype | None) -> torch.memory_format:
     """Return channels last where convolutions are written for it: CPUs, CUDA's tensor cores in half precision.
 
     RN50 on an H200: 1.1 times faster in half precision, 1.2 times slower in float32. On MPS some operations give wrong
     numbers for it (github.com/pytorch/pytorch/issues/44943, 174345).
     """
-    import torch
-
     return torch.channels_last if device == "cpu" or (device == "cuda" and dtype) else torch.contiguous_format
 
 
-def convert(tower: "torch.nn.Module", dtype: "torch.dtype") -> None:
-    """Convert the weights of a tower's products to half precision; autocast would do it in every forward."""
-    import torch
-
+def convert(tower: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Convert the weights of a tower's layers to half precision; autocast would do it in every forward."""
     for module in tower.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             module.to(dtype)
-        elif isinstance(module, torch.nn.MultiheadAttention):
-            _convert(module, ("in_proj_weight", "in_proj_bias"), dtype)
-        elif type(module).__name__ == "FirstQueryPool":
-            _convert(module, ("key", "value"), dtype)
-        elif type(module).__name__ == "VisionTransformer":
-            _convert(module, ("class_embedding", "positional_embedding", "proj"), dtype)
 
 
-def _convert(module: "torch.nn.Module", names: tuple[str, ...], dtype: "torch.dtype") -> None:
-    for name in names:
-        tensor = getattr(module, name, None)
-        if tensor is not None:
-            tensor.data = tensor.data.to(dtype)
-
-
-def _autocast(device: str, dtype: "torch.dtype | None") -> Any:
+def _autocast(device: str, dtype: torch.dtype | None) -> Any:
     """Return a context for half precision; for float32 an empty one, which torch 2.4's autocast refuses on MPS."""
-    import torch
-
     return nullcontext() if dtype is None else torch.autocast(device, dtype=dtype)
 
 
-def _turns(device: "torch.device") -> Callable[[], Any]:
+def _turns(device: torch.device) -> Callable[[], Any]:
     """Return a context for each call: a CUDA stream, MPS's lock, or a CPU stream's cores.
 
     CUDA streams are made once, whatever threads come and go. Each has a pool of memory of its own, and the last one
     used is taken first, so that a single caller fills one. MPS takes one call at a time, of all engines: its command
     buffers are not safe for several threads.
     """
-    import torch
-
     callers = streams(str(device))
     cores = threads() // callers
     free: LifoQueue[Any] = LifoQueue()
@@ -135,13 +109,3 @@ def _turns(device: "torch.device") -> Callable[[], Any]:
             free.put(stream)
 
     return turn
-
-
-# Measured on two cores (results/speed) and on an H200 (results/gpu); MPS is not measured yet.
-BATCH_SIZES = {"cpu": 10, "cuda": 256, "mps": 32}
-
-PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16"), "mps": ("fp32", "bf16", "fp16")}
-
-TORCH = EngineKind(PRECISIONS, torch_maker, BATCH_SIZES)
-
-COMPILE = EngineKind(PRECISIONS, torch_maker, BATCH_SIZES)

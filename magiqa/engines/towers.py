@@ -2,24 +2,17 @@
 
 import copy
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
-
-
-def network(visual: "torch.nn.Module") -> str:
-    """Return the kind of network that a tower is: ``vit``, or ``cnn`` for ResNets and all others."""
-    return "vit" if type(visual).__name__ == "VisionTransformer" else "cnn"
+import torch
 
 
-def optimize(visual: "torch.nn.Module") -> "torch.nn.Module":
+def optimize(visual: torch.nn.Module) -> torch.nn.Module:
     """Return a copy of an image tower that computes the same with less work.
 
     Convolutions take up their batch norms; a ResNet's attention pool and the last block of a ViT, of which only the
     class token is read, work for their one query. Towers without these parts come back as they are.
     """
-    import torch
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     tower: Any = copy.deepcopy(visual).eval().requires_grad_(False)
@@ -35,7 +28,7 @@ def optimize(visual: "torch.nn.Module") -> "torch.nn.Module":
                 setattr(module, conv, fuse_conv_bn_eval(first, second))
                 setattr(module, norm, torch.nn.Identity())
     if type(tower).__name__ == "ModifiedResNet" and type(tower.attnpool).__name__ == "AttentionPool2d":
-        tower.attnpool = _first_query_pool(tower.attnpool)
+        tower.attnpool = FirstQueryPool(tower.attnpool)
     elif (
         type(tower).__name__ == "VisionTransformer"
         and getattr(tower, "pool_type", "") == "tok"
@@ -44,63 +37,57 @@ def optimize(visual: "torch.nn.Module") -> "torch.nn.Module":
         and tower.transformer.batch_first
         and type(tower.transformer.resblocks[-1]).__name__ == "ResidualAttentionBlock"
     ):
-        tower.transformer.resblocks[-1] = _class_token_block(tower.transformer.resblocks[-1])
+        tower.transformer.resblocks[-1] = ClassTokenBlock(tower.transformer.resblocks[-1])
     return tower
 
 
-def _first_query_pool(pool: Any) -> "torch.nn.Module":
-    """Return CLIP's attention pool for the one query whose output is used.
+class FirstQueryPool(torch.nn.Module):
+    """CLIP's attention pool for the one query whose output is used.
 
     With one query, q (Wk x) = (q Wk) x and sum a (Wv x) = Wv (sum a x): keys and values are never projected for the
     tokens, and the key's bias, the same for all tokens, drops out of the softmax. For RN50 that is an eighth of the
     whole tower's arithmetic, and a whole image's tokens cost memory linearly.
     """
-    import torch
 
-    class FirstQueryPool(torch.nn.Module):
-        key: torch.Tensor
-        value: torch.Tensor
-        value_bias: torch.Tensor
-        position: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    value_bias: torch.Tensor
+    position: torch.Tensor
 
-        def __init__(self) -> None:
-            super().__init__()
-            heads, width = pool.num_heads, pool.k_proj.in_features
-            self.heads, self.scale = heads, (width // heads) ** -0.5
-            self.q_proj, self.c_proj = pool.q_proj, pool.c_proj
-            self.register_buffer("key", pool.k_proj.weight.detach().reshape(heads, -1, width).clone())
-            value = pool.v_proj.weight.detach().reshape(heads, -1, width)
-            self.register_buffer("value", value.transpose(1, 2).contiguous())
-            self.register_buffer("value_bias", pool.v_proj.bias.detach().clone())
-            self.register_buffer("position", pool.positional_embedding.detach().clone())
+    def __init__(self, pool: Any) -> None:
+        super().__init__()
+        heads, width = pool.num_heads, pool.k_proj.in_features
+        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.q_proj, self.c_proj = pool.q_proj, pool.c_proj
+        self.register_buffer("key", pool.k_proj.weight.detach().reshape(heads, -1, width).clone())
+        value = pool.v_proj.weight.detach().reshape(heads, -1, width)
+        self.register_buffer("value", value.transpose(1, 2).contiguous())
+        self.register_buffer("value_bias", pool.v_proj.bias.detach().clone())
+        self.register_buffer("position", pool.positional_embedding.detach().clone())
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            tokens = x.flatten(2).transpose(1, 2)
-            tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1) + self.position
-            query = self.q_proj(tokens[:, 0]) * self.scale
-            query = query.reshape(query.shape[0], self.heads, -1).transpose(0, 1)
-            seen_by = torch.matmul(query, self.key).transpose(0, 1)
-            weights = torch.matmul(seen_by, tokens.transpose(1, 2)).softmax(-1)
-            seen = torch.matmul(weights, tokens).transpose(0, 1)
-            values = torch.matmul(seen, self.value).transpose(0, 1).flatten(1) + self.value_bias
-            return self.c_proj(values)
-
-    return FirstQueryPool()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool (B, C, H, W) to (B, D)."""
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1) + self.position
+        query = self.q_proj(tokens[:, 0]) * self.scale
+        query = query.reshape(query.shape[0], self.heads, -1).transpose(0, 1)
+        seen_by = torch.matmul(query, self.key).transpose(0, 1)
+        weights = torch.matmul(seen_by, tokens.transpose(1, 2)).softmax(-1)
+        seen = torch.matmul(weights, tokens).transpose(0, 1)
+        values = torch.matmul(seen, self.value).transpose(0, 1).flatten(1) + self.value_bias
+        return self.c_proj(values)
 
 
-def _class_token_block(block: Any) -> "torch.nn.Module":
-    """Return a ViT's last block for the class token alone: all tokens are its keys and values, one is its query."""
-    import torch
+class ClassTokenBlock(torch.nn.Module):
+    """A ViT's last block for the class token alone: all tokens are its keys and values, one is its query."""
 
-    class ClassTokenBlock(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.block = block
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.block = block
 
-        def forward(self, q_x: torch.Tensor, attn_mask: torch.Tensor | None = None) -> torch.Tensor:
-            b = self.block
-            tokens = b.ln_1(q_x)
-            x = q_x[:, :1] + b.ls_1(b.attn(tokens[:, :1], tokens, tokens, need_weights=False)[0])
-            return x + b.ls_2(b.mlp(b.ln_2(x)))
-
-    return ClassTokenBlock()
+    def forward(self, q_x: torch.Tensor, attn_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the class token (B, 1, D) of tokens (B, T, D)."""
+        b = self.block
+        tokens = b.ln_1(q_x)
+        x = q_x[:, :1] + b.ls_1(b.attn(tokens[:, :1], tokens, tokens, need_weights=False)[0])
+        return x + b.ls_2(b.mlp(b.ln_2(x)))

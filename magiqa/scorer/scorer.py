@@ -13,7 +13,6 @@ from magiqa.errors import UserError
 from magiqa.images.views import Resize, Views
 from magiqa.method.heatmap import over_image
 from magiqa.method.prompts import PromptSet
-from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item, items
 from magiqa.scorer.session import Scored, Session
@@ -90,7 +89,7 @@ class Scorer:
         objects: dict[str, Any] = {key: value for key, value in parts.items() if not isinstance(value, str)}
         named = {key: str(getattr(value, "name", None) or repr(value)) for key, value in objects.items()}
         job = job.having(**objects, **settings, choices=job.choices | named)
-        self._set_up(job, resize, cache_dir)
+        self._session = Session(job, resize, cache_dir)
 
     @classmethod
     def compose(
@@ -112,18 +111,16 @@ class Scorer:
     @classmethod
     def of(cls, job: RunConfig, *, cache_dir: str | PathLike[str] | None = None) -> "Scorer":
         """Make the scorer of a run's config: its method, its data set's resize, its engine."""
+        return cls._made(job, getattr(job.source.dataset, "resize", None), cache_dir)
+
+    @classmethod
+    def _made(cls, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> "Scorer":
         scorer = cls.__new__(cls)
-        scorer._set_up(job, getattr(job.source.dataset, "resize", None), cache_dir)
+        scorer._session = Session(job, resize, cache_dir)
         return scorer
 
-    def _set_up(self, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
-        if job.source.bundle:
-            raise UserError(f"bundle={job.source.bundle}: a scorer reads images; leave out bundle=")
-        folder = None if cache_dir is None else str(expanded(cache_dir))
-        self._session = Session(job, resize, folder)
-
     def __reduce__(self) -> tuple[Callable[..., "Scorer"], tuple[Any, ...]]:
-        return _again, (self.job, self._session.resize, self._session.cache_dir)
+        return self._made, (self.job, self._session.resize, self._session.cache_dir)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Scorer":
         return self  # nothing in it changes what it gives: copies may share the model
@@ -243,9 +240,3 @@ class Scorer:
 def _job(overrides: list[str], config_dir: str | None = None) -> RunConfig:
     """Compose a run's config; of its data set the resize alone is used, so that no folder needs to be named."""
     return Configs(config_dir).job(["dataset.root=.", *overrides])
-
-
-def _again(job: RunConfig, resize: Resize | None, cache_dir: str | None) -> Scorer:
-    scorer = Scorer.__new__(Scorer)
-    scorer._set_up(job, resize, cache_dir)
-    return scorer

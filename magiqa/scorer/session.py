@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from magiqa.images.decode import Limits
 from magiqa.images.views import Resize, Views, geometry
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
+from magiqa.package import expanded
 from magiqa.report.methods import method_name
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item
@@ -68,8 +70,9 @@ class Session:
         warnings: the engine's notes for its user.
     """
 
-    def __init__(self, job: RunConfig, resize: Resize | None, cache_dir: str | None) -> None:
-        self.job, self.resize, self.cache_dir = job, resize, cache_dir
+    def __init__(self, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
+        self.job, self.resize = job, resize
+        self.cache_dir = None if cache_dir is None else str(expanded(cache_dir))
         self.warnings: list[str] = []
         self._weights: Any = None
         self._engines: dict[int, Any] = {}  # by the views' side

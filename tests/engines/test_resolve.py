@@ -58,12 +58,12 @@ def test_auto_resolves_to_what_is_there(machine, typed, has, resolved):
         (
             ("auto", "fp32", "cuda:1"),
             {"counted": 1},
-            ("device=cuda:1", "torch sees 1 CUDA", "another device"),
+            ("device=cuda:1", "1 of 1 CUDA", "another device"),
         ),
         (
             ("torch", "fp32", "cuda"),
             {"counted": 1, "usable": False},
-            ("device=cuda", "update the NVIDIA driver"),
+            ("device=cuda", "0 of 1 CUDA", "update the NVIDIA driver"),
         ),
         (("auto", "fp32", "mps"), {}, ("device=mps", "use device=cpu")),
         (("auto", "fp16", "cpu"), {}, ("precision=fp16", "fp32, bf16")),
