@@ -63,7 +63,7 @@ class Reference:
     def __init__(self, spec: Backbone, weights: Any) -> None:
         self.model: Any = build_model(spec, weights)
         self.mean, self.std = (torch.tensor(v).view(3, 1, 1) for v in (weights.mean, weights.std))
-        self.text = encode_text(self.model, spec, PAIRS)
+        self.text = encode_text(self.model, spec, [text for pair in PAIRS for text in pair])
         self.tokens = open_clip.get_tokenizer(spec.located)([text for pair in PAIRS for text in pair])
 
     def __call__(self, path: str, text_per_image: bool = False) -> tuple[np.ndarray, np.ndarray]:

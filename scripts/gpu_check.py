@@ -75,7 +75,7 @@ class Model:
         self.spec, self.device = spec, device
         self.weights = load_weights(spec)
         self.clip: Any = build_model(spec, self.weights)
-        self.text, self.scale = encode_text(self.clip, spec, PAIRS)
+        self.text, self.scale = encode_text(self.clip, spec, [text for pair in PAIRS for text in pair])
 
     def engine(self, precision: str, *, on_device: bool = True, device: str = "", **options: Any) -> Any:
         """Build an engine on the device that is checked, or on another."""

@@ -39,12 +39,21 @@ def golden_state(name: str) -> dict:
     return golden_fill(open_clip.create_model(name, pretrained=None).state_dict())
 
 
-def golden_fill(state: dict) -> dict:
-    """A state dict of the same names and shapes with golden values (float32, exact in float16)."""
+def _golden_module():
     spec = importlib.util.spec_from_file_location("golden_weights", GOLDEN / "weights.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.fill(state, GOLDEN_SEED)
+    return module
+
+
+def golden_fill(state: dict, seed: int = GOLDEN_SEED) -> dict:
+    """A state dict of the same names and shapes with golden values (float32, exact in float16)."""
+    return _golden_module().fill(state, seed)
+
+
+def golden_uniform(name: str, shape, seed: int):
+    """Golden numbers from -1 to 1 of a tensor's name."""
+    return _golden_module()._uniform(name, shape, seed)
 
 
 @pytest.fixture(scope="session")

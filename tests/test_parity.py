@@ -50,7 +50,7 @@ def check_cases(golden: dict, find, checkpoints: dict[str, Path], cache_dir: Pat
         )
         weights = load_weights(spec)
         model = build_model(spec, weights)
-        text, scale = encode_text(model, spec, MACLIP)
+        text, scale = encode_text(model, spec, [text for pair in MACLIP for text in pair])
         engine_name, _, on_device = name.partition(", ")
         pytest.importorskip(engine_name)
         resolved = resolve(engine_name, "fp32", "cpu")

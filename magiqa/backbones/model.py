@@ -1,11 +1,11 @@
-"""Weights in, an open_clip model out, its positional embedding as the config says."""
+"""Weights in, an open_clip model out, with the positional embedding that the config asks for."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from magiqa.backbones.library import new_model
 from magiqa.backbones.spec import Backbone
-from magiqa.backbones.weights import Weights
+from magiqa.backbones.weights import POSITIONAL, Weights
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _check(state: "dict[str, torch.Tensor]", own: "dict[str, torch.Tensor]", whe
 
 
 def build_model(spec: Backbone, weights: Weights) -> "torch.nn.Module":
-    """The open_clip model with these weights, float32, on the CPU, positional embedding as the spec says.
+    """Return the open_clip model with these weights, float32, on the CPU, with the spec's positional embedding.
 
     Raises:
         UserError: a missing or unexpected tensor or a wrong shape, by name; an image tower without the positional
@@ -53,6 +53,7 @@ def build_model(spec: Backbone, weights: Weights) -> "torch.nn.Module":
     state = dict(weights.state)
     if _POSITION_IDS not in own:  # a constant that older transformers saved
         state.pop(_POSITION_IDS, None)
+    _fit_grid(state, own)
     _check(state, own, f"backbone.name={spec.name} from {weights.source}")
     for name in own:  # files may lack the batch norms' counters, which inference never reads
         state.setdefault(name, own[name])
@@ -97,8 +98,9 @@ def _drop_positional_embedding(model: "torch.nn.Module", spec: Backbone) -> None
 def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tuple[int, int]) -> None:
     """Make the image tower accept views of (H, W) pixels.
 
-    To be called once for a model. ``drop`` takes any size, ``interpolate`` resizes the grid (bicubic, antialiased,
-    as open_clip does for checkpoints), ``native`` refuses what the weights were not trained for.
+    To be called once for a model. ``drop`` takes any size; ``interpolate`` resizes the grid (bicubic, antialiased, as
+    open_clip does for checkpoints); ``interpolate_tokens`` resizes the table along its rows, as one grey picture of
+    tokens by channels; ``native`` refuses what the weights were not trained for.
 
     Raises:
         UserError: ``native`` and another size; a size under the tower's stride.
@@ -125,13 +127,33 @@ def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tup
         )
     owner = _positional_owner(model, spec)
     old = owner.positional_embedding.data
-
-    def tokens(pixels: int) -> int:  # a ResNet's first convolution rounds up, its four poolings round down
-        return (pixels + 1) // 2 // 16 if hasattr(visual, "attnpool") else pixels // stride
-
-    grid = (tokens(native[0]), tokens(native[1]))
-    new = (tokens(size[0]), tokens(size[1]))
-    image = old[1:].T.reshape(1, -1, *grid)
-    image = torch.nn.functional.interpolate(image, new, mode="bicubic", antialias=True, align_corners=False)
-    resized = torch.cat([old[:1], image.reshape(old.shape[1], -1).T])
+    grid, new = (tuple(_tokens(visual, pixels) for pixels in sides) for sides in (native, size))
+    if spec.positional_embedding == "interpolate_tokens":
+        rows = (1 + new[0] * new[1], old.shape[1])
+        resized = torch.nn.functional.interpolate(old[None, None], rows, mode="bicubic")[0, 0]
+    else:
+        resized = _resized(old, grid, new)
     owner.positional_embedding = torch.nn.Parameter(resized, requires_grad=False)
+
+
+def _tokens(visual: Any, pixels: int) -> int:
+    """Return the tokens along a side. A ResNet's first convolution rounds up, its four poolings round down."""
+    return (pixels + 1) // 2 // 16 if hasattr(visual, "attnpool") else pixels // visual.patch_size[0]
+
+
+def _resized(table: "torch.Tensor", grid: Sequence[int], new: Sequence[int]) -> "torch.Tensor":
+    """Resize a positional embedding's grid, the class row apart."""
+    import torch
+
+    image = table[1:].T.reshape(1, -1, *grid)
+    image = torch.nn.functional.interpolate(image, new, mode="bicubic", antialias=True, align_corners=False)
+    return torch.cat([table[:1], image.reshape(table.shape[1], -1).T])
+
+
+def _fit_grid(state: "dict[str, torch.Tensor]", own: "dict[str, torch.Tensor]") -> None:
+    """Resize the image tower's positional embedding where the weights have another square grid than the config."""
+    for name in POSITIONAL:
+        if name in state and name in own and state[name].shape[0] != own[name].shape[0]:
+            old, new = (round((len(tensor) - 1) ** 0.5) for tensor in (state[name], own[name]))
+            if old * old + 1 == len(state[name]) and state[name].shape[1:] == own[name].shape[1:]:
+                state[name] = _resized(state[name].float(), (old, old), (new, new))

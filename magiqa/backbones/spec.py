@@ -21,7 +21,8 @@ class Backbone(Checked, key="backbone"):
         checkpoint: weights on disk: OpenAI's TorchScript archive, a state dict (``.pt``) or safetensors.
         quickgelu: the activation the weights were trained with. None: as the archive, tag or config says; a
             checkpoint that nothing is known of is refused where the architecture exists with both.
-        positional_embedding: of the image tower: ``drop`` (MA-CLIP), ``native``, or ``interpolate`` to the view.
+        positional_embedding: of the image tower: ``drop`` (MA-CLIP), ``native``, ``interpolate`` to the view's grid,
+            or ``interpolate_tokens``: along the token index, as CLIP-IQA, pyiqa and QualiCLIP do.
         untrained: seed of random weights, as a control.
         label: what these weights are where they are not published ones; shown with every number.
     """
@@ -30,7 +31,7 @@ class Backbone(Checked, key="backbone"):
     pretrained: str | None = None
     checkpoint: str | None = None
     quickgelu: bool | None = None
-    positional_embedding: Literal["drop", "native", "interpolate"] = "drop"
+    positional_embedding: Literal["drop", "native", "interpolate", "interpolate_tokens"] = "drop"
     untrained: Annotated[int, Least(0)] | None = None
     label: str | None = None
 

@@ -1,4 +1,4 @@
-"""CLIP weights in, an image tower and text embeddings out. The only module that knows open_clip.
+"""Find, read and identify a backbone's weights.
 
 Traps this module closes (open_clip 3.x): a QuickGELU mismatch is a warning for tags and nothing at all for files
 (image features of a ResNet agree, text features do not); OpenAI's TorchScript archives are not read; a positional
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import torch
 
 
+POSITIONAL = ("visual.positional_embedding", "visual.attnpool.positional_embedding")
+
+
 class LackingWeights(UserError):
     """Published weights that are neither here nor to be fetched."""
 
@@ -45,7 +48,7 @@ class Weights:
         tensors: by name, in the architecture's own names; torch's, or NumPy's as read.
         sha256: of the tensors as float32 with their names.
         config: open_clip's architecture, ``quick_gelu`` decided. mean, std: of the pixels.
-        source: where the tensors came from, in words.
+        source: where the tensors came from, in words. notes: what was done to read them.
     """
 
     tensors: "Mapping[str, torch.Tensor | np.ndarray]"
@@ -54,6 +57,7 @@ class Weights:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def state(self) -> "dict[str, torch.Tensor]":
@@ -75,7 +79,7 @@ class Weights:
             "kind": spec.kind,
             "label": spec.shown_label,
             "weights_sha256": self.sha256,
-            "source": self.source,
+            "source": "; ".join([self.source, *self.notes]),
             "activation": "quickgelu" if self.quickgelu else "gelu",
             "positional_embedding": spec.positional_embedding,
         }
@@ -184,13 +188,12 @@ def _tag(spec: Backbone) -> dict[str, Any]:
     return find(spec.name, spec.pretrained) or find(f"{spec.name}-quickgelu", spec.pretrained) or {}
 
 
-def _decide_quickgelu(spec: Backbone, config: dict[str, Any], tag: dict[str, Any], archive: bool) -> bool:
+def _decide_quickgelu(
+    spec: Backbone, config: dict[str, Any], tag: dict[str, Any], known: tuple[bool, str] | None = None
+) -> bool:
     """The activation the weights were trained with; an error where the config says otherwise, or nothing does."""
     given = spec.quickgelu
-    known = None
-    if archive:
-        known = (True, "OpenAI's archives were trained with QuickGELU")
-    elif spec.kind in ("published", "demo"):
+    if known is None and spec.kind in ("published", "demo"):
         says = f"open_clip's tag {spec.pretrained}" if tag else "its own config"
         known = (bool((tag or config).get("quick_gelu", False)), f"{says} says so")
     if known is not None:
@@ -213,6 +216,18 @@ def _decide_quickgelu(spec: Backbone, config: dict[str, Any], tag: dict[str, Any
     return bool(config.get("quick_gelu", False))
 
 
+def _other_grid(state: Mapping[str, Any], config: dict[str, Any]) -> list[str]:
+    """Return a note where the positional embedding is of another grid than the config's, and will be resized."""
+    vision = config.get("vision_cfg", {})
+    table = next((state[name] for name in POSITIONAL if name in state), None)
+    if table is None or not isinstance(vision.get("image_size"), int) or vision.get("timm_model_name"):
+        return []
+    side = vision["image_size"] // (vision.get("patch_size") or 32)
+    if len(table) == side * side + 1:
+        return []
+    return [f"positional embedding of {len(table) - 1} places resized to {side}x{side}"]
+
+
 def find_weights(spec: Backbone) -> None:
     """Have published weights fetched, unread; what is trained by nobody or lies in a checkpoint needs none.
 
@@ -232,9 +247,9 @@ def load_weights(spec: Backbone) -> Weights:
     """
     config, preprocess = architecture(spec)
     tag: dict[str, Any] = {}
-    archive = False
+    notes: list[str] = []
     if spec.untrained is not None:
-        config["quick_gelu"] = _decide_quickgelu(spec, config, tag, archive)
+        config["quick_gelu"] = _decide_quickgelu(spec, config, tag)
         state: Mapping[str, Any] = new_model(spec, config, spec.untrained).state_dict()
         source = f"random weights, seed {spec.untrained}"
     else:
@@ -243,9 +258,11 @@ def load_weights(spec: Backbone) -> Weights:
         else:
             path, tag = _published(spec)
         preprocess = {**preprocess, **tag}
-        state, archive = read_checkpoint(path)
-        config["quick_gelu"] = _decide_quickgelu(spec, config, tag, archive)
+        checkpoint = read_checkpoint(path)
+        state, notes = checkpoint.tensors, checkpoint.notes
+        config["quick_gelu"] = _decide_quickgelu(spec, config, tag, checkpoint.quickgelu)
         source = path.name if spec.checkpoint is None else str(path)
+    notes += _other_grid(state, config)
     mean = tuple(preprocess.get("mean") or (0.48145466, 0.4578275, 0.40821073))
     std = tuple(preprocess.get("std") or (0.26862954, 0.26130258, 0.27577711))
-    return Weights(state, fingerprint(state), config, mean, std, source)
+    return Weights(state, fingerprint(state), config, mean, std, source, tuple(notes))

@@ -13,7 +13,7 @@ Example:
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,10 @@ def run(arguments: Arguments) -> int:
     overrides = [o for o in arguments.overrides if not o.startswith("out=")]
     job = arguments.configs.recorded(folder, overrides).having(out=str(folder))
     options = sorted(f.stem for f in (conf_dir() / "prompts").glob("*.yaml"))
-    sets = [arguments.configs.job([f"prompts={option}"]).method.prompts for option in options]
+    sets = []
+    for option in options:
+        with suppress(UserError):  # prompts that need a file
+            sets.append(arguments.configs.job([f"prompts={option}"]).method.prompts)
     with as_recorded([(folder, job)], overrides):
         path = pack(folder, job, sets, out_folder(arguments))
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; no images, no weights")

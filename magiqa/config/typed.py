@@ -13,7 +13,10 @@ GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "dataset")
 STUDIES = ("ablation", "experiment")
 OTHERS = (*STUDIES, "launcher")  # groups that a run itself does not need
 
-_PATHS = r"(?:[\w.]+\.)?(?:root|annotation|checkpoint)|launcher\.folder|roots\.\w+|out|bundle|cache_dir"
+_PATHS = (
+    r"(?:[\w.]+\.)?(?:root|annotation|checkpoint|context)|prompts\.features|launcher\.folder|roots\.\w+|out|bundle"
+    r"|cache_dir"
+)
 _OVERRIDE = re.compile(r"\+{0,2}([\w./@-]*)=(.*)", re.DOTALL)
 
 

@@ -23,7 +23,7 @@ from magiqa.features.shard import Blocks, read_shard, read_text_shard, verify_sh
 from magiqa.package import expanded
 from magiqa.runs.record import read_as
 
-FORMAT = 1
+FORMATS = (1, 2)  # of which the last is written
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Bundle:
     features: Shards
 
     def text(self) -> tuple[np.ndarray, float]:
-        """Return the embeddings (T, D) of its prompts' texts, and the logit scale."""
-        return read_text_shard(self.path, 2 * len(self.header.pairs), self.features.width)
+        """Return its text features (T, D) and the logit scale."""
+        return read_text_shard(self.path, len(self.header.text_names), self.features.width)
 
 
 def open_bundle(path: str | Path) -> Bundle:
@@ -66,7 +66,7 @@ def _opened(path: str, file: Path, size: int, mtime_ns: int) -> Bundle:
             raise ValueError
     except (UserError, KeyError, ValueError, RecursionError):
         raise UserError(f"bundle={path}: no bundle, or cut short; {again}") from None
-    if meta.get("format") != FORMAT:
+    if meta.get("format") not in FORMATS:
         raise UserError(f"bundle={path}: format {meta.get('format')!r:.60} is not known here; update magiqa")
     header = read_as(Header, meta, f"bundle={path}")
     try:
@@ -106,11 +106,11 @@ def write_bundle(
                 "counts": counts,
                 "features": Blocks(np.dtype(np.float32), (int(counts.sum()), text.shape[-1]), rows),
                 "logit_scale": np.array([logit_scale], np.float64),
-                "text": text.astype(np.float32),
+                "text": text.astype(np.float32)[:, None],
             },
             {
                 "images": json.dumps(unique),
-                "magiqa": json.dumps({"format": FORMAT, **meta}, sort_keys=True, allow_nan=False),
+                "magiqa": json.dumps({"format": FORMATS[-1], **meta}, sort_keys=True, allow_nan=False),
             },
         )
     except OSError as error:

@@ -124,10 +124,11 @@ class Shards:
                 self._verified.add(shard)
             features = read_shard(shard)[0]["features"]
             positions.sort(key=lambda p: self.entries[images[p]].start)
-            for chunk in _chunks(positions, [self.entries[images[p]].count for p in positions], views):
+            ends = np.cumsum([self.entries[images[p]].count for p in positions])
+            for chunk in np.split(positions, np.flatnonzero(np.diff((ends - 1) // views)) + 1):
                 entries = [self.entries[images[p]] for p in chunk]
                 rows = np.concatenate([features[e.start : e.start + e.count] for e in entries])
-                yield np.repeat(np.array(chunk), [e.count for e in entries]), rows
+                yield np.repeat(chunk, [e.count for e in entries]), rows
 
     def made_by(self, images: Iterable[str]) -> list[dict[str, Any]]:
         """Return how many of the images' features each maker made."""
@@ -234,23 +235,11 @@ def width_of(key: dict[str, Any]) -> int | None:
     return architecture.get("embed_dim") if isinstance(architecture, dict) else None
 
 
-def _chunks(items: Sequence[int], sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
-    chunk: list[int] = []
-    total = 0
-    for item, size in zip(items, sizes, strict=True):
-        if chunk and total + size > limit:
-            yield chunk
-            chunk, total = [], 0
-        chunk.append(item)
-        total += size
-    if chunk:
-        yield chunk
-
-
 def text_shape(key: dict[str, Any]) -> tuple[int | None, int | None]:
     """Return how many embeddings of how many numbers a text key stands for, where the key says it."""
-    pairs = key.get("pairs")
-    return (2 * len(pairs) if isinstance(pairs, list) else None), width_of(key)
+    pairs, texts = key.get("pairs"), key.get("texts")
+    count = 2 * len(pairs) if isinstance(pairs, list) else len(texts) if isinstance(texts, list) else None
+    return count, width_of(key)
 
 
 def text_path(root: str | Path, key: dict[str, Any]) -> Path:
@@ -271,7 +260,7 @@ def read_text(root: str | Path, key: dict[str, Any]) -> tuple[np.ndarray, float]
 
 
 def write_text(root: str | Path, key: dict[str, Any], text: np.ndarray, logit_scale: float) -> None:
-    """Cache embeddings (..., D) and the logit scale.
+    """Cache embeddings (T, D) and the logit scale; those of pairs are stored as (P, 2, D).
 
     Raises:
         UserError: the folder cannot be written.
@@ -281,7 +270,7 @@ def write_text(root: str | Path, key: dict[str, Any], text: np.ndarray, logit_sc
         write_shard(
             path,
             {
-                "text": text.astype(np.float32).reshape(-1, *text.shape[-2:]),
+                "text": text.astype(np.float32).reshape(-1, 2 if "pairs" in key else 1, text.shape[-1]),
                 "logit_scale": np.array([logit_scale]),
             },
             {"key": json.dumps(key, sort_keys=True)},

@@ -20,7 +20,7 @@ class Features:
     Args:
         labels: with the rows of skipped images gone. cache: holds every image. images: sha256 a row.
         skipped: name and reason of each image left out. record: what the run's record says of all this.
-        text: for a prompt set, embeddings (P, 2, D) and the logit scale.
+        text: for a prompt set, its text features (T, D) and the logit scale.
     """
 
     labels: Labels

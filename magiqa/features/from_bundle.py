@@ -40,8 +40,8 @@ class BundleSource:
             )
         method, machine = job.method, job.machine
         self._check("backbone.", portable({"backbone": asdict(method.backbone)})["backbone"], header.backbone)
-        views = asdict(method.views) | {"kinds": list(method.views.kinds)}
-        self._check("views.", views, header.record.views.plain())
+        held = {name: value for name, value in header.record.views.plain().items() if name != "count"}
+        self._check("views.", dict.fromkeys(held) | method.views.plain(), held)
         self._check("", {"precision": machine.precision, "engine": machine.engine}, config)
 
     def _check(self, group: str, asked: Mapping[str, Any], has: Mapping[str, Any]) -> None:
@@ -77,11 +77,11 @@ class BundleSource:
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
         text, scale = self.bundle.text()
-        places = {pair: i for i, pair in enumerate(self.bundle.header.pairs)}
-        missing = next((pair for pair in prompts.pairs if pair not in places), None)
+        places = {name: i for i, name in enumerate(self.bundle.header.text_names)}
+        missing = next((name for name in prompts.text_names if name not in places), None)
         if missing is not None:
             raise UserError(
-                f"bundle={self.name}: holds no embeddings of the prompt pair {' / '.join(missing)}, which would need "
-                "the weights; use one of its own pairs, or pack it with that prompt set"
+                f"bundle={self.name}: holds no embedding of the prompt {missing!r}, which would need the weights; use "
+                "its own prompts, or pack it with that prompt set"
             )
-        return text.reshape(-1, 2, text.shape[-1])[[places[pair] for pair in prompts.pairs]], scale
+        return text[[places[name] for name in prompts.text_names]], scale

@@ -133,11 +133,7 @@ class ImageSource:
             "dataset": images.record(labels, job.source.dataset),
             "backbone": weights.record(method.backbone),
             "engine": self.engine,
-            "views": asdict(method.views)
-            | {
-                "kinds": list(method.views.kinds),
-                "count": sum(cache.entries[sha].count for sha in images.sha256),
-            },
+            "views": method.views.plain() | {"count": sum(cache.entries[sha].count for sha in images.sha256)},
             "cache": {
                 "key": cache.name,
                 "images_cached": cached,

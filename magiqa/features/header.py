@@ -60,23 +60,6 @@ class LabelFacts(Parsed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeBy(Parsed):
-    """An engine, and how many of the images it encoded."""
-
-    engine: str | None
-    device: str | None
-    images: Count = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cached(Parsed):
-    """The origin of the features."""
-
-    made_by: tuple[MadeBy, ...] = ()
-    views_encoded: Count = 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class Seen(Parsed):
     """The views of all images together."""
 
@@ -92,7 +75,7 @@ class Origin(Parsed):
     backbone: Bone
     engine: Engine
     views: Seen
-    cache: Cached = field(default_factory=Cached)
+    cache: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +92,7 @@ class Header(Parsed):
     """All of a bundle but its tensors.
 
     Args:
-        table: the labels' columns, a row an image. images: sha256 a row. pairs: of prompts, whose embeddings it holds.
+        table: the labels' columns, a row an image. images: sha256 a row. texts: the names of its text features.
         key: of the feature cache. Others: as the run's record and config have them.
     """
 
@@ -123,7 +106,8 @@ class Header(Parsed):
     fingerprint: str
     n_annotated: Count
     skipped: tuple[Skipped, ...]
-    pairs: tuple[tuple[str, str], ...]
+    pairs: tuple[tuple[str, str], ...] = ()
+    texts: tuple[str, ...] = ()
     choices: Mapping[str, str]
     changed: Mapping[str, Any]
     config: Config
@@ -139,6 +123,11 @@ class Header(Parsed):
             if column is None or column.kind not in kinds or None in column.cells:
                 what = "names" if name == "image" else "numbers"
                 raise UserError(f"table.{name[:60]} must be a column of {what}, with no cell empty")
+
+    @property
+    def text_names(self) -> tuple[str, ...]:
+        """The names of its text features; a bundle of format 1 has pairs."""
+        return self.texts or tuple(text for pair in self.pairs for text in pair)
 
     def frame(self) -> pd.DataFrame:
         """The labels' table, without paths."""

@@ -53,7 +53,7 @@ def feature_key(
         "std": list(weights.std),
         "decode": "pillow rgb, no exif rotation",
         "resize": asdict(resize) if resize is not None else None,
-        "views": asdict(views) | {"kinds": list(views.kinds)},
+        "views": views.plain(),
     }
 
 

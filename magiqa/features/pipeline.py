@@ -20,7 +20,6 @@ import numpy as np
 from magiqa.errors import UserError
 from magiqa.features.batches import Batches, Encoder, OpenImage, way_of
 from magiqa.features.hashing import identity
-from magiqa.features.progress import reporter
 from magiqa.features.store import Store
 from magiqa.images.controls import controls
 from magiqa.images.decode import LIMITS, Limits, open_image, read_image
@@ -211,10 +210,6 @@ def fill_cache(
     for item, sha in wanted:
         if sha not in store:
             todo.setdefault(sha, item)
-    images = len({sha for _, sha in wanted})
-    report = reporter()
-    if report:
-        report.begin(images, images - len(todo))
     if not todo:
         return 0, {}
     store.prepare()
@@ -225,8 +220,6 @@ def fill_cache(
     with ExitStack() as closing:
         # the last first, and each even if the one before it is interrupted: nothing that is encoded gets lost
         closing.callback(bar.close)
-        if report:
-            closing.callback(report.write)
         closing.callback(filling.shards.close)
         closing.callback(filling.collect)
         closing.callback(filling.batches.close)
@@ -240,8 +233,6 @@ def fill_cache(
                         filling.skip(sha, str(error).removeprefix(f"{todo[sha]}: "))
                         continue
                     filling.take(image, blocks)
-                    if report:
-                        report.encoded(images - len(todo) + bar.n, images, filling.encoded)
         finally:
             filling.flush()
     return filling.encoded, filling.skipped

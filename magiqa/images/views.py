@@ -6,8 +6,8 @@ size, bilinear, corners not aligned, no antialias.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -63,6 +63,8 @@ class Views(Checked, key="views"):
             native size, CLIP-IQA's input), ``center_crop`` (CLIP's own: short side resized bicubic, center cut).
         window: side of a window in pixels. stride: between windows' corners.
         cover: add windows flush with the right and bottom edge where the stride leaves a remainder.
+        take: how many windows are taken, evenly spaced among all in their order (LIQE); all of them where there are
+            fewer. With ``seed`` they lie at random (UniQA): the same places in every image of a size.
         small: what to do with an image that has a side under the window size: ``error``, or ``upscale`` its short
             side to the window size (bicubic).
     """
@@ -72,9 +74,13 @@ class Views(Checked, key="views"):
     stride: Annotated[int, Least(1)] = 128
     cover: bool = False
     small: Literal["error", "upscale"] = "error"
+    take: Annotated[int, Least(1)] | None = None
+    seed: Annotated[int, Least(0)] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.seed is not None and self.take is None:
+            raise UserError(f"views.seed={self.seed} draws windows at random: set views.take to their number")
         if not self.kinds or len(set(self.kinds)) != len(self.kinds):
             raise UserError(f"views.kinds={list(self.kinds)} must name some of {', '.join(KINDS)}, each once")
 
@@ -94,7 +100,23 @@ class Views(Checked, key="views"):
                 at.append(side - self.window)
             return at
 
-        return [(x, y) for y in starts(height) for x in starts(width)]
+        if self.seed is not None:
+            sides = np.maximum(np.array([width, height]) - self.window + 1, 0)
+            return [(int(x), int(y)) for x, y in self.draws() * sides] if sides.all() else []
+        corners = [(x, y) for y in starts(height) for x in starts(width)]
+        if self.take is None or len(corners) <= self.take:
+            return corners
+        return [corners[i * (len(corners) // self.take)] for i in range(self.take)]
+
+    def draws(self) -> np.ndarray:
+        """Return the places of random windows (count, 2), each in [0, 1)."""
+        return np.random.default_rng(self.seed).random((self.take or 0, 2))
+
+    def plain(self) -> dict[str, Any]:
+        """Return the fields, JSON-able; later ones only where they are set, so that keys of the cache stay."""
+        later = ("take", "seed")
+        fields = asdict(self) | {"kinds": list(self.kinds)}
+        return {name: value for name, value in fields.items() if name not in later or value is not None}
 
     def upscales(self, width: int, height: int) -> bool:
         """Tell if an image of that size has a side shorter than a window."""

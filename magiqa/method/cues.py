@@ -19,7 +19,7 @@ def similarity(features: np.ndarray, text: np.ndarray, logit_scale: float) -> np
     softmax(s cos(f, t+), s cos(f, t-)) on the positive side, which is sigmoid(s (cos(f, t+) - cos(f, t-))).
 
     Args:
-        features: (V, D), any length. text: (P, 2, D), unit length, (positive, negative).
+        features: (V, D), any length. text: (P, 2, D) or (2 P, D), unit length, (positive, negative).
         logit_scale: the factor s, already exponentiated (100 in CLIP).
 
     Returns:
@@ -32,14 +32,22 @@ def similarity(features: np.ndarray, text: np.ndarray, logit_scale: float) -> np
     features = np.asarray(features, np.float64)
     norm = np.linalg.norm(features, axis=1, keepdims=True)
     # cos(f, t+) - cos(f, t-) = f . (t+ - t-) / |f|. Not by BLAS, which rounds a view by how many are beside it
-    gap = np.einsum("vd,pd->vp", features, text[:, 0].astype(np.float64) - text[:, 1])
+    pairs = text.reshape(-1, 2, text.shape[-1])
+    gap = np.einsum("vd,pd->vp", features, pairs[:, 0].astype(np.float64) - pairs[:, 1])
     return expit(logit_scale * gap / np.maximum(norm, 1e-12))
 
 
-def standardize(features: np.ndarray, eps: float = 1e-6) -> np.ndarray:
-    """|f| / (std(|f|) + eps) along D, the std with D - 1: (V, D) -> (V, D), >= 0."""
+def cosines(features: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """Cosine of each view and text: features (V, D) of any length, text (T, D) of unit length -> (V, T)."""
+    features = np.asarray(features, np.float64)
+    norm = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.einsum("vd,td->vt", features, text.astype(np.float64)) / np.maximum(norm, 1e-12)
+
+
+def standardize(features: np.ndarray) -> np.ndarray:
+    """|f| / (std(|f|) + 1e-6) along D, the std with D - 1: (V, D) -> (V, D), >= 0."""
     magnitude = np.abs(np.asarray(features, np.float64))
-    return magnitude / (magnitude.std(axis=1, ddof=1, keepdims=True) + eps)
+    return magnitude / (magnitude.std(axis=1, ddof=1, keepdims=True) + 1e-6)
 
 
 def box_cox_log(log1p_magnitude: np.ndarray, lam: float) -> np.ndarray:

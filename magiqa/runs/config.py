@@ -17,7 +17,7 @@ from magiqa.engines.resolve import check_names
 from magiqa.errors import UserError
 from magiqa.images.decode import LIMITS, Alpha, Limits, Orientation
 from magiqa.images.views import Views
-from magiqa.method.pooling import NAMED
+from magiqa.method import pooling
 from magiqa.method.prompts import PromptSet
 from magiqa.package import expanded
 from magiqa.runs.launcher import Launcher
@@ -82,9 +82,9 @@ class Method(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not callable(self.pooling) and self.pooling not in NAMED:
+        if not pooling.known(self.pooling):
             raise UserError(
-                f"pooling={self.pooling} is not known: use {', '.join(NAMED)}, or {{_target_: my_module.MyClass}}, "
+                f"pooling={self.pooling} is not known: use {pooling.WORDS}, or {{_target_: my_module.MyClass}}, "
                 "whose objects turn an image's views' values into a number"
             )
         if "whole" in self.views.kinds and self.backbone.positional_embedding != "drop":

@@ -6,7 +6,7 @@ from typing import Any
 
 from magiqa.runs.config import MACHINE
 
-PLACES = ("root", "annotation", "checkpoint")  # where something lies, not what it is
+PLACES = ("root", "annotation", "checkpoint", "context", "features")  # where something lies, not what it is
 
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.backbones.model import build_model, fit_positional_embedding
-from magiqa.backbones.text import encode_text
+from magiqa.backbones.text import encode_prompts
 from magiqa.backbones.weights import load_weights
 from magiqa.cores import decoders
 from magiqa.engines.build import build
@@ -28,13 +28,12 @@ from magiqa.features.store import MemoryStore, Store
 from magiqa.features.text import text_embeddings
 from magiqa.images.decode import Limits
 from magiqa.images.views import Resize, Views, geometry
-from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
 from magiqa.package import expanded
 from magiqa.report.methods import method_name
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item
-from magiqa.scoring.score import score, score_views
+from magiqa.scoring.score import score, score_groups, score_views
 
 CUES = ("q", "q_sim", "q_mag", "w_sim")
 
@@ -103,8 +102,8 @@ class Session:
         return {
             "method": method_name(facts, "q"),
             **facts,
-            "prompts": [list(pair) for pair in job.method.prompts.pairs],
-            "views": asdict(job.method.views) | {"kinds": list(job.method.views.kinds)},
+            "prompts": [list(group.texts) for group in job.method.prompts.all_groups],
+            "views": job.method.views.plain(),
             "magnitude": repr(job.method.magnitude),
             "fusion": repr(job.method.fusion),
             "resize": asdict(self.resize) if self.resize else None,
@@ -169,6 +168,7 @@ class Session:
             )
             method = replace(self.job.method, views=views)
             cues, by_view = score(features, method), score_views(features, method)
+            cues[pair_names(method.prompts)] = score_groups(features, method)
         controls = [store.controls[k] if in_memory else store.entries[k].controls for k in features.images]
         return self._tables(names, cues, by_view, [(int(c[0]), int(c[1])) for c in controls], views, skipped)
 
@@ -182,10 +182,7 @@ class Session:
         skipped: dict[str, str],
     ) -> Scored:
         columns = {f"pair_{i}": name for i, name in enumerate(pair_names(self.job.method.prompts))}
-        grouped = by_view.groupby("position")[list(columns)]
-        how = self.job.method.pooling
-        pairs = grouped.mean() if how == "mean" else grouped.agg(lambda v: pool(v.to_numpy(), how))
-        cues = pd.concat([cues[list(CUES)], pairs.reset_index(drop=True)], axis=1).rename(columns=columns)
+        cues = cues[[*CUES, *columns.values()]]
         cues.insert(0, "image", called)
         boxes = [box for size in sizes for box in geometry(*size, views, self.resize)]
         places = pd.DataFrame(boxes, columns=["kind", "left", "top", "right", "bottom"])
@@ -237,7 +234,7 @@ class Session:
     def _embed(self, model: Callable[[], Any]) -> tuple[np.ndarray, float]:
         job = self.job
         if self.cache_dir is None:
-            return encode_text(model(), job.method.backbone, job.method.prompts.pairs)
+            return encode_prompts(model(), job.method.backbone, job.method.prompts)
         return text_embeddings(self.cache_dir, job.method.backbone, self._weights, model, job.method.prompts)
 
     def _build(self, weights: Any, window: int) -> Any:
@@ -270,8 +267,9 @@ def pair_names(prompts: PromptSet) -> list[str]:
         >>> pair_names(PromptSet("own", (("Sharp photo", "Blurry photo"), ("q", "bad"), ("q", "worse"))))
         ['Sharp photo', 'q / bad', 'q / worse']
     """
-    taken = [*CUES, *(positive for positive, _ in prompts.pairs)]
-    return [p if taken.count(p) == 1 else f"{p} / {n}" for p, n in prompts.pairs]
+    groups = prompts.all_groups
+    taken = [*CUES, *(group.name for group in groups)]
+    return [g.name if taken.count(g.name) == 1 else f"{g.name} / {g.lowest}" for g in groups]
 
 
 def _plain(message: str) -> str:

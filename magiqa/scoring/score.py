@@ -12,7 +12,6 @@ from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
 from magiqa.features.store import Readable
 from magiqa.images.views import view_mask
-from magiqa.method.cues import similarity
 from magiqa.method.fast_variants import magnitudes
 from magiqa.method.pooling import pooled
 from magiqa.method.prompts import PromptSet
@@ -45,14 +44,14 @@ class Scorable(Protocol):
         ...
 
     def text(self, prompts: PromptSet, /) -> tuple[np.ndarray, float]:
-        """Embeddings (P, 2, D) and the logit scale."""
+        """Text features (T, D) and the logit scale."""
         ...
 
 
 def score_many(
     features: Scorable, methods: Sequence[Method], cues: Sequence[str] = ("q",)
 ) -> dict[str, np.ndarray]:
-    """Scores of each image by many methods that use these features, in one pass over them.
+    """Score each image by many methods that use these features, in one pass over them.
 
     Similarities are taken once a prompt set, log1p once for all lambdas; whole images at a time, so that no data set
     ever lies in memory.
@@ -77,26 +76,20 @@ def score_many(
     out = {cue: np.full((len(methods), len(features.images)), np.nan) for cue in cues}
 
     def work(owner: np.ndarray, rows: np.ndarray) -> None:
-        sims = [similarity(rows, text, scale).mean(axis=1) for text, scale in texts]
+        sims = [_similarities(p, rows, text) for p, text in zip(prompts, texts, strict=False)]
         mags = magnitudes(rows, magnitudes_) if large else np.empty((len(magnitudes_), 0))
         starts = np.flatnonzero(np.diff(owner, prepend=-1))
-        counts = np.diff(np.append(starts, len(owner)))
-        kept = []
-        for wanted in masks:
-            mask = np.concatenate([view_mask(kinds, wanted, int(c)) for c in counts])
-            per_image = np.add.reduceat(mask, starts, dtype=np.int64)
-            kept.append((mask, np.cumsum(per_image) - per_image))
+        kept = [_views_of(kinds, wanted, starts, len(owner)) for wanted in masks]
         for v, method in enumerate(methods):
+            mask, first = kept[m_of[v]]
             values: dict[str, np.ndarray] = {}
             if similar:
-                values["q_sim"] = sims[p_of[v]]
+                values["q_sim"] = sims[p_of[v]][mask]
             if large:
-                values["q_mag"] = mags[c_of[v]]
-            if "q" in cues or "w_sim" in cues:
-                values["q"], values["w_sim"] = method.fusion(values["q_sim"], values["q_mag"])
-            mask, first = kept[m_of[v]]
-            for cue in cues:
-                out[cue][v, owner[starts]] = pooled(values[cue][mask], first, method.pooling)
+                values["q_mag"] = mags[c_of[v]][mask]
+            for cue, one in _image_scores(method, values, first, set(cues) & {"q", "w_sim"}).items():
+                if cue in out:
+                    out[cue][v, owner[starts]] = one
 
     in_threads(work, features.cache.blocks(features.images))
     for cue in (c for c in cues if c != "w_sim"):
@@ -110,24 +103,76 @@ def score_many(
     return out
 
 
+def _similarities(prompts: PromptSet, rows: np.ndarray, text: tuple[np.ndarray, float]) -> np.ndarray:
+    """Return each view's similarity cue, or its logits where these are averaged over views."""
+    if prompts.average == "logits":
+        return prompts.logits(rows, *text)
+    return prompts.pooled(prompts.scores(rows, *text))
+
+
+def _views_of(
+    kinds: Sequence[str], wanted: Sequence[str], starts: np.ndarray, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows are of the wanted kinds, and where each image's begin among these."""
+    counts = np.diff(np.append(starts, rows))
+    mask = np.concatenate([view_mask(kinds, wanted, int(c)) for c in counts])
+    per_image = np.add.reduceat(mask, starts, dtype=np.int64)
+    return mask, np.cumsum(per_image) - per_image
+
+
+def _image_scores(
+    method: Method, values: dict[str, np.ndarray], first: np.ndarray, fused: set[str]
+) -> dict[str, np.ndarray]:
+    """Return each image's cues from its views': fused in each view and then pooled, or the other way round."""
+    prompts, pooling = method.prompts, method.pooling
+    averaged = prompts.average == "logits" and "q_sim" in values
+    if averaged:
+        logits = pooled(values["q_sim"].T, first).T
+        values = {cue: pooled(v, first, pooling) for cue, v in values.items() if cue != "q_sim"}
+        values["q_sim"] = prompts.pooled(prompts.of_logits(logits))
+    if fused:
+        values["q"], values["w_sim"] = method.fusion(prompts.share(values["q_sim"]), values["q_mag"])
+    return values if averaged else {cue: pooled(v, first, pooling) for cue, v in values.items()}
+
+
 def score(features: Scorable, method: Method) -> pd.DataFrame:
-    """Scores of each image by one method: q_sim, q_mag, q, w_sim, a row an image in the order of the table."""
+    """Score each image by one method: q_sim, q_mag, q, w_sim, a row an image in the order of the table."""
     return pd.DataFrame({cue: values[0] for cue, values in score_many(features, [method], CUES).items()})
 
 
 def score_views(features: Scorable, method: Method) -> pd.DataFrame:
-    """Scores of each view by one method: position (of the image), view, q_sim, q_mag, q, w_sim, pair_0, pair_1, ..."""
-    text, scale = features.text(method.prompts)
+    """Score each view by one method: position (of the image), view, q_sim, q_mag, q, w_sim, each group's number.
+
+    The columns of groups are ``pair_0``, ``pair_1`` and so on.
+    Where logits are averaged over views, a view has no q and no w_sim of its own: both are NaN.
+    """
+    text, prompts = features.text(method.prompts), method.prompts
     blocks = []
     for owner, rows in features.cache.blocks(features.images):
-        pairs, mag = similarity(rows, text, scale), method.magnitude(rows)
-        sim = pairs.mean(axis=1)
-        q, w = method.fusion(sim, mag)
+        numbers, mag = prompts.scores(rows, *text), method.magnitude(rows)
+        sim = prompts.pooled(numbers)
+        q, w = method.fusion(prompts.share(sim), mag)
+        if prompts.average == "logits":
+            q, w = np.full_like(q, np.nan), np.full_like(q, np.nan)
         block = pd.DataFrame({"position": owner, "q_sim": sim, "q_mag": mag, "q": q, "w_sim": w})
-        blocks.append(pd.concat([block, pd.DataFrame(pairs).add_prefix("pair_")], axis=1))
+        blocks.append(pd.concat([block, pd.DataFrame(numbers).add_prefix("pair_")], axis=1))
     views = pd.concat(blocks, ignore_index=True).sort_values("position", kind="stable", ignore_index=True)
     views.insert(1, "view", views.groupby("position").cumcount())
     return views
+
+
+def score_groups(features: Scorable, method: Method) -> np.ndarray:
+    """Return the number of each prompt group for each image (N, G)."""
+    text, prompts = features.text(method.prompts), method.prompts
+    out = np.empty((len(features.images), len(prompts.all_groups)))
+    for owner, rows in features.cache.blocks(features.images):
+        starts = np.flatnonzero(np.diff(owner, prepend=-1))
+        if prompts.average == "logits":
+            numbers = prompts.of_logits(pooled(prompts.logits(rows, *text).T, starts).T)
+        else:
+            numbers = pooled(prompts.scores(rows, *text).T, starts, method.pooling).T
+        out[owner[starts]] = numbers
+    return out
 
 
 def unique(items: Sequence[Any]) -> tuple[list[Any], list[int]]:

@@ -178,8 +178,9 @@ def views_table(features: Features, views: pd.DataFrame, prompts: PromptSet) -> 
     long["pair"] = long["pair"].str.removeprefix("pair_").astype(int)
     long = long.sort_values(["position", "view", "pair"], kind="stable", ignore_index=True)
     long.insert(0, "image", features.table["image"].to_numpy()[long["position"]])
-    long["positive"] = [prompts.pairs[p][0] for p in long["pair"]]
-    long["negative"] = [prompts.pairs[p][1] for p in long["pair"]]
+    groups = prompts.all_groups
+    long["positive"] = [groups[i].name for i in long["pair"]]
+    long["negative"] = [groups[i].lowest for i in long["pair"]]
     return long.drop(columns="position")
 
 

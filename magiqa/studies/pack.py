@@ -29,8 +29,8 @@ def pack(
     """Write a run's bundle.
 
     Args:
-        run: its folder. job: the run's own config. prompt_sets: more sets whose embeddings go in, so that ablations
-            over prompts can be rerun; pairs of them all can be combined.
+        run: its folder. job: the run's own config. prompt_sets: more sets, of pairs, whose embeddings go in, so that
+            ablations over prompts can be rerun.
         out: the file; default ``bundle.safetensors`` inside the run's folder.
 
     Raises:
@@ -40,12 +40,15 @@ def pack(
     recorded = read_record(folder)
     features = prepare(job.having(rehash=True), Clock())
     _check_unchanged(folder, recorded, features.record)
-    pairs: dict[tuple[str, str], np.ndarray] = {}
+    texts: dict[str, np.ndarray] = {}
     scale = 1.0
-    for prompts in (job.method.prompts, *prompt_sets):
-        text, scale = features.text(prompts)
-        for pair, embedding in zip(prompts.pairs, text, strict=True):
-            pairs.setdefault(pair, embedding)
+    plain = [
+        prompts for prompts in prompt_sets if not (prompts.groups or prompts.context or prompts.features)
+    ]
+    for prompts in (job.method.prompts, *plain):
+        embeddings, scale = features.text(prompts)
+        for name, embedding in zip(prompts.text_names, embeddings, strict=True):
+            texts.setdefault(name, embedding)
     record = _portable_record(features)
     meta = {
         "magiqa": __version__,
@@ -58,7 +61,7 @@ def pack(
         "fingerprint": record["dataset"]["fingerprint"],
         "n_annotated": len(features.labels.table),
         "skipped": record["dataset"]["skipped"],
-        "pairs": [list(p) for p in pairs],
+        "texts": list(texts),
         "choices": recorded.choices,
         "changed": recorded.changed,
         "config": portable(recorded.given["config"]),
@@ -66,7 +69,7 @@ def pack(
         "record": record,
     }
     path = expanded(out) if out else folder / "bundle.safetensors"
-    write_bundle(path, meta, features.cache, features.images, np.stack(list(pairs.values())), scale)
+    write_bundle(path, meta, features.cache, features.images, np.stack(list(texts.values())), scale)
     return path
 
 

@@ -133,7 +133,7 @@ def _shown(job: RunConfig, factor: str) -> str:
         f"stride {job.method.views.stride}" + (", cover" if job.method.views.cover else ""),
         "positional embedding": job.method.backbone.positional_embedding,
         "precision": f"{job.machine.precision}, engine {job.machine.engine}",
-        "prompts": f"{job.method.prompts.name} ({len(job.method.prompts.pairs)} pairs)",
+        "prompts": f"{job.method.prompts.name} ({len(job.method.prompts.all_groups)} groups of texts)",
         "magnitude": str(job.method.magnitude),
         "fusion": str(job.method.fusion),
         "pooling": str(job.method.pooling),

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.backbones.model import build_model, fit_positional_embedding
-from magiqa.backbones.text import encode_text
+from magiqa.backbones.text import encode_prompts, encode_text
 from magiqa.backbones.weights import load_weights
 from magiqa.datasets.base import fingerprint, occurrences
 from magiqa.engines.build import build
@@ -82,7 +82,7 @@ def verify(
     if not problems and fingerprint(labels) != header.fingerprint:
         problems.append("labels: the annotation differs from the bundle's fingerprint")
     model: Any = build_model(job.method.backbone, weights)
-    problems += _compare_prompts(bundle, *encode_text(model, job.method.backbone, list(header.pairs)))
+    problems += _compare_prompts(bundle, *_encoded(model, job, header))
     drawn, seed = _draw(header, images, sampled, seed)
     size = (job.method.views.window, job.method.views.window)
 
@@ -148,13 +148,24 @@ def _draw(header: Header, images: Images, sampled: int, seed: int | None) -> tup
     return [both[i] for i in sorted(np.random.default_rng(seed).permutation(len(both))[:sampled])], seed
 
 
+def _encoded(model: Any, job: RunConfig, header: Header) -> tuple[np.ndarray, float]:
+    """Encode the bundle's prompts: the run's own set, which may depend on a file, and plain texts."""
+    prompts, backbone = job.method.prompts, job.method.backbone
+    own, scale = encode_prompts(model, backbone, prompts)
+    rows = dict(zip(prompts.text_names, own, strict=True))
+    rest = [name for name in header.text_names if name not in rows]
+    if rest:
+        rows |= zip(rest, encode_text(model, backbone, rest)[0], strict=True)
+    return np.stack([rows[name] for name in header.text_names]), scale
+
+
 def _compare_prompts(bundle: Bundle, text: np.ndarray, scale: float) -> list[str]:
     """Compare the bundle's text embeddings with those of its prompts here."""
     held, held_scale = bundle.text()
-    wrong = np.abs(text - held.reshape(text.shape)).max(axis=(1, 2)) > TOLERANCE["fp32"]
+    wrong = np.abs(text - held).max(axis=1) > TOLERANCE["fp32"]
     wrong |= not np.isclose(held_scale, scale, rtol=1e-6)
-    pairs = bundle.header.pairs
-    return [f"prompts: the embeddings of {' / '.join(pairs[i])} differ" for i in np.flatnonzero(wrong)]
+    names = bundle.header.text_names
+    return [f"prompts: the embedding of {names[i]} differs" for i in np.flatnonzero(wrong)]
 
 
 def _compare_features(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import types
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,7 +30,7 @@ from magiqa.errors import UserError
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning"
 )
-PAIRS = [("Good photo.", "Bad photo."), ("Sharp image", "blurry image")]
+TEXTS = ["Good photo.", "Bad photo.", "Sharp image", "blurry image"]
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
 TINY = {
     "tiny-rn": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
@@ -157,7 +158,7 @@ WAYS = (
 def outputs(spec: Backbone, size: int = 64) -> tuple[str, np.ndarray, float, np.ndarray]:
     weights = load_weights(spec)
     model = build_model(spec, weights)
-    text, scale = encode_text(model, spec, PAIRS)
+    text, scale = encode_text(model, spec, TEXTS)
     views = torch.rand((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         return weights.sha256, text, scale, model.visual(views).numpy()
@@ -177,8 +178,8 @@ def reference(name: str, state: dict[str, torch.Tensor], quickgelu: bool) -> tup
     owner.positional_embedding.data.zero_()
     views = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        tokens = open_clip.get_tokenizer(name)([t for pair in PAIRS for t in pair])
-        text = model.encode_text(tokens, normalize=True).reshape(2, 2, -1)
+        tokens = open_clip.get_tokenizer(name)(TEXTS)
+        text = model.encode_text(tokens, normalize=True)
         return text.numpy(), model.encode_image(views).numpy()
 
 
@@ -344,7 +345,7 @@ def test_an_activation_that_contradicts_the_tag_or_the_archive_is_an_error(tmp_p
 def test_an_archive_that_is_not_openais_does_not_decide_the_activation(tmp_path, states):
     path = tmp_path / "mine.pt"
     write_archive(path, states["tiny-rn"])
-    assert read_checkpoint(path)[1] is False
+    assert read_checkpoint(path).quickgelu is None
     with pytest.raises(UserError, match=r"set backbone\.quickgelu=true"):
         load_weights(Backbone("tiny-rn", checkpoint=str(path)))
     weights = load_weights(Backbone("tiny-rn", checkpoint=str(path), quickgelu=False))
@@ -662,7 +663,7 @@ def test_text_is_the_same_bits_with_any_number_of_threads():
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(encode_text(model, spec, MACLIP)[0])
+            found.append(encode_text(model, spec, [text for pair in MACLIP for text in pair])[0])
             assert torch.get_num_threads() == threads  # what comes next keeps its threads
     finally:
         torch.set_num_threads(at_hand)
@@ -670,21 +671,19 @@ def test_text_is_the_same_bits_with_any_number_of_threads():
     np.testing.assert_array_equal(found[2], found[0])
 
 
-def test_text_is_of_unit_length_in_the_order_of_the_pairs_and_never_cut():
+def test_text_is_of_unit_length_in_its_order_and_never_cut():
     spec, _, model = untrained()
-    text, scale = encode_text(model, spec, PAIRS)
-    assert text.shape == (2, 2, 48) and text.dtype == np.float32
+    text, scale = encode_text(model, spec, TEXTS)
+    assert text.shape == (4, 48) and text.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(text, axis=-1), 1, rtol=1e-6)
-    swapped, _ = encode_text(model, spec, [pair[::-1] for pair in PAIRS[::-1]])
-    np.testing.assert_allclose(swapped[::-1, ::-1], text, rtol=0, atol=1e-6)
+    swapped, _ = encode_text(model, spec, TEXTS[::-1])
+    np.testing.assert_allclose(swapped[::-1], text, rtol=0, atol=1e-6)
     assert scale == pytest.approx(float(np.exp(np.float32(model.logit_scale))))
-    encode_text(model, spec, [("a " * 75, "b")])
-    with pytest.raises(UserError) as error:
-        encode_text(model, spec, [("a", "b"), ("long " * 76, "c")])
-    assert str(error.value) == (
-        "prompts.pairs: the text 'long long long long long long long long '... is longer than the 75 tokens that "
-        "tiny-vit reads; shorten it"
-    )
+    encode_text(model, spec, ["a " * 75])
+    with pytest.raises(
+        UserError, match=r"prompts: the text 'long long .* 75 tokens that tiny-vit reads; shorten"
+    ):
+        encode_text(model, spec, ["a", "long " * 76])
 
 
 @pytest.mark.parametrize(
@@ -736,22 +735,22 @@ def test_golden_weights_by_every_path_are_the_same_weights(tmp_path, name, repos
         "from magiqa.backbones.model import build_model\nfrom magiqa.backbones.text import encode_text\n"
         "import numpy as np\n"
         f"spec = Backbone({name!r}, pretrained='openai')\nw = load_weights(spec)\n"
-        f"text, scale = encode_text(build_model(spec, w), spec, {PAIRS!r})\n"
+        f"text, scale = encode_text(build_model(spec, w), spec, {TEXTS!r})\n"
         f"np.save({str(tmp_path / 'text.npy')!r}, text)\nprint(w.sha256, w.quickgelu)"
     )
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert run.stdout.split() == [sha, "True"], run.stderr
     got = np.load(tmp_path / "text.npy")
-    tokens = open_clip.get_tokenizer(name)([t for pair in PAIRS for t in pair])
+    tokens = open_clip.get_tokenizer(name)(TEXTS)
     model = open_clip.create_model(name, pretrained=None).eval()
     model.load_state_dict(state)
     with torch.inference_mode():
-        wrong = model.encode_text(tokens, normalize=True).reshape(2, 2, -1).numpy()
+        wrong = model.encode_text(tokens, normalize=True).numpy()
         for module in model.transformer.modules():
             if isinstance(module, torch.nn.GELU):
                 module.forward = lambda x: x * torch.sigmoid(1.702 * x)
-        right = model.encode_text(tokens, normalize=True).reshape(2, 2, -1).numpy()
+        right = model.encode_text(tokens, normalize=True).numpy()
     np.testing.assert_allclose(got, right, rtol=0, atol=1e-6)
     assert (np.linalg.norm(got - wrong, axis=-1) > 5e-3).all()  # what a silent mismatch would have done
 
@@ -776,3 +775,129 @@ def test_the_demos_weights_are_identified_without_importing_open_clip():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == load_weights(Backbone("demo")).sha256
+
+
+def as_transformers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A ViT's weights under the names of transformers' CLIPModel."""
+    out = {"vision_model.embeddings.position_ids": torch.arange(17)[None]}
+    plain = {
+        "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+        "positional_embedding": "text_model.embeddings.position_embedding.weight",
+        "visual.class_embedding": "vision_model.embeddings.class_embedding",
+        "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+        "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+        "logit_scale": "logit_scale",
+    }
+    parts = {"ln_final": "text_model.final_layer_norm", "visual.ln_pre": "vision_model.pre_layrnorm"}
+    parts |= {"visual.ln_post": "vision_model.post_layernorm"}
+    inner = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj"}
+    inner |= {"mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
+    for name, tensor in state.items():
+        module, _, leaf = name.rpartition(".")
+        if name in plain:
+            out[plain[name]] = tensor
+        elif name in ("text_projection", "visual.proj"):
+            out["text_projection.weight" if leaf.startswith("text") else "visual_projection.weight"] = (
+                tensor.T
+            )
+        elif module in parts:
+            out[f"{parts[module]}.{leaf}"] = tensor
+        else:
+            tower = "vision_model" if name.startswith("visual.") else "text_model"
+            layer, rest = name.split("resblocks.")[1].split(".", 1)
+            where = f"{tower}.encoder.layers.{layer}"
+            if rest.startswith("attn.in_proj_"):
+                for letter, part in zip("qkv", tensor.chunk(3), strict=True):
+                    out[f"{where}.self_attn.{letter}_proj.{rest.removeprefix('attn.in_proj_')}"] = (
+                        part.clone()
+                    )
+            else:
+                out[f"{where}.{inner[rest.rpartition('.')[0]]}.{leaf}"] = tensor
+    return {k: v.contiguous() for k, v in out.items()}
+
+
+def named(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{k}": v for k, v in state.items()}
+
+
+DIALECTS = {
+    "model_state_dict": lambda state: {"model_state_dict": state, "epoch": 3},
+    "params and clip_model": lambda state: {"params": named("clip_model.", state)},
+    "compiled and distributed": lambda state: {"state_dict": named("module._orig_mod.", state)},
+    "model": lambda state: {"model": named("model.", state)},
+    "QualiCLIP": lambda state: named("clip_model.", state) | {"prompts_features": torch.ones(14, 48)},
+    "transformers": as_transformers,
+    "transformers in a wrapper": lambda state: named("clip.", as_transformers(state)),
+}
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_one_network_is_one_network_in_any_dialect(tmp_path, states, dialect, suffix):
+    state, path = states["tiny-vit"], tmp_path / f"x.{suffix}"
+    content = DIALECTS[dialect](state)
+    if suffix == "safetensors":
+        inner = next((v for v in content.values() if isinstance(v, dict)), content)
+        save_file(contiguous(inner), path)
+    else:
+        torch.save(content, path)
+    weights = load_weights(Backbone("tiny-vit", checkpoint=str(path), quickgelu=False))
+    assert weights.sha256 == fingerprint(state)
+    assert bool(weights.notes) == (dialect != "model_state_dict")
+    assert weights.record(Backbone("tiny-vit"))["source"].startswith(str(path))
+
+
+def test_the_activation_of_transformers_weights_stands_in_their_config(tmp_path, states):
+    save_file(as_transformers(states["tiny-vit"]), tmp_path / "model.safetensors")
+    spec = Backbone("tiny-vit", checkpoint=str(tmp_path / "model.safetensors"))
+    with pytest.raises(UserError, match=r"set backbone\.quickgelu=true"):
+        load_weights(spec)
+    for word, quickgelu in (("quick_gelu", True), ("gelu", False)):
+        (tmp_path / "config.json").write_text(json.dumps({"text_config": {"hidden_act": word}}))
+        assert load_weights(spec).quickgelu is quickgelu
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("blocks.0.attn.qkv.weight", "cls_token"), "a timm image tower"),
+        (("vision_model.pre_layrnorm.weight", "visual_projection.weight"), "transformers' image tower alone"),
+        (("text_model.final_layer_norm.weight",), "transformers' text tower alone"),
+    ],
+)
+def test_a_part_of_a_clip_is_named(tmp_path, names, words):
+    torch.save({name: torch.zeros(2, 2) for name in names}, tmp_path / "x.pt")
+    with pytest.raises(UserError, match=rf"x\.pt: holds {words}, .*; save the whole model"):
+        load_weights(Backbone("tiny-vit", checkpoint=str(tmp_path / "x.pt"), quickgelu=False))
+
+
+def test_weights_of_another_grid_are_resized_and_said_so(tmp_path, states):
+    state = dict(states["tiny-vit"])
+    state["visual.positional_embedding"] = state["visual.positional_embedding"][:10]  # 3 x 3 and the class
+    torch.save(state, tmp_path / "x.pt")
+    spec = Backbone("tiny-vit", checkpoint=str(tmp_path / "x.pt"), quickgelu=False)
+    weights = load_weights(Backbone("tiny-vit", checkpoint=str(tmp_path / "x.pt"), quickgelu=False))
+    assert "positional embedding of 9 places resized to 4x4" in weights.record(spec)["source"]
+    spec = replace(spec, positional_embedding="native")
+    table = build_model(spec, weights).visual.positional_embedding
+    assert table.shape == (17, 64) and torch.equal(table[0], state["visual.positional_embedding"][0])
+
+
+def test_interpolate_tokens_resizes_along_the_rows(states):
+    spec = Backbone("tiny-vit", untrained=0, quickgelu=False, positional_embedding="interpolate_tokens")
+    model = build_model(spec, load_weights(spec))
+    old = model.visual.positional_embedding.numpy().astype(np.float64)
+    fit_positional_embedding(model, spec, (96, 80))
+    new = model.visual.positional_embedding.numpy()
+    assert new.shape == (1 + 6 * 5, 64)
+
+    def weight(x):  # the cubic convolution of Keys with a = -0.75
+        x = abs(x)
+        inner = 1.25 * x**3 - 2.25 * x**2 + 1
+        return inner if x <= 1 else -0.75 * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+
+    for i in (0, 7, 30):
+        place = (i + 0.5) * 17 / 31 - 0.5
+        rows = range(int(np.floor(place)) - 1, int(np.floor(place)) + 3)
+        expected = sum(weight(place - r) * old[min(max(r, 0), 16)] for r in rows)
+        np.testing.assert_allclose(new[i], expected, atol=1e-6)
