@@ -258,9 +258,6 @@ def read_table(file: Path, read: Callable[[Path], pd.DataFrame], columns: Sequen
     if missing:
         header = some(list(map(str, table.columns)))
         raise UserError(f"{file}: no column {', '.join(missing)} (found {header}); is it the right file?")
-    twice = [c for c in columns if list(table.columns).count(c) > 1]
-    if twice:
-        raise UserError(f"{file}: several columns are called {twice[0]}; rename or remove all but one")
     if table.empty:
         raise UserError(f"{file}: holds no rows; mend or replace it")
     return table

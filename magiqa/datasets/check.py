@@ -7,24 +7,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from magiqa.datasets.base import Labels, NoAnnotation, count_note, duplicates
+from magiqa.datasets.base import DataSet, Labels, NoAnnotation, count_note, duplicates
 from magiqa.datasets.sets import sets
 from magiqa.errors import UnreadableImage, UserError, some
 from magiqa.images.decode import FORMATS, LIMITS, Limits, open_image, read_image
 from magiqa.progress import progress_bar
 
 WINDOW = 224
-
-
-class Reader(Protocol):
-    """A data set's config object."""
-
-    def load(self) -> Labels:
-        """Read the labels."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class CheckReport:
         return not self.problems
 
 
-def check(dataset: Labels | Reader, *, progress: bool = True, limits: Limits = LIMITS) -> CheckReport:
+def check(dataset: Labels | DataSet, *, progress: bool = True, limits: Limits = LIMITS) -> CheckReport:
     """Read the labels and fully decode every image.
 
     Args:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from magiqa.errors import UserError
 
@@ -32,72 +31,38 @@ MORE = (
     "block_loss",
 )
 
-_SIGMA = (0.7, 1.2, 2.0, 3.2, 5.0)  # pixels
-
-_NOISE = (5.0, 10.0, 18.0, 30.0, 48.0)  # of 255
-
-_QUALITY = (50, 28, 15, 9, 5)
-
-_SHRINK = (1.5, 2.0, 3.0, 4.5, 7.0)
-
-_LENGTH = (3, 7, 11, 17, 27)  # pixels
-
-_FLIPPED = (0.003, 0.01, 0.03, 0.08, 0.18)  # share of pixels
-
-_RATE = (20, 40, 80, 150, 300)  # compression ratio
-
-_STEPS = (24, 14, 9, 6, 4)  # values a channel
-
-_DARKER = (1.3, 1.7, 2.3, 3.2, 4.5)  # exponent of values in [0, 1]
-
-_BRIGHTER = (1.2, 1.5, 1.9, 2.5, 3.5)  # factor, clipped: highlights burn out
-
-_CONTRAST = (0.75, 0.55, 0.4, 0.25, 0.12)  # of the distance to the image's mean
-
-_SATURATION = (0.75, 0.5, 0.3, 0.12, 0.0)  # of the distance to gray
-
-_SHIFT = (1, 2, 4, 7, 12)  # pixels, of red to one side and of blue to the other
-
-_PIXEL = (2, 3, 5, 8, 13)  # pixels that become one
-
-_SHARPEN = (1.0, 2.0, 4.0, 8.0, 16.0)  # times what a Gaussian of sigma 1.5 takes away
-
-_LOST = (0.01, 0.03, 0.07, 0.15, 0.3)  # share of 16-pixel blocks
+Pixels = np.ndarray
+Random = np.random.Generator
 
 
-def _uint8(values: np.ndarray) -> np.ndarray:
+def _uint8(values: Pixels) -> Pixels:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _gaussian_blur(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    sigma = _SIGMA[level - 1]
-    return _uint8(ndimage.gaussian_filter(rgb.astype(np.float64), (sigma, sigma, 0), mode="reflect"))
+def _blurred(values: Pixels, sigma: float) -> Pixels:
+    from scipy import ndimage
+
+    return np.asarray(ndimage.gaussian_filter(values.astype(np.float64), (sigma, sigma, 0), mode="reflect"))
 
 
-def _gaussian_noise(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    return _uint8(rgb + rng.normal(0.0, _NOISE[level - 1], rgb.shape))
-
-
-def _through(rgb: np.ndarray, **options: object) -> np.ndarray:
+def _through(rgb: Pixels, **options: object) -> Pixels:
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, **options)  # type: ignore[arg-type]
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
-def _jpeg(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    return _through(rgb, format="JPEG", quality=_QUALITY[level - 1])
-
-
-def _low_resolution(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+def _low_resolution(rgb: Pixels, shrink: float, _: Random) -> Pixels:
     height, width = rgb.shape[:2]
-    small = (max(1, round(width / _SHRINK[level - 1])), max(1, round(height / _SHRINK[level - 1])))
+    small = (max(1, round(width / shrink)), max(1, round(height / shrink)))
     shrunk = Image.fromarray(rgb).resize(small, Image.Resampling.BICUBIC)
     return np.asarray(shrunk.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _motion_blur(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+def _motion_blur(rgb: Pixels, length: float, rng: Random) -> Pixels:
+    from scipy import ndimage
+
     # a straight path through the pixel grid, drawn finely and splatted bilinearly, at a random angle
-    length, angle = _LENGTH[level - 1], rng.uniform(0.0, np.pi)
+    length, angle = int(length), rng.uniform(0.0, np.pi)
     kernel = np.zeros((length + 2, length + 2))
     steps = np.linspace(-(length - 1) / 2, (length - 1) / 2, 20 * length)
     y, x = (length + 1) / 2 + steps * np.sin(angle), (length + 1) / 2 + steps * np.cos(angle)
@@ -110,95 +75,103 @@ def _motion_blur(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.nd
     return _uint8(np.stack(planes, axis=-1))
 
 
-def _impulse_noise(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+def _impulse_noise(rgb: Pixels, share: float, rng: Random) -> Pixels:
     draw = rng.random(rgb.shape[:2])
-    share = _FLIPPED[level - 1]
     out = rgb.copy()
     out[draw < share / 2] = 0
     out[(draw >= share / 2) & (draw < share)] = 255
     return out
 
 
-def _jpeg2000(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    return _through(
-        rgb, format="JPEG2000", quality_mode="rates", quality_layers=[_RATE[level - 1]], irreversible=True
-    )
-
-
-def _quantization(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    steps = _STEPS[level - 1] - 1
+def _quantization(rgb: Pixels, values: float, _: Random) -> Pixels:
+    steps = values - 1
     return _uint8(np.rint(rgb / 255.0 * steps) * (255.0 / steps))
 
 
-def _darkening(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    return _uint8(255.0 * (rgb / 255.0) ** _DARKER[level - 1])
-
-
-def _brightening(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    return _uint8(rgb * _BRIGHTER[level - 1])
-
-
-def _contrast_loss(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+def _contrast_loss(rgb: Pixels, contrast: float, _: Random) -> Pixels:
     mean = rgb.mean()
-    return _uint8(mean + (rgb - mean) * _CONTRAST[level - 1])
+    return _uint8(mean + (rgb - mean) * contrast)
 
 
-def _desaturation(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+def _desaturation(rgb: Pixels, saturation: float, _: Random) -> Pixels:
     gray = rgb @ np.array([0.299, 0.587, 0.114])  # Rec. 601 luma
-    return _uint8(gray[..., None] + (rgb - gray[..., None]) * _SATURATION[level - 1])
+    return _uint8(gray[..., None] + (rgb - gray[..., None]) * saturation)
 
 
-def _chromatic_aberration(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    shift = _SHIFT[level - 1]
+def _chromatic_aberration(rgb: Pixels, shift: float, _: Random) -> Pixels:
+    shift, width = int(shift), rgb.shape[1]
     wide = np.pad(rgb, ((0, 0), (shift, shift), (0, 0)), mode="edge")
-    width = rgb.shape[1]
     return np.stack([wide[:, :width, 0], rgb[..., 1], wide[:, 2 * shift :, 2]], axis=-1)
 
 
-def _pixelation(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+def _pixelation(rgb: Pixels, side: float, _: Random) -> Pixels:
     height, width = rgb.shape[:2]
-    side = _PIXEL[level - 1]
-    small = Image.fromarray(rgb).resize((-(-width // side), -(-height // side)), Image.Resampling.BOX)
+    small = Image.fromarray(rgb).resize(
+        (int(-(-width // side)), int(-(-height // side))), Image.Resampling.BOX
+    )
     return np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
 
 
-def _oversharpening(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    values = rgb.astype(np.float64)
-    detail = values - ndimage.gaussian_filter(values, (1.5, 1.5, 0), mode="reflect")
-    return _uint8(values + _SHARPEN[level - 1] * detail)
-
-
-def _block_loss(rgb: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+def _block_loss(rgb: Pixels, share: float, rng: Random) -> Pixels:
     height, width = rgb.shape[:2]
     draw = rng.random((-(-height // 16), -(-width // 16)))
     # the lowest draws: as many as the share says, and those of a milder level among them
-    lost = draw <= np.sort(draw, axis=None)[max(0, round(_LOST[level - 1] * draw.size) - 1)]
+    lost = draw <= np.sort(draw, axis=None)[max(0, round(share * draw.size) - 1)]
     out = rgb.copy()
     out[np.kron(lost, np.ones((16, 16), bool))[:height, :width]] = 128
     return out
 
 
-_FUNCTIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] = {
-    "gaussian_blur": _gaussian_blur,
-    "gaussian_noise": _gaussian_noise,
-    "jpeg": _jpeg,
-    "low_resolution": _low_resolution,
-    "motion_blur": _motion_blur,
-    "impulse_noise": _impulse_noise,
-    "jpeg2000": _jpeg2000,
-    "quantization": _quantization,
-    "darkening": _darkening,
-    "brightening": _brightening,
-    "contrast_loss": _contrast_loss,
-    "desaturation": _desaturation,
-    "chromatic_aberration": _chromatic_aberration,
-    "pixelation": _pixelation,
-    "oversharpening": _oversharpening,
-    "block_loss": _block_loss,
+Distortion = Callable[[Pixels, float, Random], Pixels]
+# by name: the function, and its strength at each level
+_LADDERS: dict[str, tuple[Distortion, tuple[float, ...]]] = {
+    # sigma in pixels
+    "gaussian_blur": (lambda rgb, sigma, _: _uint8(_blurred(rgb, sigma)), (0.7, 1.2, 2.0, 3.2, 5.0)),
+    # sigma of 255
+    "gaussian_noise": (
+        lambda rgb, sigma, rng: _uint8(rgb + rng.normal(0.0, sigma, rgb.shape)),
+        (5.0, 10.0, 18.0, 30.0, 48.0),
+    ),
+    # quality
+    "jpeg": (lambda rgb, quality, _: _through(rgb, format="JPEG", quality=quality), (50, 28, 15, 9, 5)),
+    # factor
+    "low_resolution": (_low_resolution, (1.5, 2.0, 3.0, 4.5, 7.0)),
+    # pixels
+    "motion_blur": (_motion_blur, (3, 7, 11, 17, 27)),
+    # share of pixels
+    "impulse_noise": (_impulse_noise, (0.003, 0.01, 0.03, 0.08, 0.18)),
+    # compression ratio
+    "jpeg2000": (
+        lambda rgb, rate, _: _through(
+            rgb, format="JPEG2000", quality_mode="rates", quality_layers=[rate], irreversible=True
+        ),
+        (20, 40, 80, 150, 300),
+    ),
+    # values a channel
+    "quantization": (_quantization, (24, 14, 9, 6, 4)),
+    # exponent of values in [0, 1]
+    "darkening": (lambda rgb, gamma, _: _uint8(255.0 * (rgb / 255.0) ** gamma), (1.3, 1.7, 2.3, 3.2, 4.5)),
+    # factor, clipped: highlights burn out
+    "brightening": (lambda rgb, gain, _: _uint8(rgb * gain), (1.2, 1.5, 1.9, 2.5, 3.5)),
+    # of the distance to the image's mean
+    "contrast_loss": (_contrast_loss, (0.75, 0.55, 0.4, 0.25, 0.12)),
+    # of the distance to gray
+    "desaturation": (_desaturation, (0.75, 0.5, 0.3, 0.12, 0.0)),
+    # pixels, of red to one side and of blue to the other
+    "chromatic_aberration": (_chromatic_aberration, (1, 2, 4, 7, 12)),
+    # pixels that become one
+    "pixelation": (_pixelation, (2, 3, 5, 8, 13)),
+    # times what a Gaussian of sigma 1.5 takes away
+    "oversharpening": (
+        lambda rgb, gain, _: _uint8(rgb + gain * (rgb - _blurred(rgb, 1.5))),
+        (1.0, 2.0, 4.0, 8.0, 16.0),
+    ),
+    # share of 16-pixel blocks
+    "block_loss": (_block_loss, (0.01, 0.03, 0.07, 0.15, 0.3)),
 }
 
 
-def distort(rgb: np.ndarray, name: str, level: int, seed: int = 0) -> np.ndarray:
+def distort(rgb: Pixels, name: str, level: int, seed: int = 0) -> Pixels:
     """Distort (H, W, 3) uint8 by one mechanism; the same seed gives the same pixels.
 
     Args:
@@ -213,12 +186,13 @@ def distort(rgb: np.ndarray, name: str, level: int, seed: int = 0) -> np.ndarray
         >>> np.array_equal(distort(flat, "gaussian_blur", 3), flat)
         True
     """
-    if name not in _FUNCTIONS:
-        raise UserError(f"distortion {name!r} is not known: use {', '.join(_FUNCTIONS)}")
+    if name not in _LADDERS:
+        raise UserError(f"distortion {name!r} is not known: use {', '.join(_LADDERS)}")
     if level not in LEVELS:
         raise UserError(f"distortion level {level!r} must be a whole number from {LEVELS[0]} to {LEVELS[-1]}")
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise UserError(
             f"distort needs (H, W, 3) uint8 pixels, got {rgb.dtype} of shape {rgb.shape}; convert them"
         )
-    return _FUNCTIONS[name](rgb, level, np.random.default_rng(seed))
+    function, strengths = _LADDERS[name]
+    return function(rgb, strengths[level - 1], np.random.default_rng(seed))
