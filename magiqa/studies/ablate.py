@@ -146,7 +146,7 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         f"ablation {about['name']}: {about['variants']} variants of {about['score']}; {set_line(record['dataset'])}; "
         f"{backbone_name(record['backbone'])}",
         f"reference: {about['reference']}; [95 % interval]"
-        + (f", by {clusters}" if clusters else "")
+        + (f"; clusters: {clusters}s" if clusters else "")
         + "; p: adjusted for all variants",
     ]
     rows, note = _shown_rows(table, about)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from magiqa.datasets.base import Labels
@@ -15,7 +16,7 @@ from magiqa.method.prompts import PromptSet
 from magiqa.report.console import screen, spread
 from magiqa.report.methods import method_name
 from magiqa.report.table import frame_table, interval, p_cell
-from magiqa.report.words import backbone_name, set_line
+from magiqa.report.words import backbone_name, group_word, set_line
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS, CUES
@@ -197,17 +198,20 @@ def first_screen(
     wide = spread(table, "score", "statistic", "value")
     wide = wide.loc[["q", "q_sim", "q_mag", *CONTROLS]]
     wide.insert(0, "score", [f"{s} (control)" if s in CONTROLS else s for s in wide.index])
-    units = f"whole values of {data['cluster']}" if data["cluster"] else "images"
+    # a fit may fall: PLCC after it has the sign of the raw one, as in a paper's table
+    if {"plcc", "plcc_logistic"} <= set(wide):
+        wide["plcc_logistic"] = np.copysign(wide["plcc_logistic"], wide["plcc"])
+    clusters = f"; clusters: {data['cluster']}s" if data["cluster"] else ""
     engine = " ".join(record["engine"][k] for k in ("engine", "precision", "device"))
     head = [
-        f"{set_line(record['dataset'])}: {method_name(record, 'q')}, {backbone_name(record['backbone'])}",
-        f"weights {record['backbone']['weights_sha256'][:12]}, {engine}; [95 % interval], {units} sampled",
+        f"{set_line(data)}: {method_name(record, 'q')}, {backbone_name(record['backbone'])}",
+        f"weights {record['backbone']['weights_sha256'][:12]}, {engine}; [95 % interval]{clusters}",
     ]
     shown = frame_table(wide, {"score": "", **columns}, best=["srcc", "plcc", "plcc_logistic"])
-    return screen(head, [shown, *findings(tables)], notes, width=80)
+    return screen(head, [shown, *findings(tables, group_word(data))], notes, width=80)
 
 
-def findings(tables: Tables) -> list[str]:
+def findings(tables: Tables, group: str) -> list[str]:
     """Return the gain of fusing, and the range of SRCC when one group is left out."""
     gain = tables["comparison"].iloc[0]
     test = f"{interval(gain['diff_low'], gain['diff_high'], '+.3f')}, p {p_text(gain['p'])}"
@@ -215,9 +219,8 @@ def findings(tables: Tables) -> list[str]:
     table = tables["agreement"]
     row = table[(table["score"] == "q") & (table["statistic"] == "srcc")].iloc[0]
     if pd.notna(row["loo_group_low"]):
-        lines.append(
-            f"SRCC of q without one group: {row['loo_group_low']:.3f} to {row['loo_group_high']:.3f}"
-        )
+        low, high = row["loo_group_low"], row["loo_group_high"]
+        lines.append(f"SRCC of q without one {group}: {low:.3f} to {high:.3f}")
     return ["", *lines]
 
 

@@ -24,7 +24,7 @@ def test_a_number_and_its_interval_are_one_cell_and_all_columns_are_there():
     text = frame_table(FRAME, {"score": "", "srcc": "SRCC", "diff": "difference", "p": "p", "n": "n"}).text()
     assert text.splitlines() == [
         "       SRCC                   difference        p      n",
-        "q       0.500 [0.400, 0.600]      +0.000        –  2,982",
+        "q       0.500 [0.400, 0.600]       0.000        –  2,982",
         "bytes  -0.250                     -0.750  < 0.001  2,982",
     ]
 

@@ -145,12 +145,8 @@ def test_the_command_writes_tables_figures_and_a_record_and_the_second_call_is_c
     assert {p.name for p in Path("a").iterdir()} == {
         *("probe.csv", "curves.csv", "levels.csv", "scores.csv", "record.json", "figures")
     }
-    assert sorted(p.name for p in Path("a/figures").iterdir()) == [
-        "curves.pdf",
-        "curves.png",
-        "srcc.pdf",
-        "srcc.png",
-    ]
+    drawn = {p.name for p in Path("a/figures").glob("*.p*")}
+    assert drawn == {"curves.pdf", "curves.png", "srcc.pdf", "srcc.png"}
     record = json.loads(Path("a/record.json").read_text())
     assert record["types"] == ["gaussian_blur", "jpeg"] and record["backbone"]["label"] == "untrained, seed 0"
     monkeypatch.setattr("magiqa.scorer.session.build", lambda *a, **k: pytest.fail("encoded what was cached"))

@@ -269,7 +269,7 @@ def test_the_command(folder, tmp_path, capsys):
     assert cli.main(["reconcile", str(tmp_path)]) == 2
     assert "is no published row" in capsys.readouterr().err
     for bad, message in (
-        ("score=w_sim", "score=w_sim is not known: use q_sim, q_mag, q"),
+        ("score=w_sim", "score=w_sim is not known: use q, q_sim, q_mag"),
         ("seed=1,2", "seed=1,2: give one value, as KEY=VALUE"),
         ("fusion.alhpa=1", f"fusion.alhpa: no such key in the config of {tmp_path / 'a'}"),
         ("fusion=fixed", "has its own config; override fields (fusion.FIELD=VALUE), not whole options"),
