@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
+from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
@@ -138,10 +139,16 @@ def _open_streams() -> None:
 
 
 def _set_up_matplotlib() -> None:
-    """Give matplotlib a backend that needs no notebook or screen, and magiqa's cache for its list of fonts."""
+    """Give matplotlib a backend without a screen, its own settings, and magiqa's cache for its list of fonts.
+
+    A ``matplotlibrc`` of the working folder, of the home or of a shared cache would change figures.
+    """
     from magiqa.runs.config import default_cache_dir
 
     os.environ["MPLBACKEND"] = "agg"
+    package = find_spec("matplotlib")
+    if package is not None and package.origin is not None:
+        os.environ["MATPLOTLIBRC"] = str(Path(package.origin).parent / "mpl-data" / "matplotlibrc")
     with suppress(UserError):  # no home: the command tells
         os.environ.setdefault("MPLCONFIGDIR", str(expanded(default_cache_dir()) / "matplotlib"))
 

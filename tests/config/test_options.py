@@ -9,6 +9,7 @@ from magiqa.cli import main as cli
 from magiqa.config.compose import Configs
 from magiqa.config.typed import GROUPS, sweep_jobs
 from magiqa.errors import UserError
+from magiqa.package import expanded
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = [(g, f.stem) for g in GROUPS for f in sorted((CONF / g).glob("*.yaml"))]
@@ -255,3 +256,19 @@ def test_sweeps_expand_and_keep_paths(tmp_path):
     jobs = sweep_jobs(["dataset=koniq,spaq", "fusion.alpha=1,2", "dataset.root=/a,b", "out=x"])
     assert len(jobs) == 4
     assert jobs[0] == ["dataset=koniq", "fusion.alpha=1", "dataset.root=/a,b"]
+
+
+def test_tilde_names_are_names_and_no_home_is_said(monkeypatch, tmp_path):
+    assert expanded("~$IMG_1.jpg") == Path("~$IMG_1.jpg") and expanded("~no-such-user/x") == Path(
+        "~no-such-user/x"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded("~/x") == tmp_path / "x"
+    monkeypatch.delenv("MAGIQA_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as without HOME and an entry in passwd
+    with pytest.raises(UserError, match=r"^~/x: you have no home folder"):
+        expanded("~/x")
+    with pytest.raises(UserError, match=r"set MAGIQA_CACHE=DIR"):
+        job()
+    assert job(f"cache_dir={tmp_path}").machine.cache_dir == str(tmp_path)
