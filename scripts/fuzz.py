@@ -14,6 +14,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import random
 import resource
 import shutil
@@ -38,8 +39,11 @@ import tiny
 from bundles import altered
 
 from magiqa.backbones.checkpoint import read_checkpoint
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.weights import load_weights
 from magiqa.cli.main import COMMANDS, main
 from magiqa.config.from_file import check_config
+from magiqa.config.roots import find_root
 from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError
 from magiqa.features.bundle import open_bundle
@@ -84,7 +88,7 @@ YAML = [
     "hydra:\n  run:\n    dir: hacked\n", "# @package _global_\nout: hacked\n", "? [a]\n: b\n", "1: 2\n", "null: 3\n",
 ]  # fmt: skip
 OPTIONS = {"prompts": "maclip", "fusion": "adaptive", "views": "maclip", "magnitude": "boxcox"}
-TABLES = ("scores.csv", "agreement.csv", "groups.csv", "comparison.csv")
+RESULTS = ("run", "run", "ablation", "experiment")
 FORMATS = ("png", "jpg", "bmp", "tif", "webp", "gif", "ppm", "jp2")
 WEIGHTS = ("plain.pt", "old.pt", "w.safetensors", "script.pt")
 
@@ -93,7 +97,7 @@ class Case:
     """A folder of its own, and the seeded dice."""
 
     def __init__(self, base: Path, folder: Path, dice: random.Random) -> None:
-        self.base, self.folder, self.dice = base, folder, dice
+        self.base, self.folder, self.dice, self.result = base, folder, dice, "run"
 
     def changed_labels(self) -> Path:
         """A CSV of ratings with changed bytes, cells or names."""
@@ -113,8 +117,9 @@ class Case:
         return self.changed_record() if self.dice.random() < 0.5 else self.changed_table()
 
     def changed_record(self) -> Path:
-        """A run whose record has changed, missing and foreign keys."""
-        run = Path(shutil.copytree(self.base / "run", self.folder / "run"))
+        """A result whose record has changed, missing and foreign keys; most often a run."""
+        self.result = self.dice.choice(RESULTS)
+        run = Path(shutil.copytree(self.base / self.result, self.folder / "run"))
         record = json.loads((run / "record.json").read_text())
         for _ in range(self.dice.randint(1, 2)):
             self.change(record)
@@ -122,9 +127,10 @@ class Case:
         return run
 
     def changed_table(self) -> Path:
-        """A run whose table has changed cells or bytes, listed as if it had been written so."""
-        run = Path(shutil.copytree(self.base / "run", self.folder / "run"))
-        file = run / self.dice.choice(["scores.csv", "agreement.csv", "groups.csv", "comparison.csv"])
+        """A result whose table has changed cells or bytes, listed as if it had been written so."""
+        self.result = self.dice.choice(RESULTS)
+        run = Path(shutil.copytree(self.base / self.result, self.folder / "run"))
+        file = run / self.dice.choice(sorted(file.name for file in run.glob("*.csv")))
         if self.dice.random() < 0.3:
             file.write_bytes(self.broken(file.read_bytes()))
         else:
@@ -255,7 +261,7 @@ def relisted(run: Path, record: dict[str, Any]) -> None:
     """The record of a folder, listing what lies there now, as a stranger would write it."""
     files = record.get("files")
     for name in files if isinstance(files, dict) else []:
-        if isinstance(files[name], dict) and name in TABLES:
+        if isinstance(files[name], dict) and name.endswith(".csv") and (run / name).is_file():
             files[name]["sha256"] = hashlib.sha256((run / name).read_bytes()).hexdigest()
     (run / "record.json").write_text(json.dumps(record))
 
@@ -263,11 +269,14 @@ def relisted(run: Path, record: dict[str, Any]) -> None:
 def reading(case: Case) -> list[str]:
     """A command that reads a run's folder."""
     run, out = str(case.folder / "run"), f"out={case.folder / 'out'}"
+    page = [case.dice.choice(["report", "report", "paper"]), run, out]
+    if case.result != "run":
+        return page
     compare = ["compare", run, out]
     return case.dice.choice(
         [
-            [case.dice.choice(["report", "paper"]), run, out],
-            compare,
+            page,
+            page,
             compare,
             compare,
             ["compare", str(case.base / "run"), run, out],
@@ -395,9 +404,34 @@ def read_weights(case: Case) -> None:
     assert all(str(name) and value.shape is not None for name, value in state.items())
 
 
+def read_models(case: Case) -> None:
+    """A changed config of a model's folder, to the model that it makes."""
+    config = json.loads((case.base / "clip" / "open_clip_config.json").read_text())
+    case.change(config)
+    (case.folder / "open_clip_config.json").write_text(json.dumps(config))
+    load_weights(Backbone(f"local-dir:{case.folder}", untrained=0))
+
+
+def read_roots(case: Case) -> None:
+    """A file of roots that is none."""
+    (case.folder / "magiqa").mkdir()
+    text = case.dice.choice([*YAML, "koniq: ~/data/koniq10k\nspaq: [a]\n", "koniq: /x\n"])
+    (case.folder / "magiqa" / "roots.yaml").write_bytes(case.broken(text.encode(errors="surrogatepass")))
+    before = os.environ.get("XDG_CONFIG_HOME")
+    os.environ["XDG_CONFIG_HOME"] = str(case.folder)
+    try:
+        assert find_root("magiqa.datasets.koniq.Koniq", {}) is None or case.folder
+    finally:
+        os.environ.pop("XDG_CONFIG_HOME")
+        os.environ |= {} if before is None else {"XDG_CONFIG_HOME": before}
+
+
 READERS: dict[str, Callable[[Case], None]] = {
     f.__name__: f
-    for f in (read_labels, read_images, read_shards, read_runs, read_bundles, read_scores, read_weights)
+    for f in (
+        *(read_labels, read_images, read_shards, read_runs, read_bundles),
+        *(read_scores, read_weights, read_models, read_roots),
+    )
 }
 
 
@@ -405,6 +439,8 @@ def same_labels(file: Path, table: pd.DataFrame) -> None:
     """Labels are those that Python's own reader of CSV finds."""
     with open(file, newline="", encoding="utf-8-sig") as opened:
         rows = [{str(k).strip(): v for k, v in row.items()} for row in csv.DictReader(opened)]
+    if not rows or not {"image", "mos"} <= rows[0].keys():
+        return  # read as a list without a header
     theirs = [(row["image"], float(row["mos"])) for row in rows]
     ours = list(zip(table["image"], table["mos"], strict=True))
     assert set(ours) <= set(theirs), "other labels, without a word"
@@ -417,7 +453,7 @@ def prepared(base: Path) -> pd.DataFrame:
 
     tiny.make(base)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        if main(["evaluate", *tiny.overrides(base, f"out={base / 'run'}")]) or main(
+        if main(["evaluate", *tiny.overrides(base, "views_file=true", f"out={base / 'run'}")]) or main(
             [
                 "pack",
                 str(base / "run"),
@@ -427,6 +463,10 @@ def prepared(base: Path) -> pd.DataFrame:
             ]
         ):
             raise SystemExit("fuzz: the untouched run fails")
+        for words in (["ablate", "ablation=fusion"], ["experiment", "experiment=bias"]):
+            out = base / words[1].partition("=")[0]
+            if main([*words, *tiny.overrides(base, f"out={out}")]):
+                raise SystemExit(f"fuzz: {words[1]} fails")
     state = {f"layer{i}.weight": torch.arange(float(8 * i)).reshape(2, -1) for i in range(1, 9)}
     torch.save(state, base / "plain.pt")
     torch.save(state, base / "old.pt", _use_new_zipfile_serialization=False)

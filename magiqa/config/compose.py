@@ -97,29 +97,70 @@ class Configs:
         """Compose overrides (``group=option``, ``key=value``; paths and text are taken as typed).
 
         Raises:
-            UserError: a key or option that does not exist, with the nearest that does; a bundle that is not to be
-                trusted.
+            UserError: a key or option that does not exist, with the nearest that does; a bundle that names a class
+                which is not magiqa's own.
         """
+        rest, literal = split_literal(overrides)
+        if literal.get("bundle") is not None:
+            config, choices, changed = bundled(literal["bundle"], typed_keys(rest))
+            return self._on_top(config, choices, changed, rest, literal)
+        config, choices = self._plain(rest, literal)
+        if config["dataset"].get("root") == "???":
+            config["dataset"]["root"] = find_root(config["dataset"].get("_target_"), config["roots"]) or "???"
+        changed = changed_keys(config, self._options([f"{g}={c}" for g, c in choices.items()]))
+        return Composed(config, choices, changed, self._study(config, rest))
+
+    def _plain(
+        self, overrides: Sequence[str], literal: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return a composed config as plain values, and the option of each group."""
         from omegaconf import OmegaConf
 
-        rest, literal = split_literal(overrides)
-        typed = typed_keys(overrides)
-        bundle = bundled(literal.get("bundle"), typed)
-        cfg, choices = self._load([*bundle.options, *rest])
+        cfg, choices = self._load(overrides)
         for key, value in literal.items():
             _put(cfg, key, value)
         if cfg.cache_dir is None:
             _put(cfg, "cache_dir", default_cache_dir())
         config: Any = OmegaConf.to_container(cfg, resolve=True)
-        for key, node in bundle.nodes.items():
-            config[key] = _overlaid(node, config[key], [k for k in typed if k.startswith(f"{key}.")])
-        choices |= bundle.choices
-        if config["dataset"].get("root") == "???":
-            config["dataset"]["root"] = find_root(config["dataset"].get("_target_"), config["roots"]) or "???"
-        options = deepcopy(self._options([f"{g}={c}" for g, c in choices.items() if g not in bundle.choices]))
-        changed = changed_keys(config, options | {g: bundle.nodes[g] for g in bundle.choices})
-        changed |= {key: value for key, value in bundle.changed.items() if key not in typed}
-        return Composed(config, choices, changed, self._study(config, rest))
+        return config, choices
+
+    def _on_top(
+        self,
+        config: Mapping[str, Any],
+        choices: Mapping[str, str],
+        changed: Mapping[str, Any],
+        rest: Sequence[str],
+        literal: Mapping[str, Any],
+    ) -> Composed:
+        """Return a file's config with what was typed on top: options replace its parts, and keys its values.
+
+        Raises:
+            UserError: a key that the config does not have.
+        """
+        named = [
+            o for o in rest if typed_keys([o])[0].partition(".")[0] in OTHERS or typed_keys([o])[0] in GROUPS
+        ]
+        plain, options = self._plain(named, {k: literal[k] for k in ("cache_dir",) if k in literal})
+        typed = {g: options[g] for g in GROUPS if g in typed_keys(named)}
+        made = plain | {k: deepcopy(v) for k, v in config.items() if k not in typed}
+        if made["dataset"]["_target_"] == plain["dataset"]["_target_"] and plain["dataset"]["root"] != "???":
+            made["dataset"]["root"] = plain["dataset"][
+                "root"
+            ]  # a set that magiqa makes lies where this machine has it
+        different = {k: v for k, v in changed.items() if k.partition(".")[0] not in typed}
+        for key, value in [*map(override_value, (o for o in rest if o not in named)), *literal.items()]:
+            *parents, leaf = key.split(".")
+            node: Any = made
+            for parent in parents:
+                node = node.get(parent) if isinstance(node, dict) else None
+            if not isinstance(node, dict) or (leaf not in node and parents != ["roots"]):
+                raise UserError(
+                    f"{key}: no such key in the config; {'.'.join(parents) or 'it'} has {', '.join(node or ())}"
+                )
+            if leaf not in PLACES and key.partition(".")[0] not in MACHINE and node.get(leaf) != value:
+                different[key] = value
+            node[leaf] = value
+        return Composed(made, dict(choices) | typed, different, self._study(made, rest))
 
     def job(self, overrides: Sequence[str]) -> RunConfig:
         """Return what overrides ask for, as checked objects.
@@ -151,40 +192,26 @@ class Configs:
         record = read_record(folder)
         where = f"{folder}/record.json"
         rest, literal = split_literal(overrides)
-        values = [*map(override_value, rest), *literal.items()]
-        classes: list[str] = []
-        for group, option in values:
-            if group in GROUPS and option == record.choices.get(group):
-                classes += targets(self._options([f"{group}={option}"]))
-            elif group in GROUPS:
+        named = [o for o in rest if o.partition("=")[0] in GROUPS]
+        for group, option in (o.split("=", 1) for o in named):
+            if option != record.choices.get(group):
                 raise UserError(
                     f"{group}={option}: {folder} has its own config; override fields ({group}.FIELD=VALUE), not whole "
                     "options"
                 )
         # a launcher's setup lines are a shell's
-        config = deepcopy({k: v for k, v in record.given["config"].items() if k != "launcher"})
-        check_config(config, record.choices, where, typed=classes)
-        changed = dict(record.changed)
-        models = [str(value) for key, value in values if key == "backbone.name" and ":" in str(value)]
-        for key, value in values:
-            if key in GROUPS or (key == "backbone.name" and value in models):
-                continue
-            *parents, leaf = key.split(".")
-            node: Any = config
-            for parent in parents:
-                node = node.get(parent) if isinstance(node, dict) else None
-            if not isinstance(node, dict) or leaf not in node:
-                raise UserError(f"{key}: no such key in the config of {folder}")
-            if leaf not in PLACES and key not in MACHINE and node[leaf] != value:
-                changed[key] = value
-            node[leaf] = value
+        config = {k: v for k, v in record.given["config"].items() if k not in ("launcher", *STUDIES)}
+        classes = targets(self._options(named)) if named else ()
+        check_config(config, record.choices, where, typed=[*classes])
+        names = [split_literal([o])[1].get("backbone.name") for o in overrides]
+        models = [name for name in names if name is not None and ":" in name]
+        if literal.get("backbone.name") in models:
+            del literal["backbone.name"]
+        config["backbone"] = dict(config["backbone"])
         config["backbone"]["name"] = typed_model(str(config["backbone"].get("name")), models, where)
-        config |= {
-            "ablation": None,
-            "experiment": None,
-            "cache_dir": config.get("cache_dir") or default_cache_dir(),
-        }
-        return Composed(config, dict(record.choices), changed).job()
+        config["cache_dir"] = config.get("cache_dir") or default_cache_dir()
+        rest = [o for o in rest if o not in named]
+        return self._on_top(config, record.choices, record.changed, rest, literal).job()
 
     def composer(self, typed: Sequence[str], *, packaged: bool = False) -> Callable[[list[str]], RunConfig]:
         """Return a function that composes a job anew with some overrides in place of those typed for the same keys.
@@ -310,19 +337,3 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, list):
         return [_escaped(inner) for inner in value]
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
-
-
-def _overlaid(node: Any, composed: Any, typed: Sequence[str]) -> Any:
-    """Return a bundle's node with the fields that were typed, and the root of a set that magiqa makes."""
-    if not isinstance(node, Mapping):
-        return node
-    made = deepcopy(dict(node))
-    if composed.get("root", "???") != "???":
-        made["root"] = composed["root"]
-    for key in typed:
-        *parents, leaf = key.split(".")[1:]
-        here, there = made, composed
-        for parent in parents:
-            here, there = here.setdefault(parent, {}), there[parent]
-        here[leaf] = there[leaf]
-    return made

@@ -6,7 +6,7 @@ magiqa's own options name and nothing else, unless the user types the option tha
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -23,43 +23,26 @@ _OPTION = re.compile(r"\w[\w.+-]*", re.ASCII)
 _DEEPEST = 20  # levels: no config of magiqa has more than five
 
 
-@dataclass(frozen=True)
-class Bundled:
-    """A bundle's part of a config.
+def bundled(
+    bundle: str, typed: Collection[str]
+) -> tuple[dict[str, Any], Mapping[str, str], Mapping[str, Any]]:
+    """Return a bundle's config, the names of its options and what its run changed of them.
+
+    The checksum is verified first, then every class that the config names. Paths keep their last part alone.
 
     Args:
-        options: overrides for the options that are packaged here too, so that Hydra checks typed keys against the
-            right fields. nodes: its values by key. choices: names of its options. changed: as its run recorded.
-    """
-
-    options: list[str] = field(default_factory=list)
-    nodes: dict[str, Any] = field(default_factory=dict)
-    choices: dict[str, str] = field(default_factory=dict)
-    changed: dict[str, Any] = field(default_factory=dict)
-
-
-def bundled(bundle: str | None, typed: Collection[str]) -> Bundled:
-    """Return a bundle's part of a config, checked: its checksum first, then every class that it names.
-
-    Args:
-        typed: the keys that the user typed, which win.
+        typed: the keys that the user typed: options in their place need no check.
 
     Raises:
         UserError: the file does not match its checksum, or its config names a class that is not magiqa's own.
     """
-    if bundle is None:
-        return Bundled()
     from magiqa.features.bundle import open_bundle
 
     header = open_bundle(bundle).header
-    nodes = {k: v for k, v in header.config.given.items() if k not in typed}
-    check_config(nodes, header.choices, f"bundle={bundle}", [k for k in KEYS if k not in (*MACHINE, *OTHERS)])
-    # paths of a bundle are of another machine: their last part is a name and no more
-    nodes = portable(nodes)
-    choices = {g: c for g, c in header.choices.items() if g in nodes}
-    changed = {k: v for k, v in header.changed.items() if k.partition(".")[0] in nodes}
-    options = [f"{g}={c}" for g, c in choices.items() if (conf_dir() / g / f"{c}.yaml").is_file()]
-    return Bundled(options, nodes, choices, changed)
+    config = {k: v for k, v in header.config.given.items() if k not in typed}
+    known = [k for k in KEYS if k not in (*MACHINE, *OTHERS)]
+    check_config(config, header.choices, f"bundle={bundle}", known)
+    return portable(config), header.choices, header.changed
 
 
 @cache
