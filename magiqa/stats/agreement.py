@@ -188,7 +188,7 @@ _IN_GROUPS = ("srcc", "krcc", "plcc")
 
 @dataclass(frozen=True)
 class Agreement:
-    """How scores agree with MOS: `Estimate` by statistic, and the fit behind the logistic ones."""
+    """The agreement of scores with MOS: `Estimate` by statistic, and the logistic fit."""
 
     estimates: dict[str, Estimate]
     fit: LogisticFit

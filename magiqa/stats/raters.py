@@ -26,7 +26,7 @@ def _standard_errors(labels: np.ndarray, label_std: Any, ratings: Any) -> np.nda
 
 @dataclass(frozen=True)
 class Krasula:
-    """How a method orders the image pairs that raters tell apart.
+    """The order that a method gives to the image pairs that raters tell apart.
 
     Args:
         told_apart: share of pairs whose labels differ significantly. ordered_rightly: share of those that the

@@ -1,4 +1,4 @@
-"""What brings the gain."""
+"""Attribution of the gain to prompt pairs, views and cues."""
 
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -13,7 +13,7 @@ from magiqa.studies.experiments.study import Study, Tables, at_once
 
 @dataclass(frozen=True)
 class Attribution(Checked, key="experiment"):
-    """What brings the gain: one or five pairs, whole image, global view or windows too, each cue or both fused."""
+    """The share of each part in the gain: one or five pairs, whole image, global view, windows, each cue, fusion."""
 
     name: str = "attribution"
 

@@ -27,7 +27,7 @@ _POINTS = 4096  # of distribution functions in memory at a time
 
 @dataclass(frozen=True)
 class Bias(Checked, key="experiment"):
-    """How far apart the magnitudes of images of different content lie, before and after Box-Cox.
+    """The distance between magnitudes of images of different content, before and after Box-Cox.
 
     Content is what images share: their reference or prompt; where no such thing is shared, the generator or
     distortion type. A distance is no proof of semantics: contents differ in quality too, and a label that holds raters'

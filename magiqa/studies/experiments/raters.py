@@ -15,7 +15,7 @@ from magiqa.studies.experiments.study import CUES, Study, Tables
 
 @dataclass(frozen=True)
 class Raters(Checked, key="experiment"):
-    """What the raters' own noise allows: the ceiling of SRCC, and the image pairs that they can tell apart.
+    """The image pairs that raters tell apart, and the order that each method gives them.
 
     Args:
         ratings: how many ratings a label averages. 1 where the data set's standard deviation is the MOS's own error.

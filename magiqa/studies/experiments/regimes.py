@@ -14,7 +14,7 @@ from magiqa.studies.experiments.study import CUES, Study, Tables, at_once
 
 @dataclass(frozen=True)
 class Regimes(Checked, key="experiment"):
-    """Which cue is better among low-, middle- and high-quality images: paired differences inside each bin."""
+    """Paired differences between cues among images of low, middle and high MOS."""
 
     name: str = "regimes"
     bins: Annotated[int, Least(1)] = 3

@@ -19,7 +19,7 @@ from magiqa.studies.experiments.study import Study, Tables
 
 
 def folder_of(job: RunConfig, name: str) -> Path:
-    """Where an experiment's results go."""
+    """Return the folder of an experiment's results."""
     if job.output.out:
         return expanded(job.output.out)
     return Path("results/experiments") / f"{name}-{job.name}"
