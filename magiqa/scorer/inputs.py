@@ -120,8 +120,6 @@ def _is_tensor(image: Any) -> bool:
 
 def _item(image: Any, position: int) -> Item:
     name = f"image {position}"
-    if isinstance(image, Item):
-        return image
     if isinstance(image, str | os.PathLike):
         if expanded(image).is_dir():
             raise UserError(f"{image}: is a folder; give its files, or use magiqa score {image}")
@@ -148,42 +146,37 @@ def _item(image: Any, position: int) -> Item:
 
 
 def _array_pixels(array: np.ndarray, name: str) -> np.ndarray:
-    remedy = ""
-    if array.dtype != np.uint8:
-        remedy = "make it uint8 of 0 to 255, or a torch tensor (N, 3, H, W) in [0, 1]"
-    elif array.ndim == 2:
-        remedy = "a gray image: repeat it by np.stack([image] * 3, axis=-1)"
-    elif array.ndim == 4:
-        remedy = "several images: pass list(images)"
-    elif array.ndim != 3 or array.shape[2] != 3:
-        turned = array.ndim == 3 and array.shape[0] == 3
-        remedy = (
-            "put the channels last by image.transpose(1, 2, 0)" if turned else "it needs three channels, RGB"
-        )
-    elif 0 in array.shape:
-        remedy = "it holds no pixel"
-    if remedy:
-        raise UserError(
-            f"{name}: an array of {array.dtype} and shape {array.shape}, not uint8 (H, W, 3); {remedy}"
-        )
+    """Check an array; return uint8 (H, W, 3)."""
+    remedies = {
+        "make it uint8 of 0 to 255, or a torch tensor (N, 3, H, W) in [0, 1]": array.dtype != np.uint8,
+        "a gray image: repeat it by np.stack([image] * 3, axis=-1)": array.ndim == 2,
+        "several images: pass list(images)": array.ndim == 4,
+        "put the channels last by image.transpose(1, 2, 0)": array.ndim == 3
+        and array.shape[0] == 3 != array.shape[2],
+        "it needs three channels, RGB": array.ndim != 3 or array.shape[2] != 3,
+        "it holds no pixel": 0 in array.shape,
+    }
+    for remedy, wrong in remedies.items():
+        if wrong:
+            raise UserError(
+                f"{name}: an array of {array.dtype} and shape {array.shape}, not uint8 (H, W, 3); {remedy}"
+            )
     return np.ascontiguousarray(array)
 
 
 def _tensor_pixels(tensor: "torch.Tensor", name: str) -> np.ndarray:
     """Convert a tensor (3, H, W) in [0, 1] to float32 (H, W, 3); refuse any other."""
-    shape = tuple(tensor.shape)
-    if not tensor.is_floating_point():
-        raise UserError(f"{name}: a tensor of {tensor.dtype}; pass floats in [0, 1], such as images / 255")
-    if tensor.requires_grad:
-        raise UserError(f"{name}: scores have no gradient; pass images.detach()")
-    if tensor.ndim != 3 or shape[0] != 3 or 0 in shape:
-        gray = tensor.ndim == 3 and shape[0] == 1
-        remedy = (
-            "repeat its one channel by images.expand(-1, 3, -1, -1)"
-            if gray
-            else "it needs three channels, RGB"
-        )
-        raise UserError(f"{name}: a tensor of shape {shape}, not (3, H, W); {remedy}")
+    shape = f"a tensor of shape {tuple(tensor.shape)}, not (3, H, W)"
+    mistakes = {
+        f"a tensor of {tensor.dtype}; pass floats in [0, 1], such as images / 255": not tensor.is_floating_point(),
+        "scores have no gradient; pass images.detach()": tensor.requires_grad,
+        f"{shape}; repeat its one channel by images.expand(-1, 3, -1, -1)": tensor.ndim == 3
+        and len(tensor) == 1,
+        f"{shape}; it needs three channels, RGB": tensor.ndim != 3 or len(tensor) != 3 or 0 in tensor.shape,
+    }
+    for mistake, wrong in mistakes.items():
+        if wrong:
+            raise UserError(f"{name}: {mistake}")
     pixels: np.ndarray = tensor.cpu().float().numpy().transpose(1, 2, 0)
     low, high = float(pixels.min()), float(pixels.max())
     if not np.isfinite(low + high):
