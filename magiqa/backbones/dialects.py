@@ -116,5 +116,9 @@ def _hidden_act(file: Path) -> tuple[bool, str] | None:
         name = config.get("vision_config", {}).get("hidden_act") or config["text_config"]["hidden_act"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    known = {"quick_gelu": True, "gelu": False}
-    return (known[name], f"hidden_act in {file.parent / 'config.json'} says so") if name in known else None
+    activations = {"quick_gelu": True, "gelu": False}
+    return (
+        (activations[name], f"hidden_act in {file.parent / 'config.json'} says so")
+        if name in activations
+        else None
+    )

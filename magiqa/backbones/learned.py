@@ -40,10 +40,10 @@ def read_learned(prompts: PromptSet) -> Learned | None:
         return None
     key, name = ("context", "ctx") if prompts.context else ("features", "prompts_features")
     tensors = load_tensors(expanded(path), f"prompts.{key}={path}")
-    found = _named(tensors, name)
-    if found is None and len(tensors) == 1:  # a bare tensor, or the only one
-        found = _named({name: next(iter(tensors.values()))}, name)
-    if found is None or found.ndim not in ((2, 3) if prompts.context else (2,)):
+    values = _named(tensors, name)
+    if values is None and len(tensors) == 1:  # a bare tensor, or the only one
+        values = _named({name: next(iter(tensors.values()))}, name)
+    if values is None or values.ndim not in ((2, 3) if prompts.context else (2,)):
         raise UserError(
             f"prompts.{key}={path}: holds no tensor {name} of {'two or three' if prompts.context else 'two'} "
             f"dimensions, but {', '.join(sorted(tensors)[:3])}; give a file of learned "
@@ -51,7 +51,7 @@ def read_learned(prompts: PromptSet) -> Learned | None:
         )
     prefix = _named(tensors, "token_prefix") if prompts.context else None
     start = None if prefix is None else prefix.reshape(-1, prefix.shape[-1])[0]
-    return Learned(found, fingerprint({name: found}), start)
+    return Learned(values, fingerprint({name: values}), start)
 
 
 def _named(tensors: Mapping[str, Any], name: str) -> np.ndarray | None:

@@ -44,7 +44,9 @@ def _read_key(path: Path) -> dict[str, Any]:
 def _files(base: Path) -> list[Path]:
     """Return the cache's files, none behind a link; without the temporary ones of writers at work, which are young."""
     tops = [base / name for name in FOLDERS if not (base / name).is_symlink()]
-    files = [Path(at, name) for top in tops for at, _, names in os.walk(top) for name in sorted(names)]
+    files = [
+        Path(folder, name) for top in tops for folder, _, names in os.walk(top) for name in sorted(names)
+    ]
 
     def live(file: Path) -> bool:
         try:

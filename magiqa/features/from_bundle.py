@@ -40,8 +40,8 @@ class BundleSource:
             )
         method, machine = job.method, job.machine
         self._check("backbone.", portable({"backbone": asdict(method.backbone)})["backbone"], header.backbone)
-        held = {name: value for name, value in header.record.views.plain().items() if name != "count"}
-        self._check("views.", dict.fromkeys(held) | method.views.plain(), held)
+        claims = {name: value for name, value in header.record.views.plain().items() if name != "count"}
+        self._check("views.", dict.fromkeys(claims) | method.views.plain(), claims)
         self._check("", {"precision": machine.precision, "engine": machine.engine}, config)
 
     def _check(self, group: str, asked: Mapping[str, Any], has: Mapping[str, Any]) -> None:

@@ -1,11 +1,11 @@
 """Labels, images and weights in, cached features out."""
 
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from typing import Any
 
 from magiqa.backbones.model import build_model, fit_positional_embedding
-from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import Weights, load_weights
 from magiqa.cores import decoders, threads
 from magiqa.datasets.base import Labels
@@ -17,7 +17,7 @@ from magiqa.features.batches import Encoder
 from magiqa.features.cache import FeatureCache
 from magiqa.features.features import Features
 from magiqa.features.hashing import HashIndex
-from magiqa.features.images import Images, check_count, find_images
+from magiqa.features.images import Images, find_images
 from magiqa.features.key import Maker, feature_key
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.features.text import text_embeddings
@@ -26,22 +26,6 @@ from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
 from magiqa.runs.names import other_than_published
 from magiqa.runs.provenance import Clock
-
-if TYPE_CHECKING:
-    import torch
-
-
-class _Lazy:
-    """The open_clip model of a spec, built at most once and only if something must be encoded."""
-
-    def __init__(self, spec: Backbone, weights: Weights) -> None:
-        self.spec, self.weights = spec, weights
-        self._model: torch.nn.Module | None = None
-
-    def __call__(self) -> "torch.nn.Module":
-        if self._model is None:
-            self._model = build_model(self.spec, self.weights)
-        return self._model
 
 
 def workers(job: RunConfig, device: str) -> int:
@@ -102,62 +86,67 @@ class ImageSource:
     def features(self, labels: Labels, images: Images, weights: Weights) -> Features:
         """Encode what the cache lacks."""
         job, method, machine = self.job, self.job.method, self.job.machine
-        model = _Lazy(method.backbone, weights)
+        model = cache(
+            partial(build_model, method.backbone, weights)
+        )  # built once, if something must be encoded
         resize = getattr(job.source.dataset, "resize", None)
         with self.clock.stage("cache"):
             key = feature_key(method.backbone, weights, method.views, resize, self.resolved.precision)
-            cache = FeatureCache(machine.cache_dir, key, Maker.of(self.resolved), machine.cache_engine)
-            cached = sum(sha in cache for sha in images.sha256)
+            store = FeatureCache(machine.cache_dir, key, Maker.of(self.resolved), machine.cache_engine)
+            cached = sum(sha in store for sha in images.sha256)
             if cached < len(images.sha256):  # before hours of encoding: is the device there?
                 resolve(machine.engine, machine.precision, machine.device)
         with self.clock.stage("encode"):
             encoded, bad = fill_cache(
-                cache,
+                store,
                 list(zip(images.table["path"], images.sha256, strict=True)),
-                partial(self._build, cache, model),
+                partial(self._build, store, model),
                 Recipe(method.views, resize, weights.mean, weights.std, job.source.limits),
                 workers=workers(job, self.resolved.device),
                 skippable=UnreadableImage if job.source.on_error == "skip" else (),
                 progress=self.progress,
             )
             if encoded:
-                cache.refresh()  # what others wrote meanwhile counts as it will for the next command
+                store.refresh()  # what others wrote meanwhile counts as it will for the next command
         images = images.without(bad)
         if images.skipped:
             self.clock.warnings.append(
                 f"{len(images.skipped)} of {len(labels.table)} images left out (on_error=skip)"
             )
-        check_count(images, labels, job.source.part)
+        if len(images.sha256) < 3 and job.source.part is None:
+            raise UserError(
+                f"dataset {labels.name}: {len(images.sha256)} usable images are left, agreement needs at least 3"
+            )
         text = partial(text_embeddings, machine.cache_dir, method.backbone, weights, model)
         record = {
             "dataset": images.record(labels, job.source.dataset),
             "backbone": weights.record(method.backbone),
             "engine": self.engine,
-            "views": method.views.plain() | {"count": sum(cache.entries[sha].count for sha in images.sha256)},
+            "views": method.views.plain() | {"count": sum(store.entries[sha].count for sha in images.sha256)},
             "cache": {
-                "key": cache.name,
+                "key": store.name,
                 "images_cached": cached,
                 "views_encoded": encoded,
-                "made_by": cache.made_by(images.sha256),
+                "made_by": store.made_by(images.sha256),
                 "hashes": {"read": self.index.read, "bytes": self.index.bytes, "known": self.index.known},
             },
         }
         return Features(
             labels,
             images.table,
-            cache,
+            store,
             images.sha256,
             images.skipped,
             record,
             partial(text, warn=self.clock.warnings.append),
         )
 
-    def _build(self, cache: FeatureCache, model: _Lazy) -> Encoder:
+    def _build(self, store: FeatureCache, model: Callable[[], Any]) -> Encoder:
         """Build the engine; the record says what it is."""
         job, resolved = self.job, self.resolved
         size = (job.method.views.window, job.method.views.window)
         with self.clock.stage("engine"):
-            clip: Any = model()
+            clip = model()
             fit_positional_embedding(clip, job.method.backbone, size)
             engine = build(clip.visual, resolved, batch_size=job.machine.batch_size, view_size=size)
         self.clock.warnings += engine.warnings
@@ -169,5 +158,5 @@ class ImageSource:
             "tolerance": resolved.tolerance,
             **hardware(resolved.device),
         }
-        cache.verified(engine.max_error)
+        store.verified(engine.max_error)
         return engine

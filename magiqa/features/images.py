@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from magiqa.datasets.base import Labels, fingerprint
-from magiqa.errors import UnreadableImage, UserError
+from magiqa.errors import UnreadableImage
 from magiqa.features.hashing import HashIndex, hash_files
 from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
@@ -65,18 +65,6 @@ class Images:
             "images_sha256": hashlib.sha256("\n".join(self.sha256).encode()).hexdigest(),
             "skipped": list(self.skipped),
         }
-
-
-def check_count(images: Images, labels: Labels, part: str | None) -> None:
-    """Check that enough images are left to measure agreement.
-
-    Raises:
-        UserError: fewer than three.
-    """
-    if len(images.sha256) < 3 and part is None:
-        raise UserError(
-            f"dataset {labels.name}: {len(images.sha256)} usable images are left, agreement needs at least 3"
-        )
 
 
 def of_part(paths: pd.Series, part: str | None) -> pd.Series:

@@ -129,7 +129,7 @@ class _Filling:
 
     def cut(self, item: Any, sha256: str) -> Cut:
         """Decode an image and cut its first views, in a worker's thread."""
-        pixels, known = self.load(item, sha256)
+        pixels, measured = self.load(item, sha256)
         r = self.recipe
         blocks = self.way.cut(
             pixels, r.views, r.resize, name=str(item), mean=r.mean, std=r.std, limits=r.limits
@@ -137,7 +137,7 @@ class _Filling:
         ready: list[Sequence[Any]] = []
         while sum(map(len, ready)) < PREFETCHED_VIEWS and (block := next(blocks, None)) is not None:
             ready.append(block)
-        return OpenImage(str(item), sha256, known), chain(ready, blocks)
+        return OpenImage(str(item), sha256, measured), chain(ready, blocks)
 
     def take(self, image: OpenImage, blocks: Iterable[Sequence[Any]]) -> None:
         """Send an image's views to the engine."""

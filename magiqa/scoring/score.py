@@ -79,17 +79,18 @@ def score_many(
         sims = [_similarities(p, rows, text) for p, text in zip(prompts, texts, strict=False)]
         mags = magnitudes(rows, magnitudes_) if large else np.empty((len(magnitudes_), 0))
         starts = np.flatnonzero(np.diff(owner, prepend=-1))
-        kept = [_views_of(kinds, wanted, starts, len(owner)) for wanted in masks]
+        views = [_views_of(kinds, some, starts, len(owner)) for some in masks]
         for v, method in enumerate(methods):
-            mask, first = kept[m_of[v]]
+            mask, first = views[m_of[v]]
             values: dict[str, np.ndarray] = {}
             if similar:
                 values["q_sim"] = sims[p_of[v]][mask]
             if large:
                 values["q_mag"] = mags[c_of[v]][mask]
-            for cue, one in _image_scores(method, values, first, set(cues) & {"q", "w_sim"}).items():
+            scores = _image_scores(method, values, first, set(cues) & {"q", "w_sim"})
+            for cue, numbers in scores.items():
                 if cue in out:
-                    out[cue][v, owner[starts]] = one
+                    out[cue][v, owner[starts]] = numbers
 
     in_threads(work, features.cache.blocks(features.images))
     for cue in (c for c in cues if c != "w_sim"):
@@ -176,17 +177,10 @@ def score_groups(features: Scorable, method: Method) -> np.ndarray:
 
 
 def unique(items: Sequence[Any]) -> tuple[list[Any], list[int]]:
-    """Distinct config objects, and which of them each item is."""
-    at: dict[str, int] = {}
-    found: list[Any] = []
-    index = []
-    for item in items:
-        key = repr(item)
-        if key not in at:
-            at[key] = len(found)
-            found.append(item)
-        index.append(at[key])
-    return found, index
+    """Return the distinct config objects, and the place of each item among them."""
+    distinct = {repr(item): item for item in items}
+    places = list(distinct)
+    return list(distinct.values()), [places.index(repr(item)) for item in items]
 
 
 def in_threads(work: Callable[..., None], items: Iterator[tuple[Any, ...]]) -> None:

@@ -161,9 +161,9 @@ def _encoded(model: Any, job: RunConfig, header: Header) -> tuple[np.ndarray, fl
 
 def _compare_prompts(bundle: Bundle, text: np.ndarray, scale: float) -> list[str]:
     """Compare the bundle's text embeddings with those of its prompts here."""
-    held, held_scale = bundle.text()
-    wrong = np.abs(text - held).max(axis=1) > TOLERANCE["fp32"]
-    wrong |= not np.isclose(held_scale, scale, rtol=1e-6)
+    packed, packed_scale = bundle.text()
+    wrong = np.abs(text - packed).max(axis=1) > TOLERANCE["fp32"]
+    wrong |= not np.isclose(packed_scale, scale, rtol=1e-6)
     names = bundle.header.text_names
     return [f"prompts: the embedding of {names[i]} differs" for i in np.flatnonzero(wrong)]
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -75,13 +74,6 @@ def test_a_block_holds_whole_images_and_about_as_many_views_as_asked(tmp_path):
     assert max(int(c.sum()) for _, c in sizes) < 6 + 9
 
 
-def test_another_key_or_another_content_is_a_miss(tmp_path):
-    _, names, _, _ = filled(tmp_path, 1)
-    assert names[0] in FeatureCache(tmp_path, KEY)
-    assert names[0] not in FeatureCache(tmp_path, KEY | {"version": 2})
-    assert content_sha256(b"\0 ") not in FeatureCache(tmp_path, KEY)
-
-
 def weights(**changed) -> Weights:
     config = {"embed_dim": 8, "quick_gelu": True, "vision_cfg": {"layers": 1}, "text_cfg": {"width": 8}}
     base = Weights({}, "aa", config, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0), "somewhere")
@@ -116,17 +108,6 @@ def test_every_field_that_shapes_a_feature_changes_the_key():
         "filter": key(resize=Resize("squash", 448, "bilinear")),
     }
     assert len({key(), *others.values()}) == len(others) + 1
-
-
-def test_a_new_version_of_the_code_changes_the_key(monkeypatch):
-    from magiqa.features import key as keys
-
-    def key():
-        return key_hash(feature_key(Backbone("RN50"), weights(), Views(), None, "fp32"))
-
-    before = key()
-    monkeypatch.setattr(keys, "FEATURE_VERSION", keys.FEATURE_VERSION + 1)
-    assert key() != before
 
 
 def test_where_weights_come_from_does_not_change_the_key():
@@ -190,13 +171,6 @@ def test_a_flip_of_any_byte_is_found(tmp_path):
             continue
         missed.append(at)
     assert missed == []
-
-
-def test_prune_corrupt_leaves_sound_shards_and_sound_text(tmp_path):
-    filled(tmp_path, 2)
-    write_text(tmp_path, KEY, np.ones((1, 2, 4), np.float32), 100.0)
-    assert prune(tmp_path, "corrupt") == (0, 0)
-    assert images(1)[0] in FeatureCache(tmp_path, KEY) and read_text(tmp_path, KEY) is not None
 
 
 def test_leftovers_of_killed_writers_are_never_read_and_go_with_any_prune(tmp_path):
@@ -333,12 +307,6 @@ def test_shards_are_plain_safetensors_that_others_read_too(tmp_path):
         np.testing.assert_array_equal(tensors[name], loaded[name])
     np.testing.assert_array_equal(loaded["features"], np.concatenate(values))
     assert json.loads(metadata["images"]) == images(2)
-
-
-def test_a_cache_may_be_moved(tmp_path):
-    _, names, values, _ = filled(tmp_path / "a", 2)
-    shutil.move(tmp_path / "a", tmp_path / "b c")
-    np.testing.assert_array_equal(read(FeatureCache(tmp_path / "b c", KEY), names)[0], values[0])
 
 
 def test_text_comes_back_bit_for_bit_by_its_key(tmp_path):

@@ -2,18 +2,13 @@
 
 import copy
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magiqa.backbones.spec import Backbone
-from magiqa.backbones.weights import Weights
 from magiqa.errors import UserError
 from magiqa.features.header import Header
-from magiqa.features.key import feature_key, key_hash
-from magiqa.images.views import Views
 from magiqa.runs.record import read_as
 
 HEADER = {
@@ -105,32 +100,3 @@ def test_any_junk_anywhere_is_a_users_error_or_a_header_that_can_be_used(data):
         return
     assert len(found.frame()) == len(found.images) == 3
     json.dumps(found.record.plain())
-
-
-WEIGHTS = Weights({}, "0" * 64, {"embed_dim": 4}, (0.5,) * 3, (0.2,) * 3, "here")
-
-DIFFERENT = {
-    "weights": st.builds(lambda c: {"weights": replace(WEIGHTS, sha256=c * 64)}, st.sampled_from("0123")),
-    "mean": st.builds(lambda m: {"weights": replace(WEIGHTS, mean=(m,) * 3)}, st.sampled_from([0.5, 0.4])),
-    "views": st.builds(
-        lambda window, stride, cover: {"views": Views(window=window, stride=stride, cover=cover)},
-        st.sampled_from([64, 224]), st.sampled_from([32, 128]), st.booleans(),
-    ),
-    "precision": st.builds(lambda p: {"precision": p}, st.sampled_from(["fp32", "bf16"])),
-}  # fmt: skip
-
-settings_of_features = st.builds(
-    lambda *parts: {k: v for p in parts for k, v in p.items()}, *DIFFERENT.values()
-)
-
-
-@given(settings_of_features, settings_of_features)
-@settings(max_examples=200, deadline=None)
-def test_features_have_one_key_exactly_where_all_that_shapes_them_is_the_same(one, other):
-    def key(given):
-        full = {"weights": WEIGHTS, "views": Views(), "precision": "fp32", **given}
-        return key_hash(
-            feature_key(Backbone("RN50"), full["weights"], full["views"], None, full["precision"])
-        )
-
-    assert (key(one) == key(other)) == (one == other)

@@ -96,13 +96,6 @@ def test_batches_and_threads_change_nothing(tmp_path, photos, batch_size, worker
         np.testing.assert_array_equal(got, by_hand(path))
 
 
-def test_the_order_of_the_images_changes_nothing(tmp_path, photos):
-    forth, _ = fill(tmp_path / "a", photos)
-    back, _ = fill(tmp_path / "b", photos[::-1])
-    for a, b in zip(read(forth, photos), read(back, photos), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_batches_are_full_but_the_last(tmp_path, photos):
     engine = Fake(8)
     _, (n, _) = fill(tmp_path / "c", photos, engine)
@@ -119,15 +112,6 @@ def test_a_second_run_encodes_nothing_and_reads_the_same_bits(tmp_path, photos):
     assert fill_cache(second, wanted(photos), never, Recipe(VIEWS)) == (0, {})
     for a, b in zip(read(first, photos), read(second, photos), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_only_what_is_missing_is_encoded(tmp_path, photos):
-    fill(tmp_path / "c", photos[:4])
-    engine = Fake()
-    cache, (n, _) = fill(tmp_path / "c", photos, engine)
-    assert n == sum(engine.sizes) == sum(len(by_hand(p)) for p in photos[4:])
-    for path, got in zip(photos, read(cache, photos), strict=True):
-        np.testing.assert_array_equal(got, by_hand(path))
 
 
 def test_equal_files_are_encoded_once_and_a_changed_file_again(tmp_path, photos):
@@ -166,13 +150,6 @@ def test_controls_are_those_of_the_file_as_distributed(tmp_path, photos):
         got = cache.entries[sha].controls
         np.testing.assert_array_equal(got, controls(image, len(data)))
         assert tuple(got[:3]) == (*image.size, len(data))
-
-
-def test_an_image_of_more_views_than_are_cut_ahead(tmp_path):
-    path = write_photo(tmp_path / "wide.png", 2000, 48, seed=1)
-    cache, (n, _) = fill(tmp_path / "c", [path])
-    assert n == 2 * 124 + 1
-    np.testing.assert_array_equal(read(cache, [path])[0], by_hand(path))
 
 
 def test_views_in_memory_do_not_grow_with_the_image(tmp_path, monkeypatch):
@@ -308,23 +285,6 @@ def test_shards_are_written_on_the_way(tmp_path, photos, monkeypatch):
     assert len(list(cache.folder.glob("*.safetensors"))) > 3
     for path, got in zip(photos, read(FeatureCache(tmp_path / "c", KEY), photos), strict=True):
         np.testing.assert_array_equal(got, by_hand(path))
-
-
-def test_a_cache_that_fills_up_is_an_error_not_a_silent_loss(tmp_path, photos, monkeypatch):
-    monkeypatch.setattr(pipeline, "SHARD_BYTES", 300)
-    cache = FeatureCache(tmp_path / "c", KEY)
-    plain, calls = cache.write, []
-
-    def write(*args):
-        calls.append(1)
-        if len(calls) > 1:
-            raise UserError("the disk is full")
-        plain(*args)
-
-    monkeypatch.setattr(cache, "write", write)
-    with pytest.raises(UserError, match="the disk is full"):
-        fill_cache(cache, wanted(photos), Fake, Recipe(VIEWS), progress=False)
-    assert len(FeatureCache(tmp_path / "c", KEY).entries) > 0
 
 
 def test_one_shard_that_cannot_be_written_takes_no_other_with_it(tmp_path, photos, monkeypatch):

@@ -61,14 +61,6 @@ def test_global_view_upsamples_like_torch_too():
     np.testing.assert_allclose(got, reference(upscaled, 160)[-1:].numpy(), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("size", "count"),
-    [((512, 512), 10), ((1024, 768), 36), ((500, 500), 10), ((448, 448), 5), ((224, 224), 2)],
-)
-def test_view_counts(size, count):
-    assert len(views_of(photo(*size), Views())) == len(Views().labels(*size)) == count
-
-
 @pytest.mark.parametrize("cover", [False, True])
 @pytest.mark.parametrize("size", [(512, 512), (500, 333), (224, 224), (352, 225), (1024, 300)])
 def test_labels_and_boxes_say_which_pixels_a_view_holds(size, cover):
@@ -127,13 +119,6 @@ def test_center_crop_is_open_clips_own_transform(size):
     np.testing.assert_allclose(got[0], own.numpy(), rtol=0, atol=1e-6)
 
 
-def test_whole_image_at_its_native_size():
-    image = photo(301, 250)
-    got = views_of(image, Views(kinds=("whole",)))
-    assert got.shape == (1, 3, 250, 301)
-    np.testing.assert_array_equal(got[0, :, :224, :224], views_of(image, Views(kinds=("windows",)))[0])
-
-
 def test_resizes_are_pillows():
     image = photo(640, 481)
     for size in (448, 224):
@@ -165,12 +150,7 @@ def test_other_modes_become_rgb_as_pillow_does(mode):
     assert got.shape == (2, 3, 224, 224)
 
 
-def test_sixteen_bit_gray_is_refused_and_sixteen_bit_rgb_keeps_its_high_bytes():
-    gray = Image.fromarray(np.linspace(0, 65535, 240 * 240).astype(np.uint16).reshape(240, 240))
-    with pytest.raises(
-        UnreadableImage, match=r"^g\.png: more than 8 bits a channel \(mode I;16\).* convert it to 8 bits$"
-    ):
-        open_image(encoded(gray), "g.png")
+def test_float_images_are_refused_and_sixteen_bit_rgb_keeps_its_high_bytes():
     with pytest.raises(UnreadableImage, match="more than 8 bits a channel"):
         open_image(encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "f.tif")
     import zlib
@@ -193,10 +173,9 @@ def test_bad_files_say_which_and_what_to_do(tmp_path):
     assert str(error.value) == f"e.jpg: the file is empty; fetch it again, or {remedy}"
     with pytest.raises(UnreadableImage) as error:
         open_image(b"no image at all\n", "t.jpg")
-    assert str(error.value) == (
-        "t.jpg: not an image that is read here (JPEG and MPO, PNG, BMP, TIFF, WebP, GIF, PPM, JPEG 2000); convert or "
-        f"replace it, or {remedy}"
-    )
+    message = str(error.value)
+    assert message.startswith("t.jpg: not an image that is read here (JPEG and MPO, PNG, ")
+    assert message.endswith(f"); convert or replace it, or {remedy}")
     with pytest.raises(
         UnreadableImage, match=rf"^c\.jpg: cannot be decoded \(.*truncated.*\); replace it, or {remedy}$"
     ):

@@ -127,14 +127,6 @@ def test_plain_magnitudes_are_torchs_in_the_features_own_scale(kind, reference):
     np.testing.assert_allclose(cue(-3.0 * FEATURES.astype(np.float64)), 3.0 * got, rtol=1e-12)
 
 
-def test_a_views_cues_do_not_depend_on_the_other_views():
-    text = unit(5, 2, 64)
-    cues = [BoxCox(), BoxCox(0.0, standardize=False), *(Plain(k) for k in ("l1", "l2", "max", "std", "mean"))]
-    for cue in [*cues, lambda f: similarity(f, text, 100.0)]:
-        alone = np.concatenate([cue(row[None]) for row in FEATURES])
-        np.testing.assert_allclose(alone, cue(FEATURES), rtol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
