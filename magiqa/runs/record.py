@@ -43,8 +43,6 @@ class DataSet(Parsed):
     n: Count
     variant: str = ""
     root: str = ""
-    n_annotated: Count | None = None
-    expected: Count | None = None
     higher_is_better: bool | None = None
     cluster: str | None = None
     every: Annotated[int, Least(1)] = 1
@@ -67,7 +65,6 @@ class Bone(Parsed):
     pretrained: str | None = None
     weights_sha256: str = ""
     source: str = ""
-    activation: str = ""
     positional_embedding: str = "drop"
 
 

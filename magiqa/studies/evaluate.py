@@ -1,7 +1,6 @@
 """Evaluate a method on a data set: scores, agreement with the labels, figures and a record."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import pandas as pd
 from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
 from magiqa.features.features import Features
-from magiqa.features.from_images import workers
 from magiqa.features.source import open_source
 from magiqa.method.prompts import PromptSet
 from magiqa.report.console import screen, spread
@@ -24,7 +22,7 @@ from magiqa.runs.provenance import Clock, job_record
 from magiqa.runs.read import Run
 from magiqa.runs.record import RunRecord
 from magiqa.scoring.score import score, score_views
-from magiqa.stats.agreement import Agreement, agreement, by_group
+from magiqa.stats.agreement import agreement, by_group
 from magiqa.stats.logistic import WORDS
 from magiqa.stats.paired import compare
 from magiqa.stats.sampling import WITHIN, Sampling
@@ -95,23 +93,16 @@ def agreement_tables(
     y = scores[labels.label].to_numpy(float)
     sampling = Sampling.of(scores, labels.cluster)
     clusters = f"values of {labels.cluster}"
-    options: dict[str, Any] = {
-        "fit": job.statistics.fit,
-        "turned": not labels.higher_is_better,
-        "seed": job.statistics.seed,
-    }
-
-    def measured(name: str) -> tuple[Agreement, list[dict[str, Any]]]:
-        x = scores[name].to_numpy(float)
-        within = [] if sampling.groups is None else by_group(x, y, sampling, cluster_name=clusters)
-        return agreement(x, y, sampling, cluster_name=clusters, **options), list(within)
+    statistics: dict[str, Any] = {"fit": job.statistics.fit, "seed": job.statistics.seed}
+    statistics["turned"] = not labels.higher_is_better
 
     rows, groups, fits = [], [], {}
-    with ThreadPoolExecutor(workers(job, "cpu")) as executor:
-        results = dict(zip(SCORES, executor.map(measured, SCORES), strict=True))
-    for name, (result, within) in results.items():
+    for name in SCORES:
+        x = scores[name].to_numpy(float)
+        result = agreement(x, y, sampling, cluster_name=clusters, **statistics)
         rows += [{"score": name, **row} for row in result.rows()]
-        groups += [{"score": name, **row} for row in within]
+        if sampling.groups is not None:
+            groups += [{"score": name, **row} for row in by_group(x, y, sampling, cluster_name=clusters)]
         params = None if result.fit.params is None else list(result.fit.params)
         fits[name] = {"status": result.fit.status, "params": params, "method": job.statistics.fit}
     comparison = comparison_table(sampling, labels, scores, job.statistics.equivalence)

@@ -97,9 +97,8 @@ def measure(
     rows = [(p, kind, level) for p in photos for kind in types for level in (0, *LEVELS)]
     # level 0 is the same photo in every type: scored once
     distinct = {(p.name, kind if level else "", level): p.item(kind, level) for p, kind, level in rows}
-    keys = list(distinct)
-    distinct_cues = scorer.score(list(distinct.values()), progress=progress).cues
-    by_key = {key: i for i, key in enumerate(keys)}
+    place = {key: i for i, key in enumerate(distinct)}
+    scored = scorer.score(list(distinct.values()), progress=progress).cues.drop(columns="image")
     with ThreadPoolExecutor(allowed_cores()) as pool:
         measured = list(
             progress_bar(
@@ -111,10 +110,10 @@ def measure(
             )
         )
     out = pd.DataFrame([(p.name, kind, level) for p, kind, level in rows], columns=["image", "type", "level"])
-    taken = [by_key[(p.name, kind if level else "", level)] for p, kind, level in rows]
-    cues = distinct_cues.drop(columns="image").iloc[taken].reset_index(drop=True)
+    cues = scored.iloc[[place[(p.name, kind if level else "", level)] for p, kind, level in rows]]
     sticks = pd.DataFrame(measured)
-    return pd.concat([out, sticks[["psnr", "ssim"]], cues, sticks[["laplacian", "bytes"]]], axis=1)
+    parts = [out, sticks[["psnr", "ssim"]], cues.reset_index(drop=True), sticks[["laplacian", "bytes"]]]
+    return pd.concat(parts, axis=1)
 
 
 def _yardsticks(photo: Photo, kind: str, level: int) -> dict[str, float]:
@@ -145,13 +144,12 @@ def within(scores: pd.DataFrame) -> pd.DataFrame:
     """
     names = [c for c in scores if c not in ("image", "type", "level", "psnr", "ssim", "w_sim")]
     left_out = set(map(tuple, unchanged(scores).to_numpy()))
-    rows = []
-    for (image, kind), part in scores.groupby(["image", "type"], sort=False):
-        if (image, kind) in left_out:
-            continue
-        for name in names:
-            value = srcc(part[name], part["level"])
-            rows.append((image, kind, name, 0.0 if np.isnan(value) else value))
+    rows = [
+        (image, kind, name, np.nan_to_num(srcc(part[name], part["level"])))
+        for (image, kind), part in scores.groupby(["image", "type"], sort=False)
+        if (image, kind) not in left_out
+        for name in names
+    ]
     return pd.DataFrame(rows, columns=["image", "type", "score", "srcc"])
 
 
