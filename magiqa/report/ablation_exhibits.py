@@ -1,7 +1,6 @@
 """The exhibits of ablations: one table of blocks, curves of a parameter on all sets, a figure and a table of each."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,8 @@ from magiqa.report.heat_maps import heat_map
 from magiqa.report.material import Material
 from magiqa.report.methods import ablation_title, result_title
 from magiqa.report.plots import curves, dots
-from magiqa.report.table import Cell, Table, number
-from magiqa.report.words import backbone_name, parameter, set_name, statistic, variant_name
+from magiqa.report.table import NONE, Cell, Table, number
+from magiqa.report.words import backbone_name, parameter, set_key, set_name, statistic, variant_name
 from magiqa.runs.read import Sheet
 from magiqa.stats.family import SIGNIFICANCE
 
@@ -30,10 +29,11 @@ def ablations(sheets: Sequence[Sheet]) -> list[Sheet]:
 
 
 def axes_of(sheet: Sheet) -> list[str]:
-    """Return the numeric parameters that take five values or more."""
+    """Return the numeric parameters that every variant sets, and that take five values or more."""
     table = sheet.table
     return [str(c) for c in table if ("." in str(c) or c == sheet.record["ablation"].get("parameter"))
-            and pd.api.types.is_numeric_dtype(table[c]) and table[c].nunique() >= 5]  # fmt: skip
+            and pd.api.types.is_numeric_dtype(table[c]) and not table[c].hasnans
+            and table[c].nunique() >= 5]  # fmt: skip
 
 
 def thinned(sheet: Sheet) -> tuple[pd.DataFrame, str]:
@@ -55,39 +55,27 @@ def at_edge(sheet: Sheet) -> str:
     """Return where the best variant lies at the edge of a range; empty where it does not."""
     best = sheet.table.loc[sheet.table["srcc"].astype(float).idxmax()]
     edges = [a for a in axes_of(sheet) if best[a] in (sheet.table[a].min(), sheet.table[a].max())]
-    words = " and ".join(f"{parameter(a)} = {best[a]:g}" for a in edges)
-    return f"Best at the edge of the range: {words} ({set_name(sheet.record['dataset'])})." if edges else ""
+    return " and ".join(f"{parameter(a)} = {best[a]:g}" for a in edges)
 
 
-def like_similarity(material: Material, sheet: Sheet) -> str:
-    """Return the variants whose SRCC is that of the similarity cue alone to three digits; empty where none is."""
-    record = sheet.record
-    if str(record["ablation"].get("score") or "q") != "q":
-        return ""
-    alone = {
-        round(float(row["value"]), 3)
-        for run in material.runs
-        if _same_cue(run.record, record)
-        for row in run.agreement.to_dict("records")
-        if (row["score"], row["statistic"]) == ("q_sim", "srcc")
-    }
-    table, _ = thinned(sheet)
-    only = table["variant"].astype(str).str.startswith("similarity")
-    alone |= set(table.loc[only, "srcc"].astype(float).round(3))
-    same = table.loc[table["srcc"].astype(float).round(3).isin(sorted(alone)) & ~only, "variant"].astype(str)
-    some = "; ".join(variant_name(name) for name in same[:3]) + ("; ..." if len(same) > 3 else "")
-    return f"Equal to similarity alone to three digits: {some}." if len(same) else ""
+def like_similarity(material: Material, sheet: Sheet) -> list[str]:
+    """Return the variants whose SRCC is that of the similarity cue alone to three digits."""
+    rows, (table, _) = material.rows if material.runs else pd.DataFrame(), thinned(sheet)
+    if not len(rows) or str(sheet.record["ablation"].get("score") or "q") != "q":
+        return []
+    place = material.titles.get(set_key(sheet.record["dataset"])), backbone_name(sheet.record["backbone"])
+    cue = rows[(rows["score"] == "q_sim") & (rows["statistic"] == "srcc")]
+    alone = cue.loc[(cue["dataset"] == place[0]) & (cue["backbone"] == place[1]), "value"].round(3)
+    names = table.loc[table["srcc"].astype(float).round(3).isin(alone), "variant"].astype(str)
+    return [variant_name(name) for name in names if not name.startswith("similarity")]
 
 
-def _same_cue(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Return whether two records have one similarity cue: the same set, backbone, prompts and views."""
-    options = [{g: (r.get("choices") or {}).get(g) for g in ("prompts", "views")} for r in (a, b)]
-    sets = [r["dataset"].get("fingerprint") for r in (a, b)]
-    return (
-        options[0] == options[1]
-        and sets[0] == sets[1]
-        and backbone_name(a["backbone"]) == backbone_name(b["backbone"])
-    )
+def same_ranking(sheet: Sheet) -> str:
+    """Return the variants that are one: their scores have the same correlations with MOS to nine digits."""
+    keys = [sheet.table[c].astype(float).round(9) for c in ("srcc", "plcc") if c in sheet.table]
+    groups = [", ".join(map(variant_name, part)) for _, part in sheet.table["variant"].astype(str).groupby(keys)
+              if len(part) > 1]  # fmt: skip
+    return f"The same but for scale: {'; '.join(groups)}." if 0 < len(groups) < 4 else ""
 
 
 def ablation_tables(material: Material) -> Iterator[Exhibit]:
@@ -96,10 +84,11 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
     if not sheets:
         return
     bones = sorted(
-        {backbone_name(s.record["backbone"]) for s in sheets if s.record["ablation"]["name"] != "backbones"}
+        {backbone_name(s.record["backbone"]) for s in sheets if ", " not in s.record["backbone"]["name"]}
     )
-    keys = {id(s): set_name(s.record["dataset"]) + (f", {backbone_name(s.record['backbone'])}" if len(bones) > 1
-            and s.record["ablation"]["name"] != "backbones" else "") for s in sheets}  # fmt: skip
+    keys = {id(s): set_name(s.record["dataset"]) for s in sheets}
+    if len(bones) > 1:
+        keys = {id(s): f"{keys[id(s)]}, {backbone_name(s.record['backbone'])}" for s in sheets}
     sets = list(dict.fromkeys(keys.values()))
     blocks: dict[str, dict[str, Sheet]] = {}
     for sheet in sheets:
@@ -107,22 +96,21 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
     shown = [s for s in ("srcc", "plcc_logistic", "plcc") if all(s in sheet.table for sheet in sheets)][:2]
     rows: list[list[Cell]] = []
     titles: dict[int, str] = {}
-    notes: dict[str, None] = {}
     for title, of_sets in blocks.items():
         titles[len(rows)] = title
         parts = {key: _block(sheet, shown) for key, sheet in of_sets.items()}
-        names = dict.fromkeys(name for part in parts.values() for name in part)
+        names = list(dict.fromkeys(name for part in parts.values() for name in part))
         reference = next(iter(of_sets.values())).record["ablation"]["reference"]
-        for name in names:
-            text = variant_name(name) + (" (reference)" if name == reference else "")
-            cells = [
-                parts[key][name][s] if key in parts and name in parts[key] else Cell("–")
-                for key in sets
-                for s in shown
-            ]
+        for name, text in zip(names, _short_names(names), strict=True):
+            text += " (reference)" if name == reference else ""
+            cells = [parts.get(key, {}).get(name, {}).get(s, Cell(NONE)) for key in sets for s in shown]
             rows.append([Cell(text, text), *cells])
-        for sheet in of_sets.values():
-            notes |= dict.fromkeys((thinned(sheet)[1], at_edge(sheet), like_similarity(material, sheet)))
+    every = [s for of_sets in blocks.values() for s in of_sets.values()]
+    edges = "; ".join(dict.fromkeys(filter(None, map(at_edge, every))))
+    alike = "; ".join(dict.fromkeys(name for s in every for name in like_similarity(material, s)))
+    notes = [f"Best at the edge of the range: {edges}."] if edges else []
+    notes += [f"Equal to similarity alone to three digits: {alike}."] if alike else []
+    notes += dict.fromkeys(note for s in every for note in (thinned(s)[1], same_ranking(s)) if note)
     heads = [("", "Variant"), *((key if len(sets) > 1 else "", statistic(s)) for key in sets for s in shown)]
     where_ = f"on {sets[0]}" if len(sets) == 1 else f"on {len(sets)} data sets"
     weights = f"Backbone: {bones[0]}." if len(bones) == 1 else weights_note([s.record for s in sheets])
@@ -133,8 +121,18 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
     data = pd.concat(
         [s.table.assign(ablation=s.record["ablation"]["name"], dataset=keys[id(s)]) for s in sheets]
     )
-    table = Table("ablations", caption, heads, rows, data, [marks, *filter(None, notes)], titles)
+    table = Table("ablations", caption, heads, rows, data, [marks, *notes], titles)
     yield Exhibit("ablation", "ablations", caption, table)
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Return variants' names without the parts that all of them have."""
+    parts = [name.split(", ") for name in names]
+    same = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+    return [
+        variant_name(", ".join(p for p in part if p not in same) or name)
+        for part, name in zip(parts, names, strict=True)
+    ]
 
 
 def _block(sheet: Sheet, shown: Sequence[str]) -> dict[str, dict[str, Cell]]:
@@ -240,7 +238,7 @@ def _map(sheet: Sheet, name: str, across: str, down: str) -> Exhibit:
     framed[(reference[down], reference[across])] = "--"
     fixed = "".join(f" {parameter(o)} = {reference[o]:g}." for o in others)
     caption = (f"SRCC over {parameter(across)} and {parameter(down)} on {where(sheet.record)}{fixed} Solid frame: "
-               f"best, picked on these images ({best['srcc']:.3f}). Dashed: reference. {at_edge(sheet)}")  # fmt: skip
+               f"best, picked on these images ({best['srcc']:.3f}). Dashed: reference.")  # fmt: skip
     leaf = "_".join(a.rpartition(".")[2] for a in (across, down))
     return Exhibit("variants", f"{name}_{leaf}", caption.strip(), of=sheet.result,
                    draw=lambda stem: heat_map(stem, grid, xlabel=parameter(across), ylabel=parameter(down),
@@ -256,10 +254,10 @@ def ablation_details(material: Material) -> Iterator[Exhibit]:
                           table=frame_table(sheet.name, title, sheet.table))  # fmt: skip
         elif sheet in ablations(material.sheets):
             yield from ablation_figures(sheet, f"ablation_{sheet.name}")
-            yield detail_table(sheet, f"ablation_{sheet.name}", title)
+            yield detail_table(sheet, f"ablation_{sheet.name}")
 
 
-def detail_table(sheet: Sheet, name: str, title: str) -> Exhibit:
+def detail_table(sheet: Sheet, name: str) -> Exhibit:
     """Return an ablation's whole table: SRCC, PLCC, and the paired differences with their intervals and p."""
     table, note = thinned(sheet)
     kept = [c for c in ("variant", "srcc", "srcc_within", "plcc", "diff", "p_adjusted") if c in table]
@@ -267,8 +265,10 @@ def detail_table(sheet: Sheet, name: str, title: str) -> Exhibit:
     frame = table[[*kept, *sides]].copy()
     if "ci_simultaneous_low" in table:  # the interval whose p stands beside it
         frame["diff_low"], frame["diff_high"] = table["ci_simultaneous_low"], table["ci_simultaneous_high"]
-    caption = f"{title} ({where(sheet.record)[:-1]}). 95 % intervals; differences to the reference: all rows at once."
+    title = ablation_title(sheet.record["ablation"])
+    caption = f"{title}: each variant on {where(sheet.record)} Intervals of differences hold for all rows."
     made = frame_table(name, caption, frame, reference=sheet.record["ablation"]["reference"])
-    notes = [*made.notes, *filter(None, (note, at_edge(sheet))), *study_notes(sheet.record)]
+    edge = f"Best at the edge of the range: {at_edge(sheet)}." if at_edge(sheet) else ""
+    notes = [*made.notes, *filter(None, (note, edge, same_ranking(sheet))), *study_notes(sheet.record)]
     whole = Table(name, caption, made.columns, made.rows, sheet.table, notes)
     return Exhibit("details", name, caption, whole, of=sheet.result)

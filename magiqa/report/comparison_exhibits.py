@@ -91,7 +91,7 @@ def comparison(sheet: Sheet, names: dict[str, str]) -> Iterator[Exhibit]:
         untested = " ‡ not tested." if words.map(lambda text: text.endswith("‡")).to_numpy().any() else ""
         what = f"{statistic(one)} of the row's method minus the column's on {place}"
         yield Exhibit("matrix" if one == "srcc" else "matrices", name, f"{what} {star}{untested}", of=sheet.result,
-                      wide=len(values) > 4, draw=_drawing(values, words, statistic(one)))  # fmt: skip
+                      wide=len(values) > 3, draw=_drawing(values, words, statistic(one)))  # fmt: skip
         if one == "srcc":
             cells = [[Cell(str(a), str(a)), *(_cell(values, words, bands, i, j) for j in range(len(values)))]
                      for i, a in enumerate(values.index)]  # fmt: skip

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from magiqa.report.escape import DAGGER, MACROS, cited, tex
 from magiqa.report.table import Cell, Table
 
-TEXT_CM, TABLE_ROWS = 4.4, 48  # a column of long text; rows that a page holds
+TEXT_CM, TEXT_LETTERS = 4.4, 32  # of a column of long text
+
+PAGE_LINES = 50  # of a table that a page holds with its caption and notes
 
 COLUMN_CM, PAGE_CM = 8.3, 17.2
 
@@ -15,18 +19,27 @@ _FIT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"  # ne
 
 
 def latex(table: Table, caption: str, notes: Sequence[str] = ()) -> str:
-    """Return a table as floats: one, or several where a page does not hold its rows."""
-    size = TABLE_ROWS - len(table.blocks)
-    starts = range(0, max(len(table.rows), 1), size)
-    parts = [range(start, min(start + size, len(table.rows))) for start in starts]
-    text = "\n".join(_float(table, rows, caption, notes, k) for k, rows in enumerate(parts))
+    """Return a table as floats: one, or several of equal height where a page does not hold its lines."""
+    widths = [_width(table, column) for column in range(len(table.columns))]
+    wrapped = [c for c, width in enumerate(widths) if width == TEXT_CM]
+    lines = [max((-(-len(row[c].text) // TEXT_LETTERS) for c in wrapped), default=1) for row in table.rows]
+    below = np.cumsum(lines)
+    count = max(1, -(-sum(lines) // PAGE_LINES))
+    part_of = np.minimum((below - 1) * count // max(sum(lines), 1), count - 1)
+    parts = [np.flatnonzero(part_of == k).tolist() for k in range(count)]
+    floats = [
+        _float(table, rows, widths, caption, notes if k == count - 1 else (), k)
+        for k, rows in enumerate(parts)
+    ]
+    text = "\n".join(floats)
     macros = MACROS if "scripttext" in text or "cyrillictext" in text else ""
     return f"{PACKAGES}\n{macros}{text}"
 
 
-def _float(table: Table, rows: Sequence[int], caption: str, notes: Sequence[str], k: int) -> str:
+def _float(
+    table: Table, rows: Sequence[int], widths: Sequence[float], caption: str, notes: Sequence[str], k: int
+) -> str:
     """Return one float; the first carries the label."""
-    widths = [_width(table, column) for column in range(len(table.columns))]
     columns = _split(table, widths)
     wide = any(_total(widths, part) > COLUMN_CM for part in columns)
     star = "*" if wide else ""

@@ -102,9 +102,8 @@ def method_names(
     every = [_parts(record, score) for _, record, score in rows]
     differing = set()
     for group in _WORDS:
-        values = {
-            p.get(group, "") for p, (_, _, s) in zip(every, rows, strict=True) if group in _PARTS.get(s, ())
-        }
+        inner = [(p, s) for p, (_, r, s) in zip(every, rows, strict=True) if not r.get("external")]
+        values = {p.get(group, "") for p, s in inner if group in _PARTS.get(s, ())}
         differing |= {group} if len(values) > 1 else set()
     out = []
     for parts, (run, record, score) in zip(every, rows, strict=True):
@@ -134,7 +133,8 @@ def measurements(runs: Sequence[Run], names: Mapping[str, str] | None = None) ->
     Rows that show the same thing twice are left out: a fused score that equals one cue, a cue that two runs share.
     """
     parts = []
-    for run in runs:
+    # of runs that share a score, the run that is about it shows it
+    for run in sorted(runs, key=lambda run: primary(run.record) == "q"):
         table = run.agreement
         for cue in ("q_sim", "q_mag"):
             if np.array_equal(run.scores["q"], run.scores[cue]):
@@ -160,14 +160,14 @@ def measurements(runs: Sequence[Run], names: Mapping[str, str] | None = None) ->
 
 def _once(rows: pd.DataFrame) -> pd.DataFrame:
     """Drop a score whose values another run shows; add the run's name where two still have one name."""
-    keys = ["set", "method", "backbone", "score"]
+    keys = ["set", "backbone", "score"]
     seen: dict[tuple[Any, ...], list[Any]] = {}
     for (_, *key), part in rows.groupby(["run", *keys], sort=False):
         values = tuple(zip(part["statistic"], part["value"].round(9).map(repr), strict=True))
         if values in seen.setdefault(tuple(key), []):
             rows = rows.drop(part.index)
         seen[tuple(key)].append(values)
-    twice = rows.groupby(keys)["run"].transform("nunique") > 1
+    twice = rows.groupby([*keys, "method"])["run"].transform("nunique") > 1
     rows.loc[twice, "method"] = rows["method"] + " [" + rows["run"] + "]"
     return rows
 

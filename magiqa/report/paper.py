@@ -35,12 +35,14 @@ PREAMBLE = r"""\documentclass[10pt,twocolumn]{article}
 \renewcommand{\floatpagefraction}{0.7}\renewcommand{\dblfloatpagefraction}{0.7}
 \setcounter{topnumber}{9}\setcounter{dbltopnumber}{9}\setcounter{totalnumber}{12}
 \setlength{\floatsep}{8pt}\setlength{\textfloatsep}{10pt}\setlength{\dblfloatsep}{8pt}\setlength{\dbltextfloatsep}{10pt}
+\IfFileExists{placeins.sty}{\usepackage{placeins}}{\let\FloatBarrier\clearpage}
 \extrafloats{500}\maxdeadcycles=1000
 \makeatletter\@fptop=0pt\@dblfptop=0pt\@fpsep=12pt\@dblfpsep=12pt\makeatother
 \begin{document}
 """
 
-END = r"""\bibliographystyle{plain}
+END = r"""\FloatBarrier
+\bibliographystyle{plain}
 \bibliography{references}
 \end{document}
 """

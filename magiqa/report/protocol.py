@@ -62,12 +62,17 @@ def _data(records: Sequence[Record]) -> list[str]:
     )
 
 
+def _name(record: Record) -> str:
+    """Return the user's name of a method, else a short one."""
+    name = (record.get("config") or {}).get("name") or method_name(record, primary(record))
+    return str(name).partition(" (")[0]
+
+
 def _methods(material: Material) -> list[str]:
     """Return a sentence a method, of many the first three."""
     out: dict[str, str] = {}
     for run in material.runs:
-        name = method_name(run.record, primary(run.record))
-        shown = str((run.record.get("config") or {}).get("name") or name.partition(" (")[0])
+        name, shown = method_name(run.record, primary(run.record)), _name(run.record)
         out.setdefault(f"{shown}{cite(METHODS.get(name, ''))} uses {_sentence(run.record)}.", "")
     more = f"The supplement lists the settings of all {len(out)} methods." if len(out) > 3 else ""
     return [*list(out)[:3], *([more] if more else [])]
@@ -133,9 +138,7 @@ def full_protocol(material: Material) -> list[str]:
     records = records_of(material)
     out = [f"{set_name(data)}: {set_facts(data)}." + "".join(f" {note}." for note in data.get("notes") or ())
            for data in _sets(records)]  # fmt: skip
-    out += dict.fromkeys(
-        f"{r.get('name') or r.get('command')}: {method_words(r)}." for r in records if r.get("choices")
-    )
+    out += dict.fromkeys(f"{_name(r)}: {method_words(r)}." for r in records if r.get("choices"))
     bones = {
         str(b.get("weights_sha256")): b
         for r in records

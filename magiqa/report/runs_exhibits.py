@@ -85,26 +85,26 @@ def _group_figure(run: Run) -> Exhibit:
 
 
 def scatter_figure(material: Material) -> Iterator[Exhibit]:
-    """Predicted score against MOS: a panel a data set, colored by generator or distortion where there is one set."""
+    """Predicted score against MOS: a figure each of one or two data sets, else a panel each in one figure."""
     runs = material.leading
-    if not runs:
-        return
+    if len(runs) > 2:
+        yield _scatter(material, runs, "scatter")
+    else:
+        yield from (_scatter(material, [run], f"{run.name}/predicted") for run in runs)
+
+
+def _scatter(material: Material, runs: Sequence[Run], name: str) -> Exhibit:
     names = method_names([(r.name, r.record, primary(r.record)) for r in runs], material.asked.names)
-    several = len(runs) > 1
+    several, data = len(runs) > 1, runs[0].record["dataset"]
     panels = [Panel(run, primary(run.record), (f"{set_name(run.record['dataset'])}\n" if several else "")
                     + agreement_words(run, primary(run.record))) for run in runs]  # fmt: skip
-    label = short_label(runs[0].label) if len({run.label for run in runs}) == 1 else "MOS or SSIM"
-    place = "each data set." if several else where(runs[0].record)
-    colored = (
-        ""
-        if several or "group" not in runs[0].scores
-        else f" Colors: {group_word(runs[0].record['dataset'])}s."
-    )
-    bones = sorted({backbone_name(run.record["backbone"]) for run in runs})
+    label = " or ".join(dict.fromkeys(short_label(run.label) for run in runs))
+    bones = "; ".join(sorted({backbone_name(run.record["backbone"]) for run in runs}))
+    place = f"each data set. Backbone: {bones}." if several else where(runs[0].record)
     fit = fit_words([run.record for run in runs])
     caption = f"Predicted score ({names[0]}) against {label} on {place} Line: {fit} fit."
-    caption += colored + (f" Backbone: {'; '.join(bones)}." if several else "")
-    yield Exhibit("scatter", "scatter", caption, draw=lambda stem: scatter(stem, panels), wide=several)
+    caption += f" Colors: {group_word(data)}s." if "group" in runs[0].scores and not several else ""
+    return Exhibit("scatter", name, caption, draw=lambda stem: scatter(stem, panels), wide=several)
 
 
 def figures_of_runs(material: Material) -> Iterator[Exhibit]:

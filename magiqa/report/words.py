@@ -97,7 +97,7 @@ _GROUP_WORDS = {
     **dict.fromkeys(("csiq", "kadid10k", "pipal", "sample", "tid2013"), "distortion type"),
 }
 
-_GENERATORS = {"sd1.5": "Stable Diffusion 1.5", "xl2.2": "Stable Diffusion XL 2.2", "glide": "GLIDE",
+_GENERATORS = {"sd1.5": "SD 1.5", "xl2.2": "SD XL 2.2", "glide": "GLIDE",
                "midjourney": "Midjourney", "DALLE2": "DALL-E 2"}  # fmt: skip
 
 _SETTINGS = {"normal": "", "lowstep": "low steps", "lowcorr": "low guidance", "highcorr": "high guidance"}
@@ -212,14 +212,17 @@ def group_name(name: str, data: Record) -> str:
 
     Example:
         >>> group_name("midjourney_lowstep", {"name": "agiqa3k"}), group_name("jpeg_2000", {"name": "sample"})
-        ('Midjourney, low steps', 'jpeg 2000')
+        ('Midjourney, low steps', 'JPEG 2000')
     """
     if data.get("name") == "agiqa3k":
         generator, _, setting = name.rpartition("_")
         if setting not in _SETTINGS:
             return name
         return ", ".join(filter(None, (_GENERATORS.get(generator, generator), _SETTINGS[setting])))
-    return name.replace("_", " ") if group_word(data) == "distortion type" else name
+    if group_word(data) != "distortion type":
+        return name
+    words = name.replace("_", " ").replace("jpeg", "JPEG")
+    return words[:1].upper() + words[1:]
 
 
 def backbone_name(bone: Record) -> str:

@@ -65,7 +65,7 @@ def test_tables_figures_and_page_are_written(out, folders):
             text = (out / "tables" / f"{stem}.{suffix}").read_text()
             assert len(text) > 100 and str(folders[0].parent) not in text
             assert suffix == "csv" or DEMO["label"] in text
-    for stem in ("scatter", "demo/magnitude", "demo/srcc_by_group", "ablation_grid", "compare-demo"):
+    for stem in ("demo/predicted", "demo/magnitude", "demo/srcc_by_group", "ablation_grid", "compare-demo"):
         for suffix in ("png", "pdf", "md", "tex"):
             assert (out / "figures" / f"{stem}.{suffix}").stat().st_size > 20
     table = pd.read_csv(out / "tables" / "agreement.csv")

@@ -54,7 +54,7 @@ def test_only_chooses_the_main_documents_exhibits_and_the_rest_is_the_supplement
     paper(folders, tmp_path, Asked(only=("main", "ablation")))
     text, rest = ((tmp_path / name).read_text() for name in ("results.tex", "supplement.tex"))
     assert "tables/agreement" in text and "tables/ablations" in text and "includegraphics" not in text
-    assert "figures/scatter" in rest and "tables/agreement" not in rest
+    assert "figures/demo/predicted" in rest and "tables/agreement" not in rest
     with pytest.raises(UserError, match="only=tables is not known: use main"):
         paper(folders, tmp_path, Asked(only=("tables",)))
 
