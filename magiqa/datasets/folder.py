@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -69,7 +68,7 @@ class Folder(DataSet, alpha="white"):
     split_row: int = 0
     encoding: str | None = None
     separator: str | None = None
-    decimal: Literal[".", ","] = "."
+    decimal: str = "."
     sheet: str | None = None
     strip_prefix: str = ""
     add_prefix: str = ""
@@ -158,8 +157,8 @@ class Folder(DataSet, alpha="white"):
         return table, score
 
     def _numbers(self, values: pd.Series, file: Path) -> np.ndarray:
-        if self.decimal == ",":
-            values = values.astype(str).str.replace(",", ".", regex=False)
+        if self.decimal != ".":
+            values = values.astype(str).str.replace(self.decimal, ".", regex=False)
         return numbers(file, values)
 
     def _ratings(self, values: pd.Series, file: Path) -> np.ndarray:
