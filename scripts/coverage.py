@@ -472,7 +472,9 @@ def content(groups: int, each: int, crossed: bool, given: bool) -> Row:
             x, inside = left_of(0.7 * y + x, y), alike(y, inside)
         seed = int(rng.integers(2**31))
         return {
-            "permutation p": rejected(group_distance(x, names, within=inside, permutations=99, seed=seed).p)
+            "permutation p": rejected(
+                group_distance(x, names, within=inside, permutations=99, seed=seed)["p"]
+            )
         }
 
     words = ", crossed with kinds" * crossed + ", given the label" * given

@@ -11,7 +11,7 @@ from magiqa.runs.names import CONTROLS
 from magiqa.runs.read import Run
 from magiqa.stats.family import SIGNIFICANCE
 from magiqa.stats.paired import against_best
-from magiqa.stats.sampling import TESTED, Sampling
+from magiqa.stats.sampling import TESTED, WITHIN, Sampling
 
 UNTESTED = "‡"
 
@@ -27,7 +27,10 @@ def marks(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
         ["dataset", "statistic"], sort=False
     ):
         lower = statistic == "rmse_logistic"
-        part = part[part["value"].notna()].sort_values("value", ascending=lower, kind="stable")
+        part = part[part["value"].notna()]
+        if statistic == WITHIN:  # a score that is defined in some groups only does not compete
+            part = part[part["n"] == part["n"].max()]
+        part = part.sort_values("value", ascending=lower, kind="stable")
         if not len(part):
             continue
         entries = part[["run", "score", "statistic"]].copy()

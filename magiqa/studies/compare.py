@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
+from magiqa.datasets.base import occurrences
 from magiqa.errors import UserError
 from magiqa.package import expanded
 from magiqa.report.console import screen
@@ -32,23 +33,20 @@ def _from_run(folder: Path, score: str, base: pd.DataFrame, label: str) -> tuple
         raise UserError(
             f"{folder}: its label is {record.dataset.label}, the first run's {label}; compare like with like"
         )
-    keys = [t.groupby("image").cumcount() for t in (base, scores)]
-    left = pd.MultiIndex.from_arrays([base["image"], keys[0]])
-    right = scores.set_index(pd.MultiIndex.from_arrays([scores["image"], keys[1]]))
-    if set(left) != set(right.index):
-        odd = sorted(set(left) ^ set(right.index))
+    images, own = occurrences(base["image"]), occurrences(scores["image"])
+    if odd := sorted(set(images) ^ set(own)):
         raise UserError(
             f"{folder}: {len(odd)} images are in one of the two runs only (first {odd[0][0]}); a paired test needs the "
             "same images"
         )
-    right = right.loc[left]
-    wrong = np.flatnonzero(right[label].to_numpy(float) != base[label].to_numpy(float))
+    scores = scores.set_index(pd.Index(own)).loc[images]
+    wrong = np.flatnonzero(scores[label].to_numpy(float) != base[label].to_numpy(float))
     if len(wrong):
         raise UserError(
             f"{folder}: {label} differs from the first run's for {len(wrong)} images (first "
-            f"{base['image'].iloc[wrong[0]]}); compare runs on the same labels"
+            f"{images[wrong[0]][0]}); compare runs on the same labels"
         )
-    return right[score].to_numpy(float), record
+    return scores[score].to_numpy(float), record
 
 
 def compare(
@@ -109,11 +107,10 @@ def _compare(
         methods[shown] = values
         about.append({"name": shown, "source": source, "note": "", **more})
 
-    own = [score] if others else list(COMPARED)
-    for one in own:
-        mark = record.backbone.label if one in CUES else "control"
-        name = f"{first.name} {one}" if others else one
-        add(name, base[one].to_numpy(float), str(first), mark, score=one, **_made_with(record))
+    for own in [score] if others else COMPARED:
+        mark = record.backbone.label if own in CUES else "control"
+        name = f"{first.name} {own}" if others else own
+        add(name, base[own].to_numpy(float), str(first), mark, score=own, **_made_with(record))
     for other in map(expanded, others):
         metric = Metric.of(other)
         if other.is_dir():

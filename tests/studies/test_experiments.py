@@ -13,9 +13,10 @@ from scipy.stats import spearmanr, wasserstein_distance
 from magiqa.cli import main as cli
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
+from magiqa.stats.sampled import Sampled
 from magiqa.studies.evaluate import evaluate
-from magiqa.studies.experiments.bias import Bias
-from magiqa.studies.experiments.magnitude import Magnitude
+from magiqa.studies.experiments.bias import Bias, alike, group_distance
+from magiqa.studies.experiments.magnitude import Magnitude, excess
 from magiqa.studies.experiments.raters import Raters
 from magiqa.studies.experiments.regimes import Regimes
 from magiqa.studies.experiments.run import run
@@ -360,3 +361,42 @@ def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, m
     with pytest.raises(KeyboardInterrupt):
         reproduce.main(args)
     assert not step.exists()
+
+
+def test_group_distance_is_scipys_over_all_pairs():
+    rng = np.random.default_rng(1)
+    values = rng.integers(0, 300, 2000) / 7.0  # ties
+    groups = rng.choice(["a", "b", "c", "d"], p=[0.7, 0.2, 0.09, 0.01], size=2000)
+    parts = [values[groups == g] for g in "abcd"]
+    pairs = [wasserstein_distance(a, b) for i, a in enumerate(parts) for b in parts[i + 1 :]]
+    distance = group_distance(values, groups, permutations=19)
+    assert distance["distance"] == pytest.approx(np.mean(pairs) / values.std())
+    assert distance["p"] > 0.05 and distance["distance"] < 3 * distance["chance"]
+    apart = group_distance(values + 100 * (groups == "b"), groups, permutations=19)
+    assert apart["p"] == pytest.approx(0.05) and apart["distance"] > 5 * apart["chance"]
+    assert np.isnan(group_distance(values, ["one"] * 2000)["distance"])
+
+
+def test_chance_of_a_crossed_design_is_shuffled_within_it():
+    rng = np.random.default_rng(2)
+    prompts, generators = np.repeat(np.arange(60), 8), np.tile(np.arange(8), 60)
+    values = 3.0 * generators + rng.normal(size=480)  # prompts alike, generators not
+    free = group_distance(values, prompts, permutations=99)
+    inside = group_distance(values, prompts, within=generators, permutations=99)
+    assert free["distance"] < 0.8 * free["chance"]  # why chance within the design is needed
+    assert inside["distance"] == pytest.approx(inside["chance"], rel=0.1) and inside["p"] > 0.01
+    y = np.repeat(np.arange(40.0), 5)
+    strata, within = alike(y, np.arange(200) % 2), np.arange(200) % 2
+    assert all(len(set(within[strata == k])) == 1 and np.ptp(y[strata == k]) <= 2 for k in set(strata))
+
+
+def test_the_excess_over_untrained_networks_holds_for_other_seeds_too():
+    rng = np.random.default_rng(0)
+    parts = 0.01 * rng.normal(size=(4, 300)) / np.sqrt(300)
+    method, nulls = Sampled(np.array([-0.2]), parts[:1]), Sampled(np.array([0.1, -0.1, 0.06]), parts[1:])
+    row = excess(method, nulls)
+    assert row["diff"] == pytest.approx(-0.22)
+    between = np.std([0.1, -0.1, 0.06], ddof=1) / np.sqrt(3)
+    assert (row["diff_high"] - row["diff_low"]) / 2 == pytest.approx(4.3 * between, rel=0.1)  # t of 2 degrees
+    assert excess(method, nulls[:1])["withheld"] == "one seed: nothing says how seeds differ"
+    assert excess(method, nulls, "2 images, fewer than 5")["withheld"].startswith("2 images")

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from magiqa.checked import Checked
+from magiqa.datasets.base import occurrences
 from magiqa.errors import UserError
 from magiqa.report.words import SCORES
 from magiqa.stats.correlation import srcc
@@ -16,15 +16,10 @@ from magiqa.studies.experiments.study import (
     Lacking,
     Study,
     Tables,
+    long,
 )
 
-
-def _rows(table: pd.DataFrame) -> pd.MultiIndex:
-    """A name for each row: the image, and which of its rows it is."""
-    return pd.MultiIndex.from_arrays([table["image"], table.groupby("image").cumcount()])
-
-
-_WORDS = {"mos_quality": "quality", "mos_align": "alignment to the prompt"}
+LABELS = {"mos_quality": "quality", "mos_align": "alignment to the prompt"}
 
 
 @dataclass(frozen=True)
@@ -43,20 +38,18 @@ class Align(Checked, key="experiment"):
             raise UserError(
                 "experiment=align needs the data set's own annotation, a bundle holds one label only"
             )
-        both = {
-            c: replace(study.job.source.dataset, label_column=c).load().table
-            for c in ("mos_quality", "mos_align")
-        }
-        labels = {c: t.set_index(_rows(t))["mos"] for c, t in both.items()}
-        keys = _rows(study.features.table)
-        y = {c: v.loc[keys].to_numpy(float) for c, v in labels.items()}
+        images, y = occurrences(study.features.table["image"]), {}
+        for c in LABELS:
+            table = replace(study.job.source.dataset, label_column=c).load().table
+            mos = dict(zip(occurrences(table["image"]), table["mos"], strict=True))
+            y[c] = np.array([mos[image] for image in images], float)
         scores = {**study.cues()[list(CUES)], "laplacian": study.features.controls["laplacian"]}
         matrix = np.stack([np.asarray(v, float) for v in scores.values()])
         agreement = {c: study.sampling.statistic("srcc", matrix, v) for c, v in y.items()}
         bands = {c: study.bands(a) for c, a in agreement.items()}
         rows = []
         for i, name in enumerate(scores):
-            row: dict[str, Any] = {"score": name, "n": len(keys)}
+            row: dict[str, Any] = {"score": name, "n": len(images)}
             for c in y:
                 row[c], (row[f"{c}_low"], row[f"{c}_high"]) = agreement[c].values[i], bands[c][i]
             rows.append(row)
@@ -76,12 +69,5 @@ class Align(Checked, key="experiment"):
         """Draw SRCC with both MOS."""
         from magiqa.report.plots import dots
 
-        t = tables["align"]
-        names = [SCORES.get(s, s) for s in t["score"]]
-        parts = [
-            pd.DataFrame(
-                {"name": names, "value": t[c], "low": t[f"{c}_low"], "high": t[f"{c}_high"], "series": word}
-            )
-            for c, word in _WORDS.items()
-        ]
-        dots(folder / "align", pd.concat(parts, ignore_index=True), xlabel="SRCC")
+        names = tables["align"]["score"].map(SCORES)
+        dots(folder / "align", long(tables["align"], LABELS, name=names), xlabel="SRCC")

@@ -15,14 +15,11 @@ from magiqa.stats.arrays import NAN, members
 from magiqa.stats.correlation import ranks, srcc
 from magiqa.studies.experiments.study import Lacking, Study, Tables, check_distinct
 
-BIAS = {
-    "reference": ("reference images", "Distance between contents"),
-    "prompt": ("prompts", "Distance between contents"),
-    "group": ("groups (generators or distortion types)", "Distance between groups"),
+CONTENT = {
+    "reference": "reference images",
+    "prompt": "prompts",
+    "group": "groups (generators or distortion types)",
 }
-
-
-_POINTS = 4096  # of distribution functions in memory at a time
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,11 @@ class Bias(Checked, key="experiment"):
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``bias``: mean Wasserstein distance between groups, in standard deviations, as is and given the label."""
         by, groups = _content(study)
-        _, at, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-        kept = sizes[at] >= self.smallest
+        _, key, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        kept = sizes[key] >= self.smallest
         if len(set(groups[kept])) < 2:
             raise Lacking(
-                f"dataset {study.features.labels.name}: fewer than two of its {BIAS[by][0]} have {self.smallest} "
+                f"dataset {study.features.labels.name}: fewer than two of its {CONTENT[by]} have {self.smallest} "
                 "images; set experiment.smallest lower"
             )
         crossed = study.sampling.groups if by != "group" else None
@@ -72,31 +69,20 @@ class Bias(Checked, key="experiment"):
         label_ranks = ranks(y) - (len(y) + 1) / 2
         rows = []
         for (what, kind), x in zip([*names, ("label", "the label itself")], [*matrix, y], strict=True):
-            found = group_distance(x, groups, within=within, **options)
-            row = {
-                "by": by,
-                "cue": what,
-                "of": kind,
-                "distance": found.distance,
-                "chance": found.chance,
-                "p": found.p,
-            }
+            row: dict[str, Any] = {"by": by, "cue": what, "of": kind}
+            row |= group_distance(x, groups, within=within, **options)
             if what != "label":
                 # groups differ in quality too: what is left when the label's rank is regressed out
                 own = ranks(x) - (len(x) + 1) / 2
                 rest = own - label_ranks * (own @ label_ranks) / (label_ranks @ label_ranks)
                 left = group_distance(rest, groups, within=like, **options)
-                row |= {
-                    "distance_given_label": left.distance,
-                    "chance_given_label": left.chance,
-                    "p_given_label": left.p,
-                }
+                row |= {f"{name}_given_label": value for name, value in left.items()}
                 row["srcc"] = srcc(x, y)
             rows.append(
                 row | {"groups": len(set(groups)), "smallest": int(sizes[sizes >= self.smallest].min())}
             )
         return {"bias": pd.DataFrame(rows)}, [
-            f"between {len(set(groups))} {BIAS[by][0]}"
+            f"between {len(set(groups))} {CONTENT[by]}"
             + ("; no content is shared by images of this set" if by == "group" else ""),
             "lambda 1 is the plain mean; distances in standard deviations of all values; chance: groups shuffled"
             + ("" if within is None else " within each generator or distortion type")
@@ -110,7 +96,7 @@ class Bias(Checked, key="experiment"):
 
     def captions(self, tables: Tables) -> dict[str, str]:
         """Return the caption of each figure."""
-        groups = BIAS[str(tables["bias"]["by"].iloc[0])][0]
+        groups = CONTENT[str(tables["bias"]["by"].iloc[0])]
         return {
             "bias": f"Wasserstein distance between {groups} of MOS and of the magnitude cue, in standard "
             "deviations, beside its mean over shuffled names (by chance). Given MOS: of what the rank of MOS does not "
@@ -133,7 +119,7 @@ class Bias(Checked, key="experiment"):
         )
         frame = frame.dropna(subset=["value"]).assign(low=np.nan, high=np.nan)
         frame = frame.assign(name=frame["of"] + ", " + frame["cue"])
-        groups = BIAS[str(table["by"].iloc[0])][0]
+        groups = CONTENT[str(table["by"].iloc[0])]
         dots(folder / "bias", frame, xlabel=f"Wasserstein distance between {groups} (sd)")
 
 
@@ -150,25 +136,15 @@ def _content(study: Study) -> tuple[str, np.ndarray]:
     return "group", study.need("group")
 
 
-@dataclass(frozen=True)
-class GroupDistance:
-    """Mean Wasserstein distance between groups, in standard deviations of all values; its mean by chance; and p.
-
-    Args:
-        p: one-sided: the share of shuffles that lie as far apart or farther; at least 1 / (permutations + 1).
-    """
-
-    distance: float
-    chance: float
-    p: float
-
-
 def group_distance(
     values: Any, groups: Any, *, within: Any = None, permutations: int = 20, seed: int = 0
-) -> GroupDistance:
-    """Return the distance between the distributions of values (N,) in groups (N,), over all pairs of groups.
+) -> dict[str, float]:
+    """Return the Wasserstein distance between the distributions of values (N,) in groups (N,).
 
-    ``chance`` is the same with the groups' names shuffled: the distance of finite samples is never 0.
+    Returns:
+        ``distance``: the mean over all pairs of groups, in standard deviations of all values. ``chance``: its mean with
+        the groups' names shuffled; the distance of finite samples is never 0. ``p``: one-sided, the share of shuffles
+        that lie as far apart or farther; at least 1 / (permutations + 1).
 
     Args:
         within: (N,) names of what is crossed with the groups (each prompt drawn by each generator): names are then
@@ -180,23 +156,18 @@ def group_distance(
     _, key = np.unique(names, return_inverse=True)
     groups_of, sizes = key.max() + 1, np.bincount(key)
     if groups_of < 2 or spread == 0:
-        return GroupDistance(NAN, NAN, NAN)
+        return {"distance": NAN, "chance": NAN, "p": NAN}
     order = np.argsort(x, kind="stable")
     gaps = np.diff(x[order])
     # |F_a - F_b| summed over all pairs at a point: sorted, the k-th of G counts k times up and G - 1 - k times down
     signs = 2.0 * np.arange(groups_of) - (groups_of - 1)
 
     def distance(key: np.ndarray) -> float:
-        total, below = 0.0, np.zeros(groups_of)
-        for start in range(0, len(gaps), _POINTS):
-            part = key[order[start : start + _POINTS]][: len(gaps) - start]
-            steps = np.zeros((len(part), groups_of))
-            steps[np.arange(len(part)), part] = 1.0 / sizes[part]
-            cumulative = below + np.cumsum(steps, axis=0)
-            below = cumulative[-1].copy()
-            cumulative.sort(axis=1)
-            total += float(gaps[start : start + _POINTS] @ (cumulative @ signs))
-        return float(total / (groups_of * (groups_of - 1) / 2) / spread)
+        part = key[order[:-1]]
+        steps = np.zeros((len(part), groups_of))
+        steps[np.arange(len(part)), part] = 1.0 / sizes[part]
+        functions = np.sort(np.cumsum(steps, axis=0), axis=1)
+        return float(gaps @ (functions @ signs) / (groups_of * (groups_of - 1) / 2) / spread)
 
     rng = np.random.default_rng(seed)
     strata = [np.arange(len(x))] if within is None else [rows for _, rows in members(within, len(x))]
@@ -210,9 +181,7 @@ def group_distance(
     measured = distance(key)
     chance = np.array([distance(shuffled()) for _ in range(permutations)])
     reached = int((chance >= measured - 1e-12).sum())
-    return GroupDistance(
-        measured, float(chance.mean()) if permutations else NAN, (1 + reached) / (permutations + 1)
-    )
+    return {"distance": measured, "chance": float(chance.mean()), "p": (1 + reached) / (permutations + 1)}
 
 
 def alike(labels: Any, within: Any = None, *, size: int = 5) -> np.ndarray:

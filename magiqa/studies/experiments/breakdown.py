@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from magiqa.checked import Checked
 from magiqa.report.words import AXES, group_name, short_label
 from magiqa.stats.sampled import stacked
-from magiqa.studies.experiments.study import CUES, Study, Tables
+from magiqa.studies.experiments.study import CUES, Study, Tables, long
 
 
 @dataclass(frozen=True)
@@ -22,23 +21,22 @@ class Breakdown(Checked, key="experiment"):
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``group`` (and ``level``): SRCC of each cue, and the paired difference of q and q_sim."""
         study.need("group")
-        cues = study.cues()
-        matrix = cues[list(CUES)].to_numpy().T
+        matrix = study.cues()[list(CUES)].to_numpy().T
         out: Tables = {}
         for by in ("group", "level"):
             names = study.column(by)
             if names is None:
                 continue
-            rows, inside = [], []
+            rows, gains = [], []
             for name in sorted(set(names), key=lambda v: (len(v), v) if by == "level" else (0, v)):
-                at = np.flatnonzero(names == name)
-                row: dict[str, Any] = {by: name, "n": len(at)}
-                agreement = study.srcc(matrix, at)
+                inside = np.flatnonzero(names == name)
+                row: dict[str, Any] = {by: name, "n": len(inside)}
+                agreement = study.srcc(matrix, inside)
                 for cue, value, band in zip(CUES, agreement.values, study.bands(agreement), strict=True):
                     row[cue], (row[f"{cue}_low"], row[f"{cue}_high"]) = value, band
-                inside.append(agreement[[2]] - agreement[[0]])
+                gains.append(agreement[[2]] - agreement[[0]])
                 rows.append(row)
-            out[by] = study.tested(rows, stacked(inside))
+            out[by] = study.tested(rows, stacked(gains))
         return out, [
             "SRCC inside each group; difference: fused score less similarity cue; a group under 3 images has empty "
             "values, one of fewer than 5 images or clusters no interval",
@@ -61,12 +59,5 @@ class Breakdown(Checked, key="experiment"):
         data = record["dataset"]
         for by, table in tables.items():
             names = [group_name(str(n), data) if by == "group" else str(n) for n in table[by]]
-            parts = [
-                pd.DataFrame({"name": names, "value": table[c], "low": table[f"{c}_low"], "high": table[f"{c}_high"],
-                              "series": AXES[c]})
-                for c in CUES
-                if c in table
-            ]  # fmt: skip
-            if parts:
-                frame = pd.concat(parts, ignore_index=True).dropna(subset=["value"])
-                dots(folder / f"by_{by}", frame, xlabel=f"SRCC with {short_label(data['label'])}")
+            frame = long(table, {c: AXES[c] for c in CUES}, name=names)
+            dots(folder / f"by_{by}", frame, xlabel=f"SRCC with {short_label(data['label'])}")

@@ -20,6 +20,7 @@ from magiqa.studies.experiments.study import (
     Study,
     Tables,
     check_distinct,
+    long,
 )
 
 
@@ -40,10 +41,12 @@ class Magnitude(Checked, key="experiment"):
         """``magnitude``: SRCC, partial SRCC given the controls, and the difference to the untrained network's."""
         study.from_images("untrained networks")
         job = study.job
-        controls = study.features.controls
-        pixels = (controls["width"] * controls["height"]).to_numpy(float)
-        given = np.column_stack([controls["laplacian"], controls["bytes"], pixels])
-        given = given[:, given.std(axis=0) > 0]
+        table = study.features.controls
+        controls = {
+            "Laplacian variance": table["laplacian"].to_numpy(float),
+            "file bytes": table["bytes"].to_numpy(float),
+            "pixels": (table["width"] * table["height"]).to_numpy(float),
+        }
         bone = job.method.backbone
         untrained = [
             replace(bone, pretrained=None, checkpoint=None, label=None, untrained=s) for s in self.seeds
@@ -64,11 +67,9 @@ class Magnitude(Checked, key="experiment"):
             names.append((definition, network))
             jobs.append(made.having(magnitude=cue))
         matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1]
-        extra = [("Laplacian variance", "control"), ("file bytes", "control")]
-        rows = [controls["laplacian"].to_numpy(float), controls["bytes"].to_numpy(float)]
-        if pixels.std() > 0:
-            extra, rows = [*extra, ("pixels", "control")], [*rows, pixels]
-        matrix, names = np.vstack([matrix, *rows]), [*names, *extra]
+        controls = {name: x for name, x in controls.items() if x.std() > 0}
+        given = np.column_stack(list(controls.values()))
+        matrix, names = np.vstack([matrix, given.T]), [*names, *((name, "control") for name in controls)]
         agreement = study.srcc(matrix)
         bands = study.bands(agreement)
         first = next(iter(networks))
@@ -107,15 +108,10 @@ class Magnitude(Checked, key="experiment"):
         """Draw SRCC of each definition, a series a network."""
         from magiqa.report.plots import dots
 
-        names = {
-            "definition": "name",
-            "network": "series",
-            "srcc": "value",
-            "srcc_low": "low",
-            "srcc_high": "high",
-        }
-        frame = tables["magnitude"].rename(columns=names)
-        frame["name"] = frame["name"].map(option_name)
+        table = tables["magnitude"]
+        frame = long(table, {"srcc": ""}, name=table["definition"].map(option_name)).assign(
+            series=table["network"]
+        )
         dots(folder / "magnitude", frame, xlabel=f"SRCC with {short_label(record['dataset']['label'])}")
 
 

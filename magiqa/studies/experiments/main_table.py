@@ -8,7 +8,7 @@ import numpy as np
 
 from magiqa.checked import Checked
 from magiqa.report.words import short_label
-from magiqa.studies.experiments.study import Study, Tables, srcc_dots
+from magiqa.studies.experiments.study import Study, Tables, long
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,6 @@ class Main(Checked, key="experiment"):
         """Draw SRCC of each method."""
         from magiqa.report.plots import dots
 
-        label = short_label(record["dataset"]["label"])
-        dots(
-            folder / "main", srcc_dots(tables["main"], tables["main"]["method"]), xlabel=f"SRCC with {label}"
-        )
+        series = {"srcc": "pooled", "srcc_within": "mean within groups"}
+        frame = long(tables["main"], series, name=tables["main"]["method"])
+        dots(folder / "main", frame, xlabel=f"SRCC with {short_label(record['dataset']['label'])}")

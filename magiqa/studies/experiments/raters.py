@@ -10,7 +10,7 @@ from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.report.words import SCORES
 from magiqa.stats.raters import krasula
-from magiqa.studies.experiments.study import CUES, Study, Tables
+from magiqa.studies.experiments.study import CUES, Study, Tables, long
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,15 @@ class Raters(Checked, key="experiment"):
                 "experiment.ratings is not set: add experiment.ratings=N, how many ratings a label averages"
             )
         std = study.features.table["mos_std"].to_numpy(float)
-        cues = study.cues()
-        controls = study.features.controls["laplacian"].to_numpy(float)
-        rows = []
-        for name, x in (*((c, cues[c].to_numpy()) for c in CUES), ("laplacian", controls)):
-            found = krasula(
-                x,
-                study.y,
-                std,
-                self.ratings,
-                study.sampling,
-                seed=study.job.statistics.seed,
-                level=self.level,
-            )
-            values = asdict(found)
-            band = {f"ordered_rightly_{s}": values.pop(f"ci_{s}") for s in ("low", "high")}
-            rows.append({"score": name} | values | band)
-        return {"pairs": pd.DataFrame(rows)}, [
+        scores = study.cues()[list(CUES)].assign(
+            laplacian=study.features.controls["laplacian"].to_numpy(float)
+        )
+        seed, rows = study.job.statistics.seed, []
+        for name, x in scores.items():
+            pairs = krasula(x, study.y, std, self.ratings, study.sampling, seed=seed, level=self.level)
+            rows.append({"score": name} | asdict(pairs))
+        bounds = {f"ci_{side}": f"ordered_rightly_{side}" for side in ("low", "high")}
+        return {"pairs": pd.DataFrame(rows).rename(columns=bounds)}, [
             f"{self.ratings} ratings a label; told apart at {self.level:g} two-sided"
         ]
 
@@ -70,9 +62,6 @@ class Raters(Checked, key="experiment"):
         """Draw the share of pairs ordered rightly."""
         from magiqa.report.plots import dots
 
-        t = tables["pairs"]
-        frame = pd.DataFrame({
-            "name": [SCORES.get(s, s) for s in t["score"]], "value": t["ordered_rightly"],
-            "low": t["ordered_rightly_low"], "high": t["ordered_rightly_high"],
-        })  # fmt: skip
+        table = tables["pairs"]
+        frame = long(table, {"ordered_rightly": ""}, name=table["score"].map(SCORES)).drop(columns="series")
         dots(folder / "pairs", frame, xlabel="Share of pairs ordered rightly", zero=0.5)

@@ -21,8 +21,7 @@ class Regimes(Checked, key="experiment"):
 
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``regimes``: a row a pair of cues and bin."""
-        cues = study.cues()
-        matrix = cues[list(CUES)].to_numpy().T
+        matrix = study.cues()[list(CUES)].to_numpy().T
         parts = bins(study.y, self.bins)
         if min(map(len, parts)) < 3:
             raise UserError(f"experiment.bins={self.bins}: a bin holds under three images; use fewer bins")
@@ -30,9 +29,9 @@ class Regimes(Checked, key="experiment"):
         rows, gaps = [], []
         for a, b in (("q_sim", "q_mag"), ("q", "q_sim"), ("q", "q_mag")):
             i, j = CUES.index(a), CUES.index(b)
-            for k, (at, agreement) in enumerate(zip(parts, inside, strict=True)):
-                y = study.y[at]
-                row = {"a": a, "b": b, "bin": k + 1, "label_from": y.min(), "label_to": y.max(), "n": len(at)}
+            for k, (part, agreement) in enumerate(zip(parts, inside, strict=True)):
+                y = study.y[part]
+                row = {"a": a, "b": b, "bin": k + 1, "label_from": y.min(), "label_to": y.max(), "n": len(y)}
                 rows.append(row | {"srcc_a": agreement.values[i], "srcc_b": agreement.values[j]})
                 gaps.append(agreement[[i]] - agreement[[j]])
         return {"regimes": study.tested(rows, stacked(gaps))}, [

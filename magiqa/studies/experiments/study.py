@@ -1,7 +1,7 @@
 """Experiments: the tables and figures of the paper's kind, and the controls that it lacks, on one data set.
 
 An experiment is a config object with ``tables(study)``, which returns tables by name and notes, and ``draw``. All of
-them score through `magiqa.ablation`, so that features are encoded once and numbers equal those of single runs.
+them score through `magiqa.scoring`, so that features are encoded once and numbers equal those of single runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,35 +40,28 @@ MACLIP = (
 
 
 class Lacking(UserError):
-    """The data set has not what an experiment is about."""
+    """Raised when a data set lacks a column that the experiment needs."""
 
 
 def check_distinct(key: str, values: Sequence[Any]) -> None:
-    """Check a list that must hold something, and nothing twice.
-
-    Raises:
-        UserError: it does not.
-    """
+    """Refuse an empty list, and one that holds a value twice."""
     if not values or len(set(values)) < len(values):
         raise UserError(f"experiment.{key}={list(values)} must hold one value or more, each once")
 
 
 @dataclass
 class Study:
-    """One data set and method, and what experiments ask of it."""
+    """One data set and method, with the scores and statistics that experiments need."""
 
     job: RunConfig
     compose: Compose | None
     clock: Clock
     progress: bool = True
-    _features: Features | None = None
 
-    @property
+    @cached_property
     def features(self) -> Features:
-        """Of the job as configured."""
-        if self._features is None:
-            self._features = prepare(self.job, self.clock, progress=self.progress)
-        return self._features
+        """The features of the job as configured."""
+        return prepare(self.job, self.clock, progress=self.progress)
 
     @property
     def y(self) -> np.ndarray:
@@ -81,28 +74,24 @@ class Study:
         return Sampling.of(self.features.table, self.features.labels.cluster)
 
     def column(self, name: str | None) -> np.ndarray | None:
-        """A column of names, or None where the data set has none."""
+        """Return a column of names, or None where the data set has none."""
         return column(self.features.table, name)
 
     def need(self, name: str) -> np.ndarray:
-        """A column that an experiment cannot do without.
+        """Return a column that an experiment cannot do without.
 
         Raises:
             Lacking: the data set has none.
         """
-        found = self.column(name)
-        if found is None:
+        names = self.column(name)
+        if names is None:
             raise Lacking(
                 f"dataset {self.features.labels.name} has no {name}, which this experiment needs; leave it out"
             )
-        return found
+        return names
 
     def as_maclip(self) -> None:
-        """From now on the job is MA-CLIP's, whatever was configured.
-
-        Raises:
-            UserError: it was told to run from a bundle, which holds the features of one set of views.
-        """
+        """Make the job MA-CLIP's, whatever was configured."""
         self.from_images("windows, global views and whole images")
         if self.compose is None:
             raise UserError(
@@ -117,11 +106,7 @@ class Study:
         self.compose, self.job = pinned, pinned([])
 
     def from_images(self, what: str) -> None:
-        """Refuse a bundle.
-
-        Raises:
-            UserError: it was told to run from one.
-        """
+        """Refuse a bundle, which holds the features of one set of views."""
         if self.job.source.bundle:
             raise UserError(
                 f"experiment={self.job.experiment.name} needs features of {what}, bundle={self.job.source.bundle} does "
@@ -129,17 +114,17 @@ class Study:
             )
 
     def cues(self) -> pd.DataFrame:
-        """q_sim, q_mag, q and w_sim of each image."""
+        """Return q_sim, q_mag, q and w_sim of each image."""
         return score(self.features, self.job.method)
 
     def scores(self, rows: Sequence[tuple[Mapping[str, Any], str]]) -> np.ndarray:
-        """Scores (M, N) of rows of (overrides, score)."""
+        """Return scores (M, N) of rows of (overrides, score)."""
         jobs = [override(self.job, overrides, self.compose) for overrides, _ in rows]
         out = np.empty((len(rows), len(self.y)))
-        for one in CUES:
-            at = [i for i, (_, s) in enumerate(rows) if s == one]
-            if at:
-                out[at] = score_all([jobs[i] for i in at], self.clock, one, progress=self.progress)[1]
+        for cue in CUES:
+            these = [i for i, (_, score_name) in enumerate(rows) if score_name == cue]
+            if these:
+                out[these] = score_all([jobs[i] for i in these], self.clock, cue, progress=self.progress)[1]
         return out
 
     def statistics(self, matrix: np.ndarray, reference: int) -> pd.DataFrame:
@@ -164,28 +149,29 @@ class Study:
 
 
 def at_once(table: pd.DataFrame) -> pd.DataFrame:
-    """The differences of a table of `tested`, with the intervals that hold for all rows at once: the printed p's."""
+    """Return the differences of a table with the intervals that hold for all rows at once, as rows of a dot plot."""
     return table.assign(
         value=table["diff"], low=table["ci_simultaneous_low"], high=table["ci_simultaneous_high"]
     )
 
 
-def srcc_dots(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
-    """Pooled and within-group SRCC as the rows of a dot plot."""
-    parts = [("srcc", "pooled"), ("srcc_within", "mean within groups")]
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "name": names,
-                    "value": table[s],
-                    "low": table[f"{s}_low"],
-                    "high": table[f"{s}_high"],
-                    "series": series,
-                }
-            )
-            for s, series in parts
-            if s in table
-        ],
-        ignore_index=True,
-    )
+def long(table: pd.DataFrame, series: Mapping[str, str], **columns: Any) -> pd.DataFrame:
+    """Return columns of a table with their intervals as rows of a plot: value, low, high, series and other columns.
+
+    Args:
+        series: the name of the series by column; columns that the table lacks are left out.
+    """
+    parts = [
+        pd.DataFrame(
+            {
+                **columns,
+                "value": table[c],
+                "low": table[f"{c}_low"],
+                "high": table[f"{c}_high"],
+                "series": name,
+            }
+        )
+        for c, name in series.items()
+        if c in table
+    ]
+    return pd.concat(parts, ignore_index=True).dropna(subset=["value"])

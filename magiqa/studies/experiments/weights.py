@@ -9,7 +9,7 @@ import pandas as pd
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.stats.arrays import bins
-from magiqa.studies.experiments.study import Study, Tables
+from magiqa.studies.experiments.study import Study, Tables, long
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Weights(Checked, key="experiment"):
         if cues["w_sim"].isna().any():
             raise UserError("fusion: this one has no weights; use fusion=adaptive")
         rows = []
-        for k, at in enumerate(bins(y, self.bins)):
-            if not len(at):
+        for k, inside in enumerate(bins(y, self.bins)):
+            if not len(inside):
                 continue
-            row: dict[str, Any] = {"bin": k + 1, "label": y[at].mean(), "n": len(at)}
+            row: dict[str, Any] = {"bin": k + 1, "label": y[inside].mean(), "n": len(inside)}
             for name in ("w_sim", "q_sim", "q_mag"):
-                mean = study.sampling.mean(cues[name].to_numpy(), at)
+                mean = study.sampling.mean(cues[name].to_numpy(), inside)
                 row[name] = mean.values[0]
                 ((row[f"{name}_low"], row[f"{name}_high"]),) = mean.intervals()
             rows.append(row)
@@ -53,11 +53,7 @@ class Weights(Checked, key="experiment"):
         from magiqa.report.plots import curves
         from magiqa.report.words import AXES, short_label
 
-        t = tables["weights"]
-        parts = [
-            pd.DataFrame({"x": t["label"], "value": t[c], "low": t[f"{c}_low"], "high": t[f"{c}_high"],
-                          "series": AXES.get(c, "Weight of similarity")})
-            for c in ("q_sim", "q_mag", "w_sim")
-        ]  # fmt: skip
+        table = tables["weights"]
+        series = {c: AXES.get(c, "Weight of similarity") for c in ("q_sim", "q_mag", "w_sim")}
         label = short_label(record["dataset"]["label"])
-        curves(folder / "weights", pd.concat(parts, ignore_index=True), xlabel=label, ylabel="Mean")
+        curves(folder / "weights", long(table, series, x=table["label"]), xlabel=label, ylabel="Mean")
