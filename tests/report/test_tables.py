@@ -90,6 +90,23 @@ def test_a_tie_with_the_best_srcc_is_marked_and_plcc_never(tmp_path):
     assert row["p_best"] < 0.05 and not row["in_best_set"]
 
 
+def test_a_score_defined_in_some_groups_only_does_not_compete_within_groups(tmp_path):
+    run = write_run(tmp_path / "run", n=90)
+    scores = pd.read_csv(run / "scores.csv")
+    saturated = np.where(scores["group"] == scores["group"].iloc[0], scores["mos"], 0.5)
+    heavy = np.exp(scores["mos"])  # the best PLCC is tested whatever its tails
+    for name, values in (("saturated", saturated), ("heavy", heavy)):
+        pd.DataFrame({"image": scores["image"], "score": values}).to_csv(
+            tmp_path / f"{name}.csv", index=False
+        )
+    metrics = [tmp_path / "saturated.csv", tmp_path / "heavy.csv"]
+    table = table_of(Material.read([run], Asked(statistics=["srcc_within", "plcc"], metrics=metrics))).data
+    within = table[(table["statistic"] == "srcc_within") & ~table["score"].isin(["laplacian", "bytes"])]
+    assert within.set_index("run")["rank"].isna()["saturated"] and within["rank"].min() == 1
+    top = table[(table["statistic"] == "plcc") & (table["rank"] == 1)].iloc[0]
+    assert top["p_best"] == 1.0
+
+
 def test_other_images_are_not_tested_against_and_the_note_says_so(base, tmp_path):
     shutil.copytree(base / "fixed", tmp_path / "fixed")
     scores = pd.read_csv(tmp_path / "fixed" / "scores.csv")
