@@ -56,7 +56,7 @@ def environment(tmp_path, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("home", [None, "/dev/null/no-folder"])
+@pytest.mark.parametrize("home", [None, pytest.param("/dev/null/no-folder", marks=pytest.mark.long)])
 def test_a_scorer_sends_nothing_and_writes_nothing(tmp_path, photo, home):
     pytest.importorskip("openvino")
     settings = environment(tmp_path, **({"HOME": home} if home else {}))
@@ -69,7 +69,7 @@ def test_a_scorer_sends_nothing_and_writes_nothing(tmp_path, photo, home):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp932", marks=pytest.mark.long)])
 def test_an_evaluation_ends_with_figures_whatever_the_environment(tmp_path, encoding):
     """With a notebook's backend that is not installed, an encoding that lacks dashes, and an empty HOME."""
     settings = environment(tmp_path, PYTHONIOENCODING=encoding, MPLBACKEND="module://no_such_backend")

@@ -108,7 +108,7 @@ def _largest(
             engine = make(size)
             engine.max_error = _checked(engine, probe, reference)
         except Exception as error:
-            if isinstance(error, UserError) or not out_of_memory(error):
+            if isinstance(error, UserError) or not out_of_memory(error, resolved.device):
                 raise
             if batch_size != "auto" or size == 1:
                 raise batch_too_large(resolved, size) from error

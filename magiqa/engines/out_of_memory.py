@@ -6,7 +6,10 @@ from magiqa.errors import UserError
 _WORDS = ("out of memory", "can't allocate memory", "bad allocation", "bad_alloc", "alloc_failed")
 
 
-def out_of_memory(error: BaseException) -> bool:
+_LIBRARY_BYTES = 1 << 29  # cuDNN says CUDNN_STATUS_INTERNAL_ERROR if only 200 MB are free (H200)
+
+
+def out_of_memory(error: BaseException, device: str = "cpu") -> bool:
     """Return whether an error says that memory ran out, in the words of any engine on any device.
 
     Example:
@@ -17,6 +20,10 @@ def out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of CUDA
         return True
+    if device.startswith("cuda") and any(name in str(error) for name in ("CUDNN_STATUS", "CUBLAS_STATUS")):
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0] < _LIBRARY_BYTES  # too little for the library to start
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
 
 

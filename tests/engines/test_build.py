@@ -200,6 +200,14 @@ def test_out_of_memory_with_a_typed_batch_size_names_half_of_it():
     assert not out_of_memory(ValueError("out of memory"))
 
 
+def test_a_library_that_cannot_start_on_a_full_gpu_is_out_of_memory(monkeypatch):
+    """cuDNN said this with 200 MB left of an H200."""
+    failure = RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR")
+    for free, full in ((200 << 20, True), (2 << 30, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 140 << 30))
+        assert out_of_memory(failure, "cuda:0") is full and not out_of_memory(failure, "cpu")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_has_a_batch_size_for_each_of_its_devices(name, kind):
