@@ -42,7 +42,7 @@ def scatter(stem: Path, panels: Sequence[Panel]) -> list[Path]:
     down = -(-len(panels) // across)
     names = _group_names(panels)
     color_of = dict(zip(names, zip(COLORS, MARKERS, strict=True), strict=False))
-    columns = 4 if is_wide() else 2
+    columns = 3 if is_wide() else 2
     with styled():
         side = 2.1 if across > 1 else 2.4
         figure = make(down * side + LINE * (-(-len(color_of) // columns)))
@@ -58,7 +58,7 @@ def scatter(stem: Path, panels: Sequence[Panel]) -> list[Path]:
         if color_of:
             marks = [Line2D([], [], linestyle="", marker=m, color=c) for c, m in color_of.values()]
             data = panels[0].run.record["dataset"]
-            labels = [shorten(group_name(name, data), 32 if is_wide() else 26) for name in color_of]
+            labels = [shorten(group_name(name, data), 36 if is_wide() else 26) for name in color_of]
             figure.legend(
                 marks, labels, loc="outside lower center", ncols=min(columns, len(labels)), handlelength=1
             )
