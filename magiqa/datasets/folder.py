@@ -91,6 +91,9 @@ class Folder(DataSet, alpha="white"):
         if "ratings" in table:
             least, most = int(table["ratings"].min()), int(table["ratings"].max())
             notes.append(f"mos: mean of {f'{least} to ' if least < most else ''}{most} ratings an image")
+            table["mos"] = numbers(file, table["mos"], score)
+            if least < 2:  # no spread of one rating
+                table = table.drop(columns="mos_std", errors="ignore")
         table = table.reset_index(drop=True)
         table.insert(
             1, "path", find_images(file, table["image"].tolist(), root, self.outside_root, columns.notes)
@@ -207,7 +210,7 @@ def _moments(grades: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
 def _averaged(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row an image from a row a rating."""
     groups = table.groupby("image", sort=False)
-    first = groups.first().drop(columns=["mos", "rater"])
+    first = groups.first().drop(columns=["mos", "rater", "mos_std"], errors="ignore")
     moments = groups["mos"].agg(["mean", "std", "count"]).set_axis(["mos", "mos_std", "ratings"], axis=1)
     return pd.concat([moments, first], axis=1).reset_index()
 

@@ -135,11 +135,13 @@ def test_spread_and_number_of_ratings_are_numpys(root):
     labels = load(root, *READABLE["counts"][:2], **READABLE["counts"][2])
     assert labels.table["mos_std"].tolist() == pytest.approx([np.std(v, ddof=1) for v in votes.values()])
     assert labels.table["ratings"].tolist() == [4] * 4
-    labels = load(root, *READABLE["column a rater"][:2], **READABLE["column a rater"][2])
-    assert labels.table["mos_std"].tolist() == pytest.approx(
-        [0.5**0.5, np.nan, 0.5**0.5, 0.125**0.5], nan_ok=True
-    )
-    assert "mos: mean of 1 to 2 ratings an image" in labels.notes
+    name, text, options = READABLE["column a rater"]
+    labels = load(root, name, text.replace("2.25,", "2,2.5"), **options)
+    assert labels.table["mos_std"].tolist() == pytest.approx([0.5**0.5, 0.125**0.5, 0.5**0.5, 0.125**0.5])
+    labels = load(root, name, text, **options)  # one rating has no spread
+    assert "mos: mean of 1 to 2 ratings an image" in labels.notes and "mos_std" not in labels.table
+    with pytest.raises(UserError, match="holds nan in row 2"):
+        load(root, name, text.replace("2.25,", ","), **options)
     labels = load(root, *READABLE["row a rating"][:2], **READABLE["row a rating"][2])
     assert labels.table["ratings"].tolist() == [2, 1, 1, 1]
 
