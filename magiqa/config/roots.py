@@ -51,7 +51,7 @@ def _file() -> dict[str, str]:
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{file}: not readable ({one_line(error)}); write lines SET: DIR") from None
     entries = roots.items() if isinstance(roots, dict) else [(roots, "")] if roots else []
-    wrong = [name for name, folder in entries if name not in FOLDERS or not isinstance(folder, str)]
+    wrong = [n for n, folder in entries if not isinstance(folder, str) or str(n) not in FOLDERS]
     if wrong:
         raise UserError(f"{file}: {wrong[0]!r:.80} is no line SET: DIR; SET is one of {', '.join(FOLDERS)}")
     return dict(entries)
