@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
-from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -65,13 +64,13 @@ class Checked:
 
 @cache
 def kinds_of(cls: Any) -> dict[str, Any]:
-    """The annotation of each field of a dataclass."""
+    """Return the annotation of each field of a dataclass."""
     hints = get_type_hints(cls, include_extras=True)
     return {f.name: hints[f.name] for f in fields(cls)}
 
 
 def checked(value: Any, kind: Any, key: str) -> Any:
-    """A value as an annotation asks for it.
+    """Return a value as an annotation asks for it.
 
     Raises:
         UserError: it is of another kind; the message names the key and what it must be.
@@ -87,7 +86,7 @@ def checked(value: Any, kind: Any, key: str) -> Any:
 
 
 def needed_of(cls: Any) -> tuple[str, ...]:
-    """The fields of a dataclass that have no default."""
+    """Return the fields of a dataclass that have no default."""
     return tuple(f.name for f in fields(cls) if f.default is f.default_factory is MISSING)
 
 
@@ -111,59 +110,43 @@ def check_names(cls: Any, given: Sequence[str], key: str) -> None:
 
 
 def _as(value: Any, kind: Any, key: str) -> Any:
-    origin = get_origin(kind)
+    origin, inner = get_origin(kind), get_args(kind)
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
+        value = value.item()  # Python's own number
     if origin is Annotated:
-        return _least(value, kind, key)
-    if origin in (Union, UnionType):
-        return _union(value, get_args(kind), key)
+        number = _as(value, inner[0], key)
+        least = [m.value for m in kind.__metadata__ if isinstance(m, Least)]
+        return _NO if number is not _NO and least and number < least[0] else number
+    if origin in (Union, UnionType):  # text last: 1 is a number where a number may stand
+        parts = (_as(value, part, key) for part in sorted(inner, key=lambda k: k is str))
+        return next((part for part in parts if part is not _NO), _NO)
     if origin is Literal:
-        plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
-        same = [a for a in get_args(kind) if type(a) is type(plain) and a == plain]
-        return same[0] if same else _NO
-    if origin is tuple or origin is Sequence:
-        return _several(value, get_args(kind), key)
-    if kind is bool:
-        # of NumPy's too, without importing it
-        return bool(value) if type(value).__name__ in ("bool", "bool_") else _NO
-    if kind is int:
-        return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else _NO
-    if kind is float:
-        return _finite(value) if isinstance(value, Real) and not isinstance(value, bool) else _NO
-    if kind is str:
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return str(value) if isinstance(value, str) or whole else _NO
-    if kind is None or kind is NoneType:
-        return None if value is None else _NO
-    if kind is Mapping or origin is Mapping or kind is dict or origin is dict:
+        return next((a for a in inner if type(a) is type(value) and a == value), _NO)
+    if origin in (tuple, Sequence):
+        return _several(value, inner, key)
+    if Mapping in (kind, origin) or dict in (kind, origin):
         return value if isinstance(value, Mapping) else _NO
     if isinstance(kind, type) and issubclass(kind, Checked):
         if isinstance(value, Mapping) and not isinstance(value, kind):
             raise UserError(f"{key}={dict(value)}: add _target_: {kind.__module__}.{kind.__name__} to it")
         return value if isinstance(value, kind) else _NO
+    return _plain(value, kind)
+
+
+def _plain(value: Any, kind: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if kind is bool:
+        return value if isinstance(value, bool) else _NO
+    if kind is int:
+        return int(value) if whole else _NO
+    if kind is float:  # a whole number of more than 308 digits is none
+        finite = isinstance(value, float) or (whole and abs(value) < 10**308)
+        return float(value) if finite and math.isfinite(value) else _NO
+    if kind is str:
+        return str(value) if isinstance(value, str) or whole else _NO
+    if kind is None or kind is NoneType:
+        return None if value is None else _NO
     return value
-
-
-def _finite(value: Any) -> Any:
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number of more than 308 digits
-        return _NO
-    return number if math.isfinite(number) else _NO
-
-
-def _least(value: Any, kind: Any, key: str) -> Any:
-    found = _as(value, get_args(kind)[0], key)
-    least = [m.value for m in kind.__metadata__ if isinstance(m, Least)]
-    return _NO if found is not _NO and least and found < least[0] else found
-
-
-def _union(value: Any, kinds: tuple[Any, ...], key: str) -> Any:
-    # text last: 1 is a number where a number may stand
-    for kind in sorted(kinds, key=lambda k: k is str):
-        found = _as(value, kind, key)
-        if found is not _NO:
-            return found
-    return _NO
 
 
 def _several(value: Any, kinds: tuple[Any, ...], key: str) -> Any:
@@ -192,7 +175,7 @@ def _words(kind: Any) -> str:
         return " or ".join(_words(k) for k in get_args(kind))
     if origin is Literal:
         return ", ".join(str(a).lower() if isinstance(a, bool) else str(a) for a in get_args(kind))
-    if kind is Mapping or origin is Mapping or kind is dict or origin is dict:
+    if Mapping in (kind, origin) or dict in (kind, origin):
         return "a mapping of keys to values"
     if origin in (tuple, Sequence):
         return "a list"
