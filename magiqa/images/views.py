@@ -102,7 +102,8 @@ class Views(Checked, key="views"):
 
         if self.seed is not None:
             sides = np.maximum(np.array([width, height]) - self.window + 1, 0)
-            return [(int(x), int(y)) for x, y in self.draws() * sides] if sides.all() else []
+            drawn = [(int(x), int(y)) for x, y in self.draws() * sides] if sides.all() else []
+            return sorted(drawn, key=lambda corner: corner[::-1])
         corners = [(x, y) for y in starts(height) for x in starts(width)]
         if self.take is None or len(corners) <= self.take:
             return corners

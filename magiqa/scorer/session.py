@@ -102,7 +102,7 @@ class Session:
         return {
             "method": method_name(facts, "q"),
             **facts,
-            "prompts": [list(group.texts) for group in job.method.prompts.all_groups],
+            "prompts": [[group.name, group.lowest] for group in job.method.prompts.all_groups],
             "views": job.method.views.plain(),
             "magnitude": repr(job.method.magnitude),
             "fusion": repr(job.method.fusion),

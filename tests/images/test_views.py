@@ -151,7 +151,7 @@ def test_other_modes_become_rgb_as_pillow_does(mode):
 
 
 def test_float_images_are_refused_and_sixteen_bit_rgb_keeps_its_high_bytes():
-    with pytest.raises(UnreadableImage, match="more than 8 bits a channel"):
+    with pytest.raises(UnreadableImage, match="32 bits a channel"):
         open_image(encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "f.tif")
     import zlib
 
@@ -302,3 +302,21 @@ def test_geometry_goes_back_through_resizes():
     assert kind == "center_crop" and box == pytest.approx([112, 0, 560, 448])
     (_, *first), *_ = geometry(100, 50, Views(kinds=("windows",), small="upscale"))
     assert first == pytest.approx([0, 0, 50, 50])
+
+
+def test_windows_are_evenly_spaced_or_at_random_in_row_major_order():
+    assert Views(stride=32, take=15).boxes(256, 256) == Views(stride=32).boxes(256, 256)  # four in all
+    every = Views(stride=32).boxes(512, 480)
+    assert Views(stride=32, take=15).boxes(512, 480) == [every[6 * i] for i in range(15)]  # 90 in all
+    random = Views(kinds=("windows",), take=40, seed=3)
+    boxes = random.boxes(240, 230)  # many share a row
+    assert boxes == sorted(boxes, key=lambda c: (c[1], c[0])) and boxes != Views(take=40, seed=4).boxes(
+        240, 230
+    )
+    assert all(0 <= x <= 16 and 0 <= y <= 6 for x, y in boxes)
+    pixels = np.random.default_rng(0).integers(0, 256, (230, 240, 3), dtype=np.uint8)
+    views = np.concatenate(list(cut(pixels, random, mean=(0.0,) * 3, std=(1.0,) * 3)))
+    for view, (x, y) in zip(views, boxes, strict=True):
+        np.testing.assert_allclose(
+            view, pixels[y : y + 224, x : x + 224].transpose(2, 0, 1) / np.float32(255)
+        )

@@ -341,3 +341,14 @@ def test_blur_in_one_half_lowers_the_map_there_on_every_sample_photo(sample_root
     for a, b in zip(before, after, strict=True):
         middle = a["q"].shape[1] // 2
         assert b["q"][:, :middle].mean() < a["q"][:, :middle].mean()
+
+
+@pytest.mark.slow
+def test_groups_of_texts_score_and_logits_are_averaged_over_views(paths):
+    scorer = Scorer.compose(
+        "prompts=liqe", "prompts.groups=[{texts:[bad,good,best],levels:[1,2,4]}]", "views.small=upscale"
+    )
+    cues = scorer.cues(paths[:2])
+    assert cues["q_sim"].between(1, 4).all() and list(cues["best"]) == list(cues["q_sim"])
+    views = scorer.views(paths[0])
+    assert views["q"].isna().all() and views["w_sim"].isna().all() and views["q_sim"].notna().all()
