@@ -1,5 +1,6 @@
 """An exhibit: a table, or a figure that is still to be drawn, with its caption."""
 
+import base64
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,19 @@ class Drawn:
     """A figure's files and its caption."""
 
     png: Path
+    name: str
     caption: str
     wide: bool
+
+    @property
+    def alt(self) -> str:
+        """A text for readers who cannot see the figure."""
+        return f"{self.name}; the tables hold its numbers"
+
+    @property
+    def uri(self) -> str:
+        """The PNG as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.png.read_bytes()).decode()
 
 
 def draw(exhibit: Exhibit, folder: Path, style: Style) -> Drawn:
@@ -50,7 +62,7 @@ def draw(exhibit: Exhibit, folder: Path, style: Style) -> Drawn:
     if any(file.name.endswith("-names.txt") for file in files):
         caption += f" Names that no font here has are numbered: {stem.name}-names.txt."
     write_captions(folder, {exhibit.name: caption})
-    return Drawn(next(file for file in files if file.suffix == ".png"), caption, wide)
+    return Drawn(next(file for file in files if file.suffix == ".png"), exhibit.name, caption, wide)
 
 
 def write_captions(folder: Path, captions: Mapping[str, str]) -> None:

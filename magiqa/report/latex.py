@@ -6,6 +6,7 @@ import numpy as np
 
 from magiqa.report.escape import DAGGER, MACROS, cited, tex
 from magiqa.report.table import Cell, Table
+from magiqa.runs.folder import ResultFolder
 
 TEXT_CM, TEXT_LETTERS = 4.4, 32  # of a column of long text
 
@@ -16,6 +17,13 @@ COLUMN_CM, PAGE_CM = 8.3, 17.2
 PACKAGES = r"% needs \usepackage{array,booktabs,graphicx}"
 
 _FIT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"  # never enlarged
+
+
+def write_table(results: ResultFolder, table: Table) -> None:
+    """Write a table as CSV, Markdown and LaTeX into ``tables/``; nine digits are the same on every machine."""
+    results.csv(f"tables/{table.name}", table.data, float_format="%.9g")
+    results.text(f"tables/{table.name}.md", table.markdown())
+    results.text(f"tables/{table.name}.tex", latex(table, table.title, table.notes))
 
 
 def latex(table: Table, caption: str, notes: Sequence[str] = ()) -> str:

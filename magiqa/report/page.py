@@ -3,37 +3,21 @@
 Names of images and groups may hold anything: the template escapes all text, and the script sets text as text.
 """
 
-import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from magiqa import __version__
 from magiqa.report.escape import uncited
+from magiqa.report.exhibit import Drawn
 from magiqa.report.gallery import Shown
 from magiqa.report.style import COLORS
 from magiqa.report.table import Table
 from magiqa.report.template import HERE, environment
 
 EMPTY: dict[str, Any] = {"runs": [], "large": []}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure's PNG inside the page, with a text for readers who cannot see it, and its caption."""
-
-    file: Path
-    alt: str
-    caption: str = ""
-    wide: bool = False
-
-    @property
-    def uri(self) -> str:
-        """The PNG as a data URI."""
-        return "data:image/png;base64," + base64.b64encode(self.file.read_bytes()).decode()
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,7 @@ class Block:
     panels: Sequence[Panel] = ()
     groups: Sequence[str] = ()
     tables: Sequence[Table] = ()
-    figures: Sequence[Picture] = ()
+    figures: Sequence[Drawn] = ()
     folds: Sequence[Fold] = ()
     gallery: Sequence[tuple[str, list[Shown]]] = ()
     record: Mapping[str, Any] | None = None

@@ -10,11 +10,10 @@ from magiqa.package import expanded
 from magiqa.report.escape import MACROS, cited, md
 from magiqa.report.exhibit import Drawn, Exhibit, draw
 from magiqa.report.exhibits import MAIN, check_kinds, exhibits
-from magiqa.report.latex import PACKAGES, label, latex
+from magiqa.report.latex import PACKAGES, label, write_table
 from magiqa.report.material import Asked, Material
 from magiqa.report.protocol import full_protocol, protocol
 from magiqa.report.reproduce_script import script
-from magiqa.report.table_files import DIGITS
 from magiqa.report.template import HERE
 from magiqa.runs.folder import ResultFolder
 
@@ -106,11 +105,8 @@ def _write_exhibits(material: Material, results: ResultFolder) -> tuple[list[Ite
     rest: list[Item] = []
     captions = []
     for _, exhibit in exhibits(material):
-        if exhibit.table:
-            table = exhibit.table
-            results.csv(f"tables/{table.name}", table.data, float_format=DIGITS)
-            results.text(f"tables/{table.name}.tex", latex(table, exhibit.caption, table.notes))
-            results.text(f"tables/{table.name}.md", table.markdown())
+        if table := exhibit.table:
+            write_table(results, table)
             text = rf"\input{{tables/{table.name}}}"
         else:
             text = _figure(draw(exhibit, results.figure_path(), material.asked.style), exhibit)

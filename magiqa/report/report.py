@@ -7,16 +7,16 @@ from typing import Any
 from magiqa import __version__
 from magiqa.package import expanded
 from magiqa.report.captions import where
-from magiqa.report.exhibit import Exhibit, draw
+from magiqa.report.exhibit import Drawn, Exhibit, draw
 from magiqa.report.exhibits import exhibits
 from magiqa.report.frames import frame_table
 from magiqa.report.gallery import Pictures, group_names
+from magiqa.report.latex import write_table
 from magiqa.report.material import Asked, Material
 from magiqa.report.methods import each_once, method_name, primary, result_title
-from magiqa.report.page import Block, Fold, Page, Panel, Picture, Section
+from magiqa.report.page import Block, Fold, Page, Panel, Section
 from magiqa.report.published_exhibits import refused
 from magiqa.report.runs_exhibits import agreement_words, shown_scores
-from magiqa.report.table_files import write_tables
 from magiqa.report.words import AXES, backbone_name, group_name, own_weights, set_facts, set_name
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import slug
@@ -38,25 +38,33 @@ def report(folders: Sequence[Path], out: Path, asked: Asked | None = None) -> li
     """
     out, asked = expanded(out), asked or Asked()
     material = Material.read(folders, asked)
-    with ResultFolder(out, "report", ["report.html", "tables.tex"], record="report.json") as results:
+    with ResultFolder(out, "report", ["report.html"], record="report.json") as results:
         # times differ between a first and a second run of the same command
         made = [(section, e) for section, e in exhibits(material) if e.kind != "time"]
-        pictures = {id(e): _picture(e, results, asked) for _, e in made if e.draw}
+        pictures = {id(e): draw(e, results.figure_path(), asked.style) for _, e in made if e.draw}
         folders_read = len(material.runs) + len({sheet.file.parent for sheet in material.sheets})
         page = Page(
             folders_read, own_weights([*material.records.values(), *(s.record for s in material.sheets)])
         )
         copies = Pictures(material.runs, asked.thumbnails)
+        every = (
+            [Fold("All statistics", frame_table("", "All statistics", material.rows))]
+            if material.runs
+            else []
+        )
+        reasons = refused(material)
+        apart = [Fold("Runs without a published value beside theirs", items=reasons)] if reasons else []
         page.sections += [section for section in (
-            _section("Agreement", made, pictures, [_every_statistic(material)] if material.runs else []),
-            _section("Published values", made, pictures, _refused(material)),
+            _section("Agreement", made, pictures, every),
+            _section("Published values", made, pictures, apart),
             Section("runs", "Runs", _runs(material, made, pictures, copies)),
             *(_section(title, made, pictures, [], _titles(material)) for title in
               ("Comparisons", "Ablations", "Experiments")),
         ) if section.blocks]  # fmt: skip
         _add_records(material, page)
         page.data = copies.data(material.runs)
-        write_tables([e.table for _, e in made if e.table], results)
+        for table in (e.table for _, e in made if e.table):
+            write_table(results, table)
         results.text("report.html", page.html())
         listed = results.record({"magiqa": __version__, "command": "report"})["files"]
     return [out / name for name in listed]
@@ -64,21 +72,7 @@ def report(folders: Sequence[Path], out: Path, asked: Asked | None = None) -> li
 
 Made = Sequence[tuple[str, Exhibit]]
 
-Pictured = Mapping[int, Picture]
-
-
-def _picture(exhibit: Exhibit, results: ResultFolder, asked: Asked) -> Picture:
-    drawn = draw(exhibit, results.figure_path(), asked.style)
-    return Picture(drawn.png, f"{exhibit.name}; the tables hold its numbers", drawn.caption, drawn.wide)
-
-
-def _every_statistic(material: Material) -> Fold:
-    return Fold("All statistics", frame_table("statistics", "All statistics", material.rows))
-
-
-def _refused(material: Material) -> list[Fold]:
-    reasons = refused(material)
-    return [Fold("Runs without a published value beside theirs", items=reasons)] if reasons else []
+Pictured = Mapping[int, Drawn]
 
 
 def _titles(material: Material) -> dict[str, str]:
