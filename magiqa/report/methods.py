@@ -152,7 +152,8 @@ def measurements(runs: Sequence[Run], names: Mapping[str, str] | None = None) ->
     own = ~rows["score"].isin(list(CONTROLS))
     bones = {name: backbone_name(record["backbone"]) for name, record in records.items()}
     rows.insert(4, "backbone", np.where(own, rows["run"].map(bones), ""))
-    rows = _once(rows)
+    place = {run.name: k for k, run in enumerate(runs)}
+    rows = _once(rows).sort_values("run", key=lambda names: names.map(place), kind="stable")
     titles = set_titles([run.record["dataset"] for run in runs])
     rows.insert(0, "dataset", rows.pop("set").map(titles))
     return rows.reset_index(drop=True)
