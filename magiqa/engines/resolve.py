@@ -25,7 +25,7 @@ def _openvino(*tower: Any) -> Callable[[int], Engine]:
 # Batch sizes were measured on two cores (results/speed) and on an H200 (results/gpu); MPS is not measured yet.
 _TORCH = EngineKind(
     precisions={"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16"), "mps": ("fp32", "bf16", "fp16")},
-    batch_sizes={"cpu": 10, "cuda": 256, "mps": 32},
+    batch_sizes={"cpu": 16, "cuda": 256, "mps": 32},
     prepare=_torch,
 )
 
