@@ -220,9 +220,10 @@ def _other_grid(state: Mapping[str, Any], config: dict[str, Any]) -> list[str]:
     """Return a note where the positional embedding is of another grid than the config's, and will be resized."""
     vision = config.get("vision_cfg", {})
     table = next((state[name] for name in POSITIONAL if name in state), None)
-    if table is None or not isinstance(vision.get("image_size"), int) or vision.get("timm_model_name"):
+    sizes = vision.get("image_size"), vision.get("patch_size") or 32
+    if table is None or vision.get("timm_model_name") or not all(isinstance(n, int) and n > 0 for n in sizes):
         return []
-    side = vision["image_size"] // (vision.get("patch_size") or 32)
+    side = sizes[0] // sizes[1]
     if len(table) == side * side + 1:
         return []
     return [f"positional embedding of {len(table) - 1} places resized to {side}x{side}"]

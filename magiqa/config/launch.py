@@ -125,7 +125,7 @@ def watch(launched: Launched, cache_dir: str | Path) -> list[list[Outcome]]:
                 failed = sum(any(o.error for o in outcomes) for outcomes in ended.values())
                 running = sum(states[t] == "running" for t in tasks if t not in ended) if states else 0
                 new = len(list(shards.glob("*/*.safetensors"))) - before
-                bar.set_postfix_str(f"{running} running, {failed} failed; {new} new shards in the cache")
+                bar.set_postfix_str(f"{running} running, {failed} failed, {new} new shards")
                 if len(ended) == len(tasks):
                     return [ended[task] for task in tasks]
                 time.sleep(0.2 if launched.local else QUEUE_SECONDS)

@@ -210,6 +210,8 @@ def _lying(record: Record, places: Places) -> list[str]:
         words.append(f"dataset.annotation={places.of(choices['dataset'], 'annotation', annotation)}")
     elif annotation != "labels.csv":
         words.append(shlex.quote(f"dataset.annotation={annotation}"))
+    if split := (config.get("dataset") or {}).get("split_file"):
+        words.append(f"dataset.split_file={places.of(choices['dataset'], 'split_file', str(split))}")
     bone = config.get("backbone") or {}
     if bone.get("checkpoint"):
         place = places.of(choices["backbone"], "checkpoint", str(bone["checkpoint"]))

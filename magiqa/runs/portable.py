@@ -6,7 +6,14 @@ from typing import Any
 
 from magiqa.runs.config import MACHINE
 
-PLACES = ("root", "annotation", "checkpoint", "context", "features")  # where something lies, not what it is
+PLACES = (
+    "root",
+    "annotation",
+    "split_file",
+    "checkpoint",
+    "context",
+    "features",
+)  # of something, not what it is
 
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:

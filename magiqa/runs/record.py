@@ -247,7 +247,16 @@ def load_record(file: Path) -> Record:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: not readable as JSON ({reason}); {_AGAIN}") from None
     run = isinstance(record, Mapping) and record.get("command") == "evaluate"
-    return read_as(RunRecord if run else Record, record, str(file))
+    made = read_as(RunRecord if run else Record, record, str(file))
+    if made.command in ("ablate", "experiment"):
+        lacking = [
+            key
+            for key in (made.command.replace("ablate", "ablation"), "backbone", "dataset")
+            if key not in made
+        ]
+        if lacking:
+            raise UserError(f"{file}: {lacking[0]} is missing; {_AGAIN}")
+    return made
 
 
 def _no_number(text: str) -> float:

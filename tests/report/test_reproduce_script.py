@@ -129,7 +129,7 @@ def test_one_data_set_left_out_is_made_by_the_command_that_makes_its_parts(tmp_p
 
 ELSEWHERE = (
     "cache_dir", "out", "bundle", "trust", "launcher.slurm_setup", "dataset.root", "dataset.annotation",
-    "dataset.outside_root", "backbone.checkpoint", "roots.koniq",
+    "dataset.outside_root", "dataset.split_file", "backbone.checkpoint", "roots.koniq",
 )  # fmt: skip
 LED_AWAY = ("hf-hub:attacker/evil", "local-dir:/x")
 
@@ -159,6 +159,7 @@ HOSTILE = [
     {"command": "ablate", "study": {"ablation": "lambda", "+out": "/x"}},
     *({"changed": {f"{plus}{key}": "/x"}} for plus in ("", "+") for key in ELSEWHERE),
     {"config": {"dataset": {"annotation": "../../x.csv"}}},
+    {"config": {"dataset": {"split_file": "/x"}}},
     {"config": {"dataset": {"annotation": "${oc.env:SECRET}"}}},
     *({"changed": {"backbone.name": n}, "config": {"backbone": {"name": n}}} for n in LED_AWAY),
     {"command": "compare", "score": "q; touch hacked", "methods": [{"source": "/x.csv"}]},
@@ -178,13 +179,15 @@ def test_a_record_cannot_have_the_script_run_anything_else(tmp_path, change):
     (tmp_path / "reproduce.sh").write_text(text)
     (tmp_path / "magiqa").write_text('#!/bin/sh\nprintf "%s\\n" "$@" >> "$HERE/words"\n')
     (tmp_path / "magiqa").chmod(0o755)
-    roots = dict.fromkeys(re.findall(r"(\w+_(?:ROOT|CSV|ANNOTATION|NAME)):", text), "here")
+    roots = dict.fromkeys(re.findall(r"(\w+_(?:ROOT|CSV|ANNOTATION|NAME|SPLIT_FILE)):", text), "here")
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HERE": str(tmp_path), **roots}
     subprocess.run(["sh", "reproduce.sh"], cwd=tmp_path, env=path, check=True, timeout=60)
     assert {p.name for p in tmp_path.iterdir()} == {"magiqa", "reproduce.sh", "words"}
     words = (tmp_path / "words").read_text().splitlines()
     keys = {w.lstrip("+").partition("=")[0] for w in words if "=" in w}
-    assert not keys & ({*ELSEWHERE, "hydra"} - {"out", "dataset.root", "dataset.annotation"})
+    assert not keys & (
+        {*ELSEWHERE, "hydra"} - {"out", "dataset.root", "dataset.annotation", "dataset.split_file"}
+    )
     assert all(w.startswith("out=reproduced/") for w in words if w.lstrip("+").startswith("out="))
     assert not [w for w in words if ".." in w or "${" in w or "/x" in w or "attacker" in w]
     assert not [

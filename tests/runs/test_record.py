@@ -169,3 +169,12 @@ def test_a_record_read_is_typed_and_what_it_lacks_is_filled_in():
     assert repr([made["best_gain"], made["more"]]) == "[1.0, 2]"  # as a page shows them
     with pytest.raises(AttributeError):
         record.name = "other"
+
+
+@pytest.mark.parametrize("key", ["backbone", "dataset", "ablation"])
+def test_a_study_without_a_part_that_its_table_needs_is_told(tmp_path, key):
+    record = RECORD | {"command": "ablate", "ablation": {"name": "lambda", "reference": "x"}}
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps({k: v for k, v in record.items() if k != key}))
+    with pytest.raises(UserError, match=f"record.json: {key} is missing"):
+        load_record(file)
