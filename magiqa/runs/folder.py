@@ -124,6 +124,16 @@ class ResultFolder:
         """Return the path to draw a figure to; without a name, the folder of all figures."""
         return self.new(f"figures/{name or 'x'}").parent / name
 
+    @contextmanager
+    def drawing(self, record: Mapping[str, Any]) -> Iterator[Path]:
+        """Give the folder to draw figures into; if they fail, write the record with the tables alone."""
+        try:
+            yield self.figure_path()
+        except BaseException:
+            shutil.rmtree(self._stage / "figures", ignore_errors=True)
+            self.record(record)
+            raise
+
     def record(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Move all files to their places, with a record that lists them, and remove what an earlier record lists.
 

@@ -79,9 +79,9 @@ def ablate(
             from magiqa.report.ablation_exhibits import ablation_figures
             from magiqa.report.exhibit import draw_all
 
-            with clock.stage("figures"):
+            with clock.stage("figures"), results.drawing(record) as folder:
                 sheet = Sheet("ablation", "", folder_of(job) / "ablation.csv", Record.of(record), table, True)
-                draw_all(ablation_figures(sheet, "ablation"), results.figure_path(), job.output.style)
+                draw_all(ablation_figures(sheet, "ablation"), folder, job.output.style)
         results.record(record)
     return table, record
 

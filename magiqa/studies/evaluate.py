@@ -1,6 +1,7 @@
 """Evaluate a method on a data set: scores, agreement with the labels, figures and a record."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,8 @@ def evaluate(
             notes = [*clock.warnings, *results.warnings]
             show(first_screen(tables, record, notes, everything=job.output.statistics == "all"))
         if job.output.figures:
-            with clock.stage("figures"):
-                draw_figures(job, results, record, scores, tables)
+            with clock.stage("figures"), results.drawing(record) as folder:
+                draw_figures(job, folder, record, scores, tables)
         record = results.record(record)
     return tables["agreement"], record
 
@@ -148,7 +149,7 @@ def comparison_table(
 
 
 def draw_figures(
-    job: RunConfig, results: ResultFolder, record: dict[str, Any], scores: pd.DataFrame, tables: Tables
+    job: RunConfig, folder: Path, record: dict[str, Any], scores: pd.DataFrame, tables: Tables
 ) -> None:
     """Draw a run's figures with their captions."""
     from magiqa.report.exhibit import draw_all
@@ -156,7 +157,7 @@ def draw_figures(
 
     typed = RunRecord.of(record | {"files": {}})
     run = Run(job.name, job.folder, typed, scores, tables["agreement"], tables.get("groups"))
-    draw_all(run_exhibits(run), results.figure_path(), job.output.style)
+    draw_all(run_exhibits(run), folder, job.output.style)
 
 
 def views_table(features: Features, views: pd.DataFrame, prompts: PromptSet) -> pd.DataFrame:

@@ -275,9 +275,9 @@ def probe(
             from magiqa.report.style import styled
             from magiqa.runs.config import Style
 
-            with clock.stage("figures"), styled(Style(width=width)):
-                probe_figures(results.figure_path(), table, curve)
-            write_captions(results.figure_path(), captions(record))
+            with clock.stage("figures"), results.drawing(record) as folder, styled(Style(width=width)):
+                probe_figures(folder, table, curve)
+                write_captions(folder, captions(record))
         results.record(record)
     return table, record
 

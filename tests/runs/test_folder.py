@@ -255,3 +255,14 @@ def test_a_cell_that_a_spreadsheet_would_run_stays_and_is_warned_of(tmp_path):
     assert (
         "scores.csv: a spreadsheet would run 5 cells as formulas, such as [\"=cmd|' /C calc'!A0\"]" in warning
     )
+
+
+def test_figures_that_fail_cost_no_table(tmp_path):
+    with pytest.raises(KeyboardInterrupt), ResultFolder(tmp_path / "run", "evaluate") as results:
+        results.csv("scores", pd.DataFrame({"q": [0.5]}))
+        with results.drawing({"magiqa": "0", "command": "evaluate"}) as figures:
+            (figures / "half.png").write_bytes(b"half a picture")
+            raise KeyboardInterrupt
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert set(record["files"]) == {"scores.csv"}
+    assert not (tmp_path / "run" / "figures").exists()

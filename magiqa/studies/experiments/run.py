@@ -58,9 +58,9 @@ def _run(
         from magiqa.report.exhibit import write_captions
         from magiqa.report.style import styled
 
-        with styled(study.job.output.style):
-            experiment.draw(results.figure_path(), tables, record)
-        write_captions(results.figure_path(), captions)
+        with results.drawing(record) as folder, styled(study.job.output.style):
+            experiment.draw(folder, tables, record)
+            write_captions(folder, captions)
     results.record(record)
     return tables, notes, record
 
