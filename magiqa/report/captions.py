@@ -7,7 +7,6 @@ from typing import Any
 from magiqa.package import conf_dir
 from magiqa.report.words import (
     backbone_name,
-    label_name,
     option_name,
     own_weights,
     parameter,
@@ -136,8 +135,3 @@ def _views(group: str, held: Record, record: Record) -> str:
 def _numbers(group: str, held: Record, record: Record) -> str:
     return ", ".join(f"{parameter(f'{group}.{k}')} = {v:g}" for k, v in held.items()
                      if isinstance(v, int | float) and not isinstance(v, bool))  # fmt: skip
-
-
-def score_label(record: Record) -> str:
-    """Return the name of the column that scores are compared with, for axis titles and captions."""
-    return label_name(str((record.get("dataset") or {}).get("label", "mos")))

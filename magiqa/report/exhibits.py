@@ -29,7 +29,7 @@ MAIN = ("main", "scatter", "backbones", "groups", "magnitude", "matrix", "ablati
 
 KINDS = (
     *MAIN,
-    *("methods", "backbone_map", "published", "cues", "group_figure", "matrices", "matrix_table", "pairs"),
+    *("methods", "published", "cues", "group_figure", "matrices", "matrix_table", "pairs"),
     *("variants", "details", "experiments", "time"),
 )
 

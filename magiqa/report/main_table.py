@@ -10,7 +10,6 @@ from magiqa.errors import UserError
 from magiqa.report.captions import fit_words, weights_note
 from magiqa.report.escape import DAGGER
 from magiqa.report.exhibit import Exhibit
-from magiqa.report.heat_maps import heat_map
 from magiqa.report.marks import UNTESTED, marks
 from magiqa.report.material import Material
 from magiqa.report.plots import forest
@@ -191,7 +190,7 @@ def _notes(
 
 
 def backbones(material: Material) -> Iterator[Exhibit]:
-    """Backbones by methods, SRCC, where several backbones ran; a heat map of one method on several sets."""
+    """Backbones by methods, SRCC, where several backbones ran."""
     if not material.runs:
         return
     rows = material.rows
@@ -215,14 +214,6 @@ def backbones(material: Material) -> Iterator[Exhibit]:
     caption = f"SRCC of each backbone{where}. {weights_note(list(material.records.values()))}".strip()
     notes = ["Bold: best of the column; underlined: second. Not tested."]
     yield Exhibit("backbones", "backbones", caption, Table("backbones", caption, heads, cells, own, notes))
-    top = own[own["score"] == "q"]
-    if several and len(top):
-        method = str(top["method"].value_counts().index[0])
-        grid = top[top["method"] == method].pivot_table(
-            index="backbone", columns="dataset", values="value", sort=False
-        )
-        yield Exhibit("backbone_map", "backbones", f"SRCC of {method} by backbone and data set.",
-                      draw=lambda stem: heat_map(stem, grid, zlabel=f"SRCC of {method}"))  # fmt: skip
 
 
 def methods_figure(material: Material) -> Iterator[Exhibit]:
@@ -243,10 +234,3 @@ def methods_figure(material: Material) -> Iterator[Exhibit]:
     caption += weights_note(list(material.records.values()))
     yield Exhibit("methods", "methods", caption.strip(),
                   draw=lambda stem: forest(stem, frame, names, xlabel="SRCC", hollow=controls))  # fmt: skip
-
-
-def all_statistics(material: Material) -> Table:
-    """Return every statistic of every method, for the page."""
-    from magiqa.report.frames import frame_table
-
-    return frame_table("statistics", "All statistics", material.rows)
