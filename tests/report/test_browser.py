@@ -67,9 +67,9 @@ def test_a_header_sorts_by_pointer_and_by_keyboard(opened: Browser) -> None:
 
 def test_text_sorts_with_numbers_in_their_order(opened: Browser) -> None:
     opened.js("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    opened.click("#table-groups_second thead tr:last-child th:nth-child(1) button")
-    names = column(opened, "table-groups_second", 0)
-    assert [int(name.split("_")[1].split()[0]) for name in names] == list(range(12))
+    opened.click("#table-groups_first thead tr:last-child th:nth-child(1) button")
+    names = column(opened, "table-groups_first", 0)
+    assert [int(name.split("_")[1].split()[0]) for name in names] == list(range(3))
 
 
 def test_hovering_a_point_shows_name_mos_and_cues(opened: Browser) -> None:
@@ -168,12 +168,12 @@ def test_dark_and_light_have_their_own_colors(opened: Browser) -> None:
 
 def test_rows_are_filtered_by_all_words_typed(opened: Browser) -> None:
     opened.js("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    field = "document.querySelector('#table-groups_second').closest('figure').querySelector('input')"
-    opened.js(f"const i = {field}; i.value = 'GEN_1'; i.dispatchEvent(new Event('input'))")
-    rows = "[...document.querySelectorAll('#table-groups_second tbody tr')].filter(r => !r.hidden)"
+    field = "document.querySelector('#table-ablations').closest('figure').querySelector('input')"
+    opened.js(f"const i = {field}; i.value = 'REFERENCE'; i.dispatchEvent(new Event('input'))")
+    rows = "[...document.querySelectorAll('#table-ablations tbody tr')].filter(r => !r.hidden)"
     shown = opened.js(f"return {rows}.map(r => r.cells[0].textContent)")
-    assert len(shown) == 3 and all("gen_1" in name for name in shown)  # 1, 10, 11
-    assert opened.js(f"return {field}.nextSibling.textContent") == "3 of 12"
+    assert len(shown) == 1 and "0.50 (reference)" in shown[0]
+    assert opened.js(f"return {field}.nextSibling.textContent").startswith("1 of 2")
 
 
 @pytest.mark.parametrize("width", [1400, 390])

@@ -29,7 +29,7 @@
         if (next === "none") return body.append(...original);
         const sign = next === "ascending" ? 1 : -1;
         const key = (row) => {
-          const v = row.cells[k].dataset.v;
+          const v = row.cells[k]?.dataset.v;
           return v === undefined ? null : numeric ? Number(v) : v;
         };
         const order = (a, b) => {
