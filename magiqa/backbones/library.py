@@ -23,6 +23,9 @@ DEMO = Path(__file__).parent / "demo"
 TOKENIZER_KEYS = {"clean", "language", "strip_sep_token"}
 
 
+WIDEST = 8192  # of a tower; memory grows with its square
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep open_clip's warnings and logs to itself for the block, and transformers from asking to run code."""
@@ -60,6 +63,13 @@ def check_model_config(config: Any, spec: Backbone) -> None:
         raise UserError(
             f"{where} holds text_cfg.tokenizer_kwargs.{strange[0]}, which may run code; magiqa takes "
             f"{', '.join(sorted(TOKENIZER_KEYS))} only: remove it"
+        )
+    wide = [
+        key for key, part in parts.items() if isinstance(part.get("width"), int) and part["width"] > WIDEST
+    ]
+    if wide:
+        raise UserError(
+            f"{where} holds {wide[0]}.width over {WIDEST}, more than any CLIP has; fetch the folder again"
         )
     tower = str(parts["vision_cfg"].get("timm_model_name") or "")
     if ":" in tower:

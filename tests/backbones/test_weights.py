@@ -262,6 +262,7 @@ def test_a_local_folder_and_a_hub_repository_bring_their_own_config(tmp_path, st
         ({"text_cfg": TEXT | {"tokenizer_kwargs": {"tokenizer_file": "x"}}}, "tokenizer_file"),
         ({"vision_cfg": {"timm_model_name": "hf-hub:a/b"}}, "hf-hub:a/b"),
         ({"text_cfg": [1]}, "text_cfg"),
+        ({"text_cfg": TEXT | {"width": 24576}}, "text_cfg.width"),
     ],
 )
 def test_a_models_config_that_could_run_code_is_refused(tmp_path, changed, key):
