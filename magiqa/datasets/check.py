@@ -70,7 +70,8 @@ def check(dataset: Labels | DataSet, *, progress: bool = True, limits: Limits = 
     unreadable = tuple((names[p], str(e)) for p, e in digests.items() if isinstance(e, UnreadableImage))
     twins = tuple(tuple(several) for several in same.values() if len(several) > 1)
     small = tuple(names[p] for p, s in sizes.items() if (resize.size if resize else min(s)) < WINDOW)
-    counts = f"{int(table['path'].isin(list(good)).sum())} good, {len(missing)} missing"
+    readable = int(table["path"].isin(list(good)).sum())  # rows, of which several may share a file
+    counts = f"{readable} good, {len(missing)} missing, {len(table) - readable - len(missing)} unreadable"
     problems = {
         f"{count_note(labels)}: complete or replace the annotation file": count_note(labels),
         f"{len(missing)} images are missing: {some(missing)}": missing,
@@ -154,7 +155,7 @@ def _facts(
     facts = {
         "data set": " ".join(filter(None, [labels.name, labels.variant])),
         "layout": labels.layout,
-        "images": f"{annotated}{subset}; {counts}, {int((table['path'] != '').sum()) - len(sizes)} unreadable",
+        "images": f"{annotated}{subset}; {counts}",
         "label": f"{labels.label} {y.min():.4g} to {y.max():.4g}, {len(np.unique(y))} different values; {direction}",
         "groups": "",
         "clusters": f"{table[labels.cluster].nunique()} x {labels.cluster}" if labels.cluster else "",

@@ -88,6 +88,8 @@ def _row_numbers(file: Path, split_row: int, count: int) -> np.ndarray:
     """Return one row of an npy file of row numbers, filled up with -1."""
     try:
         numbers = np.atleast_2d(np.load(file, allow_pickle=False))[split_row]
+        if numbers.dtype.kind not in "iuf":
+            raise TypeError(f"it holds {numbers.dtype}")
         numbers = numbers[numbers >= 0].astype(int)
     except (ValueError, TypeError, IndexError, OSError) as error:
         reason = " ".join(str(error).split())[:120]

@@ -1,5 +1,6 @@
 """Labels, images and weights in, cached features out."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache, partial
@@ -96,6 +97,8 @@ class ImageSource:
             cached = sum(sha in store for sha in images.sha256)
             if cached < len(images.sha256):  # before hours of encoding: is the device there?
                 resolve(machine.engine, machine.precision, machine.device)
+                for note in labels.warnings if self.progress else ():
+                    print(f"note: {labels.name}: {note}", file=sys.stderr, flush=True)
         with self.clock.stage("encode"):
             encoded, bad = fill_cache(
                 store,

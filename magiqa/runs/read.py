@@ -221,7 +221,7 @@ def _run_record(folder: Path) -> RunRecord:
 
 _NUMBERS = re.compile(
     r"(srcc|krcc|plcc|plcc_logistic|diff|value|change|q|q_sim|q_mag)(_within)?(_low|_high)?|w_sim|n|"
-    r"(ci|ci_simultaneous|ci_groups|loo_group)_(low|high)|p|p_adjusted|detectable|level|mos_std|width|height|bytes|laplacian"
+    r"(ci|ci_simultaneous|ci_groups|loo_group)_(low|high)|p|p_adjusted|detectable|level|mos_std|ratings|width|height|bytes|laplacian"
 )
 
 

@@ -32,7 +32,7 @@ SCORES = (*CUES, *CONTROLS)
 
 FILES = ("scores.csv", "agreement.csv", "groups.csv", "comparison.csv", "views.csv")
 
-OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std")
+OPTIONAL = ("group", "level", "reference", "prompt", "split", "mos_std", "ratings")
 
 SHOWN = {"srcc": "SRCC", "plcc": "PLCC", "plcc_logistic": "PLCC, fit"}
 

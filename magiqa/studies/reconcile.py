@@ -24,8 +24,12 @@ from magiqa.stats.correlation import srcc
 from magiqa.stats.logistic import fit_logistic
 from magiqa.stats.sampling import Sampling
 
-# fields of readers that choose the label, not the images
-_LABEL = ("label_column", "mos", "mos_column", "mos_std_column", "higher_is_better", "annotation")
+# fields of readers that choose the label, or how its table is read, not the images
+_LABEL = (
+    *("label_column", "mos", "dmos", "mos_column", "mos_std_column", "rater_column", "rater_columns"),
+    *("higher_is_better", "annotation", "sheet", "encoding", "separator", "decimal"),
+    *("image_column", "strip_prefix", "add_prefix"),
+)
 
 NO_INTERVAL = (float("nan"), float("nan"))
 
@@ -123,9 +127,9 @@ def _shown(job: RunConfig, factor: str) -> str:
         "split and images": ", ".join(
             f"{k}={v}"
             for k, v in data.items()
-            if k not in (*_LABEL, *_PLACE, "resize") and v not in (None, 1, "")
+            if k not in (*_LABEL, *_PLACE, "resize") and v not in (None, 0, 1, "")
         ),
-        "label column": ", ".join(f"{k}={data[k]}" for k in _LABEL if data.get(k) is not None),
+        "label column": ", ".join(f"{k}={data[k]}" for k in _LABEL if data.get(k) not in (None, "", ".", ())),
         "resize": "none" if data.get("resize") is None else str(data["resize"]).removeprefix("Resize"),
         "weights": f"{job.method.backbone.name} "
         f"{job.method.backbone.shown_label or job.method.backbone.checkpoint or job.method.backbone.pretrained}",

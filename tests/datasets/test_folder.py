@@ -220,6 +220,21 @@ def test_splits(root, options, file):
     assert any("3 of 4 rows" in note for note in labels.notes)
 
 
+@pytest.mark.parametrize("column", ["official_split", "ratio802_seed123_split_03"])
+def test_split_columns_of_pyiqa(root, column):
+    head = "img_name,mos,std,official_split,ratio802_seed123_split_01,ratio802_seed123_split_03"
+    text = table(head=head, form="{0},{1},{2},test,train,test").replace(
+        "3.5,0.3,test,train,test", "3.5,0.3,val,test,train"
+    )
+    assert mos_of(load(root, "a.csv", text, split_column=column, split="test")) == TEST
+
+
+def test_row_numbers_that_are_truth_values_are_refused(root):
+    np.save(root / "rows.npy", np.array([True, True, False, True]))
+    with pytest.raises(UserError, match=r"dataset\.split_row=0 of row numbers \(it holds bool\)"):
+        load(root, "a.csv", SPLITS, split_file="rows.npy")
+
+
 def test_split_by_folder(root):
     for name in ("val/a.png", "val/b.png", "val/c.png", "train/a.png"):
         (root / name).parent.mkdir(exist_ok=True)

@@ -314,6 +314,7 @@ def test_files_that_do_not_belong_together_are_named(tmp_path):
 def test_uhdiqa_tells_its_effort(tmp_path):
     (effort,) = load("uhdiqa", tmp_path).warnings
     assert "about 460 windows each" in effort and "2,300 in all" in effort
+    assert "0.1 hours of one CPU core" in effort and "0.0 GB in the cache" in effort
     assert load("uhdiqa", tmp_path, resize=Resize("short_side", 512)).warnings == ()
 
 
@@ -361,6 +362,13 @@ def test_check_names_what_is_wrong(tmp_path):
     assert report.problems[1].startswith(f"1 images cannot be read: {tmp_path / 'c.png'}: ")
     assert report.warnings[0] == "1 images are there under more than one name: sub/b.png=d.png"
     assert "lower = better as distributed, negated by the reader" in render(report)
+
+
+def test_check_counts_rows_that_share_a_file(tmp_path):
+    folder(tmp_path)
+    labels = Folder(root=str(tmp_path)).load()
+    labels.table["path"] = labels.table["path"].iloc[0]
+    assert "; 4 good, 0 missing, 0 unreadable" in render(check(labels))
 
 
 def test_check_of_a_published_set(tmp_path, real_data):

@@ -247,6 +247,39 @@ def test_weights_are_those_of_the_run(folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_raters_takes_the_number_of_ratings_of_each_image(folder, tmp_path):
+    made = pd.read_csv(folder / "set" / "labels.csv")
+    grades = made["mos"].to_numpy()[:, None] + np.random.default_rng(5).normal(size=(len(made), 5))
+    grades[::3, 4] = np.nan
+    wide = pd.DataFrame(grades, columns=[f"r{k}" for k in range(1, 6)]).assign(image=made["image"])
+    wide.to_csv(folder / "set" / "wide.csv", index=False)
+    keys = ["dataset.annotation=wide.csv", "dataset.rater_columns=r1..r5", "dataset.mos_std_column=null"]
+    printed = experiment(folder, "raters", tmp_path / "e", "dataset.group_column=null", *keys)
+    assert "4 to 5 ratings an image" in printed
+    evaluate(tiny.job(folder, "dataset.group_column=null", f"out={tmp_path / 'r'}", *keys), progress=False)
+    scores = pd.read_csv(tmp_path / "r" / "scores.csv")
+    n = (~np.isnan(grades)).sum(axis=1)
+    assert scores["ratings"].tolist() == n.tolist()
+    error = np.nanstd(grades, axis=1, ddof=1) / np.sqrt(n)
+    i, j = np.triu_indices(len(n), 1)
+    y = np.nanmean(grades, axis=1)
+    apart = np.abs(y[i] - y[j]) > 1.6448536 * np.hypot(error[i], error[j])
+    assert pd.read_csv(tmp_path / "e" / "pairs.csv")["told_apart"][0] == pytest.approx(apart.mean())
+
+
+@pytest.mark.slow
+def test_what_a_reader_warns_of_is_said_before_encoding(folder, tmp_path, capsys):
+    text = (folder / "set" / "labels.csv").read_text()
+    (folder / "set" / "bare.csv").write_text(text.partition("\n")[2])
+    keys = ["dataset.annotation=bare.csv", "dataset.group_column=3", "dataset.mos_std_column=4"]
+    for cached in (False, True):
+        job = tiny.job(folder, *keys, f"cache_dir={tmp_path / 'cache'}", f"out={tmp_path / 'run'}")
+        evaluate(job, progress=True)
+        error = capsys.readouterr().err
+        assert ("note: set: no header: column 1 is the image" in error.partition("encode")[0]) is not cached
+
+
+@pytest.mark.slow
 def test_what_a_data_set_lacks_is_said(folder, tmp_path):
     with pytest.raises(
         UserError, match=r"^dataset set has no mos_align; use dataset=agiqa3k dataset.root=DIR$"

@@ -73,7 +73,7 @@ def test_three_known_factors_are_each_found(folder, tmp_path):
     noise, prompts = table.iloc[2], table.iloc[3]
     assert noise["change"] < 0
     assert "noisy" in noise["to"]
-    assert "clipiqa (1 pairs)" in prompts["to"]
+    assert "clipiqa (1 groups of texts)" in prompts["to"]
     assert "split=test" in table.iloc[1]["to"]
     assert "weights: untrained, seed 0" in render(table, features)
 
@@ -83,6 +83,13 @@ def test_whole_images_and_the_positional_embedding_change_together(folder):
     last = tiny.job(folder, "views=whole")
     assert [f for f, _ in path(first, last)] == ["start", "views and positional embedding"]
     assert [f for f, _ in path(last, first)] == ["start", "views", "positional embedding"]
+
+
+def test_keys_that_read_the_ratings_are_of_the_label(folder):
+    last = tiny.job(
+        folder, "dataset.rater_columns=[mos,noisy]", "dataset.decimal=,", "dataset.encoding=utf-8"
+    )
+    assert [f for f, _ in path(tiny.job(folder), last)] == ["start", "label column"]
 
 
 def test_each_factor_changes_its_own_part_only(folder):

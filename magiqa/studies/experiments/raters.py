@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked, Least
@@ -19,6 +20,7 @@ class Raters(Checked, key="experiment"):
 
     Args:
         ratings: how many ratings a label averages. 1 where the data set's standard deviation is the MOS's own error.
+            Not needed where the data set has a column ``ratings``, the number of each image.
         level: of the test that tells two images apart; 0.90 two-sided is the threshold of Krasula et al.'s own code.
     """
 
@@ -34,28 +36,33 @@ class Raters(Checked, key="experiment"):
     def tables(self, study: Study) -> tuple[Tables, list[str]]:
         """``pairs`` (Krasula et al.)."""
         study.need("mos_std")
-        if self.ratings is None:
-            raise UserError(
-                "experiment.ratings is not set: add experiment.ratings=N, how many ratings a label averages"
-            )
-        std = study.features.table["mos_std"].to_numpy(float)
+        table, ratings = study.features.table, self.ratings
+        if ratings is None:
+            if "ratings" not in table:
+                raise UserError(
+                    "experiment.ratings is not set: add experiment.ratings=N, how many ratings a label averages"
+                )
+            ratings = table["ratings"].to_numpy(float)
+        std = table["mos_std"].to_numpy(float)
+        many = " to ".join(f"{n:g}" for n in sorted({np.min(ratings), np.max(ratings)}))
         scores = study.cues()[list(CUES)].assign(
             laplacian=study.features.controls["laplacian"].to_numpy(float)
         )
         seed, rows = study.job.statistics.seed, []
         for name, x in scores.items():
-            pairs = krasula(x, study.y, std, self.ratings, study.sampling, seed=seed, level=self.level)
+            pairs = krasula(x, study.y, std, ratings, study.sampling, seed=seed, level=self.level)
             rows.append({"score": name} | asdict(pairs))
         bounds = {f"ci_{side}": f"ordered_rightly_{side}" for side in ("low", "high")}
         return {"pairs": pd.DataFrame(rows).rename(columns=bounds)}, [
-            f"{self.ratings} ratings a label; told apart at {self.level:g} two-sided"
+            f"{many} ratings an image; told apart at {self.level:g} two-sided"
         ]
 
     def captions(self, tables: Tables) -> dict[str, str]:
         """Return the caption of each figure."""
+        ratings = "each image's own number of" if self.ratings is None else f"{self.ratings:g}"
         return {
             "pairs": f"Share of image pairs that a score orders as raters do, among pairs that raters tell apart (p < "
-            f"{self.level:g}, {self.ratings:g} ratings an image). No skill is 0.5. Bars: 95 % intervals."
+            f"{1 - self.level:.2g}, {ratings} ratings). No skill is 0.5. Bars: 95 % intervals."
         }
 
     def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
