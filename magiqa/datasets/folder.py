@@ -141,6 +141,10 @@ class Folder(DataSet, alpha="white"):
                 .apply(self._numbers, args=(columns.file,))
                 .to_numpy(float)
             )
+            if (votes < 0).any():
+                raise UserError(
+                    f"{columns.file}: {self.mos_column} holds a number below 0; give counts of votes"
+                )
             score = "the votes' mean"
             grades = np.broadcast_to(np.arange(1.0, len(counts) + 1), votes.shape)
             table["mos"], table["mos_std"], table["ratings"] = _moments(grades, votes)

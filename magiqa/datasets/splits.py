@@ -65,16 +65,24 @@ def _listed(file: Path, names: pd.Series, split: str | None, split_row: int) -> 
     bases = bases.where(~bases.duplicated(keep=False), names)  # only unique ones stand for their images
     missing = sorted(words - {*names, *bases})
     if missing or not words:
-        raise UserError(
-            f"{file}: {len(missing)} names are not in the annotation ({some(missing)}); mend the list"
-        )
+        problem = f"{len(missing)} names are not in the annotation ({some(missing)})"
+        raise UserError(f"{file}: {problem if missing else 'no name is of the split'}; mend the list")
     return (names.isin(words) | bases.isin(words)).to_numpy()
 
 
 def _words(file: Path, text: str, split: str | None) -> set[str]:
-    """Return the names in a list: a line each, what follows a comma or tab left out, or JSON by split."""
+    """Return the names in a list: JSON by split, or a line each, its other columns left out.
+
+    Where other columns hold the words train, val or test, only the lines of the split count.
+    """
     if not text.lstrip().startswith("{"):
-        return {line.replace(",", "\t").split("\t")[0].strip() for line in text.splitlines()} - {""}
+        lines = [[c.strip() for c in line.replace(",", "\t").split("\t")] for line in text.splitlines()]
+        marks = [{_plain(c) for c in cells[1:] if not c.isdigit()} & {*_ALIASES.values()} for cells in lines]
+        return {
+            cells[0]
+            for cells, mark in zip(lines, marks, strict=True)
+            if _plain(split or "test") in mark or not any(marks)
+        } - {""}
     try:
         lists = json.loads(text)
         return {
@@ -88,8 +96,8 @@ def _row_numbers(file: Path, split_row: int, count: int) -> np.ndarray:
     """Return one row of an npy file of row numbers, filled up with -1."""
     try:
         numbers = np.atleast_2d(np.load(file, allow_pickle=False))[split_row]
-        if numbers.dtype.kind not in "iuf":
-            raise TypeError(f"it holds {numbers.dtype}")
+        if numbers.dtype.kind not in "iuf" or (numbers % 1).any():
+            raise TypeError(f"{numbers.dtype} that are no whole numbers")
         numbers = numbers[numbers >= 0].astype(int)
     except (ValueError, TypeError, IndexError, OSError) as error:
         reason = " ".join(str(error).split())[:120]

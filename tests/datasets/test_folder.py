@@ -206,6 +206,7 @@ LIST = "a.png\nsub/b.png\ngröße.png\n"
             json.dumps({"train": ["C.JPG"], "test": list(TEST)}).encode(),
         ),
         ({"split_file": "test.txt"}, b"a.png\nb.png\n" + "größe.png".encode()),
+        ({"split_file": "test.txt"}, (LIST.replace("\n", ",Test\n") + "C.JPG,Train\n").encode()),
         ({"split_file": "test.txt", "split_row": 1}, [[2, -1, -1], [3, 1, 0]]),
     ],
 )
@@ -229,9 +230,10 @@ def test_split_columns_of_pyiqa(root, column):
     assert mos_of(load(root, "a.csv", text, split_column=column, split="test")) == TEST
 
 
-def test_row_numbers_that_are_truth_values_are_refused(root):
-    np.save(root / "rows.npy", np.array([True, True, False, True]))
-    with pytest.raises(UserError, match=r"dataset\.split_row=0 of row numbers \(it holds bool\)"):
+@pytest.mark.parametrize("values", [[True, True, False, True], [0.0, 1.5, 3.0]])
+def test_row_numbers_are_whole_numbers(root, values):
+    np.save(root / "rows.npy", np.array(values))
+    with pytest.raises(UserError, match=r"dataset\.split_row=0 of row numbers .* no whole numbers"):
         load(root, "a.csv", SPLITS, split_file="rows.npy")
 
 
@@ -272,6 +274,7 @@ BAD = {
     "no records": ('["a.png", "b.png"]', {}, "holds no list of records"),
     "split": (SPLITS, {"split": "val", "split_column": "part"}, "no row has dataset.split=val"),
     "no split": (table(), {"split": "val"}, "name the column that holds it: dataset.split_column=NAME"),
+    "votes": ("image,c1,c2\na.png,1,-1\n", {"mos_column": "c1..c2"}, "c1..c2 holds a number below 0"),
     "leads out": ("image,mos\na.png,1\n..\\x.png,2\n", {}, "1 names lead out of dataset.root"),
 }  # fmt: skip
 
@@ -293,6 +296,7 @@ def test_mistakes_are_one_short_line(root, case):
     [
         (b"\x80\x04x", "is a pickle or too large, and never opened"),
         (b"a.png\nnone.png\n", "1 names are not in the annotation (none.png)"),
+        (b"a.png,train\n", "no name is of the split"),
         (b"\x93NUMPYx", "of row numbers"),
         (b'{"test": 3}', "is no JSON of lists"),
     ],
