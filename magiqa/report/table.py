@@ -227,6 +227,7 @@ class Table:
         """The table in Markdown."""
         head = [md(f"{group} {name}".strip()) for group, name in self.columns]
         lines = [f"**{md(self.title)}**", ""] if self.title else []
+        lines += [md(self.shared), ""] if self.shared else []
         lines.append("| " + " | ".join(head) + " |")
         align = ["---", *["---:" if self.numeric(k) else "---" for k in range(1, len(head))]]
         lines.append("|" + "|".join(align) + "|")

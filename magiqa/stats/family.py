@@ -37,7 +37,7 @@ def freedom(parts: np.ndarray) -> np.ndarray:
 
     Example:
         >>> freedom(np.array([[1.0, -1.0] * 8, [1.0, -1.0] + [0.1, -0.1] * 7])).round(1).tolist()
-        [15.0, 4.6]
+        [15.0, 5.3]
     """
     units = (parts != 0).sum(axis=-1)
     square, fourth = np.square(parts).sum(axis=-1), np.square(np.square(parts)).sum(axis=-1)

@@ -123,8 +123,9 @@ def _four(x: np.ndarray, y: np.ndarray) -> tuple[float, ...]:
     """Return the parameters of least squares of the four-parameter logistic.
 
     For a given slope b2 and middle b3, b1 and b5 follow from a straight line. So the search has two dimensions: a grid
-    on at most 200 averages, then Levenberg and Marquardt's method from its best points.
+    on at most 200 averages, then Levenberg and Marquardt's method from its highest peaks.
     """
+    from scipy.ndimage import maximum_filter
     from scipy.optimize import least_squares
 
     middle, size = (
@@ -155,15 +156,16 @@ def _four(x: np.ndarray, y: np.ndarray) -> tuple[float, ...]:
 
     blocks = np.array_split(np.arange(len(z)), min(len(z), 200))
     coarse, mean = (np.array([v[b].mean() for b in blocks]) for v in (z, target))
-    best = []  # gain, slope and place of the best curve of each slope
+    grid = []
     for slope in np.linspace(low, high, 12):
         places = np.linspace(-1, 1, 61) * (np.exp(slope) * reach / 2 + 14)
-        shapes = [curve((slope, place), coarse) for place in places]
-        gains = [float(s @ mean) ** 2 / max(float(s @ s), 1e-300) for s in shapes]
-        best.append((max(gains), slope, places[int(np.argmax(gains))]))
+        grid.append([(slope, place) for place in places])
+    shapes = np.array([[curve(at, coarse) for at in row] for row in grid])
+    gains = np.square(shapes @ mean) / np.maximum(np.square(shapes).sum(axis=-1), 1e-300)
+    peaks = sorted(zip(*np.nonzero(gains == maximum_filter(gains, 3)), strict=True), key=lambda at: -gains[at])
+    peaks = [*peaks[:4], (len(grid) - 1, int(gains[-1].argmax()))]  # and the best of the steepest
     bounds = ([low, -np.inf], [high, np.inf])
-    starts = [*sorted(best)[-3:], best[-1]]  # and the steepest, which is often a peak of its own
-    fits = [least_squares(errors, start, bounds=bounds, ftol=1e-12, xtol=1e-12) for _, *start in starts]
+    fits = [least_squares(errors, grid[i][k], bounds=bounds, ftol=1e-12, xtol=1e-12) for i, k in peaks]
     slope, place = min(fits, key=lambda fit: fit.cost).x
     place = inside(slope, place)
     shape = curve((slope, place), z)

@@ -70,7 +70,7 @@ def compare(
     Example:
         >>> y = np.arange(50.0)
         >>> row = compare({"a": y % 49, "b": -y}, y).iloc[0]
-        >>> round(row["diff"], 2), bool(row["p"] < 0.05)
+        >>> round(float(row["diff"]), 2), bool(row["p"] < 0.05)
         (1.88, True)
     """
     names = list(scores)

@@ -84,7 +84,7 @@ def test_evaluate_writes_what_it_says_and_nothing_else(run, tmp_path):
     assert scores["width"].tolist() == [240 + i for i in range(6)]
     table = pd.read_csv(folder / "agreement.csv")
     kept = ["score", "statistic", "value", "ci_low", "ci_high", "n"]
-    kept += ["loo_group_low", "loo_group_high", "ci_groups_low", "ci_groups_high", "withheld"]
+    kept += ["loo_group_low", "loo_group_high", "ci_groups_low", "ci_groups_high", "withheld", "fit"]
     assert list(table.columns) == kept
     assert set(table["score"]) == {"q_sim", "q_mag", "q", "laplacian", "bytes"}
     assert (table["n"] == 6).all()

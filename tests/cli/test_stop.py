@@ -78,7 +78,7 @@ def test_a_signal_to_a_command_that_is_failing_hides_no_failure(tmp_path, capsys
             finally:
                 raise Terminated(143)
 
-    monkeypatch.setattr(cli, "command_of", lambda name: Full)
+    monkeypatch.setattr(cli, "import_module", lambda name: Full)
     assert cli.main(["cache"]) == 2
     assert capsys.readouterr().err == "magiqa: cache_dir=/c: No space left on device\n"
 
