@@ -162,7 +162,9 @@ def _four(x: np.ndarray, y: np.ndarray) -> tuple[float, ...]:
         grid.append([(slope, place) for place in places])
     shapes = np.array([[curve(at, coarse) for at in row] for row in grid])
     gains = np.square(shapes @ mean) / np.maximum(np.square(shapes).sum(axis=-1), 1e-300)
-    peaks = sorted(zip(*np.nonzero(gains == maximum_filter(gains, 3)), strict=True), key=lambda at: -gains[at])
+    peaks = sorted(
+        zip(*np.nonzero(gains == maximum_filter(gains, 3)), strict=True), key=lambda at: -gains[at]
+    )
     peaks = [*peaks[:4], (len(grid) - 1, int(gains[-1].argmax()))]  # and the best of the steepest
     bounds = ([low, -np.inf], [high, np.inf])
     fits = [least_squares(errors, grid[i][k], bounds=bounds, ftol=1e-12, xtol=1e-12) for i, k in peaks]
