@@ -98,7 +98,7 @@ class Container:
             raise UserError(f"its first line is longer than {_HEAD} bytes; is it the right file?")
         separator = self.separator or _separator(sample)
         rows = [row for row in _split(sample, separator) if row] or [[""]]
-        _check_cells(file, len(rows[0]))
+        _check_cells(file, max(map(len, rows)))
         headed = is_header([cell.strip() for cell in rows[0]])
         if len(rows) == headed:
             raise UserError("holds no rows; mend or replace it")
@@ -217,6 +217,7 @@ def _parquet(file: Path) -> pd.DataFrame:
     if importlib.util.find_spec("pyarrow") is None:
         raise UserError("is Parquet, which needs pyarrow; pip install pyarrow, or save the table as CSV")
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     opened = pq.ParquetFile(file)
@@ -229,4 +230,10 @@ def _parquet(file: Path) -> pd.DataFrame:
     size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
     if meta.num_rows * max(len(plain), 1) > CELLS or size > _TEXT_BYTES:
         raise UserError(f"{meta.num_rows} rows of {len(plain)} columns are more than a table of ratings has")
+    for column in pq.ParquetFile(file, read_dictionary=plain).read(columns=plain):
+        for chunk in column.chunks if pa.types.is_dictionary(column.type) else []:
+            # rows may share one long text
+            size += pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0
+    if size > _TEXT_BYTES:
+        raise UserError(f"{size} bytes of text are more than a table of ratings has")
     return opened.read(columns=plain).to_pandas()

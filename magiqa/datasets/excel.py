@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -14,7 +15,7 @@ _XML_BYTES = 64 << 20  # unpacked; the largest sheet that is read here, SPAQ's, 
 
 CELLS = 20_000_000  # of the rectangle that a sheet's cells span, empty ones included
 
-_CELL = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
+_COLUMN = re.compile(r"[A-Za-z]{1,3}")
 
 
 def read_excel(file: Path, **options: Any) -> pd.DataFrame:
@@ -31,10 +32,18 @@ def read_excel(file: Path, **options: Any) -> pd.DataFrame:
         size = sum(part.file_size for part in parts)
         if size > _XML_BYTES:
             raise UserError(f"it unpacks to {size} bytes, more than a table of labels has")
-        for part in parts:
-            if part.filename.endswith((".xml", ".rels")):
+        for part in parts:  # a sheet may have any name
+            with suppress(expat.ExpatError):  # a picture, or XML that pandas refuses at the same place
                 _check_part(opened, part)
-    return pd.read_excel(file, **options)
+    table = pd.read_excel(file, **options)
+    for sheet in table.values() if isinstance(table, dict) else [table]:
+        # cells may share one long text, of which each row gets a copy later
+        if (
+            sum(len(cell) for name in sheet for cell in [name, *sheet[name]] if isinstance(cell, str))
+            > _XML_BYTES
+        ):
+            raise UserError(f"its cells hold more than {_XML_BYTES} letters, more than a table of labels has")
+    return table
 
 
 def _check_part(opened: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
@@ -49,8 +58,8 @@ def _check_part(opened: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
         if kind == "row":
             rows, column = max(rows + 1, int(place or 0)), 0
         elif kind == "c":
-            cell = _CELL.fullmatch(place)
-            column = column_index_from_string(cell[1]) if cell else column + 1
+            letters = _COLUMN.match(place)
+            column = column_index_from_string(letters[0]) if letters else column + 1
             columns = max(columns, column)
         if rows * max(columns, 1) > CELLS:
             raise UserError(f"its sheet spans {rows} x {columns} cells, more than a table of labels has")

@@ -63,7 +63,7 @@ def _variables(data: bytes) -> Iterator[tuple[str, list]]:
             budget -= len(content)
             if unpacker.unconsumed_tail or budget <= 0:
                 raise ValueError("it unpacks to more than any file of labels")
-            kind, content = next(_elements(content))
+            kind, content = next(_elements(content), (0, b""))
         if kind == _MATRIX:
             yield _matrix(content, 0)
 

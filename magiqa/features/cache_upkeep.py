@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -25,6 +26,12 @@ LEFTOVER_SECONDS = 3600.0
 
 FOLDERS = ("features", "text", "hashes", "launches")
 
+# names that magiqa gives: a folder of such a name may be the user's, with files of theirs
+_OWN = re.compile(
+    r"features/[0-9a-f]{20}/[^/]+|text/([0-9a-f]{20}\.safetensors|\.[^/]+\.tmp)|hashes/[0-9a-f]+/[^/]+"
+    r"|launches/\d{8}-\d{6}-[0-9a-f]{6}/.+"
+)
+
 
 def _json(text: str) -> dict[str, Any]:
     try:
@@ -47,6 +54,7 @@ def _files(base: Path) -> list[Path]:
     files = [
         Path(folder, name) for top in tops for folder, _, names in os.walk(top) for name in sorted(names)
     ]
+    files = [file for file in files if _OWN.fullmatch(file.relative_to(base).as_posix())]
 
     def live(file: Path) -> bool:
         try:

@@ -5,6 +5,8 @@ times the softmax of its text's logit, scale times cosine. LIQE (Zhang et al., a
 texts with levels 1 to 5, UniQA (Zhou et al., arXiv:2406.01069) four groups of five texts.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +19,10 @@ from scipy.special import softmax
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.method.cues import cosines, similarity
+
+_MOST = 10_000  # texts of a group
+
+_LONGEST = 100_000  # letters of a text, times those of a word in it
 
 
 @dataclass(frozen=True)
@@ -42,14 +48,17 @@ class Group:
         try:
             levels = [float(level) for level in words.pop("levels")]
             text = words.pop("text", "{texts}")
+            longest = len(text) * max(len(str(word)) for values in words.values() for word in values)
+            if math.prod(map(len, words.values())) > _MOST or longest > _LONGEST:
+                raise ValueError
             combinations = [dict(zip(words, c, strict=True)) for c in product(*words.values())]
-            texts = [text.format(**c) for c in combinations]
+            texts = [re.sub("{(.*?)}", lambda name, c=c: str(c[name[1]]), text) for c in combinations]
         except (KeyError, IndexError, ValueError, TypeError, AttributeError):
             texts, levels = [], []
         each = len(texts) // max(1, len(levels))
         if len(set(levels)) < 2 or each * len(levels) != len(texts):
             raise UserError(
-                f"{key} must hold two texts or more and a level for each, such as "
+                f"{key} must hold two to {_MOST} texts and a level for each, such as "
                 "{texts: [bad image, good image], levels: [0, 1]}"
             )
         return cls(tuple(texts), tuple(level for level in levels for _ in range(each)))

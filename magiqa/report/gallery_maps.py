@@ -1,5 +1,6 @@
 """Maps of a run's images from the scores of their windows, for the gallery of its report."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,14 @@ from matplotlib import colormaps
 from PIL import Image
 
 from magiqa.errors import UserError
-from magiqa.images.views import Resize, Views, geometry
+from magiqa.images.decode import LIMITS
+from magiqa.images.views import Resize, Views, geometry, size_cut
 from magiqa.method.heatmap import over_image
 from magiqa.report.thumbnails import LARGE
 from magiqa.runs.names import CUES
 from magiqa.runs.read import Run, views_table
+
+_MOST = 1_000_000  # windows of an image: a record may claim any stride
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,13 @@ class WindowMaps:
         """The map of an image, small, dark = low."""
         row = self.scores.iloc[i]
         size = int(row["width"]), int(row["height"])
+        cut = size_cut(*size, self.views, self.resize)
+        sides = [max(0, (side - self.views.window) // self.views.stride + 1) for side in cut]
+        if math.prod(cut) > LIMITS.pixels or max(math.prod(sides), self.views.take or 0) > _MOST:
+            raise UserError(
+                f"views.csv: image {row['image']} has more windows or pixels than a map can show; run magiqa report "
+                "without that run"
+            )
         places = geometry(*size, self.views, self.resize)
         own = self.rows[score].to_numpy()[self.starts[i] :][: len(places)]
         windows = [k for k, place in enumerate(places) if place[0] == "windows"]

@@ -167,6 +167,9 @@ def _csv(folder: Path, record: Mapping[str, Any], name: str) -> pd.DataFrame:
     return read_table(folder / name, read_listed(folder, record, name))
 
 
+_SLACK = 1 << 20  # names may hold line breaks
+
+
 def read_table(file: Path, data: bytes | None = None) -> pd.DataFrame:
     """Read a table that a command wrote, from its file or its bytes, and check its columns of numbers.
 
@@ -176,8 +179,11 @@ def read_table(file: Path, data: bytes | None = None) -> pd.DataFrame:
     # names such as "NA" or "null" are names: only numbers' columns may be empty
     text = {"image": str, "group": str, "reference": str, "prompt": str, "split": str, "variant": str}
     try:
-        content = io.BytesIO(file.read_bytes() if data is None else data)
-        table = pd.read_csv(content, dtype=text, keep_default_na=False, na_values=[""])
+        content = file.read_bytes() if data is None else data
+        columns = max(line.count(b",") for line in content.split(b"\n", 2)[:2])
+        if columns * content.count(b"\n") > len(content) + _SLACK:  # pandas fills up rows that are too short
+            raise ValueError(f"its rows have fewer cells than its {columns + 1} columns")
+        table = pd.read_csv(io.BytesIO(content), dtype=text, keep_default_na=False, na_values=[""])
         _check_numbers(table, file)
         return table
     except UserError:

@@ -41,7 +41,27 @@ def entities(parts) -> None:
     parts[SHEET] = b"<!DOCTYPE x [" + lines + b"]>" + parts[SHEET].partition(b"?>")[2]
 
 
+def hidden(parts) -> None:
+    """Far columns in small letters, in a sheet of another suffix."""
+    rows(parts, b'<row r="90000"><c r="xfd90000"><v>1</v></c></row>')
+    parts["xl/worksheets/s.dat"] = parts.pop(SHEET)
+    for name in ("xl/_rels/workbook.xml.rels", "[Content_Types].xml"):
+        parts[name] = parts[name].replace(b"worksheets/sheet1.xml", b"worksheets/s.dat")
+
+
+def shared(parts) -> None:
+    """One text of a million letters for a hundred cells."""
+    part = b'<Override PartName="/xl/sharedStrings.xml" ContentType="%s.sharedStrings+xml"/></Types>'
+    part %= b"application/vnd.openxmlformats-officedocument.spreadsheetml"
+    parts["[Content_Types].xml"] = parts["[Content_Types].xml"].replace(b"</Types>", part)
+    space = b"http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    parts["xl/sharedStrings.xml"] = b'<sst xmlns="%s"><si><t>%s</t></si></sst>' % (space, b"a" * 10**6)
+    rows(parts, b"".join(b'<row r="%d"><c r="A%d" t="s"><v>0</v></c></row>' % (i, i) for i in range(6, 106)))
+
+
 BOMBS = {
+    "a hidden sheet": (hidden, "its sheet spans 90000 x 16384 cells"),
+    "one long text": (shared, "its cells hold more than 67108864 letters"),
     "zeros": (lambda p: p.update({"xl/media.bin": b"\0" * (65 << 20)}), r"it unpacks to \d+ bytes"),
     "a far row": (lambda p: rows(p, b'<row r="99999999999"/>'), "its sheet spans 99999999999 x 2 cells"),
     "far columns": (

@@ -336,6 +336,25 @@ def test_a_table_that_claims_much_is_refused_before_it_takes_memory(root):
     tracemalloc.stop()
 
 
+def test_a_row_that_is_wider_than_its_header_is_refused_before_it_takes_memory(root):
+    (root / "wide.csv").write_text("image,mos\na.png,1" + "," * 20_000 + "\n" + "b.png,1\n" * 50_000)
+    with pytest.raises(
+        UserError, match=r"wide.csv: .* rows of 20002 columns are more than a table of ratings has"
+    ):
+        Folder(root=str(root), annotation="wide.csv").load()
+
+
+def test_parquet_rows_that_share_a_long_text_take_no_memory(root):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["x" * 10**6]))
+    parquet.write_table(pa.table({"image": names, "mos": [1.0] * 1000}), root / "long.parquet")
+    with pytest.raises(
+        UserError, match=r"long.parquet: .* bytes of text are more than a table of ratings has"
+    ):
+        Folder(root=str(root), annotation="long.parquet").load()
+
+
 def test_an_annotation_elsewhere_and_odd_names(root):
     table_file = root.parent / "my ratings, new.csv"
     (root / "~x.png").write_bytes(b"~x.png")

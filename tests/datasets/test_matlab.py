@@ -37,6 +37,10 @@ def bomb(unpacked: int) -> bytes:
         (bomb(64 << 20), "unpacks to more than any file of labels"),
         (b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + struct.pack("<II", 14, 1 << 30), "cut short"),
         (b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + struct.pack("<II", 15, 4) + b"abcd", "incorrect header"),
+        (
+            b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + struct.pack("<II", 15, 11) + zlib.compress(b"abc"),
+            "no variable",
+        ),
         (b"\x89HDF\r\n\x1a\n" + bytes(200), "no MATLAB file of version 5"),
         (b"", "larger|no MATLAB"),
     ],
@@ -44,7 +48,7 @@ def bomb(unpacked: int) -> bytes:
 def test_what_is_no_file_of_labels_is_refused_in_one_line(tmp_path, content, reason):
     file = tmp_path / "a.mat"
     file.write_bytes(content)
-    with pytest.raises(UserError, match=rf"a.mat: cannot be read \(.*({reason}).*fetch") as caught:
+    with pytest.raises(UserError, match=rf"a.mat: .*({reason})") as caught:
         read_mat(file, "mos")
     assert "\n" not in str(caught.value)
 

@@ -277,6 +277,19 @@ def test_listing_counts_and_survives_damage(tmp_path):
     assert list(listing(tmp_path / "none")) == []
 
 
+@pytest.mark.parametrize("what", ["corrupt", "all"])
+def test_prune_leaves_a_users_files_alone_whatever_their_folder_is_called(tmp_path, what):
+    cache, *_ = filled(tmp_path, 2)
+    own = [
+        tmp_path / name for name in ("features/mine/clip.safetensors", "text/notes.txt", "launches/plan.txt")
+    ]
+    for file in own:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine")
+    prune(tmp_path, what)
+    assert all(file.exists() for file in own) and cache.folder.exists() == (what == "corrupt")
+
+
 def test_prune_by_name_and_all(tmp_path):
     filled(tmp_path, 2)
     other = FeatureCache(tmp_path, {"version": 3})

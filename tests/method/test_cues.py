@@ -7,6 +7,7 @@ import torch
 
 from magiqa.errors import UserError
 from magiqa.method.cues import BoxCox, Plain, box_cox_log, similarity, standardize
+from magiqa.method.prompts import Group
 
 RNG = np.random.default_rng(7)
 FEATURES = (RNG.standard_normal((6, 64)) * np.geomspace(0.1, 30, 6)[:, None]).astype(np.float32)
@@ -143,3 +144,18 @@ def test_cues_check_themselves(make, message):
     with pytest.raises(UserError) as error:
         make()
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"text": "{a:>3000000000}", "a": ["x", "y"]},
+        {"text": "{a}" * 100_000, "a": ["x" * 10_000, "y"]},
+        {"text": "{a}", **{key: list(range(1000)) for key in "abcdef"}},
+    ],
+)
+def test_a_group_of_texts_that_would_fill_memory_is_refused(words):
+    with pytest.raises(
+        UserError, match=r"prompts.groups.0. must hold two to 10000 texts and a level for each"
+    ):
+        Group.of({**words, "levels": [0, 1]}, "prompts.groups[0]")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tiny
 from matplotlib import colormaps
 
 from magiqa.errors import UserError
+from magiqa.images.views import Views
 from magiqa.report.gallery_maps import WindowMaps
 from magiqa.report.report import report
 from magiqa.runs.read import read
@@ -104,3 +106,20 @@ def test_names_of_results_are_told_apart_without_regard_to_case(run, tmp_path):
         (tmp_path / name / "record.json").write_text(json.dumps(record))
     found, _ = read([tmp_path / "Mine", tmp_path / "mine"])
     assert len({r.name.lower() for r in found}) == 2
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"stride": 1, "window": 1},
+        {"stride": 1, "window": 1, "take": 3},
+        {"window": 200, "take": 10**10, "seed": 0},
+        {"window": 10**6, "small": "upscale"},
+    ],
+)
+def test_a_record_that_claims_too_many_windows_or_pixels_takes_no_memory(run, claims):
+    (found,), _ = read([run])
+    maps = WindowMaps.of(found)
+    large = maps.scores.assign(width=15_000, height=16_000)
+    with pytest.raises(UserError, match=r"views.csv: image .* more windows or pixels than a map can show"):
+        replace(maps, scores=large, views=Views(kinds=("windows",), **claims)).picture(0, "q")

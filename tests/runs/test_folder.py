@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from magiqa.errors import UserError
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.listed_files import read_listed
+from magiqa.runs.read import read_table
 
 FILES = ["scores.csv", "agreement.csv"]
 
@@ -242,6 +244,12 @@ def test_a_table_that_no_record_lists_or_that_is_gone_is_refused(tmp_path):
     os.mkfifo(tmp_path / "scores.csv")  # never opened: that would wait for ever
     with pytest.raises(UserError, match="no such file, and the record lists it"):
         read_listed(tmp_path, record, "scores.csv")
+
+
+def test_a_table_of_short_rows_below_a_wide_header_takes_no_memory():
+    wide = ("image" + ",q" * 20_000 + "\n" + "a.png,1\n" * 200_000).encode()
+    with pytest.raises(UserError, match=r"scores.csv: .* fewer cells than its 20001 columns"):
+        read_table(Path("scores.csv"), wide)
 
 
 def test_a_cell_that_a_spreadsheet_would_run_stays_and_is_warned_of(tmp_path):
