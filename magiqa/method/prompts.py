@@ -52,7 +52,8 @@ class Group:
             if math.prod(map(len, words.values())) > _MOST or longest > _LONGEST:
                 raise ValueError
             combinations = [dict(zip(words, c, strict=True)) for c in product(*words.values())]
-            texts = [re.sub("{(.*?)}", lambda name, c=c: str(c[name[1]]), text) for c in combinations]
+            pieces = [*enumerate(re.split("{(.*?)}", text))]  # each second one names a word
+            texts = ["".join(str(c[piece]) if k % 2 else piece for k, piece in pieces) for c in combinations]
         except (KeyError, IndexError, ValueError, TypeError, AttributeError):
             texts, levels = [], []
         each = len(texts) // max(1, len(levels))
