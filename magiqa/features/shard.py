@@ -183,7 +183,7 @@ class FeatureShard:
 
     Args:
         images: sha256 of each. features: (views, D). counts: (N,) views an image. controls: (N, 4).
-        maker: engine and device as the header has them, unchecked.
+        maker: engine and device, where the header has them.
     """
 
     images: list[str]
@@ -212,7 +212,11 @@ def read_features(path: Path, width: int | None = None) -> FeatureShard:
             raise ValueError("its counts do not match its features")
         if not np.isfinite(controls).all():
             raise ValueError("its controls hold NaN or infinity")
-        return FeatureShard(images, features, counts, controls, json.loads(metadata.get("maker", "null")))
+        maker = json.loads(metadata.get("maker", "null"))
+        named = maker if isinstance(maker, dict) else {}
+        if maker is not None and not all(isinstance(named.get(key), str) for key in ("engine", "device")):
+            raise ValueError("its maker has no engine and device")
+        return FeatureShard(images, features, counts, controls, maker)
     except (ValueError, RecursionError) as error:
         raise corrupt(path, error) from None
 

@@ -16,7 +16,7 @@ from magiqa.features.cache import FeatureCache, read_text, text_path, write_text
 from magiqa.features.cache_upkeep import listing, prune
 from magiqa.features.hashing import content_sha256
 from magiqa.features.key import feature_key, key_hash
-from magiqa.features.shard import CorruptShard, read_shard, verify_shard
+from magiqa.features.shard import CorruptShard, read_shard, verify_shard, write_shard
 from magiqa.images.views import Resize, Views
 
 RNG = np.random.default_rng(5)
@@ -275,6 +275,16 @@ def test_listing_counts_and_survives_damage(tmp_path):
     row = next(iter(listing(tmp_path)))
     assert row["key"] == {} and row["unreadable"] == [shard]
     assert list(listing(tmp_path / "none")) == []
+
+
+def test_a_shard_with_a_damaged_maker_is_found_by_verify_and_prune(tmp_path):
+    _, _, _, shard = filled(tmp_path, 2)
+    tensors, metadata = read_shard(shard)
+    made = {"images": metadata["images"], "maker": '{"engine": ["x"], "device": {}}'}
+    write_shard(shard, {name: np.array(tensor) for name, tensor in tensors.items()}, made)
+    with pytest.raises(CorruptShard, match="its maker has no engine and device"):
+        FeatureCache(tmp_path, KEY)
+    assert prune(tmp_path, "corrupt")[0] == 1 and not FeatureCache(tmp_path, KEY).entries
 
 
 @pytest.mark.parametrize("what", ["corrupt", "all"])

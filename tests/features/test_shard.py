@@ -143,13 +143,11 @@ def test_verify_looks_at_text_and_at_links_and_prune_leaves_what_is_behind_them(
     (cache.folder / "2-gone.safetensors").symlink_to(tmp_path / "nothing")
     os.mkfifo(cache.folder / "3-pipe.safetensors")  # opening it would wait for ever
     (tmp_path / "cache" / "text").mkdir()
-    (tmp_path / "cache" / "text" / "x.safetensors").write_bytes(good.read_bytes()[:-1])
+    (tmp_path / "cache" / "text" / f"{0:020x}.safetensors").write_bytes(good.read_bytes()[:-1])
     capsys.readouterr()
     assert cli.main(["cache", "verify", f"cache_dir={tmp_path / 'cache'}"]) == 2
     said = capsys.readouterr().err
-    assert (
-        all(name in said for name in ("2-gone", "3-pipe", "text/x.safetensors")) and "Traceback" not in said
-    )
+    assert all(name in said for name in ("2-gone", "3-pipe", f"text/{0:020x}")) and "Traceback" not in said
     prune(tmp_path / "cache", "corrupt")
     assert cli.main(["cache", "verify", f"cache_dir={tmp_path / 'cache'}"]) == 0
     prune(tmp_path / "cache", "all")
