@@ -151,7 +151,7 @@ class PromptSet(Checked, key="prompts"):
 
     def logits(self, features: np.ndarray, text: np.ndarray, logit_scale: float) -> np.ndarray:
         """Return scale times cosine: features (V, D), text (T, D) -> (V, T)."""
-        return (self.scale or logit_scale) * cosines(features, text)
+        return (logit_scale if self.scale is None else self.scale) * cosines(features, text)
 
     def of_logits(self, logits: np.ndarray) -> np.ndarray:
         """Return each group's number: (V, T) -> (V, G)."""
@@ -165,7 +165,7 @@ class PromptSet(Checked, key="prompts"):
     def scores(self, features: np.ndarray, text: np.ndarray, logit_scale: float) -> np.ndarray:
         """Return each group's number for each view: features (V, D), text (T, D) -> (V, G), higher = better."""
         if not self.groups:
-            return similarity(features, text, self.scale or logit_scale)
+            return similarity(features, text, logit_scale if self.scale is None else self.scale)
         return self.of_logits(self.logits(features, text, logit_scale))
 
     def pooled(self, numbers: np.ndarray) -> np.ndarray:
