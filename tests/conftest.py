@@ -22,6 +22,7 @@ GOLDEN_SEED = 20261123
 def pytest_configure(config):
     # Every test reads and writes caches of its own: never the user's.
     os.environ["MAGIQA_CACHE"] = "/nonexistent/magiqa-tests-must-set-cache_dir"
+    os.environ["COLUMNS"] = "100"  # screens do not depend on the terminal that the tests run in
     os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), "magiqa-tests-matplotlib"))
 
 

@@ -44,7 +44,6 @@ def workplace(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("MAGIQA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "100")  # whatever the terminal
     return tmp_path
 
 
