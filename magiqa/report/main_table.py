@@ -15,10 +15,8 @@ from magiqa.report.material import Material
 from magiqa.report.plots import forest
 from magiqa.report.published_exhibits import published_rows
 from magiqa.report.table import NONE, Cell, Table, number
-from magiqa.report.words import STATISTICS, set_key, statistic
+from magiqa.report.words import LOWER_IS_BETTER, STATISTICS, set_key, statistic
 from magiqa.runs.names import CONTROLS
-
-LOWER_IS_BETTER = ("rmse_logistic",)
 
 DEFAULT = ("srcc", "plcc_logistic")
 

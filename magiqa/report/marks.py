@@ -7,6 +7,7 @@ import pandas as pd
 
 from magiqa.datasets.base import occurrences
 from magiqa.report.material import Material
+from magiqa.report.words import LOWER_IS_BETTER
 from magiqa.runs.names import CONTROLS
 from magiqa.runs.read import Run
 from magiqa.stats.family import SIGNIFICANCE
@@ -26,7 +27,7 @@ def marks(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
     for (_, statistic), part in rows[~rows["score"].isin(list(CONTROLS))].groupby(
         ["dataset", "statistic"], sort=False
     ):
-        lower = statistic == "rmse_logistic"
+        lower = statistic in LOWER_IS_BETTER
         part = part[part["value"].notna()]
         if statistic == WITHIN:  # a score that is defined in some groups only does not compete
             part = part[part["n"] == part["n"].max()]

@@ -27,6 +27,8 @@ LABELS = {"mos": "MOS", "ssim": "SSIM to the pristine photo"}
 
 STATISTICS = {name: statistic.title for name, statistic in agreement.STATISTICS.items()}
 
+LOWER_IS_BETTER = {name for name, statistic in agreement.STATISTICS.items() if not statistic.higher_is_better}
+
 SCORES = {"q_sim": "similarity cue", "q_mag": "magnitude cue", "q": "fused score", **CONTROLS}
 
 AXES = {"q_sim": "Similarity cue", "q_mag": "Magnitude cue", "q": "Predicted score"}

@@ -69,14 +69,12 @@ class Statistic:
 
     Args:
         name: in ``agreement.csv``. title: in tables. measure: returns its estimate, or None where it does not apply.
-        tested: whether it has intervals and paired tests.
     """
 
     name: str
     title: str
     measure: Callable[[Sample], Estimate | None]
     higher_is_better: bool = True
-    tested: bool = False
 
 
 def _undefined(x: np.ndarray, y: np.ndarray) -> str:
@@ -173,13 +171,13 @@ def _out_of_fold(sample: Sample) -> Estimate | None:
 STATISTICS: dict[str, Statistic] = {
     s.name: s
     for s in (
-        Statistic("srcc", "SRCC", _srcc, tested=True),
+        Statistic("srcc", "SRCC", _srcc),
         Statistic("krcc", "KRCC", _krcc),
-        Statistic("plcc", "PLCC (raw)", _plcc, tested=True),
+        Statistic("plcc", "PLCC (raw)", _plcc),
         Statistic("plcc_logistic", "PLCC", _fitted(lambda curve, s: plcc(curve.predict(s.x), s.y))),
         Statistic("rmse_logistic", "RMSE", _fitted(lambda curve, s: curve.rmse), False),
         Statistic("plcc_logistic_cv", "PLCC (fitted, out of fold)", _out_of_fold),
-        Statistic(WITHIN, "SRCC in groups", _srcc_within, tested=True),
+        Statistic(WITHIN, "SRCC in groups", _srcc_within),
     )
 }
 
