@@ -198,7 +198,9 @@ class Table:
             q       0.500 [0.400, 0.600]
             bytes  -0.250 [0.400, 0.600]
         """
-        columns = [self._lines(k, bold) for k in range(len(self.columns))]
+        columns = [self._lines(k, bold, whole=True) for k in range(len(self.columns))]
+        if sum(len(c[0]) + 2 for c in columns) - 2 > width:
+            columns = [self._lines(k, bold) for k in range(len(self.columns))]
         names = next((k for k in range(1, len(columns)) if self.numeric(k)), 1)  # columns that name a row
         blocks = [columns[:names]]
         for column in columns[names:]:
@@ -208,10 +210,11 @@ class Table:
         shown = ["\n".join("  ".join(line).rstrip() for line in zip(*b, strict=True)) for b in blocks]
         return "\n".join([*filter(None, (self.title, self.shared)), "\n\n".join(shown), *self.notes])
 
-    def _lines(self, k: int, bold: bool) -> list[str]:
-        """Return the heading and the cells of column k, all of one width."""
+    def _lines(self, k: int, bold: bool, whole: bool = False) -> list[str]:
+        """Return the heading and the cells of column k, all of one width; ``whole``: no long text is cut."""
         cells = [row[k] for row in self.rows]
-        head, texts = " ".join(filter(None, self.columns[k])), [_short(uncited(cell.text)) for cell in cells]
+        head, texts = " ".join(filter(None, self.columns[k])), [uncited(cell.text) for cell in cells]
+        texts = texts if whole else [_short(text) for text in texts]
         details = [f" {cell.detail}" if cell.detail else "" for cell in cells]
         numeric = k > 0 and self.numeric(k)
         if numeric:
