@@ -153,8 +153,8 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
     part = table.iloc[rows].copy()
     marks = {about["best"]: " (best)"} | {about["reference"]: " (reference)"}
     part["variant"] += part["variant"].map(marks).fillna("")
-    columns = {"variant": "", "srcc": "SRCC", "srcc_within": "SRCC within groups"}
-    columns |= {"diff": "difference", "p_adjusted": "p"}
+    columns = {"variant": "", "srcc": "SRCC", "diff": "difference", "p_adjusted": "p"}
+    columns |= {"srcc_within": "SRCC within groups"}
     columns = {k: v for k, v in columns.items() if k in part}
     lines: list[Table | str] = [frame_table(part, columns, best=["srcc"]), *note]
     axis = [] if about["parameter"] is None else table[about["parameter"]].tolist()
@@ -165,6 +165,8 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         if about["best_gain"] is None
         else f", {about['best_gain']:+.3f} over the reference on these images"
     )
+    if about["best"] == about["reference"]:
+        gain = ", the reference itself"
     lines += ["", f"best: {about['best']}{edge}{gain}"]
     return screen(head, lines, record["warnings"])
 
