@@ -42,7 +42,7 @@ from magiqa.backbones.checkpoint import read_checkpoint
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import load_weights
 from magiqa.cli.main import COMMANDS, main
-from magiqa.config.from_file import check_config
+from magiqa.config.objects import check_config
 from magiqa.config.roots import find_root
 from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError

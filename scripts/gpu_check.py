@@ -40,13 +40,12 @@ from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
 from magiqa.cores import decoders
 from magiqa.engines.build import build
-from magiqa.engines.hardware import hardware, slow_bf16
-from magiqa.engines.resolve import ENGINES, resolve
+from magiqa.engines.resolve import ENGINES, hardware, resolve, slow_bf16
 from magiqa.errors import UserError
 from magiqa.features.batches import way_of
+from magiqa.features.cache import MemoryStore
 from magiqa.features.hashing import content_sha256
 from magiqa.features.pipeline import Recipe, fill_cache
-from magiqa.features.store import MemoryStore
 from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views
 from magiqa.method.cues import BoxCox, similarity
 from magiqa.method.fusion import Adaptive

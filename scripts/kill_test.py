@@ -36,7 +36,7 @@ import tiny
 import magiqa.cli.encode
 import magiqa.engines.build
 import magiqa.engines.pytorch  # noqa: F401
-import magiqa.features.from_images as images
+import magiqa.features.source as images
 from magiqa.cli.main import main
 from magiqa.config.compose import Configs
 from magiqa.features import pipeline

@@ -17,8 +17,7 @@ from PIL import Image
 from magiqa.backbones.weights import Weights
 from magiqa.config.compose import Configs
 from magiqa.datasets.base import Labels
-from magiqa.features.features import Features
-from magiqa.features.images import Images
+from magiqa.features.images import Features, Images
 from magiqa.studies import evaluate
 
 DEMO = {

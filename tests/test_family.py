@@ -18,7 +18,7 @@ from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_prompts
 from magiqa.backbones.weights import load_weights
 from magiqa.config.compose import Configs
-from magiqa.features.store import MemoryStore
+from magiqa.features.cache import MemoryStore
 from magiqa.images.views import Resize, Views, cut
 from magiqa.method.cues import BoxCox
 from magiqa.method.fusion import Fixed

@@ -23,7 +23,7 @@ KEYS = ("ablation", "dataset", "backbone", "out", "seed")
 def run(arguments: Arguments) -> int:
     """Run one ablation, or those of ``-m``."""
     from magiqa.config.jobs import inside, out_folder, run_sweep, single_job
-    from magiqa.runs.listed_files import written
+    from magiqa.runs.read import written
     from magiqa.studies.ablate import folder_of, render
 
     if not arguments.sweep:
@@ -50,7 +50,7 @@ def work(configs: Any, overrides: list[str]) -> Any:
 
 
 def _leave_one_out(done: list[Any], folder: Path) -> None:
-    from magiqa.runs.listed_files import written
+    from magiqa.runs.read import written
     from magiqa.studies.ablate import write_transfer
 
     names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]

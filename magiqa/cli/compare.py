@@ -36,7 +36,7 @@ class CompareKeys(Checked):
 def run(arguments: Arguments) -> int:
     """Compare."""
     from magiqa.package import expanded
-    from magiqa.runs.listed_files import written
+    from magiqa.runs.read import written
     from magiqa.studies.compare import compare, render
 
     words, keys = arguments.words, arguments.keys(CompareKeys)

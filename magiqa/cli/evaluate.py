@@ -40,7 +40,7 @@ KEYS = (
 def run(arguments: Arguments) -> int:
     """Evaluate one run, or those of ``-m``."""
     from magiqa.config.jobs import out_folder, run_sweep, single_job
-    from magiqa.runs.listed_files import written
+    from magiqa.runs.read import written
     from magiqa.studies.sweep import combine, sweep_folder
 
     if not arguments.sweep:

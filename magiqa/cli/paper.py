@@ -79,7 +79,7 @@ def run(arguments: Arguments) -> int:
     if not folders:
         raise UserError("paper: give folders written by magiqa evaluate, ablate, experiment or compare")
     from magiqa.report.paper import paper
-    from magiqa.runs.listed_files import written
+    from magiqa.runs.read import written
 
     out = expanded(keys.out)
     paper(folders, out, keys.asked(metrics))

@@ -37,7 +37,7 @@ class ProbeKeys(Checked):
 
 def run(arguments: Arguments) -> int:
     """Probe."""
-    from magiqa.runs.listed_files import written
+    from magiqa.runs.read import written
     from magiqa.scorer.scorer import Scorer
     from magiqa.studies.probe import TYPES, Photo, probe, sample_photos
     from magiqa.studies.score import find_files

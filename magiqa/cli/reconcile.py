@@ -39,9 +39,8 @@ def run(arguments: Arguments) -> int:
     from magiqa.cli.pack import as_recorded
     from magiqa.config.jobs import out_folder
     from magiqa.runs.folder import ResultFolder
-    from magiqa.runs.listed_files import written
     from magiqa.runs.provenance import Clock
-    from magiqa.runs.read import read_record
+    from magiqa.runs.read import read_record, written
     from magiqa.studies.protocols import overrides_of, published_row
     from magiqa.studies.reconcile import reconcile, reconcile_record, render
 

@@ -54,7 +54,7 @@ def run(arguments: Arguments) -> int:
     if not folders and not bundles:
         raise UserError("report: give folders written by magiqa evaluate or magiqa ablate, or bundle=FILE")
     from magiqa.report.report import report
-    from magiqa.runs.listed_files import written
+    from magiqa.runs.read import written
     from magiqa.studies.evaluate import evaluate
 
     out = expanded(keys.out)

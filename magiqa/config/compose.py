@@ -12,15 +12,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from magiqa.config.from_file import bundled, check_config, targets, typed_model
 from magiqa.config.loader import loader_of
-from magiqa.config.objects import changed_keys, instantiate, is_users, leaves
+from magiqa.config.objects import (
+    bundled,
+    changed_keys,
+    check_config,
+    instantiate,
+    is_users,
+    leaves,
+    targets,
+    typed_model,
+)
 from magiqa.config.roots import find_root
 from magiqa.config.typed import GROUPS, OTHERS, STUDIES, override_value, split_literal, sweep_jobs, typed_keys
 from magiqa.errors import UserError, one_line
 from magiqa.package import conf_dir, expanded
-from magiqa.runs.config import MACHINE, RunConfig, default_cache_dir
-from magiqa.runs.portable import PLACES
+from magiqa.runs.config import MACHINE, PLACES, RunConfig, default_cache_dir
 from magiqa.runs.read import read_record
 
 # where files lie and how small images are dealt with: true of a data set or machine, whichever option is named

@@ -11,8 +11,7 @@ from typing import Any
 from magiqa.backbones.spec import Backbone
 from magiqa.config.arguments import Arguments
 from magiqa.config.compose import Configs
-from magiqa.config.launch import deal, launch, watch
-from magiqa.config.task import Outcome
+from magiqa.config.launch import Outcome, deal, launch, watch
 from magiqa.config.typed import split_literal
 from magiqa.errors import UserError, one_line
 from magiqa.package import expanded

@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from magiqa.cores import streams, threads
-from magiqa.engines.engine import Engine, Resolved, checked_error, plain_forward, probe_views
-from magiqa.engines.hardware import slow_bf16
-from magiqa.engines.host_settings import refuse_forks
-from magiqa.engines.out_of_memory import batch_too_large, out_of_memory
-from magiqa.engines.resolve import ENGINES
+from magiqa.engines.engine import (
+    Engine,
+    Resolved,
+    batch_too_large,
+    checked_error,
+    out_of_memory,
+    plain_forward,
+    probe_views,
+    refuse_forks,
+)
+from magiqa.engines.resolve import ENGINES, slow_bf16
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,9 +1,16 @@
-"""An engine: views in, features out, in padded micro-batches, checked against plain float32 torch."""
+"""An engine: views in, features out, in padded micro-batches, checked against plain float32 torch.
 
-from collections.abc import Callable, Mapping
+The file also holds the process settings that engines change, and the errors of a full memory.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +21,100 @@ if TYPE_CHECKING:
     import torch
 
     from magiqa.engines.device import OnDevice
+
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_blocks = 0
+_before: list[tuple[Any, str, Any]] = []
+_process: int | None = None
+
+
+def refuse_forks() -> None:
+    """Make this process the one that computes; refuse to compute in a child that was forked from it.
+
+    A fork copies no threads: a library that waits for its threads in the child would wait for ever.
+
+    Raises:
+        UserError: an engine was made in the parent process.
+    """
+    global _process
+    _process = _process or os.getpid()
+    if _process != os.getpid():
+        raise UserError(
+            "this process was forked from one that has used a model, whose threads do not survive a fork; start it "
+            "with the spawn start method: multiprocessing.get_context('spawn'), or DataLoader(..., "
+            "multiprocessing_context='spawn')"
+        )
+
+
+@contextmanager
+def borrowed() -> Iterator[None]:
+    """Compute float32 as float32 (no TF32, no bf16) inside the block; restore torch's threads and switches at its end.
+
+    These settings belong to the whole process. Blocks of several threads may overlap: the first to begin keeps the
+    settings, the last to end puts them back.
+    """
+    global _blocks, _before
+    with _lock:
+        if _blocks == 0:
+            _before = _switches()
+            float32_means_float32()
+        _blocks += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks -= 1
+            if _blocks == 0:
+                _set(_before)
+
+
+def float32_means_float32() -> None:
+    """Switch TF32 and bf16 off for float32, and make float32 torch's default, for the whole process."""
+    import torch
+
+    off = {"float32_matmul_precision": "highest", "allow_tf32": False, "fp32_precision": "ieee"}
+    off |= {"default_dtype": torch.float32}
+    _set([(owner, name, off.get(name, value)) for owner, name, value in _switches()])
+
+
+def apart(work: Callable[[], T]) -> T:
+    """Do work in a thread of its own, which the host's autocast and default device do not reach; return its result."""
+    with ThreadPoolExecutor(1, thread_name_prefix="build") as pool:
+        return pool.submit(work).result()
+
+
+def _switches() -> list[tuple[Any, str, Any]]:
+    """Return torch's switches that may compute float32 in fewer bits, as set: readable older ones, then the newer.
+
+    In this order they can be put back: an older one also sets the newer, and mixing refuses to be read. The number of
+    threads and the default type are the first.
+    """
+    import torch
+
+    cuda, cudnn, cpu = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
+    out: list[tuple[Any, str, Any]] = [(torch, "default_dtype", torch.get_default_dtype())]
+    out.append((torch, "num_threads", torch.get_num_threads()))
+    for owner in (cuda, cudnn):
+        with suppress(RuntimeError):  # refused where the host has used the newer ones
+            out.append((owner, "allow_tf32", owner.allow_tf32))
+    with suppress(RuntimeError):
+        out.append((torch, "float32_matmul_precision", torch.get_float32_matmul_precision()))
+    parts: list[Any] = [
+        cuda,
+        *(getattr(o, name, None) for o in (cudnn, cpu) for name in ("matmul", "conv", "rnn")),
+    ]
+    return out + [(p, "fp32_precision", p.fp32_precision) for p in parts if hasattr(p, "fp32_precision")]
+
+
+def _set(switches: list[tuple[Any, str, Any]]) -> None:
+    for owner, name, value in switches:
+        if name in ("float32_matmul_precision", "default_dtype", "num_threads"):  # set by functions
+            getattr(owner, f"set_{name}")(value)
+        else:
+            setattr(owner, name, value)
+
 
 # Of |f - f_reference| / |f_reference|. Half precision: the format's own rounding (2^-8, 2^-11) over a tower's layers,
 # the same on every device. float32: on CPUs measured, at most 2e-6. GPUs sum in other orders and use Winograd's
@@ -161,3 +262,37 @@ def checked_error(features: np.ndarray, reference: np.ndarray, resolved: Resolve
             f"plain float32 torch by {error:.1e}, over the tolerance of {resolved.tolerance:.0e}; {resolved.remedy}"
         )
     return error
+
+
+_WORDS = ("out of memory", "can't allocate memory", "bad allocation", "bad_alloc", "alloc_failed")
+
+
+_LIBRARY_BYTES = 1 << 29  # cuDNN says CUDNN_STATUS_INTERNAL_ERROR if only 200 MB are free (H200)
+
+
+def out_of_memory(error: BaseException, device: str = "cpu") -> bool:
+    """Return whether an error says that memory ran out, in the words of any engine on any device.
+
+    Example:
+        >>> out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"))
+        True
+        >>> out_of_memory(RuntimeError("Kernel size can't be greater than actual input size"))
+        False
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of CUDA
+        return True
+    if device.startswith("cuda") and any(name in str(error) for name in ("CUDNN_STATUS", "CUBLAS_STATUS")):
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0] < _LIBRARY_BYTES  # too little for the library to start
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
+
+
+def batch_too_large(resolved: Resolved, batch_size: int) -> UserError:
+    """Return the error for a batch that does not fit into memory."""
+    smaller = f"batch_size={batch_size // 2}, " if batch_size > 1 else ""
+    other = "a smaller views.window" if resolved.device == "cpu" else "precision=fp16, or device=cpu"
+    return UserError(
+        f"device={resolved.device}: out of memory with batch_size={batch_size}; end what else fills it, or use "
+        f"{smaller}{other}"
+    )

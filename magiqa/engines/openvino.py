@@ -13,7 +13,7 @@ import torch
 
 from magiqa.cores import streams, threads
 from magiqa.engines.engine import Engine, Forward, Resolved, checked_error, plain_forward
-from magiqa.engines.towers import optimize
+from magiqa.engines.pytorch import optimize
 from magiqa.errors import UserError
 
 TELEMETRY = "openvino_telemetry"

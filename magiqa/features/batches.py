@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from magiqa.engines.out_of_memory import out_of_memory
+from magiqa.engines.engine import out_of_memory
 from magiqa.errors import UserError
 from magiqa.images.decode import Limits
 from magiqa.images.views import Pixels, Resize, Views, cut

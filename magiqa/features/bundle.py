@@ -8,20 +8,155 @@ reports; whoever has the images and the weights too can verify it.
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from magiqa.errors import UserError
 from magiqa.features.cache import Shards
-from magiqa.features.header import Header
 from magiqa.features.shard import Blocks, read_shard, read_text_shard, verify_shard, write_shard
 from magiqa.package import expanded
-from magiqa.runs.record import read_as
+from magiqa.runs.parsed import Parsed, parsed
+from magiqa.runs.record import Bone, Count, DataSet, Engine, Skipped, read_as
+
+_KINDS: dict[str, Any] = {"float": float | None, "int": int, "str": str | None}
+
+_TYPES = {"float": np.float64, "int": np.int64, "str": object}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column(Parsed):
+    """A column of a bundle's table, in JSON a list of both.
+
+    Args:
+        kind: ``float``, ``int`` or ``str``. cells: of that kind, or None but for ``int``.
+    """
+
+    kind: str
+    cells: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, value: Any, key: str = "") -> Self:
+        """Read a column. Raises: UserError."""
+        kind = value[0] if isinstance(value, list) and len(value) == 2 else None
+        if not isinstance(kind, str) or kind not in _KINDS or not isinstance(value[1], list):
+            raise UserError(f"{key} must be a kind ({', '.join(_KINDS)}) and a list of values")
+        cells = tuple(parsed(one, _KINDS[kind], f"{key}[{i}]") for i, one in enumerate(value[1]))
+        if kind == "int" and any(abs(one) >= 2**63 for one in cells):
+            raise UserError(f"{key} holds a number that is too large")
+        return cls(kind=kind, cells=cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFacts(Parsed):
+    """The fields of `magiqa.datasets.base.Labels` other than its table."""
+
+    name: str
+    variant: str
+    label: str
+    higher_is_better: bool
+    cluster: str | None
+    expected: Count | None
+    page: str
+    layout: str
+    every: Count
+    notes: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields, as `Labels` takes them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen(Parsed):
+    """The views of all images together."""
+
+    count: Count
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin(Parsed):
+    """The part of a run's record that describes its features."""
+
+    dataset: DataSet
+    backbone: Bone
+    engine: Engine
+    views: Seen
+    cache: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Parsed):
+    """The config of the run that was packed."""
+
+    dataset: Mapping[str, Any]
+    precision: str
+    engine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header(Parsed):
+    """All of a bundle but its tensors.
+
+    Args:
+        table: the labels' columns, a row an image. images: sha256 a row. texts: the names of its text features.
+        key: of the feature cache. Others: as the run's record and config have them.
+    """
+
+    magiqa: str
+    code_sha256: str
+    versions: Mapping[str, Any]
+    key: Mapping[str, Any]
+    images: tuple[str, ...]
+    table: Mapping[str, Column]
+    labels: LabelFacts
+    fingerprint: str
+    n_annotated: Count
+    skipped: tuple[Skipped, ...]
+    pairs: tuple[tuple[str, str], ...] = ()
+    texts: tuple[str, ...] = ()
+    choices: Mapping[str, str]
+    changed: Mapping[str, Any]
+    config: Config
+    backbone: Mapping[str, Any]
+    record: Origin
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len({len(column.cells) for column in self.table.values()} | {len(self.images)}) > 1:
+            raise UserError("table must hold a row for each image, in every column")
+        for name, kinds in (("image", ("str",)), (self.labels.label, ("float", "int"))):
+            column = self.table.get(name)
+            if column is None or column.kind not in kinds or None in column.cells:
+                what = "names" if name == "image" else "numbers"
+                raise UserError(f"table.{name[:60]} must be a column of {what}, with no cell empty")
+
+    @property
+    def text_names(self) -> tuple[str, ...]:
+        """The names of its text features; a bundle of format 1 has pairs."""
+        return self.texts or tuple(text for pair in self.pairs for text in pair)
+
+    def frame(self) -> pd.DataFrame:
+        """The labels' table, without paths."""
+        columns = {n: pd.Series(c.cells, dtype=_TYPES[c.kind]) for n, c in self.table.items()}
+        return pd.DataFrame(columns).assign(path="")
+
+
+def columns_of(table: pd.DataFrame) -> dict[str, Any]:
+    """Return a table as JSON-able columns, name -> [kind, values], without paths."""
+    out: dict[str, Any] = {}
+    for name, values in table.drop(columns="path").items():
+        kind = {"f": "float", "i": "int", "u": "int"}.get(values.dtype.kind, "str")
+        cells = [None if pd.isna(v) else str(v) if kind == "str" else v for v in values.tolist()]
+        out[str(name)] = [kind, cells]
+    return out
+
 
 FORMATS = (1, 2)  # of which the last is written
 

@@ -1,15 +1,19 @@
-"""The images of a data set that are present and readable, each known by its sha256."""
+"""The images of a data set that are present and readable, each known by its sha256, and their features."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from magiqa.datasets.base import Labels, fingerprint
 from magiqa.errors import UnreadableImage
+from magiqa.features.cache import Shards
 from magiqa.features.hashing import HashIndex, hash_files
+from magiqa.images.controls import CONTROLS
+from magiqa.method.prompts import PromptSet
 from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
 
@@ -102,3 +106,33 @@ def find_images(job: RunConfig, labels: Labels, index: HashIndex | None = None) 
     rows = [i for i in present if i not in reasons]
     skipped = [{"image": table.loc[i, "image"], "reason": reasons[i]} for i in sorted(reasons)]
     return Images(table.loc[rows].reset_index(drop=True), [str(sha_of[i]) for i in rows], skipped)
+
+
+@dataclass
+class Features:
+    """Features of a data set's images, in the cache, with what they came from.
+
+    Args:
+        labels: with the rows of skipped images gone. cache: holds every image. images: sha256 a row.
+        skipped: name and reason of each image left out. record: what the run's record says of all this.
+        text: for a prompt set, its text features (T, D) and the logit scale.
+    """
+
+    labels: Labels
+    table: pd.DataFrame
+    cache: Shards
+    images: list[str]
+    skipped: list[dict[str, str]]
+    record: dict[str, Any]
+    text: Callable[[PromptSet], tuple[np.ndarray, float]]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the views that an image's rows are of, in their order."""
+        return tuple(self.record["views"]["kinds"])
+
+    @property
+    def controls(self) -> pd.DataFrame:
+        """Width, height, bytes and Laplacian variance a row."""
+        values = np.stack([self.cache.entries[i].controls for i in self.images])
+        return pd.DataFrame(values, columns=list(CONTROLS)).astype({c: int for c in CONTROLS[:3]})

@@ -19,8 +19,8 @@ import numpy as np
 
 from magiqa.errors import UserError
 from magiqa.features.batches import Batches, Encoder, OpenImage, way_of
+from magiqa.features.cache import Store
 from magiqa.features.hashing import identity
-from magiqa.features.store import Store
 from magiqa.images.controls import controls
 from magiqa.images.decode import LIMITS, Limits, open_image, read_image
 from magiqa.images.views import CLIP_MEAN, CLIP_STD, Pixels, Resize, Views

@@ -11,8 +11,7 @@ import pandas as pd
 from magiqa.errors import UserError
 from magiqa.report.words import set_key, set_name
 from magiqa.runs.external_scores import EXTERNAL, Metric, check_direction, external_scores
-from magiqa.runs.listed_files import files_of, read_listed
-from magiqa.runs.read import Run, Sheet
+from magiqa.runs.read import Run, Sheet, files_of, read_listed
 from magiqa.runs.record import Bone, External
 from magiqa.stats.agreement import agreement
 from magiqa.stats.sampling import Sampling

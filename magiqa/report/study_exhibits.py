@@ -8,8 +8,7 @@ from magiqa.report.exhibit import Exhibit
 from magiqa.report.frames import frame_table
 from magiqa.report.material import Material
 from magiqa.report.methods import result_title
-from magiqa.runs.listed_files import files_of, read_listed
-from magiqa.runs.read import Sheet
+from magiqa.runs.read import Sheet, files_of, read_listed
 
 
 def experiments(material: Material) -> Iterator[Exhibit]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from magiqa.datasets.sets import sets
+from magiqa.runs.config import plain_name
 from magiqa.runs.names import CONTROLS, other_than_published
-from magiqa.runs.portable import plain_name
 from magiqa.stats import agreement
 
 Record = Mapping[str, Any]

@@ -18,7 +18,7 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.errors import UserError
-from magiqa.runs.listed_files import is_below
+from magiqa.runs.read import is_below
 from magiqa.stop import unbroken
 
 LOCK, MARK, STAGE = ".lock", ".writing.json", ".writing-"

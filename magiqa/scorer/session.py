@@ -16,15 +16,12 @@ from magiqa.backbones.text import encode_prompts
 from magiqa.backbones.weights import load_weights
 from magiqa.cores import decoders
 from magiqa.engines.build import build
-from magiqa.engines.engine import Resolved
-from magiqa.engines.hardware import hardware
-from magiqa.engines.host_settings import apart, borrowed, refuse_forks
-from magiqa.engines.resolve import resolve
+from magiqa.engines.engine import Resolved, apart, borrowed, refuse_forks
+from magiqa.engines.resolve import hardware, resolve
 from magiqa.errors import UserError
-from magiqa.features.cache import FeatureCache
+from magiqa.features.cache import FeatureCache, MemoryStore, Store
 from magiqa.features.key import Maker, feature_key
 from magiqa.features.pipeline import Recipe, fill_cache
-from magiqa.features.store import MemoryStore, Store
 from magiqa.features.text import text_embeddings
 from magiqa.images.decode import Limits
 from magiqa.images.views import Resize, Views, geometry

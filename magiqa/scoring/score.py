@@ -10,7 +10,7 @@ import pandas as pd
 
 from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
-from magiqa.features.store import Readable
+from magiqa.features.cache import Readable
 from magiqa.images.views import view_mask
 from magiqa.method.fast_variants import magnitudes
 from magiqa.method.pooling import pooled

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from magiqa.errors import UserError
-from magiqa.features.features import Features
+from magiqa.features.images import Features
 from magiqa.features.source import prepare
 from magiqa.runs.config import RunConfig
 from magiqa.runs.provenance import Clock

@@ -9,7 +9,7 @@ import pandas as pd
 
 from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
-from magiqa.features.features import Features
+from magiqa.features.images import Features
 from magiqa.features.source import open_source
 from magiqa.method.prompts import PromptSet
 from magiqa.report.console import screen, spread

@@ -11,14 +11,12 @@ import numpy as np
 from magiqa import __version__
 from magiqa.datasets.base import Labels
 from magiqa.errors import UserError
-from magiqa.features.bundle import write_bundle
-from magiqa.features.features import Features
-from magiqa.features.header import LabelFacts, columns_of
+from magiqa.features.bundle import LabelFacts, columns_of, write_bundle
+from magiqa.features.images import Features
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
 from magiqa.package import code_sha256, expanded
-from magiqa.runs.config import RunConfig
-from magiqa.runs.portable import portable
+from magiqa.runs.config import RunConfig, portable
 from magiqa.runs.provenance import Clock
 from magiqa.runs.read import read_record
 

@@ -10,7 +10,7 @@ import pandas as pd
 from magiqa import __version__
 from magiqa.datasets.base import fingerprint
 from magiqa.errors import UserError
-from magiqa.features.features import Features
+from magiqa.features.images import Features
 from magiqa.features.source import prepare
 from magiqa.report.console import screen
 from magiqa.report.published import comparable

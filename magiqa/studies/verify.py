@@ -17,15 +17,13 @@ from magiqa.datasets.base import fingerprint, occurrences
 from magiqa.engines.build import build
 from magiqa.engines.resolve import resolve
 from magiqa.errors import UnreadableImage
-from magiqa.features.bundle import Bundle, open_bundle
+from magiqa.features.bundle import Bundle, Header, columns_of, open_bundle
 from magiqa.features.cache import FeatureCache
-from magiqa.features.header import Header, columns_of
 from magiqa.features.images import Images, find_images
 from magiqa.features.key import feature_key
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.images.decode import Limits, open_image, read_image
-from magiqa.runs.config import RunConfig
-from magiqa.runs.portable import plain_name
+from magiqa.runs.config import RunConfig, plain_name
 from magiqa.studies.pack import label_facts
 
 SAMPLED = 50

@@ -287,7 +287,7 @@ def test_what_is_mistyped_is_told_before_images_are_hashed_or_weights_read(
         raise AssertionError("too early")
 
     monkeypatch.setattr("magiqa.features.images.hash_files", early)
-    monkeypatch.setattr("magiqa.features.from_images.load_weights", early)
+    monkeypatch.setattr("magiqa.features.source.load_weights", early)
     args = [a for a in folder_args(make_set(tmp_path / "set")) if a != "backbone.untrained=0"]
     code, _, err = run("evaluate", *args, typed)
     assert code == 2 and err.count("\n") == 1 and message in err

@@ -19,7 +19,7 @@ from magiqa.stop import Terminated, listening, unbroken
 # a command whose every image takes a fifth of a second, and which writes how many batches it encoded
 SLOW = """
 import sys, time
-import magiqa.features.from_images as images
+import magiqa.features.source as images
 from magiqa.cli.main import main
 real, build = images.load_file, images.build
 def slow(*args, **more):

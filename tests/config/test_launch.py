@@ -17,8 +17,7 @@ import tiny
 
 from magiqa.cli.main import main
 from magiqa.config import launch as launching
-from magiqa.config.launch import Launched, deal, launch, private_folder, watch
-from magiqa.config.task import Outcome, Task
+from magiqa.config.launch import Launched, Outcome, Task, deal, launch, private_folder, watch
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.runs.launcher import Launcher

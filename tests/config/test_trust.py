@@ -9,7 +9,7 @@ from bundles import altered
 
 from magiqa.cli import main as cli
 from magiqa.config.compose import Configs
-from magiqa.config.from_file import check_config, packaged_classes
+from magiqa.config.objects import check_config, packaged_classes
 from magiqa.errors import UserError
 from magiqa.studies.evaluate import evaluate
 

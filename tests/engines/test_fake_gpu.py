@@ -15,9 +15,9 @@ from magiqa.engines.build import build
 from magiqa.engines.device import Sent, send
 from magiqa.engines.engine import Resolved
 from magiqa.errors import UserError
+from magiqa.features.cache import MemoryStore
 from magiqa.features.hashing import content_sha256
 from magiqa.features.pipeline import Recipe, fill_cache
-from magiqa.features.store import MemoryStore
 from magiqa.images.views import KINDS, Views
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="stands in for a GPU that is not there")

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from towers import error, pictures, plain, tower
 
 from magiqa.engines import pytorch
-from magiqa.engines.towers import optimize
+from magiqa.engines.pytorch import optimize
 
 
 class Conversions(TorchDispatchMode):

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from magiqa.engines.host_settings import apart, borrowed, float32_means_float32
+from magiqa.engines.engine import apart, borrowed, float32_means_float32
 
 MATMUL, CUDNN = torch.backends.cuda.matmul, torch.backends.cudnn
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from magiqa import cores
-from magiqa.engines import engine, hardware
+from magiqa.engines import engine
+from magiqa.engines import resolve as hardware
 from magiqa.engines import resolve as resolving
 from magiqa.engines.engine import Resolved
 from magiqa.engines.resolve import resolve

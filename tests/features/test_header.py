@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magiqa.errors import UserError
-from magiqa.features.header import Header
+from magiqa.features.bundle import Header
 from magiqa.runs.record import read_as
 
 HEADER = {

@@ -13,10 +13,9 @@ from magiqa.engines.build import build
 from magiqa.engines.engine import Resolved
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features import batches, pipeline
-from magiqa.features.cache import FeatureCache
+from magiqa.features.cache import FeatureCache, MemoryStore
 from magiqa.features.hashing import HashIndex, content_sha256, hash_files
 from magiqa.features.pipeline import Recipe, fill_cache
-from magiqa.features.store import MemoryStore
 from magiqa.images.controls import controls
 from magiqa.images.decode import open_image
 from magiqa.images.views import KINDS, Resize, Views, cut

@@ -13,8 +13,7 @@ import pytest
 
 from magiqa.errors import UserError
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.listed_files import read_listed
-from magiqa.runs.read import read_table
+from magiqa.runs.read import read_listed, read_table
 
 FILES = ["scores.csv", "agreement.csv"]
 

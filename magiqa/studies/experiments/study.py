@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.errors import UserError
-from magiqa.features.features import Features
+from magiqa.features.images import Features
 from magiqa.features.source import prepare
 from magiqa.runs.config import RunConfig
 from magiqa.runs.provenance import Clock
