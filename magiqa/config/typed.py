@@ -14,8 +14,8 @@ STUDIES = ("ablation", "experiment")
 OTHERS = (*STUDIES, "launcher")  # groups that a run itself does not need
 
 _PATHS = (
-    r"(?:[\w.]+\.)?(?:root|annotation|split_file|checkpoint|context)|prompts\.features|launcher\.folder|roots\.\w+|out|bundle"
-    r"|cache_dir"
+    r"(?:[\w.]+\.)?(?:root|annotation|split_file|checkpoint|context|statistics_from)"
+    r"|prompts\.features|launcher\.folder|roots\.\w+|out|bundle|cache_dir"
 )
 _OVERRIDE = re.compile(r"\+{0,2}([\w./@-]*)=(.*)", re.DOTALL)
 

@@ -20,6 +20,7 @@ import pandas as pd
 from magiqa.errors import UserError
 from magiqa.features.cache import Shards
 from magiqa.features.shard import Blocks, read_shard, read_text_shard, verify_shard, write_shard
+from magiqa.method.rivals import Reference
 from magiqa.package import expanded
 from magiqa.runs.parsed import Parsed, parsed
 from magiqa.runs.record import Bone, Count, DataSet, Engine, Skipped, read_as
@@ -158,6 +159,8 @@ def columns_of(table: pd.DataFrame) -> dict[str, Any]:
     return out
 
 
+REFERENCE = ("reference_mean", "reference_covariance", "reference_numbers")
+
 FORMATS = (1, 2)  # of which the last is written
 
 
@@ -176,6 +179,21 @@ class Bundle:
     def text(self) -> tuple[np.ndarray, float]:
         """Return its text features (T, D) and the logit scale."""
         return read_text_shard(self.path, len(self.header.text_names), self.features.width)
+
+    def reference(self) -> Reference:
+        """Return the statistics of the reference images.
+
+        Raises:
+            UserError: it holds none.
+        """
+        tensors, width = read_shard(self.path)[0], self.features.width
+        arrays = [np.array(tensors.get(name, 0.0), np.float64) for name in REFERENCE]
+        if [a.shape for a in arrays[:2]] != [(width,), (width, width)] or not np.isfinite(arrays[1]).all():
+            raise UserError(
+                f"bundle={self.path}: holds no statistics of reference images, which the magnitude cue needs; pack a "
+                "run with such a cue"
+            )
+        return Reference.from_arrays(*arrays)
 
 
 def open_bundle(path: str | Path) -> Bundle:
@@ -223,6 +241,7 @@ def write_bundle(
     images: Sequence[str],
     text: np.ndarray,
     logit_scale: float,
+    reference: Reference | None = None,
 ) -> None:
     """Write a bundle; never more than one block of features is in memory.
 
@@ -242,6 +261,7 @@ def write_bundle(
                 "features": Blocks(np.dtype(np.float32), (int(counts.sum()), text.shape[-1]), rows),
                 "logit_scale": np.array([logit_scale], np.float64),
                 "text": text.astype(np.float32)[:, None],
+                **(dict(zip(REFERENCE, reference.arrays(), strict=True)) if reference else {}),
             },
             {
                 "images": json.dumps(unique),

@@ -14,6 +14,7 @@ from magiqa.features.cache import Shards
 from magiqa.features.hashing import HashIndex, hash_files
 from magiqa.images.controls import CONTROLS
 from magiqa.method.prompts import PromptSet
+from magiqa.method.rivals import Reference, Rival
 from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
 
@@ -115,7 +116,8 @@ class Features:
     Args:
         labels: with the rows of skipped images gone. cache: holds every image. images: sha256 a row.
         skipped: name and reason of each image left out. record: what the run's record says of all this.
-        text: for a prompt set, its text features (T, D) and the logit scale.
+        text: for a prompt set, its text features (T, D) and the logit scale. reference: for a cue that compares with
+            reference images, the statistics of their features.
     """
 
     labels: Labels
@@ -125,6 +127,7 @@ class Features:
     skipped: list[dict[str, str]]
     record: dict[str, Any]
     text: Callable[[PromptSet], tuple[np.ndarray, float]]
+    reference: Callable[[Rival], Reference]
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """The source of a job's features: images and weights, or a bundle."""
 
+import hashlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,13 +20,14 @@ from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.batches import Encoder
 from magiqa.features.bundle import open_bundle
 from magiqa.features.cache import FeatureCache
-from magiqa.features.hashing import HashIndex
+from magiqa.features.hashing import HashIndex, hash_files
 from magiqa.features.images import Features, Images, find_images
 from magiqa.features.key import Maker, feature_key
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.features.text import text_embeddings
-from magiqa.images.decode import picture_notes
+from magiqa.images.decode import images_in, picture_notes
 from magiqa.method.prompts import PromptSet
+from magiqa.method.rivals import Reference, Rival
 from magiqa.package import expanded
 from magiqa.runs.config import RunConfig, portable
 from magiqa.runs.names import other_than_published
@@ -86,7 +89,16 @@ class BundleSource:
         made = {"magiqa": header.magiqa, "code_sha256": header.code_sha256}
         record = header.record.plain() | {"bundle": made}
         features = self.bundle.features
-        return Features(labels, images.table, features, images.sha256, images.skipped, record, self._text)
+        return Features(
+            labels,
+            images.table,
+            features,
+            images.sha256,
+            images.skipped,
+            record,
+            self._text,
+            lambda rival: self.bundle.reference(),
+        )
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
         text, scale = self.bundle.text()
@@ -105,6 +117,21 @@ def workers(job: RunConfig, device: str) -> int:
     return job.machine.workers if isinstance(job.machine.workers, int) else decoders(device)
 
 
+def reference_folder(rival: Rival) -> Path:
+    """Return the folder of a rival's reference images.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = expanded(rival.statistics_from or "")
+    if not rival.statistics_from or not folder.is_dir():
+        raise UserError(
+            f"magnitude.statistics_from={rival.statistics_from}: magnitude={rival.kind} needs a folder of undistorted "
+            "images; give magnitude.statistics_from=FOLDER"
+        )
+    return folder
+
+
 class ImageSource:
     """Features that are encoded from images: see `magiqa.features.source.Source`.
 
@@ -118,6 +145,8 @@ class ImageSource:
             raise UserError(
                 f"backbone.checkpoint={checkpoint}: no such file; give the path of a .pt or .safetensors file"
             )
+        if isinstance(job.method.magnitude, Rival):
+            reference_folder(job.method.magnitude)
         self.job, self.clock, self.progress = job, clock, progress
         machine, root = job.machine, getattr(job.source.dataset, "root", "")
         if any("\ud800" <= character <= "\udfff" for character in root):
@@ -170,18 +199,9 @@ class ImageSource:
                 resolve(machine.engine, machine.precision, machine.device)
                 for note in labels.warnings if self.progress else ():
                     print(f"note: {labels.name}: {note}", file=sys.stderr, flush=True)
-        with self.clock.stage("encode"):
-            encoded, bad = fill_cache(
-                store,
-                list(zip(images.table["path"], images.sha256, strict=True)),
-                partial(self._build, store, model),
-                Recipe(method.views, resize, weights.mean, weights.std, job.source.limits),
-                workers=workers(job, self.resolved.device),
-                skippable=UnreadableImage if job.source.on_error == "skip" else (),
-                progress=self.progress,
-            )
-            if encoded:
-                store.refresh()  # what others wrote meanwhile counts as it will for the next command
+        recipe = Recipe(method.views, resize, weights.mean, weights.std, job.source.limits)
+        encode = partial(self._encode, store, partial(self._build, store, model), recipe)
+        encoded, bad = encode(images.table["path"], images.sha256)
         images = images.without(bad)
         if images.skipped:
             self.clock.warnings.append(
@@ -213,7 +233,63 @@ class ImageSource:
             images.skipped,
             record,
             partial(text, warn=self.clock.warnings.append),
+            cache(partial(self._reference, store, encode, set(images.sha256), record)),
         )
+
+    def _encode(
+        self,
+        store: FeatureCache,
+        build_engine: Callable[[], Encoder],
+        recipe: Recipe,
+        paths: Iterable[str],
+        sha256: Sequence[str],
+    ) -> tuple[int, dict[str, str]]:
+        """Encode the images that the cache lacks; see `fill_cache`."""
+        with self.clock.stage("encode"):
+            encoded, bad = fill_cache(
+                store,
+                list(zip(paths, sha256, strict=True)),
+                build_engine,
+                recipe,
+                workers=workers(self.job, self.resolved.device),
+                skippable=UnreadableImage if self.job.source.on_error == "skip" else (),
+                progress=self.progress,
+            )
+            if encoded:
+                store.refresh()  # what others wrote meanwhile counts as it will for the next command
+        return encoded, bad
+
+    def _reference(
+        self,
+        store: FeatureCache,
+        encode: Callable[..., tuple[int, dict[str, str]]],
+        evaluated: Collection[str],
+        record: dict[str, Any],
+        rival: Rival,
+    ) -> Reference:
+        """Return the statistics of a rival's reference images, and describe these in the record.
+
+        Raises:
+            UserError: the folder holds no images, or one that is evaluated.
+        """
+        folder = reference_folder(rival)
+        paths = images_in(folder, recursive=True)
+        index = HashIndex(self.job.machine.cache_dir, folder, limits=self.job.source.limits)
+        hashes, _ = hash_files(paths, self.job.source.on_error, index)
+        names = {sha: path for path, sha in zip(paths, hashes, strict=True) if sha}
+        if both := [path for sha, path in names.items() if sha in evaluated]:
+            raise UserError(
+                f"magnitude.statistics_from={folder}: {len(both)} of its images are evaluated too (first {both[0]}); "
+                "give other images"
+            )
+        _, bad = encode(names.values(), list(names))
+        images = sorted(sha for sha in names if sha not in bad)
+        if not images:
+            raise UserError(f"magnitude.statistics_from={folder}: holds no images; give a folder with some")
+        reference = Reference.of(len(images), lambda: (rows for _, rows in store.blocks(images)))
+        digest = hashlib.sha256("\n".join(images).encode()).hexdigest()
+        record["reference"] = reference.facts() | {"images_sha256": digest}
+        return reference
 
     def _build(self, store: FeatureCache, model: Callable[[], Any]) -> Encoder:
         """Build the engine; the record says what it is."""

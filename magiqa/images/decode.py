@@ -39,6 +39,15 @@ OTHER_SUFFIXES = frozenset(
     }
 )
 
+
+def images_in(folder: Path, recursive: bool = False) -> list[str]:
+    """Return the paths of a folder's images, by the suffixes of their names."""
+    suffixes = {s for s, name in Image.registered_extensions().items() if name in (*FORMATS, "MPO")}
+    suffixes |= OTHER_SUFFIXES
+    inside = folder.rglob("*") if recursive else folder.iterdir()
+    return [str(p) for p in sorted(inside) if p.suffix.lower() in suffixes and p.is_file()]
+
+
 Alpha = Literal["white", "black", "drop", "refuse"]
 Orientation = Literal["stored", "exif"]
 

@@ -286,6 +286,7 @@ PLACES = (
     "split_file",
     "checkpoint",
     "context",
+    "statistics_from",
     "features",
 )  # of something, not what it is
 

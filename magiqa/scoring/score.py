@@ -15,7 +15,8 @@ from magiqa.images.views import view_mask
 from magiqa.method.fast_variants import magnitudes
 from magiqa.method.pooling import pooled
 from magiqa.method.prompts import PromptSet
-from magiqa.runs.config import Method
+from magiqa.method.rivals import Rival
+from magiqa.runs.config import Magnitude, Method
 
 CUES = ("q_sim", "q_mag", "q", "w_sim")
 
@@ -70,6 +71,7 @@ def score_many(
     prompts, p_of = unique([m.prompts for m in methods])
     magnitudes_, c_of = unique([m.magnitude for m in methods])
     similar, large = set(cues) != {"q_mag"}, set(cues) != {"q_sim"}
+    measures = [magnitude_of(features, m) for m in magnitudes_] if large else []
     texts = [features.text(p) for p in prompts] if similar else []
     kinds = tuple(features.kinds)
     masks, m_of = unique([tuple(k for k in kinds if k in m.views.kinds) for m in methods])
@@ -77,7 +79,7 @@ def score_many(
 
     def work(owner: np.ndarray, rows: np.ndarray) -> None:
         sims = [_similarities(p, rows, text) for p, text in zip(prompts, texts, strict=False)]
-        mags = magnitudes(rows, magnitudes_) if large else np.empty((len(magnitudes_), 0))
+        mags = magnitudes(rows, measures) if large else np.empty((len(magnitudes_), 0))
         starts = np.flatnonzero(np.diff(owner, prepend=-1))
         views = [_views_of(kinds, some, starts, len(owner)) for some in masks]
         for v, method in enumerate(methods):
@@ -148,9 +150,9 @@ def score_views(features: Scorable, method: Method) -> pd.DataFrame:
     Where logits are averaged over views, a view has no q and no w_sim of its own: both are NaN.
     """
     text, prompts = features.text(method.prompts), method.prompts
-    blocks = []
+    blocks, magnitude = [], magnitude_of(features, method.magnitude)
     for owner, rows in features.cache.blocks(features.images):
-        numbers, mag = prompts.scores(rows, *text), method.magnitude(rows)
+        numbers, mag = prompts.scores(rows, *text), magnitude(rows)
         sim = prompts.pooled(numbers)
         q, w = method.fusion(prompts.share(sim), mag)
         if prompts.average == "logits":
@@ -174,6 +176,12 @@ def score_groups(features: Scorable, method: Method) -> np.ndarray:
             numbers = pooled(prompts.scores(rows, *text).T, starts, method.pooling).T
         out[owner[starts]] = numbers
     return out
+
+
+def magnitude_of(features: Scorable, magnitude: Magnitude) -> Magnitude:
+    """Return a magnitude cue; one that compares with reference images takes their statistics."""
+    reference = getattr(features, "reference", None)
+    return magnitude.of(reference(magnitude)) if isinstance(magnitude, Rival) and reference else magnitude
 
 
 def unique(items: Sequence[Any]) -> tuple[list[Any], list[int]]:

@@ -15,6 +15,7 @@ from magiqa.features.bundle import LabelFacts, columns_of, write_bundle
 from magiqa.features.images import Features
 from magiqa.features.source import prepare
 from magiqa.method.prompts import PromptSet
+from magiqa.method.rivals import Rival
 from magiqa.package import code_sha256, expanded
 from magiqa.runs.config import RunConfig, portable
 from magiqa.runs.provenance import Clock
@@ -47,6 +48,8 @@ def pack(
         embeddings, scale = features.text(prompts)
         for name, embedding in zip(prompts.text_names, embeddings, strict=True):
             texts.setdefault(name, embedding)
+    magnitude = job.method.magnitude
+    reference = features.reference(magnitude) if isinstance(magnitude, Rival) else None
     record = _portable_record(features)
     meta = {
         "magiqa": __version__,
@@ -67,7 +70,9 @@ def pack(
         "record": record,
     }
     path = expanded(out) if out else folder / "bundle.safetensors"
-    write_bundle(path, meta, features.cache, features.images, np.stack(list(texts.values())), scale)
+    write_bundle(
+        path, meta, features.cache, features.images, np.stack(list(texts.values())), scale, reference
+    )
     return path
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.errors import UserError
-from magiqa.images.decode import FORMATS, OTHER_SUFFIXES
+from magiqa.images.decode import images_in
 from magiqa.package import expanded
 from magiqa.report.console import screen
 from magiqa.report.table import frame_table
@@ -68,7 +68,7 @@ def find_files(words: Iterable[str], listed: Iterable[str] = (), *, recursive: b
             )
         elif path.is_dir():
             deeper = "" if recursive else "; its sub-folders are looked into by recursive=true"
-            found += _some(_images(path, recursive), f"{word}: holds no images{deeper}")
+            found += _some(images_in(path, recursive), f"{word}: holds no images{deeper}")
         elif has_magic(word) and not path.exists():
             matches = [p for p in sorted(glob(str(path), recursive=True)) if Path(p).is_file()]
             found += _some(matches, f"{word}: no file matches")
@@ -83,16 +83,6 @@ def _some(paths: list[str], complaint: str) -> list[str]:
     if not paths:
         raise UserError(complaint)
     return paths
-
-
-def _images(folder: Path, recursive: bool) -> list[str]:
-    from PIL import Image
-
-    suffixes = {
-        s for s, name in Image.registered_extensions().items() if name in (*FORMATS, "MPO")
-    } | OTHER_SUFFIXES
-    inside = folder.rglob("*") if recursive else folder.iterdir()
-    return [str(p) for p in sorted(inside) if p.suffix.lower() in suffixes and p.is_file()]
 
 
 def rank(scorer: Scorer, paths: Sequence[str], *, progress: bool = True) -> Ranking:
