@@ -1,11 +1,9 @@
 """The source of a job's features: images and weights, or a bundle."""
 
-import hashlib
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,14 +18,15 @@ from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.batches import Encoder
 from magiqa.features.bundle import open_bundle
 from magiqa.features.cache import FeatureCache
-from magiqa.features.hashing import HashIndex, hash_files
+from magiqa.features.hashing import HashIndex
 from magiqa.features.images import Features, Images, find_images
 from magiqa.features.key import Maker, feature_key
 from magiqa.features.pipeline import Recipe, fill_cache
+from magiqa.features.reference import reference_folder, reference_statistics
 from magiqa.features.text import text_embeddings
-from magiqa.images.decode import images_in, picture_notes
+from magiqa.images.decode import picture_notes
 from magiqa.method.prompts import PromptSet
-from magiqa.method.rivals import Reference, Rival
+from magiqa.method.rivals import Rival
 from magiqa.package import expanded
 from magiqa.runs.config import RunConfig, portable
 from magiqa.runs.names import other_than_published
@@ -115,21 +114,6 @@ class BundleSource:
 def workers(job: RunConfig, device: str) -> int:
     """Return the number of threads that decode and cut beside a device."""
     return job.machine.workers if isinstance(job.machine.workers, int) else decoders(device)
-
-
-def reference_folder(rival: Rival) -> Path:
-    """Return the folder of a rival's reference images.
-
-    Raises:
-        UserError: there is none.
-    """
-    folder = expanded(rival.statistics_from or "")
-    if not rival.statistics_from or not folder.is_dir():
-        raise UserError(
-            f"magnitude.statistics_from={rival.statistics_from}: magnitude={rival.kind} needs a folder of undistorted "
-            "images; give magnitude.statistics_from=FOLDER"
-        )
-    return folder
 
 
 class ImageSource:
@@ -233,7 +217,7 @@ class ImageSource:
             images.skipped,
             record,
             partial(text, warn=self.clock.warnings.append),
-            cache(partial(self._reference, store, encode, set(images.sha256), record)),
+            cache(partial(reference_statistics, job, store, encode, set(images.sha256), record)),
         )
 
     def _encode(
@@ -258,38 +242,6 @@ class ImageSource:
             if encoded:
                 store.refresh()  # what others wrote meanwhile counts as it will for the next command
         return encoded, bad
-
-    def _reference(
-        self,
-        store: FeatureCache,
-        encode: Callable[..., tuple[int, dict[str, str]]],
-        evaluated: Collection[str],
-        record: dict[str, Any],
-        rival: Rival,
-    ) -> Reference:
-        """Return the statistics of a rival's reference images, and describe these in the record.
-
-        Raises:
-            UserError: the folder holds no images, or one that is evaluated.
-        """
-        folder = reference_folder(rival)
-        paths = images_in(folder, recursive=True)
-        index = HashIndex(self.job.machine.cache_dir, folder, limits=self.job.source.limits)
-        hashes, _ = hash_files(paths, self.job.source.on_error, index)
-        names = {sha: path for path, sha in zip(paths, hashes, strict=True) if sha}
-        if both := [path for sha, path in names.items() if sha in evaluated]:
-            raise UserError(
-                f"magnitude.statistics_from={folder}: {len(both)} of its images are evaluated too (first {both[0]}); "
-                "give other images"
-            )
-        _, bad = encode(names.values(), list(names))
-        images = sorted(sha for sha in names if sha not in bad)
-        if not images:
-            raise UserError(f"magnitude.statistics_from={folder}: holds no images; give a folder with some")
-        reference = Reference.of(len(images), lambda: (rows for _, rows in store.blocks(images)))
-        digest = hashlib.sha256("\n".join(images).encode()).hexdigest()
-        record["reference"] = reference.facts() | {"images_sha256": digest}
-        return reference
 
     def _build(self, store: FeatureCache, model: Callable[[], Any]) -> Encoder:
         """Build the engine; the record says what it is."""
