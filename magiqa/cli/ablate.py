@@ -9,6 +9,14 @@ results/ablations/...). Your own ablations lie in ./conf/ablation/NAME.yaml.
 
 Example:
   magiqa ablate ablation=lambda dataset=koniq dataset.root=~/koniq10k
+  magiqa ablate ablation=prompts
+    ablation prompts: 4 variants of q_sim; magiqa sample (n = 768, ...
+    ...
+                               SRCC                  difference
+    prompts=maclip (reference) 0.477 [0.118, 0.726]   0.000
+    prompts=clipiqa            0.483 [0.115, 0.734]  +0.006 [-0.003, +0.014]
+
+More: docs/studies.md
 """
 
 from pathlib import Path

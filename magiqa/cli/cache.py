@@ -10,6 +10,11 @@ corrupt shard, or all. It follows no link to another folder.
 
 Example:
   magiqa cache prune=corrupt
+  magiqa cache
+    a34576e1c8574bd6c825  658 images, 3136 views, 3.3 MB
+      weights ef84bcf92cc9, fp32, any engine, views windows+global, ...
+
+More: docs/cluster.md
 """
 
 import sys
@@ -35,6 +40,7 @@ def run(arguments: Arguments) -> int:
     """List, verify or prune."""
     from magiqa.features.cache_upkeep import corrupt_shards, describe, hashes, listing, prune
     from magiqa.package import expanded
+    from magiqa.report.console import screen
     from magiqa.runs.config import default_cache_dir
 
     words, keys = arguments.words, arguments.keys(CacheKeys)
@@ -49,10 +55,9 @@ def run(arguments: Arguments) -> int:
         return 0
     bad: list[str] = []
     for row in listing(root):
-        what = describe(row["key"]) + "".join(f"; {n} by {m}" for m, n in sorted(row["makers"].items()))
-        print(
-            f"{row['name']}  {row['images']:>6} images  {row['views']:>8} views  {row['bytes'] / 1e6:>8.1f} MB  {what}"
-        )
+        size = f"{row['images']} images, {row['views']} views, {row['bytes'] / 1e6:.1f} MB"
+        makers = "".join(f"; {n} by {m}" for m, n in sorted(row["makers"].items()))
+        print(screen([f"{row['name']}  {size}\n  {describe(row['key'])}{makers}"], []))
         bad += [f"{s}: not readable" for s in row["unreadable"]]
     print(hashes(root))
     if words:

@@ -10,6 +10,12 @@ a line SET: DIR in roots.yaml, or MAGIQA_DATA=DIR with a folder for each set
 
 Example:
   magiqa check dataset=koniq dataset.root=~/koniq10k
+  magiqa check dataset=sample
+    data set     sample
+    layout       labels.csv; images in one folder a photo
+    images       768 annotated of 768 expected; 768 good, 0 missing, ...
+
+More: docs/datasets.md
 """
 
 from magiqa.config.arguments import Arguments

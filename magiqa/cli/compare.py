@@ -13,6 +13,12 @@ OTHER.csv:COLUMN:lower takes a column of which lower is better.
 
 Example:
   magiqa compare results/runs/mine results/runs/other metric.csv
+    magiqa sample (n = 768, ...
+    ...
+    srcc                 a      b  a - b                        p
+    mine q - other q  0.515  0.481  +0.035 [-0.059, +0.128]  0.356
+
+More: docs/studies.md
 """
 
 from dataclasses import dataclass

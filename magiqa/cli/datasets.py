@@ -8,6 +8,12 @@ ratings is read by dataset=folder.
 
 Example:
   magiqa datasets
+    17 data sets
+
+    dataset=     title        images  better  splits
+    agiqa1k      AGIQA-1K      1,080  higher
+
+More: docs/datasets.md
 """
 
 from magiqa.config.arguments import Arguments

@@ -9,6 +9,8 @@ was encoded before a stop stays: the same command goes on from there.
 
 Example:
   magiqa encode dataset=koniq backbone=rn50 launcher=slurm launcher.jobs=8
+
+More: docs/cluster.md
 """
 
 import sys

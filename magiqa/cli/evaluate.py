@@ -11,6 +11,14 @@ pack, in place of images and weights. launcher=slurm or local shares the jobs of
 
 Example:
   magiqa evaluate dataset=koniq dataset.root=~/koniq10k backbone=rn50
+  magiqa evaluate                  the demo backbone on the built-in sample
+    magiqa sample (n = 768, SSIM to the pristine photo (no human opinion)): ...
+    ...
+                         SRCC                    PLCC
+    q                     0.515 [0.287, 0.688]    0.578 [0.389, 0.720]
+    q_sim                 0.477 [0.118, 0.726]    0.531 [0.127, 0.784]
+
+More: docs/start.md
 """
 
 import hashlib

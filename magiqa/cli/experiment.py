@@ -9,6 +9,8 @@ under 224 pixels need views.small=upscale.
 
 Example:
   magiqa experiment experiment=attribution dataset=koniq backbone=rn50
+
+More: docs/studies.md
 """
 
 from typing import Any

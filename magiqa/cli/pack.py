@@ -10,6 +10,8 @@ that needs no other features.
 
 Example:
   magiqa pack results/runs/mine out=mine.safetensors
+
+More: docs/studies.md
 """
 
 from collections.abc import Iterator, Sequence

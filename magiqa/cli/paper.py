@@ -22,6 +22,10 @@ METRIC.csv:COLUMN:lower takes a column of which lower is better.
 
 Example:
   magiqa paper results/runs/sweep out=paper && cd paper && pdflatex paper.tex
+    paper/: captions.md, paper.json, paper.tex, protocol.tex, references.bib,
+      reproduce.sh, results.tex, supplement.tex, figures/, tables/
+
+More: docs/paper.md
 """
 
 from collections.abc import Mapping, Sequence

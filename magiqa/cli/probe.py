@@ -12,6 +12,8 @@ SSIM of each level), scores.csv, record.json and figures/ into out=DIR.
 
 Example:
   magiqa probe ~/photos backbone=rn50 out=results/probe/rn50
+
+More: docs/studies.md
 """
 
 import sys

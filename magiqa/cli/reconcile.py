@@ -11,6 +11,13 @@ packaged. The command writes reconcile.csv and record.json into out=DIR.
 
 Example:
   magiqa reconcile MA-CLIP:koniq dataset=koniq_test backbone=rn50
+  magiqa reconcile results/runs/a results/runs/b
+    ...
+              n  SRCC                  change
+    start   768  0.515 [0.287, 0.688]       –
+    fusion  768  0.481 [0.139, 0.720]  -0.035 [-0.128, +0.059]
+
+More: docs/differences.md
 """
 
 import re

@@ -19,6 +19,9 @@ METRIC.csv:COLUMN:lower takes a column of which lower is better.
 
 Example:
   magiqa report results/runs/sweep out=report
+    report/: report.html, report.json, figures/, tables/
+
+More: docs/paper.md
 """
 
 from dataclasses import dataclass

@@ -15,6 +15,14 @@ An image that cannot be scored is listed at the end, and the exit code is 2.
 
 Example:
   magiqa score ~/photos recursive=true backbone=rn50 html=sheet.html
+  magiqa score a.jpg b.jpg
+    2 images, the best first; MA-CLIP; demo, ...
+
+       image      q  q_sim  q_mag
+    1  a.jpg  0.868  0.725  0.988
+    2  b.jpg  0.813  0.420  0.987
+
+More: docs/your-images.md
 """
 
 import sys

@@ -8,6 +8,8 @@ never used. The images are drawn at random, unless seed=N is typed.
 
 Example:
   magiqa verify mine.safetensors dataset.root=~/koniq10k
+
+More: docs/studies.md
 """
 
 import sys

@@ -421,6 +421,7 @@ def test_help_fits_80_columns_and_names_every_command_option_and_default(capsys)
         assert f"\n  {command} " in overview and text.startswith(f"magiqa {command}: ")
         assert max(map(len, (overview + text).splitlines())) <= 80
         assert f"Example:\n  magiqa {command}" in text
+        assert (Path(__file__).parents[2] / text.split("\nMore: ")[1].strip()).is_file()
         module = importlib.import_module(f"magiqa.cli.{command}")
         for kind in (value for name, value in vars(module).items() if name.endswith("Keys")):
             for field in fields(kind):
