@@ -180,6 +180,6 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
             names += np.where(part["equivalent"], " ≈", "")
         blocks.append(frame_table(part.assign(pair=names), {"pair": str(statistic), **columns}))
         if part["detectable"].notna().any():
-            shown = sorted({f"{x:.3f}" for x in part["detectable"].dropna()})
-            blocks.append(f"smallest difference that these images could show: {' to '.join(shown[:1] + shown[1:][-1:])}")
+            ends = dict.fromkeys(f"{x:.3f}" for x in (part["detectable"].min(), part["detectable"].max()))
+            blocks.append(f"smallest difference that these images could show: {' to '.join(ends)}")
     return screen(head, blocks)
