@@ -55,9 +55,9 @@ def run(arguments: Arguments) -> int:
         return 0
     bad: list[str] = []
     for row in listing(root):
-        size = f"{row['images']} images, {row['views']} views, {row['bytes'] / 1e6:.1f} MB"
+        contents = f"{row['images']} images, {row['views']} views, {row['bytes'] / 1e6:.1f} MB"
         makers = "".join(f"; {n} by {m}" for m, n in sorted(row["makers"].items()))
-        print(screen([f"{row['name']}  {size}\n  {describe(row['key'])}{makers}"], []))
+        print(screen([f"{row['name']}  {contents}\n  {describe(row['key'])}{makers}"], []))
         bad += [f"{s}: not readable" for s in row["unreadable"]]
     print(hashes(root))
     if words:
