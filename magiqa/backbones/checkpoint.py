@@ -26,6 +26,10 @@ _TORCH_TYPES = {"BF16", "F8_E4M3", "F8_E5M2", "U16", "U32", "U64"}
 _CONTAINERS = ("state_dict", "model_state_dict", "params", "model")
 
 
+class LackingWeights(UserError):
+    """Weights that are neither here nor to be fetched."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """The tensors of a file, and what is known of them.
@@ -68,17 +72,30 @@ def _safetensors(file: Path) -> "Tensors":
     return dict(load_file(file))
 
 
-def load_tensors(file: Path, where: str) -> "Tensors":
+def weights_file(key: str, path: str | Path) -> Path:
+    """Return the file that a key names.
+
+    Raises:
+        LackingWeights: there is none.
+    """
+    if not (file := expanded(path)).is_file():
+        raise LackingWeights(
+            f"{key}={path}: no such file; give the path of a .pt or .safetensors file (magiqa methods says where a "
+            "method's own weights come from)"
+        )
+    return file
+
+
+def load_tensors(key: str, path: str | Path) -> "Tensors":
     """Read a file's tensors by the names in it, without running its code; those of safetensors are NumPy's.
 
     Args:
-        where: the key and its value, for messages.
+        key: of the config, for messages. path: its value.
 
     Raises:
         UserError: the file is missing, or is no TorchScript archive, state dict or safetensors file.
     """
-    if not file.is_file():
-        raise UserError(f"{where}: no such file; give the path of a .pt or .safetensors file")
+    file, where = weights_file(key, path), f"{key}={path}"
     try:
         if file.suffix == ".safetensors":
             return _safetensors(file)
@@ -130,13 +147,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         UserError: see `load_tensors` and `to_open_clip`.
     """
-    file, where = expanded(path), f"backbone.checkpoint={path}"
-    tensors = load_tensors(file, where)
+    where = f"backbone.checkpoint={path}"
+    tensors = load_tensors("backbone.checkpoint", path)
     if "" in tensors:
         raise UserError(f"{where}: holds no state dict; save model.state_dict() there")
     quickgelu = None
     if "input_resolution" in tensors:
         quickgelu = (True, "OpenAI's archives were trained with QuickGELU")
     tensors = {name: tensor for name, tensor in tensors.items() if name not in NOT_WEIGHTS}
-    tensors, activation, notes = to_open_clip(tensors, file, where)
+    tensors, activation, notes = to_open_clip(tensors, expanded(path), where)
     return Checkpoint(tensors, quickgelu or activation, notes)

@@ -9,7 +9,6 @@ import numpy as np
 from magiqa.backbones.checkpoint import fingerprint, load_tensors
 from magiqa.errors import UserError
 from magiqa.method.prompts import PromptSet
-from magiqa.package import expanded
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def read_learned(prompts: PromptSet) -> Learned | None:
     if path is None:
         return None
     key, name = ("context", "ctx") if prompts.context else ("features", "prompts_features")
-    tensors = load_tensors(expanded(path), f"prompts.{key}={path}")
+    tensors = load_tensors(f"prompts.{key}", path)
     values = _named(tensors, name)
     if values is None and len(tensors) == 1:  # a bare tensor, or the only one
         values = _named({name: next(iter(tensors.values()))}, name)

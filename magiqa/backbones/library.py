@@ -88,12 +88,12 @@ def tokenizer_of(spec: Backbone, config: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def without_waiting() -> Iterator[None]:
-    """The hub's cache alone where the hub has no address: its client would try again for a minute for each backbone."""
+def without_waiting(offline: bool = False) -> Iterator[None]:
+    """Use the hub's cache alone if asked to, or if the hub has no address: its client would try again for a minute."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _has_address(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or offline or not _has_address(constants.ENDPOINT)
     try:
         yield
     finally:

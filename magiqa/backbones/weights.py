@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from magiqa.backbones.checkpoint import fingerprint, read_checkpoint
+from magiqa.backbones.checkpoint import LackingWeights, fingerprint, read_checkpoint, weights_file
 from magiqa.backbones.library import (
     DEMO,
     check_model_config,
@@ -28,16 +28,13 @@ from magiqa.backbones.library import (
 )
 from magiqa.backbones.spec import Backbone
 from magiqa.errors import UserError, one_line
+from magiqa.method.prompts import PromptSet
 
 if TYPE_CHECKING:
     import torch
 
 
 POSITIONAL = ("visual.positional_embedding", "visual.attnpool.positional_embedding")
-
-
-class LackingWeights(UserError):
-    """Published weights that are neither here nor to be fetched."""
 
 
 @dataclass(frozen=True)
@@ -229,15 +226,36 @@ def _other_grid(state: Mapping[str, Any], config: dict[str, Any]) -> list[str]:
     return [f"positional embedding of {len(table) - 1} places resized to {side}x{side}"]
 
 
-def find_weights(spec: Backbone) -> None:
-    """Have published weights fetched, unread; what is trained by nobody or lies in a checkpoint needs none.
+def check_files(spec: Backbone, prompts: PromptSet) -> None:
+    """Check that the files of weights that a method names are here.
+
+    Raises:
+        LackingWeights: one is not.
+    """
+    files = {
+        "backbone.checkpoint": spec.checkpoint,
+        "prompts.context": prompts.context,
+        "prompts.features": prompts.features,
+    }
+    for key, path in files.items():
+        if path is not None:
+            weights_file(key, path)
+
+
+def find_weights(spec: Backbone, prompts: PromptSet, *, offline: bool = False) -> None:
+    """Have a method's published weights fetched, unread, and check that its files are here.
+
+    Args:
+        offline: look into the hub's cache alone.
 
     Raises:
         LackingWeights: they are neither here nor to be fetched. UserError: see `load_weights`.
     """
+    check_files(spec, prompts)
     if spec.kind == "published":
-        architecture(spec)
-        _published(spec)
+        with without_waiting(offline):
+            architecture(spec)
+            _published(spec)
 
 
 def load_weights(spec: Backbone) -> Weights:

@@ -26,6 +26,8 @@ from magiqa.config.objects import (
 from magiqa.config.roots import find_root
 from magiqa.config.typed import GROUPS, OTHERS, STUDIES, override_value, split_literal, sweep_jobs, typed_keys
 from magiqa.errors import UserError, one_line
+from magiqa.method.presets import GROUPS as VARIED
+from magiqa.method.presets import presets
 from magiqa.package import conf_dir, expanded
 from magiqa.runs.config import MACHINE, PLACES, RunConfig, default_cache_dir
 from magiqa.runs.read import read_record
@@ -115,6 +117,11 @@ class Configs:
         if config["dataset"].get("root") == "???":
             config["dataset"]["root"] = find_root(config["dataset"].get("_target_"), config["roots"]) or "???"
         changed = changed_keys(config, self._options([f"{g}={c}" for g, c in choices.items()]))
+        preset = presets().get(
+            dict(o.split("=", 1) for o in rest if o.startswith("method=")).get("method", "")
+        )
+        if preset and not config["name"] and (changes := preset.changes(choices, changed)):
+            config["name"] = f"{preset.title} ({', '.join(changes)})"
         return Composed(config, choices, changed, self._study(config, rest))
 
     def _plain(
@@ -148,7 +155,8 @@ class Configs:
             o for o in rest if typed_keys([o])[0].partition(".")[0] in OTHERS or typed_keys([o])[0] in GROUPS
         ]
         plain, options = self._plain(named, {k: literal[k] for k in ("cache_dir",) if k in literal})
-        typed = {g: options[g] for g in GROUPS if g in typed_keys(named)}
+        keys = {*typed_keys(named)}
+        typed = {g: options[g] for g in GROUPS if g in keys or ("method" in keys and g in VARIED)}
         made = plain | {k: deepcopy(v) for k, v in config.items() if k not in typed}
         if made["dataset"]["_target_"] == plain["dataset"]["_target_"] and plain["dataset"]["root"] != "???":
             made["dataset"]["root"] = plain["dataset"][
@@ -199,7 +207,7 @@ class Configs:
         record = read_record(folder)
         where = f"{folder}/record.json"
         rest, literal = split_literal(overrides)
-        named = [o for o in rest if o.partition("=")[0] in GROUPS]
+        named = [o for o in rest if o.partition("=")[0] in (*GROUPS, "method")]
         for group, option in (o.split("=", 1) for o in named):
             if option != record.choices.get(group):
                 raise UserError(
@@ -247,6 +255,12 @@ class Configs:
         def composed(overrides: list[str]) -> RunConfig:
             new = dict(zip(typed_keys(overrides), overrides, strict=True))
             staying = []
+            if "method" in new and (
+                fixed := [o for o in typed if typed_keys([o])[0].partition(".")[0] in VARIED]
+            ):
+                raise UserError(
+                    f"{fixed[0]}: each method of the ablation sets its {', '.join(VARIED)}; drop it"
+                )
             for override, key in zip(typed, typed_keys(typed), strict=True):
                 group = key.partition(".")[0]
                 if key in new:
@@ -289,6 +303,7 @@ class Configs:
             ) from error
         choices = {g: str(cfg.hydra.runtime.choices[g]) for g in GROUPS}
         with open_dict(cfg):
+            cfg.pop("about", None)  # of a method, which is no part of a run
             del cfg["hydra"]
         return cfg, choices
 

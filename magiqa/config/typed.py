@@ -11,7 +11,7 @@ from magiqa.errors import UserError, one_line
 
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "dataset")
 STUDIES = ("ablation", "experiment")
-OTHERS = (*STUDIES, "launcher")  # groups that a run itself does not need
+OTHERS = (*STUDIES, "launcher", "method")  # groups that a run itself does not need
 
 _PATHS = (
     r"(?:[\w.]+\.)?(?:root|annotation|split_file|checkpoint|context|statistics_from)"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from magiqa.backbones.model import build_model, fit_positional_embedding
-from magiqa.backbones.weights import Weights, load_weights
+from magiqa.backbones.weights import Weights, check_files, load_weights
 from magiqa.cores import decoders, threads
 from magiqa.datasets.base import Labels
 from magiqa.engines.build import build
@@ -124,11 +124,7 @@ class ImageSource:
     """
 
     def __init__(self, job: RunConfig, clock: Clock, *, progress: bool = True) -> None:
-        checkpoint = job.method.backbone.checkpoint
-        if checkpoint is not None and not expanded(checkpoint).is_file():
-            raise UserError(
-                f"backbone.checkpoint={checkpoint}: no such file; give the path of a .pt or .safetensors file"
-            )
+        check_files(job.method.backbone, job.method.prompts)
         if isinstance(job.method.magnitude, Rival):
             reference_folder(job.method.magnitude)
         self.job, self.clock, self.progress = job, clock, progress

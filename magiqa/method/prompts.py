@@ -37,7 +37,8 @@ class Group:
         """Read a group as a config has it.
 
         ``{texts: [...], levels: [...]}``, or ``{text: "a {scene} of {grade} quality", grade: [...], scene: [...],
-        levels: [...]}``: every combination of the words, in the order given, with the levels of the first word.
+        levels: [...]}``: every combination of the words. Levels are those of the last word in the text, which varies
+        slowest.
 
         Raises:
             UserError: texts or levels are missing, or differ in number.
@@ -51,9 +52,13 @@ class Group:
             longest = len(text) * max(len(str(word)) for values in words.values() for word in values)
             if math.prod(map(len, words.values())) > _MOST or longest > _LONGEST:
                 raise ValueError
-            combinations = [dict(zip(words, c, strict=True)) for c in product(*words.values())]
-            pieces = [*enumerate(re.split("{(.*?)}", text))]  # each second one names a word
-            texts = ["".join(str(c[piece]) if k % 2 else piece for k, piece in pieces) for c in combinations]
+            pieces = re.split("{(.*?)}", text)  # each second one names a word
+            names = [pieces[-2], *dict.fromkeys(name for name in pieces[1:-2:2] if name != pieces[-2])]
+            combinations = [dict(zip(names, c, strict=True)) for c in product(*(words.pop(n) for n in names))]
+            if words:
+                raise ValueError
+            filled = [[str(c[p]) if k % 2 else p for k, p in enumerate(pieces)] for c in combinations]
+            texts = ["".join(parts) for parts in filled]
         except (KeyError, IndexError, ValueError, TypeError, AttributeError):
             texts, levels = [], []
         each = len(texts) // max(1, len(levels))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magiqa.method.presets import presets
 from magiqa.report.words import SCORES, backbone_name, option_name, set_key, set_line, set_name
 from magiqa.runs.names import CONTROLS, option, pooling
 from magiqa.runs.read import Run
@@ -28,12 +29,6 @@ _WORDS = {
     "positional embedding": "positional embedding {}",
 }
 
-_PAPERS = {
-    ("q", "maclip", "maclip", "boxcox", "adaptive"): "MA-CLIP",
-    ("q_sim", "clipiqa", "whole"): "CLIP-IQA",
-    ("q_sim", "maclip", "whole"): "CLIP-IQA, five pairs",
-}
-
 
 def _parts(record: Record, score: str) -> dict[str, str]:
     """Return what makes a score, by config group; empty for a part that is as by default."""
@@ -50,9 +45,13 @@ def _parts(record: Record, score: str) -> dict[str, str]:
 
 def _paper_name(record: Record, score: str) -> str:
     """Return the name of a paper's own method; empty for any other."""
-    chosen = [option(record, group) for group in ("prompts", "views", "magnitude", "fusion")]
-    own = {"pooling", "positional embedding"} & set(_parts(record, score))
-    return "" if own else _PAPERS.get((score, *(chosen if score == "q" else chosen[:2])), "")
+    parts, choices, changed = _parts(record, score), record.get("choices", {}), record.get("changed", {})
+    groups = ("backbone", *_PARTS.get(score, ()))
+    for preset in presets().values():
+        own = primary({"choices": preset.options}) == score and not preset.changes(choices, changed, groups)
+        if own and "pooling" not in parts and (preset.weights or "positional embedding" not in parts):
+            return preset.title
+    return ""
 
 
 def _kind(record: Record, score: str) -> str:

@@ -27,7 +27,7 @@ from magiqa.images.decode import Limits
 from magiqa.images.views import Resize, Views, geometry
 from magiqa.method.prompts import PromptSet
 from magiqa.package import expanded
-from magiqa.report.methods import method_name
+from magiqa.report.methods import method_name, primary
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import Item
 from magiqa.scoring.score import score, score_groups, score_views
@@ -97,7 +97,7 @@ class Session:
             "backbone": self._weigh().record(job.method.backbone),
         }
         return {
-            "method": method_name(facts, "q"),
+            "method": job.output.name or method_name(facts, primary(facts)),
             **facts,
             "prompts": [[group.name, group.lowest] for group in job.method.prompts.all_groups],
             "views": job.method.views.plain(),

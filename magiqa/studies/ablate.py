@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
+from magiqa.method.presets import GROUPS
 from magiqa.package import expanded
 from magiqa.report.console import round_steps, screen
 from magiqa.report.table import Table, frame_table
@@ -20,7 +21,7 @@ from magiqa.runs.record import Record
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.paired import against
 from magiqa.stats.sampling import Sampling
-from magiqa.studies.ablation import GROUPS, Ablation, Compose, Variant, available, expand, shown
+from magiqa.studies.ablation import Ablation, Compose, Variant, available, expand, shown
 
 MOST = 25  # rows of a printed table that lie on a numeric axis
 
@@ -135,7 +136,7 @@ def _current(job: RunConfig, key: str) -> Any:
     group, _, leaf = key.partition(".")
     if leaf:
         return getattr(job.get(group), leaf, "")
-    return job.choices.get(group, "") if group in GROUPS else job.get(group)
+    return job.choices.get(group, "") if group in (*GROUPS, "method") else job.get(group)
 
 
 def render(table: pd.DataFrame, record: dict[str, Any]) -> str:

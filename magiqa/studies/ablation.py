@@ -12,15 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from magiqa.backbones.weights import LackingWeights, find_weights
+from magiqa.backbones.checkpoint import LackingWeights
+from magiqa.backbones.weights import find_weights
 from magiqa.checked import Checked
 from magiqa.errors import UserError
+from magiqa.method.presets import GROUPS
 from magiqa.runs.config import RunConfig
 from magiqa.runs.provenance import Clock
 
 Compose = Callable[[list[str]], RunConfig]
-
-GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion")
 
 TOP = ("pooling", "precision", "engine")
 
@@ -54,7 +54,7 @@ class Ablation(Checked, key="ablation"):
             raise UserError(f"ablation {self.name}: neither axes nor variants are given; nothing varies")
         for key in [*self.axes, *self.reference, *(k for v in self.variants for k in v if k != "name")]:
             group, _, leaf = str(key).partition(".")
-            if group not in GROUPS and (leaf or group not in TOP):
+            if group not in GROUPS and (leaf or group not in (*TOP, "method")):
                 raise UserError(
                     f"ablation {self.name}: {key} cannot vary here; use {', '.join(GROUPS)}, a field of theirs "
                     f"(magnitude.lam), {', '.join(TOP)}; data sets vary with -m dataset=a,b"
@@ -113,14 +113,15 @@ def override(job: RunConfig, overrides: Mapping[str, Any], compose: Compose | No
     Raises:
         UserError: a field that does not exist, a value that the config refuses, an option without ``compose``.
     """
-    options = {k: v for k, v in overrides.items() if k in GROUPS}
+    options = {k: v for k, v in overrides.items() if k in (*GROUPS, "method")}
     if options:
         if compose is None:
             raise UserError(f"{next(iter(options))}={next(iter(options.values()))}: options need the configs")
         composed = compose([f"{k}={v}" for k, v in options.items()])
+        parts = GROUPS if "method" in options else options
         job = job.having(
-            **{k: composed.get(k) for k in options},
-            choices=job.choices | {k: str(v) for k, v in options.items()},
+            **{k: composed.get(k) for k in parts},
+            choices=job.choices | {k: composed.choices[k] for k in parts},
         )
     changed: dict[str, Any] = {}
     for key, value in overrides.items():
@@ -131,7 +132,7 @@ def override(job: RunConfig, overrides: Mapping[str, Any], compose: Compose | No
             if leaf not in names:
                 raise UserError(f"{key}: {type(part).__name__} has no such field, only {', '.join(names)}")
             changed[group] = replace(part, **{leaf: tuple(value) if isinstance(value, list) else value})
-        elif key not in GROUPS and key != "name":
+        elif key not in (*options, "name"):
             changed[key] = value
     return job.having(**changed) if changed else job
 
@@ -184,16 +185,16 @@ def available(
     Raises:
         UserError: fewer than two are left.
     """
-    backbones = dict.fromkeys(v.job.method.backbone for v in variants)
-    if len(backbones) < 2 or variants[0].job.source.bundle:
+    needs = {v.name: (v.job.method.backbone, v.job.method.prompts) for v in variants}
+    if len({backbone for backbone, _ in needs.values()}) < 2 or variants[0].job.source.bundle:
         return list(variants), reference, {}
     reasons: dict[object, str] = {}
-    for backbone in backbones:
+    for need in dict.fromkeys(needs.values()):
         try:
-            find_weights(backbone)
+            find_weights(*need)
         except LackingWeights as error:
-            reasons[backbone] = str(error)
-    lacking = {v.name: reasons[v.job.method.backbone] for v in variants if v.job.method.backbone in reasons}
+            reasons[need] = str(error)
+    lacking = {name: reasons[need] for name, need in needs.items() if need in reasons}
     if not lacking:
         return list(variants), reference, {}
     rest = [v for v in variants if v.name not in lacking]

@@ -13,7 +13,7 @@ from magiqa.features.images import Features
 from magiqa.features.source import open_source
 from magiqa.method.prompts import PromptSet
 from magiqa.report.console import screen, spread
-from magiqa.report.methods import method_name
+from magiqa.report.methods import method_name, primary
 from magiqa.report.table import frame_table, interval, p_cell
 from magiqa.report.words import backbone_name, group_word, set_line
 from magiqa.runs.config import RunConfig
@@ -195,8 +195,9 @@ def first_screen(
         wide["plcc_logistic"] = np.copysign(wide["plcc_logistic"], wide["plcc"])
     clusters = f"; clusters: {data['cluster']}s" if data["cluster"] else ""
     engine = " ".join(record["engine"][k] for k in ("engine", "precision", "device"))
+    name = record["config"].get("name") or method_name(record, primary(record))
     head = [
-        f"{set_line(data)}: {method_name(record, 'q')}, {backbone_name(record['backbone'])}",
+        f"{set_line(data)}: {name}, {backbone_name(record['backbone'])}",
         f"weights {record['backbone']['weights_sha256'][:12]}, {engine}; [95 % interval]{clusters}",
     ]
     shown = frame_table(wide, {"score": "", **columns}, best=["srcc", "plcc", "plcc_logistic"])

@@ -15,9 +15,6 @@ CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = [(g, f.stem) for g in GROUPS for f in sorted((CONF / g).glob("*.yaml"))]
 MANDATORY = {
     "open_clip": ["backbone.name=RN50", "backbone.pretrained=openai"],
-    "qualiclip": ["prompts.features=x.pth"],
-    "qualiclip_pyiqa": ["prompts.features=x.pth"],
-    "clipiqa_plus": ["prompts.context=x.pth"],
 }
 
 

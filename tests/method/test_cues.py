@@ -159,3 +159,18 @@ def test_a_group_of_texts_that_would_fill_memory_is_refused(words):
         UserError, match=r"prompts.groups.0. must hold two to 10000 texts and a level for each"
     ):
         Group.of({**words, "levels": [0, 1]}, "prompts.groups[0]")
+
+
+def test_the_levels_of_a_template_do_not_depend_on_the_order_of_its_words():
+    words = {"text": "{where} of {grade} quality", "grade": ["bad", "good"], "where": ["in", "out", "up"]}
+    group = Group.of({**words, "levels": [1, 5]}, "prompts.groups[0]")
+    assert group == Group.of(
+        dict(sorted({**words, "levels": [1, 5]}.items(), reverse=True)), "prompts.groups[0]"
+    )
+    assert group.texts[:4] == (
+        "in of bad quality",
+        "out of bad quality",
+        "up of bad quality",
+        "in of good quality",
+    )
+    assert group.levels == (1, 1, 1, 5, 5, 5)

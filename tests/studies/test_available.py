@@ -6,13 +6,16 @@ import pytest
 import tiny
 
 from magiqa.backbones import library
+from magiqa.backbones.checkpoint import LackingWeights
 from magiqa.backbones.spec import Backbone
-from magiqa.backbones.weights import LackingWeights, find_weights
+from magiqa.backbones.weights import find_weights
 from magiqa.errors import UserError
+from magiqa.method.prompts import PromptSet
 from magiqa.studies.ablate import ablate, render
 from magiqa.studies.ablation import Ablation
 
 FAR = "hf-hub:nobody/has-this"
+PROMPTS = PromptSet("p", pairs=(("a", "b"),))
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +81,7 @@ def test_without_a_network_nothing_is_tried_again_and_again(no_network, monkeypa
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     for tag in ("openai", "laion2b_s34b_b79k"):
         with pytest.raises(LackingWeights, match="neither in the hub cache nor to be downloaded"):
-            find_weights(Backbone("ViT-B-32", tag))
+            find_weights(Backbone("ViT-B-32", tag), PROMPTS)
     assert len(no_network) == 1  # the client alone would ask ten times a backbone, half a minute a file
 
 
