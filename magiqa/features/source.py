@@ -27,7 +27,6 @@ from magiqa.features.text import text_embeddings
 from magiqa.images.decode import picture_notes
 from magiqa.method.prompts import PromptSet
 from magiqa.method.rivals import Rival
-from magiqa.package import expanded
 from magiqa.runs.config import RunConfig, portable
 from magiqa.runs.names import other_than_published
 from magiqa.runs.provenance import Clock
