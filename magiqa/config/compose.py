@@ -20,6 +20,7 @@ from magiqa.config.objects import (
     instantiate,
     is_users,
     leaves,
+    put,
     targets,
     typed_model,
 )
@@ -27,7 +28,7 @@ from magiqa.config.roots import find_root
 from magiqa.config.typed import GROUPS, OTHERS, STUDIES, override_value, split_literal, sweep_jobs, typed_keys
 from magiqa.errors import UserError, one_line
 from magiqa.method.presets import GROUPS as VARIED
-from magiqa.method.presets import presets
+from magiqa.method.presets import changed_name
 from magiqa.package import conf_dir, expanded
 from magiqa.runs.config import MACHINE, PLACES, RunConfig, default_cache_dir
 from magiqa.runs.read import read_record
@@ -117,11 +118,7 @@ class Configs:
         if config["dataset"].get("root") == "???":
             config["dataset"]["root"] = find_root(config["dataset"].get("_target_"), config["roots"]) or "???"
         changed = changed_keys(config, self._options([f"{g}={c}" for g, c in choices.items()]))
-        preset = presets().get(
-            dict(o.split("=", 1) for o in rest if o.startswith("method=")).get("method", "")
-        )
-        if preset and not config["name"] and (changes := preset.changes(choices, changed)):
-            config["name"] = f"{preset.title} ({', '.join(changes)})"
+        config["name"] = config["name"] or changed_name(rest, choices, changed)
         return Composed(config, choices, changed, self._study(config, rest))
 
     def _plain(
@@ -132,9 +129,9 @@ class Configs:
 
         cfg, choices = self._load(overrides)
         for key, value in literal.items():
-            _put(cfg, key, value)
+            put(cfg, key, value)
         if cfg.cache_dir is None:
-            _put(cfg, "cache_dir", default_cache_dir())
+            put(cfg, "cache_dir", default_cache_dir())
         config: Any = OmegaConf.to_container(cfg, resolve=True)
         return config, choices
 
@@ -340,22 +337,3 @@ class Configs:
             named[1], [k for k, v in leaves(self._options(options)) if not isinstance(v, dict)], n=1
         )
         return f"; did you mean {near[0]}?" if near else ""
-
-
-def _put(cfg: Any, key: str, value: Any) -> None:
-    """Set a key to a value as it is typed: nothing in it is a reference."""
-    from omegaconf import OmegaConf, open_dict
-
-    parent, _, leaf = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    keys = [str(k) for k in node.keys()] if OmegaConf.is_dict(node) else []  # noqa: SIM118 (`in` hides ???)
-    if leaf not in keys and parent != "roots":
-        raise UserError(f"{key}: no such key in the config; {parent or 'it'} has {', '.join(keys)}")
-    with open_dict(node):
-        node[leaf] = _escaped(value)
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_escaped(inner) for inner in value]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value

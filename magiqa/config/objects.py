@@ -202,3 +202,22 @@ def _short(value: Any) -> str:
     """Return a stranger's text for a message: no control characters, not too long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:76]}..."
+
+
+def put(cfg: Any, key: str, value: Any) -> None:
+    """Set a key to a value as it is typed: nothing in it is a reference."""
+    from omegaconf import OmegaConf, open_dict
+
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    keys = [str(k) for k in node.keys()] if OmegaConf.is_dict(node) else []  # noqa: SIM118 (`in` hides ???)
+    if leaf not in keys and parent != "roots":
+        raise UserError(f"{key}: no such key in the config; {parent or 'it'} has {', '.join(keys)}")
+    with open_dict(node):
+        node[leaf] = _escaped(value)
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_escaped(inner) for inner in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value

@@ -1,6 +1,6 @@
 """Presets: published methods, each as one option of the group ``method``, with what is known of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -65,3 +65,11 @@ def presets() -> dict[str, Preset]:
     """Return the packaged presets by name."""
     files = sorted((conf_dir() / "method").glob("*.yaml"))
     return {file.stem: Preset.of(file.stem, yaml.safe_load(file.read_text())) for file in files}
+
+
+def changed_name(overrides: Sequence[str], choices: Mapping[str, str], changed: Mapping[str, Any]) -> str:
+    """Return the title of the method that was typed, with what the run changed of it; empty if nothing."""
+    typed = [o.partition("=")[2] for o in overrides if o.startswith("method=")]
+    preset = presets().get(typed[-1]) if typed else None
+    changes = preset.changes(choices, changed) if preset else []
+    return f"{preset.title} ({', '.join(changes)})" if preset and changes else ""
