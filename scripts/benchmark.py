@@ -60,8 +60,9 @@ SIZE = (224, 224)
 class Reference:
     """One image at a time: decode, normalize the whole image, cut, stock forward. Nothing of magiqa's pipeline."""
 
-    def __init__(self, spec: Backbone, weights: Any) -> None:
+    def __init__(self, spec: Backbone, weights: Any, device: str = "cpu") -> None:
         self.model: Any = build_model(spec, weights)
+        self.device, self.visual = device, self.model.visual
         self.mean, self.std = (torch.tensor(v).view(3, 1, 1) for v in (weights.mean, weights.std))
         self.text = encode_text(self.model, spec, [text for pair in PAIRS for text in pair])
         self.tokens = open_clip.get_tokenizer(spec.located)([text for pair in PAIRS for text in pair])
@@ -78,7 +79,7 @@ class Reference:
             if text_per_image:  # tokenized once: MA-CLIP's Maclip/model.py does so when it is built
                 text = self.model.encode_text(self.tokens).float()
                 text = torch.nn.functional.normalize(text, dim=-1).reshape(len(PAIRS), 2, -1).numpy()
-            features = self.model.visual(torch.cat([windows, whole])).numpy()
+            features = self.visual.to(self.device)(torch.cat([windows, whole]).to(self.device)).cpu().numpy()
         return similarity(features, text, scale).mean(axis=1), BoxCox()(features)
 
     def all_cores(self, paths: list[str], text_per_image: bool) -> int:

@@ -309,25 +309,6 @@ def near_equal(rows: int) -> Row:
     return Row(f"{rows} nearly equal rows, n 300", "power", "", once)
 
 
-def near_equal_null(rows: int) -> Row:
-    """Rows that nearly equal the reference, and are as good: some neighbours exchanged at random."""
-
-    def once(rng: np.random.Generator) -> Held:
-        n = 300
-        a = rng.normal(size=n)
-        y = a + rng.normal(size=n)
-        matrix = [a]
-        for _ in range(rows):
-            x = a
-            for k in rng.choice(n // 2 - 1, 6, replace=False):
-                x = swapped(x, 2 * int(k)) if rng.random() < 0.5 else x
-            matrix.append(x)
-        noise = rng.normal(size=(rows + 1, n)) * 1e-3
-        return {"any": rejected(against(np.stack(matrix) + noise, y, 0, Sampling(n))["p_adjusted"])}
-
-    return Row(f"{rows} nearly equal rows, equally good, n 300", "test", "0", once)
-
-
 def power(design: Design, difference: float = 0.05) -> Row:
     """A pair of correlation 0.9 whose correlations with the label differ."""
 
@@ -564,43 +545,30 @@ def walked(design: Design) -> Row:
     return Row(f"reconcile, {design}", "interval", "0", once)
 
 
-def two_labels(design: Design) -> Row:
-    """`experiment=align`: one score, two labels that it agrees with equally."""
-
-    def once(rng: np.random.Generator) -> Held:
-        (a, b), y, sampling = design.draw(rng, 2)
-        first, second = (sampling.statistic("srcc", y[None], v) for v in (a, b))
-        return {"p": rejected(_p(first - second))}
-
-    return Row(f"two labels, {design}", "test", "0", once)
-
-
 def real(run: Path) -> Iterator[Row]:
     """AGIQA-3K's scores as a population: images drawn one by one, or by prompts."""
     table = pd.read_csv(run / "scores.csv")
     y, prompts = table["mos"].to_numpy(float), table["prompt"].astype("category").cat.codes.to_numpy()
     members = [np.flatnonzero(prompts == k) for k in range(prompts.max() + 1)]
-    for score in ("q", "q_sim", "q_mag", "laplacian", "bytes"):
+
+    def row(score: str, by: str, size: int) -> Row:
         x = table[score].to_numpy(float)
         truth = both(x, y)
 
-        def images(n: int, x: np.ndarray = x, truth: dict[str, float] = truth, score: str = score) -> Row:
-            def once(rng: np.random.Generator) -> Held:
-                rows = rng.integers(len(y), size=n)
-                return printed(x[rows], y[rows], Sampling(n), truth)
+        def once(rng: np.random.Generator) -> Held:
+            if by == "images":
+                rows = rng.integers(len(y), size=size)
+                return printed(x[rows], y[rows], Sampling(size), truth)
+            parts = [members[i] for i in rng.integers(len(members), size=size)]
+            rows, of = np.concatenate(parts), np.repeat(np.arange(size), [len(p) for p in parts])
+            return printed(x[rows], y[rows], Sampling(len(rows), None, of), truth)
 
-            return Row(f"AGIQA-3K {score}, n {n}", "interval", "the set's value", once)
+        words = f"n {size}" if by == "images" else f"{size} prompts"
+        return Row(f"AGIQA-3K {score}, {words}", "interval", "the set's value", once)
 
-        def whole(k: int, x: np.ndarray = x, truth: dict[str, float] = truth, score: str = score) -> Row:
-            def once(rng: np.random.Generator) -> Held:
-                parts = [members[i] for i in rng.integers(len(members), size=k)]
-                rows, of = np.concatenate(parts), np.repeat(np.arange(k), [len(p) for p in parts])
-                return printed(x[rows], y[rows], Sampling(len(rows), None, of), truth)
-
-            return Row(f"AGIQA-3K {score}, {k} prompts", "interval", "the set's value", once)
-
-        yield from (images(n) for n in (50, 300))
-        yield from (whole(k) for k in (5, 10, 25))
+    for score in ("q", "q_sim", "q_mag", "laplacian", "bytes"):
+        yield from (row(score, "images", n) for n in (50, 300))
+        yield from (row(score, "prompts", k) for k in (5, 10, 25))
 
 
 def rows(agiqa3k: Path | None = None) -> list[Row]:
@@ -613,7 +581,6 @@ def rows(agiqa3k: Path | None = None) -> list[Row]:
         *(family_null(101, d) for d in (images, few)),
         *(settings_null(k, d) for k in (13, 101) for d in (images, few)),
         *(near_equal(k) for k in (0, 2, 20, 100)),
-        near_equal_null(20),
         *(power(Design(n)) for n in (50, 300)),
         *(clustered_power(d) for d in (Design(50), images, Design(25, 10), few)),
         *(within(g, s) for g, s in ((50, 10), (200, 5), (10, 30), (5, 50), (5, 5), (300, 10), (10, 300))),
@@ -639,7 +606,6 @@ def rows(agiqa3k: Path | None = None) -> list[Row]:
         *(partial(d) for d in (Design(100), few)),
         *(in_bins(d) for d in (Design(100), Design(1000), Design(25, 24))),
         *(walked(d) for d in (images, Design(16, 10))),
-        *(two_labels(d) for d in (images, Design(16, 10))),
     ]  # fmt: skip
 
 

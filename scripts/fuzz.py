@@ -14,7 +14,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import random
 import resource
 import shutil
@@ -24,7 +23,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,6 @@ from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import load_weights
 from magiqa.cli.main import COMMANDS, main
 from magiqa.config.objects import check_config
-from magiqa.config.roots import find_root
 from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError
 from magiqa.features.bundle import open_bundle
@@ -111,10 +109,6 @@ class Case:
                 row[self.dice.randrange(len(row))] = str(self.dice.choice(JUNK))
             file.write_text("\n".join(",".join(row) for row in rows) + "\n", errors="surrogatepass")
         return file
-
-    def changed_run(self) -> Path:
-        """A run whose record has changed, missing and foreign keys, or a table changed cells or bytes."""
-        return self.changed_record() if self.dice.random() < 0.5 else self.changed_table()
 
     def changed_record(self) -> Path:
         """A result whose record has changed, missing and foreign keys; most often a run."""
@@ -365,7 +359,7 @@ def read_shards(case: Case) -> None:
 
 def read_runs(case: Case) -> None:
     """A changed run, by every reader of runs."""
-    run = case.changed_run()
+    run = case.changed_record() if case.dice.random() < 0.5 else case.changed_table()
     if case.dice.random() < 0.5:
         read_run(run)
     runs, _ = read([run])
@@ -412,25 +406,11 @@ def read_models(case: Case) -> None:
     load_weights(Backbone(f"local-dir:{case.folder}", untrained=0))
 
 
-def read_roots(case: Case) -> None:
-    """A file of roots that is none."""
-    (case.folder / "magiqa").mkdir()
-    text = case.dice.choice([*YAML, "koniq: ~/data/koniq10k\nspaq: [a]\n", "koniq: /x\n"])
-    (case.folder / "magiqa" / "roots.yaml").write_bytes(case.broken(text.encode(errors="surrogatepass")))
-    before = os.environ.get("XDG_CONFIG_HOME")
-    os.environ["XDG_CONFIG_HOME"] = str(case.folder)
-    try:
-        assert find_root("magiqa.datasets.koniq.Koniq", {}) is None or case.folder
-    finally:
-        os.environ.pop("XDG_CONFIG_HOME")
-        os.environ |= {} if before is None else {"XDG_CONFIG_HOME": before}
-
-
 READERS: dict[str, Callable[[Case], None]] = {
     f.__name__: f
     for f in (
         *(read_labels, read_images, read_shards, read_runs, read_bundles),
-        *(read_scores, read_weights, read_models, read_roots),
+        *(read_scores, read_weights, read_models),
     )
 }
 
@@ -549,19 +529,9 @@ def reader_problem(kind: str, case: Case) -> str | None:
 ORDER = [kind for command in KINDS for kind in (command, *(list(READERS) * 3))]
 
 
-@contextlib.contextmanager
-def a_minute() -> Iterator[None]:
-    """No case may take longer."""
-
-    def late(number: int, frame: object) -> None:
-        raise TimeoutError("a minute")
-
-    signal.signal(signal.SIGALRM, late)
-    signal.alarm(60)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
+def late(number: int, frame: object) -> None:
+    """Stop a case that takes longer than a minute."""
+    raise TimeoutError("a minute")
 
 
 def main_(argv: list[str]) -> int:
@@ -573,6 +543,7 @@ def main_(argv: list[str]) -> int:
     parser.add_argument("--only", help="kinds of cases, separated by commas")
     parser.add_argument("--case", type=int, help="run this one case alone, and show what it says")
     options = parser.parse_args(argv)
+    signal.signal(signal.SIGALRM, late)
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))  # a bomb is an error, not the machine's end
     kinds = options.only.split(",") if options.only else ORDER
     counts, failed = Counter(), 0
@@ -585,7 +556,8 @@ def main_(argv: list[str]) -> int:
             folder = Path(temporary) / f"case{number}"
             folder.mkdir()
             case, args = Case(base, folder, dice), []
-            with contextlib.chdir(folder), a_minute():
+            signal.alarm(60)
+            with contextlib.chdir(folder):
                 if kind in KINDS:
                     args = KINDS[kind](case)
                 if options.case is not None:
@@ -594,6 +566,7 @@ def main_(argv: list[str]) -> int:
                 problem = problem_of(kind, args, folder, scores) if args else reader_problem(kind, case)
                 if (folder / "hacked").exists():
                     problem = "a file's code was run"
+            signal.alarm(0)
             counts[kind] += 1
             if problem:
                 failed += 1

@@ -23,16 +23,19 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
-from benchmark import PAIRS, alternate, machine, ratio
+from benchmark import PAIRS, Reference, alternate, machine, ratio
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from conftest import golden_fill
 
 from magiqa.backbones.model import build_model
 from magiqa.backbones.spec import Backbone
@@ -135,12 +138,8 @@ def golden_model(backbone: str, device: str, seed: int, folder: Path) -> Model:
     """Return a model with the golden weights of an architecture."""
     from safetensors.torch import save_file
 
-    spec = spec_from_file_location("golden_weights", GOLDEN / "weights.py")
-    assert spec is not None and spec.loader is not None
-    golden_weights = module_from_spec(spec)
-    spec.loader.exec_module(golden_weights)
     untrained = open_clip.create_model(f"{backbone}-quickgelu", pretrained=None)
-    state = golden_weights.fill(untrained.state_dict(), seed)
+    state = golden_fill(untrained.state_dict(), seed)
     file = folder / f"{backbone}.safetensors"
     save_file({k: v.clone().contiguous() for k, v in state.items()}, file)
     return Model(Backbone(backbone, checkpoint=str(file), quickgelu=True), device)
@@ -194,27 +193,6 @@ def agreement(models: list[Model], precisions: list[str], paths: list[Path]) -> 
     return rows
 
 
-def one_at_a_time(model: Model, paths: list[Path]) -> Callable[[], int]:
-    """Return a run of stock open_clip on the device, float32: each image is encoded before the next is decoded."""
-    visual: Any = build_model(model.spec, model.weights).visual
-    visual = visual.to(model.device)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (model.weights.mean, model.weights.std))
-
-    def run() -> int:
-        views = 0
-        for path in paths:
-            with Image.open(path) as image:
-                pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
-            pixels = ((pixels - mean) / std).to(model.device)
-            windows = pixels.unfold(1, 224, 128).unfold(2, 224, 128).permute(1, 2, 0, 3, 4)
-            whole = torch.nn.functional.interpolate(pixels[None], SIZE, mode="bilinear", align_corners=False)
-            with torch.inference_mode():
-                views += len(visual(torch.cat([windows.reshape(-1, 3, *SIZE), whole])).cpu())
-        return views
-
-    return run
-
-
 def raw(engine: Any, paths: list[Path]) -> Callable[[], int]:
     """Return a run of the engine alone: one image's pixels lie on its device, and batches of its views are encoded."""
     way = way_of(engine, VIEWS.window)
@@ -235,7 +213,8 @@ def speed(model: Model, precisions: list[str], paths: list[Path], quick: bool) -
     """Measure views a second of each way and precision, side by side."""
     few = paths[: max(2, len(paths) // 8)]  # each takes several times as long as in batches
     base = "one image at a time, fp32"
-    contenders = {base: one_at_a_time(model, few)}
+    reference = Reference(model.spec, model.weights, model.device)
+    contenders = {base: lambda: sum(len(reference(str(path))[0]) for path in few)}
     facts: dict[str, Row] = {}
     for precision in precisions:
         for way in ("device", "host"):

@@ -2,10 +2,9 @@
 
 Three writers fill one cache. In each round all get SIGKILL, or SIGTERM, at a random moment; then each shard is checked.
 Of SIGTERM nothing that was encoded may be lost. At the end a run on that cache must give the scores of one that was
-never stopped, byte for byte. With --disk the cache lies on a disk of that many kilobytes (a tmpfs; needs root), too few
-for all features: writers that find it full end with one line, and lose only what has no room.
+never stopped, byte for byte.
 
-  python scripts/kill_test.py --rounds 20 --seed 0 [--disk 200]
+  python scripts/kill_test.py --rounds 20 --seed 0
 """
 
 import argparse
@@ -15,18 +14,15 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import open_clip  # noqa: F401 (writers are forked: what they would import is here)
-import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -36,9 +32,7 @@ import tiny
 import magiqa.cli.encode
 import magiqa.engines.build
 import magiqa.engines.pytorch  # noqa: F401
-import magiqa.features.source as images
 from magiqa.cli.main import main
-from magiqa.config.compose import Configs
 from magiqa.features import pipeline
 from magiqa.features.cache_upkeep import corrupt_shards
 from magiqa.features.shard import read_features
@@ -58,7 +52,7 @@ def writer(argv: list[str], log: Path) -> int:
         os.dup2(out, 1)
         os.dup2(out, 2)
         pipeline.SHARD_SECONDS = (0.2, 0.8)
-        load, add = images.load_file, pipeline._Shards.add
+        load, add = pipeline.load_file, pipeline._Shards.add
 
         def slow(*args: object, **more: object) -> object:
             time.sleep(0.06)
@@ -68,24 +62,13 @@ def writer(argv: list[str], log: Path) -> int:
             add(shards, image)
             os.write(1, f"encoded {image.sha256} {image.cut}\n".encode())
 
-        images.load_file, pipeline._Shards.add = slow, said
+        pipeline.load_file, pipeline._Shards.add = slow, said
         code = main(argv)
         sys.stdout.flush()
         os._exit(code)
     except BaseException:
         os.write(2, traceback.format_exc().encode())
         os._exit(1)
-
-
-def prepared_for_writers(all_overrides: Iterable[list[str]]) -> None:
-    """Compose these overrides and build their model here, once for all writers: that is most of their start."""
-    torch.set_num_threads(1)  # no threads of torch's own in the parent: they would not be in its children
-    job, composed = Configs.job, {tuple(o): Configs().job(o) for o in all_overrides}
-    Configs.job = lambda self, overrides: composed.get(tuple(overrides)) or job(self, overrides)  # type: ignore
-    spec = next(iter(composed.values())).method.backbone
-    weights = images.load_weights(spec)
-    model = images.build_model(spec, weights)
-    images.load_weights, images.build_model = lambda _: weights, lambda *_: model
 
 
 def held(cache: Path) -> tuple[dict[str, int], int]:
@@ -131,104 +114,107 @@ def killed_at_random(
     return [ended[child] for child in running]
 
 
+class Tally:
+    """Counts over all rounds, and what went wrong."""
+
+    def __init__(self) -> None:
+        self.sums: Counter[str] = Counter()
+        self.failed: list[str] = []
+        self.gone: set[str] = set()  # images whose views were encoded, and lost
+
+    def add(
+        self,
+        number: int,
+        asked: signal.Signals,
+        codes: list[int],
+        texts: list[str],
+        before: set[str],
+        cache: Path,
+    ) -> set[str]:
+        """Check and count a round; return the images that the cache holds after it."""
+        views_of, twice = held(cache)
+        after, bad = set(views_of), len(corrupt_shards(cache))
+        encoded: dict[str, int] = {}
+        lost = again = 0
+        for text, code in zip(texts, codes, strict=True):
+            own = {image: int(count) for image, count in ENCODED.findall(text)}
+            encoded |= own
+            again += sum(count for image, count in own.items() if image in self.gone)
+            missing = {image: count for image, count in own.items() if image not in after}
+            self.gone = self.gone - set(own) | set(missing)
+            views = sum(missing.values())
+            lost += views
+            if "Traceback" in text or code not in (0, 143, -signal.SIGKILL):
+                self.failed.append(f"round {number}: exit {code}: {text[-600:]}")
+            if missing and code in (0, 143):
+                self.failed.append(f"round {number}: {views} views lost at SIGTERM")
+            self.sums[f"lost to {'SIGTERM' if code in (0, 143) else 'SIGKILL'}"] += views
+        if after - set(encoded) - before or before - after or bad:
+            self.failed.append(f"round {number}: {bad} bad shards, or images from nowhere")
+        self.sums += Counter(encoded=sum(encoded.values()), again=again, twice=twice, bad=bad)
+        self.sums[asked.name] += 1
+        print(
+            f"{number}: {asked.name}, exit {codes}; {sum(encoded.values())} views encoded, {again} anew, "
+            f"{lost} lost, {twice} there twice, {bad} bad shards",
+            flush=True,
+        )
+        return after
+
+
+def prepared_set(base: Path) -> None:
+    """Replace the images of the tiny set by so many that writers take a while."""
+    rows, rng = ["image,mos,gen,sd"], np.random.default_rng(0)
+    for i in range(IMAGES):
+        Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(base / "set" / f"{i:03d}.png")
+        rows.append(f"{i:03d}.png,{i % 50},g{i % 3},0.5")
+    (base / "set" / "labels.csv").write_text("\n".join(rows) + "\n")
+
+
+def same_scores(base: Path, cache: Path) -> bool:
+    """Tell whether a run on the writers' cache and one that was never stopped write the same scores."""
+    scores = set()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        for name, where in (("stopped", cache), ("never", base / "fresh")):
+            if main(["evaluate", *tiny.overrides(base, f"cache_dir={where}", f"out={base / name}")]):
+                return False
+            scores.add((base / name / "scores.csv").read_bytes())
+    return len(scores) == 1
+
+
 def main_(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=20, help="of SIGKILL, and as many of SIGTERM")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--disk", type=int, help="kilobytes of the disk that the cache lies on")
     options = parser.parse_args(argv)
-    dice, failed, sums = random.Random(options.seed), [], Counter()
-    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
+    dice, tally = random.Random(options.seed), Tally()
+    with tempfile.TemporaryDirectory() as temporary:
         base = tiny.make(Path(temporary))
-        rows = ["image,mos,gen,sd"]
-        rng = np.random.default_rng(0)
-        for i in range(IMAGES):
-            Image.fromarray(rng.integers(0, 256, (96, 96, 3), np.uint8)).save(base / "set" / f"{i:03d}.png")
-            rows.append(f"{i:03d}.png,{i % 50},g{i % 3},0.5")
-        (base / "set" / "labels.csv").write_text("\n".join(rows) + "\n")
-        cache = base / "disk" / "cache"
-        (base / "disk").mkdir()
-        if options.disk:
-            subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", f"size={options.disk}k", "tmpfs", base / "disk"], check=True
-            )
-            stack.callback(subprocess.run, ["umount", base / "disk"], check=True)
+        prepared_set(base)
+        cache = base / "shared"
         logs = [base / f"log{w}" for w in range(WRITERS)]
         args = [
             ["encode", *tiny.overrides(base, f"part={w + 1}/{WRITERS}", f"cache_dir={cache}")]
             for w in range(WRITERS)
         ]
-        prepared_for_writers(a[1:] for a in args)
-        gone: set[str] = set()  # images whose views were encoded, and lost
         for number in range(2 * options.rounds):
             asked = (signal.SIGTERM, signal.SIGKILL)[number % 2]
-            before, _ = held(cache)
+            before = set(held(cache)[0])
             codes = killed_at_random(logs, args, asked, dice.uniform(0, 2))
-            bad = corrupt_shards(cache)
-            after, twice = held(cache)
-            encoded: dict[str, int] = {}
-            lost = again = 0
-            for log, code in zip(logs, codes, strict=True):
-                text = log.read_text()
-                own = {image: int(count) for image, count in ENCODED.findall(text)}
-                encoded |= own
-                again += sum(count for image, count in own.items() if image in gone)
-                missing = {image: count for image, count in own.items() if image not in after}
-                gone = gone - set(own) | set(missing)
-                lost += sum(missing.values())
-                said = [line for line in text.splitlines() if line.startswith("magiqa:")]
-                if code == 2 and not (
-                    options.disk and len(said) == 1 and "No space left on device" in said[0]
-                ):
-                    failed.append(f"round {number + 1}: exit 2: {text[-600:]}")
-                if "Traceback" in text or code not in (0, 2, 143, -signal.SIGKILL):
-                    failed.append(f"round {number + 1}: exit {code}: {text[-600:]}")
-                if missing and code in (0, 143):
-                    failed.append(f"round {number + 1}: {sum(missing.values())} views lost at SIGTERM")
-                kind = "disk" if code == 2 else "SIGTERM" if code in (0, 143) else "SIGKILL"
-                sums[f"lost to {kind}"] += sum(missing.values())
-            if set(after) - set(encoded) - set(before) or set(before) - set(after) or bad:
-                failed.append(f"round {number + 1}: {len(bad)} bad shards, or images from nowhere")
-            sums += Counter(encoded=sum(encoded.values()), again=again, twice=twice, bad=len(bad))
-            sums[asked.name] += 1
-            sums["writers on a full disk"] += codes.count(2)
-            kept = sum(after.values()) - sum(before.values())
-            print(
-                f"{number + 1}: {asked.name}, exit {codes}; {sum(encoded.values())} views encoded, {again} anew, "
-                f"{kept} kept, {lost} lost, {twice} there twice, {len(bad)} bad shards",
-                flush=True,
-            )
-            if len(after) == IMAGES or 2 in codes:  # begin anew, so that each round has work
+            after = tally.add(number + 1, asked, codes, [log.read_text() for log in logs], before, cache)
+            if len(after) == IMAGES:  # begin anew, so that each round has work
                 for shard in sorted(cache.glob("features/*/*.safetensors")):
                     if dice.random() < 0.8:
                         shard.unlink()
-        left = [p.name for p in cache.rglob("*.tmp")]
-        if options.disk:
-            subprocess.run(["mount", "-o", "remount,size=64m", base / "disk"], check=True)
-        scores = []
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            for name, where in (("stopped", cache), ("never", base / "fresh")):
-                if main(["evaluate", *tiny.overrides(base, f"cache_dir={where}", f"out={base / name}")]):
-                    failed.append(f"the run {name} fails, or was stopped itself")
-                    continue
-                scores.append((base / name / "scores.csv").read_bytes())
-        if len(set(scores)) != 1 or len(scores) != 2:
-            failed.append("other scores than a run that was never stopped")
-    disk = (
-        f" on a disk of {options.disk} kB (found full by {sums['writers on a full disk']})"
-        if options.disk
-        else ""
-    )
+        left = len(list(cache.rglob("*.tmp")))
+        if not same_scores(base, cache):
+            tally.failed.append("other scores than a run that was never stopped, or none")
+    sums, failed = tally.sums, tally.failed
     print(
-        f"{sums['SIGKILL']} SIGKILLs and {sums['SIGTERM']} SIGTERMs of {WRITERS} writers{disk}: {sums['bad']} bad "
-        f"shards, {len(left)} files half written; of {sums['encoded']} views encoded {sums['again']} anew and "
-        f"{sums['twice']} there twice; lost to SIGTERM {sums['lost to SIGTERM']}, to SIGKILL "
-        f"{sums['lost to SIGKILL']}, to the full disk {sums['lost to disk']}; scores "
-        + ("equal, byte for byte" if not failed else "and all else: see below")
+        f"{sums['SIGKILL']} SIGKILLs and {sums['SIGTERM']} SIGTERMs of {WRITERS} writers: {sums['bad']} bad shards, "
+        f"{left} files half written; of {sums['encoded']} views encoded {sums['again']} anew and {sums['twice']} there "
+        f"twice; lost to SIGTERM {sums['lost to SIGTERM']}, to SIGKILL {sums['lost to SIGKILL']}"
     )
-    print("\n".join(failed))
+    print(*failed or ["scores equal, byte for byte"], sep="\n")
     return 1 if failed else 0
 
 

@@ -1,10 +1,10 @@
-r"""Miniature KonIQ-10k, SPAQ, LIVE-C and KADID-10k in their real layouts: to rehearse a paper without the sets.
+r"""Miniature KonIQ-10k, SPAQ and KADID-10k in their real layouts: to rehearse a paper without the sets.
 
 Photos of the installed wheels, cut, distorted and labeled by SSIM with a little noise, on each set's own scale. They
 are no opinions, and not the sets' images: no number from them says anything of the sets, whose names they bear.
 
   python scripts/minis.py DIR && python scripts/reproduce.py --root koniq=DIR/koniq --root spaq=DIR/spaq \
-      --root livec_practice=DIR/livec --root kadid10k=DIR/kadid10k --out DIR/results
+      --root kadid10k=DIR/kadid10k --out DIR/results
 """
 
 import argparse
@@ -17,7 +17,6 @@ import numpy as np
 import openpyxl
 import pandas as pd
 from PIL import Image, ImageOps
-from scipy.io import savemat
 from skimage.metrics import structural_similarity
 
 from magiqa.datasets.sample import PHOTOS
@@ -92,21 +91,6 @@ def spaq(root: Path, count: int) -> None:
     book.save(root / "Annotations" / "MOS and Image attribute scores.xlsx")
 
 
-def livec(root: Path, count: int) -> None:
-    """Three MATLAB files, images of 500x500, the first seven in a folder of their own."""
-    names, mos = [], []
-    for k, (pixels, good) in enumerate(made(count, (500, 500), 3)):
-        names.append(f"t{k + 1}.bmp" if k < 7 else f"{k - 4}.{'JPG' if k % 9 == 0 else 'bmp'}")
-        save(pixels, root / "Images" / ("trainingImages" if k < 7 else "") / names[-1])
-        mos.append(100 * good)
-    cells = np.empty((count, 1), dtype=object)
-    cells[:, 0] = names
-    (root / "Data").mkdir()
-    savemat(root / "Data" / "AllImages_release.mat", {"AllImages_release": cells})
-    savemat(root / "Data" / "AllMOS_release.mat", {"AllMOS_release": np.array([mos])})
-    savemat(root / "Data" / "AllStdDev_release.mat", {"AllStdDev_release": np.full((1, count), 18.5)})
-
-
 def kadid10k(root: Path, references: int) -> None:
     """References x six of the distortion types x five levels, of 512x384."""
     rng = np.random.default_rng(4)
@@ -124,18 +108,13 @@ def kadid10k(root: Path, references: int) -> None:
 
 
 def main() -> None:
-    """Write the four sets."""
+    """Write the three sets."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--count", type=int, default=96, help="images of KonIQ, SPAQ and LIVE-C")
+    parser.add_argument("--count", type=int, default=96, help="images of KonIQ and SPAQ")
     parser.add_argument("--references", type=int, default=10, help="KADID's, thirty images each")
     given = parser.parse_args()
-    for make, count in (
-        (koniq, given.count),
-        (spaq, given.count),
-        (livec, given.count),
-        (kadid10k, given.references),
-    ):
+    for make, count in ((koniq, given.count), (spaq, given.count), (kadid10k, given.references)):
         root = given.out / make.__name__
         root.mkdir(parents=True)
         make(root, count)

@@ -2,8 +2,7 @@
 
     python scripts/reproduce.py --root agiqa3k=DIR --root koniq=DIR [--out results/reproduction] [OVERRIDES]
 
-Roots can also stand in a YAML file (``--roots FILE``: ``koniq: ~/koniq``), where a name is an option of the group
-``dataset``. Overrides go to every job, e.g. ``backbone=rn50 engine=openvino``. What is done already is skipped:
+Overrides go to every job, e.g. ``backbone=rn50 engine=openvino``. What is done already is skipped:
 stop it and start it again as you like.
 """
 
@@ -60,7 +59,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--root", action="append", default=[], metavar="SET=DIR")
-    parser.add_argument("--roots", type=Path, metavar="FILE")
     parser.add_argument("--sets", help="only these, separated by commas")
     parser.add_argument(
         "--only", help="only these steps, separated by commas, e.g. run-maclip,ablation-lambda"
@@ -78,14 +76,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def roots_of(options: argparse.Namespace) -> dict[str, str]:
     known = {f.stem for f in (conf_dir() / "dataset").glob("*.yaml")}
-    roots: dict[str, str] = {}
-    if options.roots:
-        import yaml
-
-        if not options.roots.is_file():
-            raise UserError(f"--roots {options.roots}: no such file; write lines of `koniq: DIR`")
-        roots |= {str(k): str(v) for k, v in (yaml.safe_load(options.roots.read_text()) or {}).items()}
-    roots |= pairs_of("--root", options.root, "SET=DIR")
+    roots = pairs_of("--root", options.root, "SET=DIR")
     unknown = sorted(set(roots) - known)
     if unknown:
         raise UserError(f"--root {unknown[0]}: no such data set option; there are {', '.join(sorted(known))}")
@@ -127,79 +118,80 @@ def done(folder: Path, overrides: list[str]) -> bool:
     return bool(recorded == overrides) and (folder / "record.json").is_file()
 
 
+class Outcomes:
+    """What came of the steps: folders that hold results, ablations by name, and what has none, with the reason."""
+
+    def __init__(self) -> None:
+        self.ran: list[Path] = []
+        self.tables: dict[str, list[tuple[pd.DataFrame, dict[str, Any]]]] = {}
+        self.without: dict[str, list[str]] = {"missing": [], "left out": [], "failed": []}
+
+    def step(self, folder: Path, name: str, overrides: list[str]) -> None:
+        """Run a step, or find it done."""
+        where, start = f"{folder.parent.name} {name}", time.time()
+        try:
+            if done(folder, overrides):
+                print(f"{where}: done before", flush=True)
+            else:
+                # while a step runs, or if it is cut short, its folder is no other step's either
+                (folder / "step.json").unlink(missing_ok=True)
+                run_step(STEPS[name][0], [*overrides, f"out={folder}"])
+                (folder / "step.json").write_text(json.dumps(overrides))
+                print(f"{where}: {time.time() - start:.0f} s", flush=True)
+        except Lacking as error:
+            self.without["left out"].append(f"{where}: {error}")
+            return
+        except (UserError, OSError) as error:
+            self.without["failed"].append(f"{where}: {error}")
+            print(f"{where}: {error}", file=sys.stderr, flush=True)
+            return
+        self.ran.append(folder)
+        if STEPS[name][0] == "ablation":
+            _, (sheet,) = read([folder])
+            self.tables.setdefault(name, []).append((sheet.table, sheet.record))
+
+    def finish(self, out: Path, page: Path | None, thumbnails: bool) -> int:
+        """Write what several sets give together, and the report; return the exit code."""
+        for sets in self.tables.values():
+            if len(sets) > 1 and len({tuple(table["variant"]) for table, _ in sets}) == 1:
+                write_transfer(out, sets)
+        if self.ran and page:
+            from magiqa.report.material import Asked
+            from magiqa.report.report import report
+
+            report(self.ran, page, Asked(thumbnails=thumbnails))
+            print(f"{page}/report.html")
+        for title, lines in self.without.items():
+            if lines:
+                print(f"\n{title}:", *lines, sep="\n  ")
+        return 2 if self.without["failed"] or not self.ran else 0
+
+
 def main(argv: list[str]) -> int:
     options = parse(argv)
-    roots = roots_of(options)
-    chosen = options.sets.split(",") if options.sets else list(dict.fromkeys([*SETS, *roots]))
+    roots, ratings = roots_of(options), pairs_of("--ratings", options.ratings, "SET=N")
     only = options.only.split(",") if options.only else list(STEPS)
     without = options.without.split(",") if options.without else []
-    unknown = [s for s in [*only, *without] if s not in STEPS]
-    if unknown:
+    if unknown := [s for s in [*only, *without] if s not in STEPS]:
         raise UserError(f"step {unknown[0]} is not known: there are {', '.join(STEPS)}")
-    ratings = pairs_of("--ratings", options.ratings, "SET=N")
     for dataset, n in ratings.items():
         if not n.replace(".", "", 1).isdigit() or float(n) < 1:
             raise UserError(f"--ratings {dataset}={n}: N must be a number from 1")
-    missing: list[str] = []
-    left_out: list[str] = []
-    failed: list[str] = []
-    tables: dict[str, list[tuple[pd.DataFrame, dict[str, Any]]]] = {}
-    ran: list[Path] = []
-    for dataset in chosen:
+    outcomes = Outcomes()
+    for dataset in options.sets.split(",") if options.sets else dict.fromkeys([*SETS, *roots]):
         if dataset != "sample" and dataset not in roots:
-            missing.append(f"{dataset}: no --root given; get it from {page(dataset)}")
+            outcomes.without["missing"].append(f"{dataset}: no --root given; get it from {page(dataset)}")
             continue
         root = [f"dataset.root={roots[dataset]}"] if dataset in roots else []
         for name in only:
-            why = "--without" if name in without else inapplicable(name, dataset, ratings)
-            if why:
-                left_out.append(f"{dataset} {name}: {why}")
+            if why := "--without" if name in without else inapplicable(name, dataset, ratings):
+                outcomes.without["left out"].append(f"{dataset} {name}: {why}")
                 continue
-            kind, more = STEPS[name]
-            if name == "experiment-raters":
-                more = [*more, f"experiment.ratings={ratings[dataset]}"]
-            folder = options.out / dataset / name
-            overrides = [f"dataset={dataset}", *root, *more, *options.overrides]
-            start = time.time()
-            try:
-                if not done(folder, overrides):
-                    # while a step runs, or if it is cut short, its folder is no other step's either
-                    (folder / "step.json").unlink(missing_ok=True)
-                    run_step(kind, [*overrides, f"out={folder}"])
-                    (folder / "step.json").write_text(json.dumps(overrides))
-                    print(f"{dataset} {name}: {time.time() - start:.0f} s", flush=True)
-                else:
-                    print(f"{dataset} {name}: done before", flush=True)
-            except Lacking as error:
-                left_out.append(f"{dataset} {name}: {error}")
-                continue
-            except (UserError, OSError) as error:
-                failed.append(f"{dataset} {name}: {error}")
-                print(failed[-1], file=sys.stderr, flush=True)
-                continue
-            ran.append(folder)
-            if kind == "ablation":
-                tables.setdefault(name, []).append(read_ablation(folder))
-    for sets in tables.values():
-        if len(sets) > 1 and len({tuple(table["variant"]) for table, _ in sets}) == 1:
-            write_transfer(options.out, sets)
-    if ran and not options.no_report:
-        from magiqa.report.material import Asked
-        from magiqa.report.report import report
-
-        folder = options.report or options.out / "report"
-        report(ran, folder, Asked(thumbnails=not options.no_thumbnails))
-        print(f"{folder}/report.html")
-    for title, lines in (("missing", missing), ("left out", left_out), ("failed", failed)):
-        if lines:
-            print(f"\n{title}:", *lines, sep="\n  ")
-    return 2 if failed or not ran else 0
-
-
-def read_ablation(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read an ablation's table and record."""
-    _, sheets = read([folder])
-    return sheets[0].table, sheets[0].record
+            more = [f"experiment.ratings={ratings[dataset]}"] if name == "experiment-raters" else []
+            overrides = [f"dataset={dataset}", *root, *STEPS[name][1], *more, *options.overrides]
+            outcomes.step(options.out / dataset / name, name, overrides)
+    report = None if options.no_report else options.report or options.out / "report"
+    return outcomes.finish(options.out, report, not options.no_thumbnails)
 
 
 def run_step(kind: str, overrides: list[str]) -> None:

@@ -4,7 +4,7 @@
 
 Fetches the packages with ``apt-get download`` (a Debian or Ubuntu machine), unpacks them into the work folder (default:
 the user's cache), cuts crops, trains, and chooses among the checkpoints by held-out wallpapers alone. No opinion scores
-and no image of an evaluation set are used. A stopped run goes on from its last checkpoint when started again.
+and no image of an evaluation set are used.
 
 What is learnt: (1) picture-caption pairs by InfoNCE, captions speaking of content and quality; (2) the softmax over a
 pair of opposite prompts follows the synthetic severity of what the pair speaks about; (3) of two levels of one crop the
@@ -21,7 +21,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from PIL import Image, ImageFilter
 from scipy import ndimage, stats
 from tqdm import tqdm
 
+from magiqa.backbones.library import DEMO
 from magiqa.images.distortions import LEVELS, SEEN, distort
 
 PACKAGES = (
@@ -450,17 +450,17 @@ class Pairs(torch.utils.data.Dataset[Any]):
 
 
 class Batches(torch.utils.data.Sampler[Any]):
-    """Sample numbers and sizes of each step from ``start`` on, so that a resumed run sees what is left."""
+    """Sample numbers and sizes of each step."""
 
-    def __init__(self, config: Config, start: int) -> None:
-        self.config, self.start = config, start
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     def __len__(self) -> int:
-        return self.config.steps - self.start
+        return self.config.steps
 
     def __iter__(self) -> Any:
         c = self.config
-        for step in range(self.start, c.steps):
+        for step in range(c.steps):
             late = step >= c.late_from * c.steps
             pairs, size = (c.late_pairs, c.late_size) if late else (c.pairs, c.size)
             yield [(step * c.pairs + i, size) for i in range(pairs)]
@@ -478,7 +478,7 @@ def new_model(config: Config) -> Any:
     from open_clip.model import CLIP
 
     torch.manual_seed(config.seed)
-    spec = json.loads((Path(__file__).parent.parent / "magiqa" / "demo" / "demo.json").read_text())
+    spec = json.loads((DEMO / "demo.json").read_text())
     model = CLIP(spec["embed_dim"], spec["vision_cfg"], spec["text_cfg"], quick_gelu=spec["quick_gelu"])
     # evaluation drops the positional embedding: it is zero from the start and stays so
     model.visual.attnpool.positional_embedding = torch.nn.Parameter(
@@ -585,11 +585,6 @@ def validate(
     return {"within": float(np.mean(np.nan_to_num(within))), "pooled": pooled, **by_type}
 
 
-def save_atomically(value: Any, path: Path) -> None:
-    torch.save(value, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
-
-
 def export(state: dict[str, torch.Tensor], out: Path, grid: int, meta: dict[str, str]) -> None:
     """Half precision, open_clip's names and shapes; the unused positional embedding as zeros."""
     from safetensors.torch import save_file
@@ -603,102 +598,85 @@ def export(state: dict[str, torch.Tensor], out: Path, grid: int, meta: dict[str,
     save_file(half, out, metadata=meta)
 
 
+def optimizer_of(model: Any, config: Config) -> tuple[Any, Any]:
+    """AdamW and its schedule: constant up to ``cool_from``, then down in a straight line."""
+    decay = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    rest = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    cool = config.steps * config.cool_from
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda s: min(1.0, (s + 1) / config.warmup, 1.02 - (s - cool) / (config.steps - cool)),
+    )
+    return optimizer, schedule
+
+
+@torch.no_grad()
+def average(ema: dict[str, torch.Tensor], model: Any, rate: float) -> None:
+    """Move the averaged weights towards the model's."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            ema[name].lerp_(value, 1 - rate)
+        else:
+            ema[name].copy_(value)
+
+
+def write_log(
+    out: Path, config: Config, rows: list[dict[str, Any]], best: dict[str, Any], history: list[Any]
+) -> None:
+    """Write what the weights were trained on, held-out wallpapers and the course of the training."""
+    held = sorted({r["file"] for r in rows if r["held_out"]})
+    log = {
+        "config": asdict(config),
+        "trained_on": sorted({r["file"] for r in rows} - set(held)),
+        "held_out": held,
+        "chosen": {k: v for k, v in best.items() if k != "state"},
+        "history": history,
+    }
+    out.with_name("training.json").write_text(json.dumps(log, indent=1) + "\n")
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.2f} MB, step {best['step']}, held-out SRCC {best['within']:.3f}"
+    )
+
+
 def train(config: Config, work: Path, out: Path) -> None:
     import open_clip
 
     torch.set_num_threads(config.threads)
     crops, rows = cut_crops(pictures(fetch(work)), work, config)
-    held = sorted({r["file"] for r in rows if r["held_out"]})
-    print(
-        f"{len(rows)} crops of {len({r['file'] for r in rows})} pictures; held out: {', '.join(held)}",
-        flush=True,
-    )
+    print(f"{len(rows)} crops of {len({r['file'] for r in rows})} pictures", flush=True)
     checked = validation_set(crops, rows)
-    model = new_model(config)
+    model, shadow = new_model(config), new_model(config)
     # words only: a bare tokenizer keeps the fetch of any published config out of the way
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=24)
-    decay = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    rest = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=config.learning_rate,
-        betas=(0.9, 0.98),
-    )
-    cool = config.steps * config.cool_from  # constant up to here, then down in a straight line
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda s: min(1.0, (s + 1) / config.warmup, 1.02 - (s - cool) / (config.steps - cool)),
-    )
+    optimizer, schedule = optimizer_of(model, config)
     ema = {k: v.clone() for k, v in model.state_dict().items()}
     key = hashlib.sha256(json.dumps(asdict(config)).encode()).hexdigest()[:12]
-    checkpoint, start, history = work / f"checkpoint-{key}.pt", 0, []
+    history: list[dict[str, Any]] = []
     best: dict[str, Any] = {"within": -2.0}
-    if checkpoint.is_file():
-        saved = torch.load(checkpoint, weights_only=False)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        start, ema, history, best = saved["step"], saved["ema"], saved["history"], saved["best"]
-        print(f"going on from step {start}", flush=True)
     loader = torch.utils.data.DataLoader(
-        Pairs(crops, rows, config), batch_sampler=Batches(config, start), num_workers=1, collate_fn=collate,
+        Pairs(crops, rows, config), batch_sampler=Batches(config), num_workers=1, collate_fn=collate,
         prefetch_factor=4,
     )  # fmt: skip
-    shadow = new_model(config)
-    mean: dict[str, float] = {}
-    began = time.time()
-    bar = tqdm(loader, initial=start, total=config.steps, desc="train", unit="step", mininterval=10)
-    for step, batch in enumerate(bar, start=start):
+    for step, batch in enumerate(tqdm(loader, desc="train")):
         loss, parts = losses(model, tokenizer, batch, step, config)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=math.log(100.0))
-            rate = min(config.ema, (step + 1) / (step + 10))
-            for name, value in model.state_dict().items():
-                if value.is_floating_point():
-                    ema[name].lerp_(value, 1 - rate)
-                else:
-                    ema[name].copy_(value)
-        for name, value in parts.items():
-            mean[name] = 0.98 * mean.get(name, value) + 0.02 * value
-        if step % 20 == 0:
-            bar.set_postfix({k: f"{v:.3f}" for k, v in mean.items()})
+        model.logit_scale.data.clamp_(max=math.log(100.0))
+        average(ema, model, min(config.ema, (step + 1) / (step + 10)))
         if (step + 1) % config.check_every == 0 or step + 1 == config.steps:
             shadow.load_state_dict(ema)
             agreement = validate(shadow, tokenizer, checked)
-            record = {"step": step + 1, **parts, **agreement, "scale": model.logit_scale.exp().item()}
-            history.append(record)
-            tqdm.write(json.dumps({k: round(v, 4) for k, v in record.items()}), file=sys.stdout)
-            sys.stdout.flush()
+            history.append({"step": step + 1, **parts, **agreement, "scale": model.logit_scale.exp().item()})
+            tqdm.write(json.dumps({k: round(v, 4) for k, v in history[-1].items()}), file=sys.stdout)
             if agreement["within"] >= best["within"]:
                 best = {**agreement, "step": step + 1, "state": {k: v.clone() for k, v in ema.items()}}
-            state = {
-                "model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-                "step": step + 1, "ema": ema, "history": history, "best": best,
-            }  # fmt: skip
-            save_atomically(state, checkpoint)
-            export(best["state"], out, 7, {"step": str(best["step"]), "config": key})
-    export(
-        best["state"], out, 7, {"step": str(best["step"]), "config": key}
-    )  # also where nothing was left to do
-    chosen = {k: v for k, v in best.items() if k != "state"}
-    used = sorted({r["file"] for r in rows} - set(held))
-    log: dict[str, Any] = {
-        "config": asdict(config),
-        "trained_on": used,
-        "held_out": held,
-        "chosen": chosen,
-        "history": history,
-    }
-    log["minutes_since_start_or_resume"] = round((time.time() - began) / 60, 1)
-    out.with_name("training.json").write_text(json.dumps(log, indent=1) + "\n")
-    print(
-        f"{out}: {out.stat().st_size / 1e6:.2f} MB, step {best['step']}, held-out SRCC {best['within']:.3f}"
-    )
+    export(best["state"], out, 7, {"step": str(best["step"]), "config": key})
+    write_log(out, config, rows, best, history)
 
 
 def main() -> None:
@@ -708,7 +686,7 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path(user_cache_dir("magiqa", appauthor=False)) / "train_demo"
     )
-    parser.add_argument("--out", type=Path, default=Path("magiqa/backbones/demo/demo.safetensors"))
+    parser.add_argument("--out", type=Path, default=DEMO / "demo.safetensors")
     parser.add_argument(
         "--pilot", action="store_true", help="150 steps, to see that all works; write --out elsewhere"
     )

@@ -23,6 +23,8 @@ def pytest_configure(config):
     # Every test reads and writes caches of its own: never the user's.
     os.environ["MAGIQA_CACHE"] = "/nonexistent/magiqa-tests-must-set-cache_dir"
     os.environ["COLUMNS"] = "100"  # screens do not depend on the terminal that the tests run in
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a core each: torch's threads would take turns on it
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), "magiqa-tests-matplotlib"))
 
 
@@ -88,3 +90,25 @@ def sample_root(tmp_path_factory) -> Path:
     root = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "sample"
     Sample(str(root)).load()
     return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A tiny CLIP and set (see `tiny`), which the tests of a file share."""
+    import tiny
+
+    return tiny.make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory) -> Path:
+    """A tiny CLIP and set with a run and its bundle, to be read only."""
+    import tiny
+
+    from magiqa.cli.main import main
+
+    made = tiny.make(tmp_path_factory.mktemp("packed"))
+    run = made / "run"
+    assert main(["evaluate", *tiny.overrides(made, f"out={run}", "views_file=true")]) == 0
+    assert main(["pack", str(run), f"cache_dir={made / 'cache'}", tiny.named(made)]) == 0
+    return made

@@ -19,9 +19,9 @@ from magiqa.stop import Terminated, listening, unbroken
 # a command whose every image takes a fifth of a second, and which writes how many batches it encoded
 SLOW = """
 import sys, time
-import magiqa.features.source as images
+from magiqa.features import pipeline, source
 from magiqa.cli.main import main
-real, build = images.load_file, images.build
+real, build = pipeline.load_file, source.build
 def slow(*args, **more):
     time.sleep(0.2)
     return real(*args, **more)
@@ -36,7 +36,7 @@ def counting(*args, **more):
             sys.stdout.flush()
             return out
     return Counted()
-images.load_file, images.build = slow, counting
+pipeline.load_file, source.build = slow, counting
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -81,25 +81,6 @@ def test_a_signal_to_a_command_that_is_failing_hides_no_failure(tmp_path, capsys
     monkeypatch.setattr(cli, "import_module", lambda name: Full)
     assert cli.main(["cache"]) == 2
     assert capsys.readouterr().err == "magiqa: cache_dir=/c: No space left on device\n"
-
-
-def test_a_library_and_a_launcher_keep_their_own_handlers():
-    def theirs(number, frame):
-        raise AssertionError
-
-    before = signal.signal(signal.SIGTERM, theirs)
-    try:
-        with listening():
-            assert signal.getsignal(signal.SIGTERM) is theirs
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    import magiqa.features.pipeline  # noqa: F401
-
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    with listening():
-        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_signal_waits_for_the_end_of_what_is_not_to_be_broken():

@@ -13,10 +13,10 @@ from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import Weights
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache, read_text, text_path, write_text
-from magiqa.features.cache_upkeep import listing, prune
+from magiqa.features.cache_upkeep import prune
 from magiqa.features.hashing import content_sha256
 from magiqa.features.key import feature_key, key_hash
-from magiqa.features.shard import CorruptShard, read_shard, verify_shard, write_shard
+from magiqa.features.shard import CorruptShard
 from magiqa.images.views import Resize, Views
 
 RNG = np.random.default_rng(5)
@@ -65,13 +65,6 @@ def test_what_comes_out_is_what_went_in_bit_for_bit(tmp_path, views):
         assert got.dtype == np.float32
         np.testing.assert_array_equal(got, expected)
     np.testing.assert_array_equal(again.entries[names[1]].controls, [4, 5, 6, 7])
-
-
-def test_a_block_holds_whole_images_and_about_as_many_views_as_asked(tmp_path):
-    cache, names, _, _ = filled(tmp_path, 3, 4, 2, 9, 1)
-    sizes = [np.unique(owner, return_counts=True) for owner, _ in cache.blocks(names, views=6)]
-    assert [i for o, _ in sizes for i in o] == [0, 1, 2, 3, 4]
-    assert max(int(c.sum()) for _, c in sizes) < 6 + 9
 
 
 def weights(**changed) -> Weights:
@@ -142,35 +135,14 @@ def test_a_damaged_shard_is_a_one_line_error_and_its_remedy_works(tmp_path, dama
     _, names, _, shard = filled(tmp_path, 2, 3)
     _, kept, values, _ = filled(tmp_path, 4, start=50)
     shard.write_bytes(DAMAGES[damage](shard.read_bytes()))
-    with pytest.raises(CorruptShard) as error:
+    message = rf"^{shard}: this cache shard is corrupt \(.*run `magiqa cache prune=corrupt`"
+    with pytest.raises(CorruptShard, match=message):
         cache = FeatureCache(tmp_path, KEY)
-        assert damage in ("feature", "name")  # all else shows at the opening
         read(cache, [n for n in cache.entries if n not in kept])
-    message = str(error.value)
-    assert message.startswith(f"{shard}: this cache shard is corrupt (") and "\n" not in message
-    assert message.endswith(
-        "run `magiqa cache prune=corrupt` to remove it, then run again: everything else stays cached"
-    )
     assert prune(tmp_path, "corrupt")[0] == 1
     again = FeatureCache(tmp_path, KEY)
     assert names[0] not in again
     np.testing.assert_array_equal(read(again, kept)[0], values[0])
-
-
-@pytest.mark.slow
-def test_a_flip_of_any_byte_is_found(tmp_path):
-    """Header included: each of its bytes shapes the names, shapes or offsets of what is read."""
-    _, _, _, shard = filled(tmp_path, 1, 2)
-    data = shard.read_bytes()
-    missed = []
-    for at in range(len(data)):
-        shard.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        try:
-            verify_shard(shard)
-        except CorruptShard:
-            continue
-        missed.append(at)
-    assert missed == []
 
 
 def test_leftovers_of_killed_writers_are_never_read_and_go_with_any_prune(tmp_path):
@@ -198,27 +170,10 @@ def test_no_partial_shard_is_ever_visible(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("magiqa.features.shard.os.replace", full)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\); set cache_dir=DIR"):
         cache.write(images(1, 90), features(3), np.zeros(4))
-    assert str(error.value) == (
-        f"{cache.folder}: the cache cannot be written (No space left on device); set cache_dir=DIR or MAGIQA_CACHE "
-        "to a folder with room that you may write to"
-    )
     assert sorted(cache.folder.iterdir()) == before
     assert set(FeatureCache(tmp_path, KEY).entries) == set(names)
-
-
-@pytest.mark.parametrize("what", ["features", "text"])
-def test_a_cache_folder_that_cannot_be_written_says_so(tmp_path, what):
-    root = tmp_path / "file"
-    root.write_text("in the way")
-    with pytest.raises(
-        UserError, match=r"the cache cannot be written \(Not a directory\); set cache_dir=DIR or"
-    ):
-        if what == "text":
-            write_text(root, KEY, np.ones((1, 2, 4), np.float32), 1.0)
-        else:
-            FeatureCache(root, KEY).prepare()
 
 
 def test_writers_side_by_side_lose_nothing(tmp_path):
@@ -246,47 +201,6 @@ def test_writers_side_by_side_lose_nothing(tmp_path):
     assert not list(cache.folder.glob(".*"))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_features_that_are_no_numbers_are_not_stored(tmp_path, bad):
-    cache = FeatureCache(tmp_path, KEY)
-    values = features(2, 2)
-    values[1][1, 3] = bad
-    with pytest.raises(UserError, match=r"^cache: a feature is NaN or infinite and is not stored"):
-        cache.write(images(2), values, np.zeros(8))
-    assert not list(tmp_path.rglob("*.safetensors"))
-
-
-def test_a_shard_removed_while_in_use_says_run_again(tmp_path):
-    cache, names, _, shard = filled(tmp_path, 2)
-    shard.unlink()
-    with pytest.raises(UserError) as error:
-        read(cache, names)
-    assert str(error.value) == f"{shard}: this cache shard was removed meanwhile; run again"
-
-
-def test_listing_counts_and_survives_damage(tmp_path):
-    cache, _, _, shard = filled(tmp_path, 2, 3)
-    (tmp_path / "features" / ".DS_Store").write_text("x")
-    row = next(iter(listing(tmp_path)))
-    assert (row["name"], row["shards"], row["images"], row["views"]) == (key_hash(KEY), 1, 2, 5)
-    assert row["key"] == KEY and row["bytes"] == shard.stat().st_size and row["unreadable"] == []
-    (cache.folder / "key.json").write_text("{")
-    shard.write_bytes(b"x")
-    row = next(iter(listing(tmp_path)))
-    assert row["key"] == {} and row["unreadable"] == [shard]
-    assert list(listing(tmp_path / "none")) == []
-
-
-def test_a_shard_with_a_damaged_maker_is_found_by_verify_and_prune(tmp_path):
-    _, _, _, shard = filled(tmp_path, 2)
-    tensors, metadata = read_shard(shard)
-    made = {"images": metadata["images"], "maker": '{"engine": ["x"], "device": {}}'}
-    write_shard(shard, {name: np.array(tensor) for name, tensor in tensors.items()}, made)
-    with pytest.raises(CorruptShard, match="its maker has no engine and device"):
-        FeatureCache(tmp_path, KEY)
-    assert prune(tmp_path, "corrupt")[0] == 1 and not FeatureCache(tmp_path, KEY).entries
-
-
 @pytest.mark.parametrize("what", ["corrupt", "all"])
 def test_prune_leaves_a_users_files_alone_whatever_their_folder_is_called(tmp_path, what):
     cache, *_ = filled(tmp_path, 2)
@@ -305,31 +219,12 @@ def test_prune_by_name_and_all(tmp_path):
     other = FeatureCache(tmp_path, {"version": 3})
     other.write(images(1), features(1), np.zeros(4))
     write_text(tmp_path, KEY, np.ones((1, 2, 4), np.float32), 100.0)
-    for what, n in (("", 0), ("zz", 0)):
-        with pytest.raises(UserError) as error:
-            prune(tmp_path, what)
-        assert str(error.value) == (
-            f"cache: prune={what} names {n} keys of {tmp_path}; see `magiqa cache` for their names"
-        )
-    count, size = prune(tmp_path, other.name[:8])
-    assert count == 2 and size > 0
+    with pytest.raises(UserError, match=r"prune=zz names 0 keys of .*; see `magiqa cache`"):
+        prune(tmp_path, "zz")
+    assert prune(tmp_path, other.name[:8])[0] == 2
     assert not other.folder.exists() and images(1)[0] in FeatureCache(tmp_path, KEY)
     prune(tmp_path, "all")
     assert not [f for f in tmp_path.rglob("*") if f.is_file()]
-    assert prune(tmp_path, "all") == (0, 0)
-
-
-def test_shards_are_plain_safetensors_that_others_read_too(tmp_path):
-    from safetensors.numpy import load_file
-
-    _, _, values, shard = filled(tmp_path, 2, 3)
-    tensors, metadata = read_shard(shard)
-    loaded = load_file(shard)
-    assert set(loaded) == set(tensors) == {"features", "counts", "controls"}
-    for name in loaded:
-        np.testing.assert_array_equal(tensors[name], loaded[name])
-    np.testing.assert_array_equal(loaded["features"], np.concatenate(values))
-    assert json.loads(metadata["images"]) == images(2)
 
 
 def test_text_comes_back_bit_for_bit_by_its_key(tmp_path):

@@ -1,7 +1,6 @@
 """Shards whose headers lie, or whose tensors are of another type or shape: refused in one line, in little memory."""
 
 import json
-import os
 import resource
 import struct
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magiqa.cli import main as cli
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache, read_text, write_text
 from magiqa.features.cache_upkeep import corrupt_shards, prune
@@ -92,29 +90,6 @@ def test_features_that_are_not_finite_or_of_another_width_are_refused(tmp_path):
         FeatureCache(tmp_path, KEY)
 
 
-def test_a_shard_of_another_width_than_its_keys_is_found_and_removed(tmp_path):
-    key = KEY | {"architecture": {"embed_dim": 4}}
-    cache = FeatureCache(tmp_path, key)
-    cache.prepare()
-    path = shard(cache.folder)  # three numbers a feature, with a right checksum
-    with pytest.raises(CorruptShard, match="prune=corrupt"):
-        FeatureCache(tmp_path, key)
-    assert cli.main(["cache", "verify", f"cache_dir={tmp_path}"]) == 2
-    assert prune(tmp_path, "corrupt")[0] == 1 and not path.exists()
-    assert FeatureCache(tmp_path, key).entries == {}
-
-
-@pytest.mark.parametrize(
-    "key", ["[" * 100_000, "[]", '{"version": 3}', '{"version": 3, "weights_sha256": 1}']
-)
-def test_a_damaged_key_is_listed_in_words(tmp_path, key, capsys):
-    cache = FeatureCache(tmp_path, KEY)
-    cache.prepare()
-    (cache.folder / "key.json").write_text(key)
-    assert cli.main(["cache", f"cache_dir={tmp_path}"]) == 0
-    assert "damaged" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -130,28 +105,6 @@ def test_text_of_other_pairs_or_another_width_is_absent_and_removed(tmp_path, te
     assert len(corrupt_shards(tmp_path)) == 1
     write_text(tmp_path, key, np.ones((3, 2, 4), np.float32), 2.0)
     assert read_text(tmp_path, key)[1] == 2.0 and not corrupt_shards(tmp_path)
-
-
-def test_verify_looks_at_text_and_at_links_and_prune_leaves_what_is_behind_them(tmp_path, capsys):
-    cache = FeatureCache(tmp_path / "cache", KEY)
-    cache.folder.mkdir(parents=True)
-    good = shard(cache.folder)
-    (tmp_path / "theirs").mkdir()
-    mine = shard(tmp_path / "theirs")
-    (cache.folder.parent / "linked").symlink_to(tmp_path / "theirs")
-    assert cli.main(["cache", "verify", f"cache_dir={tmp_path / 'cache'}"]) == 0
-    (cache.folder / "2-gone.safetensors").symlink_to(tmp_path / "nothing")
-    os.mkfifo(cache.folder / "3-pipe.safetensors")  # opening it would wait for ever
-    (tmp_path / "cache" / "text").mkdir()
-    (tmp_path / "cache" / "text" / f"{0:020x}.safetensors").write_bytes(good.read_bytes()[:-1])
-    capsys.readouterr()
-    assert cli.main(["cache", "verify", f"cache_dir={tmp_path / 'cache'}"]) == 2
-    said = capsys.readouterr().err
-    assert all(name in said for name in ("2-gone", "3-pipe", f"text/{0:020x}")) and "Traceback" not in said
-    prune(tmp_path / "cache", "corrupt")
-    assert cli.main(["cache", "verify", f"cache_dir={tmp_path / 'cache'}"]) == 0
-    prune(tmp_path / "cache", "all")
-    assert mine.is_file() and not good.exists()
 
 
 def raw(path, header: object, data: bytes = b"", length: int | None = None):

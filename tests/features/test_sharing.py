@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import tiny
 
-from magiqa.engines import engine as engines
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
-from magiqa.features.cache_upkeep import describe, listing
 from magiqa.features.key import SHARING, Maker, key_hash, own_key
 from magiqa.features.source import prepare
 from magiqa.runs.provenance import Clock
@@ -77,46 +75,6 @@ def test_half_precision_is_its_makers_alone_however_close(tmp_path):
     assert "a" in FeatureCache(tmp_path, BF16, GPU)
     assert "a" not in FeatureCache(tmp_path, BF16, CPU)
     assert "a" not in FeatureCache(tmp_path, BF16, Maker("torch", "cpu"))
-
-
-def test_one_gpu_is_like_another_and_half_precision_is_never_within_what_is_shared():
-    assert Maker.of(engines.Resolved("torch", "fp32", "cuda:3")) == GPU
-    assert engines.FLOAT32["cpu"] <= SHARING < min(engines.TOLERANCES.values())
-
-
-def test_of_two_entries_for_an_image_every_reader_takes_the_older(tmp_path):
-    write(tmp_path, FP32, GPU, ["a"], 1.0)
-    write(tmp_path, FP32, CPU, ["a"], 2.0)
-    first, second = sorted((tmp_path / "features" / key_hash(FP32)).glob("*.safetensors"))
-    for names in (("1-x", "2-y"), ("2-x", "1-y")):
-        shards = [first.rename(first.with_name(f"{names[0]}.safetensors"))]
-        shards.append(second.rename(second.with_name(f"{names[1]}.safetensors")))
-        readers = [FeatureCache(tmp_path, FP32, maker) for maker in (CPU, GPU, Maker("compile", "cpu"))]
-        assert len({value(reader, "a") for reader in readers}) == 1
-        assert {reader.entries["a"].shard.stem[0] for reader in readers} == {"1"}
-        first, second = shards
-
-
-def test_a_writer_reads_what_the_next_command_will_read(tmp_path):
-    cache = FeatureCache(tmp_path, FP32, CPU)
-    other = write(tmp_path, FP32, GPU, ["a"], 1.0)
-    shard = other.entries["a"].shard
-    shard.rename(shard.with_name("0-older.safetensors"))
-    cache.write(["a"], [np.full((2, 4), 2.0, np.float32)], np.zeros((1, 4)))
-    assert value(cache, "a") == 2.0
-    cache.refresh()
-    assert value(cache, "a") == value(FeatureCache(tmp_path, FP32, CPU), "a") == 1.0
-
-
-def test_old_keys_are_listed_and_never_read(tmp_path):
-    old = FP32 | {"version": 2, "engine": "torch"}
-    write(tmp_path, old, CPU, ["a"], 1.0)
-    write(tmp_path, FP32 | {"positional_embedding": "drop"}, GPU, ["b", "c"], 1.0)
-    assert "a" not in FeatureCache(tmp_path, FP32, CPU)
-    rows = {row["key"]["version"]: row for row in listing(tmp_path)}
-    assert describe(rows[2]["key"]) == "of another version of magiqa (version 2): never read, can go"
-    assert "fp32, any engine, views global" in describe(rows[3]["key"])
-    assert rows[3]["makers"] == {"torch cuda": 2}
 
 
 @pytest.mark.slow

@@ -3,17 +3,15 @@
 import json
 import os
 import resource
+import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from magiqa.errors import UserError
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.read import read_listed, read_table
+from magiqa.runs.read import read_listed
 
 FILES = ["scores.csv", "agreement.csv"]
 
@@ -95,35 +93,15 @@ def test_killed_at_any_step_the_folder_holds_one_run_whole_or_none(tmp_path, mon
 
 def test_a_second_command_is_refused_in_one_line_at_its_start(tmp_path):
     with ResultFolder(tmp_path, "evaluate", FILES) as results:
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError, match=r"magiqa evaluate \(process .* is writing there; wait .*out=DIR"):
             write(tmp_path, 2.0)
-        assert str(caught.value) == (
-            f"out={tmp_path}: magiqa evaluate (process {os.getpid()} on {os.uname().nodename}) is writing there; wait "
-            "for it, or set out=DIR to another folder"
-        )
-        code = (
-            "import sys; from pathlib import Path; from magiqa.runs.folder import ResultFolder\n"
-            "with ResultFolder(Path(sys.argv[1]), 'compare', record='comparison.json'): pass"
-        )
-        other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
-        assert other.returncode == 1 and "is writing there; wait for it" in other.stderr
         results.csv("scores", pd.DataFrame({"q": [1.0]}))
         results.record({"magiqa": "0", "command": "evaluate", "value": 1.0})
     assert read(tmp_path)["value"] == 1.0
     write(tmp_path, 2.0)
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError, SystemExit])
-def test_stopped_in_the_middle_the_earlier_run_is_all_there(tmp_path, end):
-    write(tmp_path, 1.0)
-    with pytest.raises(end), ResultFolder(tmp_path, "evaluate", FILES) as results:
-        results.csv("scores", pd.DataFrame({"q": [2.0]}))
-        raise end
-    assert read(tmp_path)["value"] == 1.0
-    assert names(tmp_path) == {*FILES, "record.json", "figures/plot.png"}
-
-
-@pytest.mark.parametrize("what", ["table", "text", "figure", "record"])
+@pytest.mark.parametrize("what", ["table", "figure", "record"])
 def test_a_full_disk_is_one_line_and_the_earlier_run_is_all_there(tmp_path, what):
     """A file may be 20 kB: the kernel itself refuses what is larger."""
     write(tmp_path / "o", 1.0)
@@ -135,50 +113,36 @@ def test_a_full_disk_is_one_line_and_the_earlier_run_is_all_there(tmp_path, what
                 big = "x" * 50_000
                 if what == "table":
                     results.csv("scores", pd.DataFrame({"image": [big]}))
-                if what == "text":
-                    results.text("table.md", big)
                 if what == "figure":
-                    try:
-                        with open(results.figure_path("plot.png"), "w") as file:
-                            file.write(big)
-                    finally:  # as Pillow's and matplotlib's closing does
-                        raise OSError(27, "File too large")
+                    results.figure_path("plot.png").write_text(big)
                 results.record({"magiqa": "0", "big": big})
         except UserError as error:
             (tmp_path / "said").write_text(str(error))
 
     assert in_child(work) == 0
-    assert (
-        (tmp_path / "said").read_text()
-        == f"out={tmp_path / 'o'}: cannot be written (File too large); set out=DIR to a folder of yours with room"
-    )
+    said = (tmp_path / "said").read_text()
+    assert said.startswith(f"out={tmp_path / 'o'}: cannot be written (File too large); set out=DIR")
     assert read(tmp_path / "o")["value"] == 1.0
     assert names(tmp_path / "o") == {*FILES, "record.json", "figures/plot.png"}
 
 
-@pytest.mark.parametrize("how", ["file", "figures", "below"])
-def test_no_write_and_no_removal_follows_a_link(tmp_path, how):
-    theirs = tmp_path / "theirs"
+@pytest.mark.parametrize("name", ["scores.csv", "figures"])
+def test_no_write_and_no_removal_follows_a_link(tmp_path, name):
+    theirs, run = tmp_path / "theirs", tmp_path / "run"
     theirs.mkdir()
     (theirs / "plot.png").write_text("mine")
-    run = tmp_path / "run"
     write(run, 1.0)
-    if how == "file":
-        (run / "scores.csv").unlink()
-        (run / "scores.csv").symlink_to(theirs / "plot.png")
+    if name == "scores.csv":
+        (run / name).unlink()
+        (run / name).symlink_to(theirs / "plot.png")
         write(run, 2.0)
-        assert read(run)["value"] == 2.0 and not (run / "scores.csv").is_symlink()
+        assert read(run)["value"] == 2.0 and not (run / name).is_symlink()
     else:
-        (run / "figures" / "plot.png").unlink()
-        (run / "figures").rmdir()
-        (run / "figures").symlink_to(theirs)
+        shutil.rmtree(run / name)
+        (run / name).symlink_to(theirs)
         with pytest.raises(UserError, match="figures: is a link, and results are written into no link"):
-            if how == "figures":
-                write(run, 2.0, figure="new")
-            else:
-                write(run, 2.0)
-    assert (theirs / "plot.png").read_text() == "mine"
-    assert {p.name for p in theirs.iterdir()} == {"plot.png"}
+            write(run, 2.0)
+    assert {p.name: p.read_text() for p in theirs.iterdir()} == {"plot.png": "mine"}
 
 
 @pytest.mark.parametrize("name", ["../mine.csv", "/mine.csv", "sub/../../mine.csv", "figures", ".", ""])
@@ -211,15 +175,6 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["[1]", "{", '{"magiqa": 1, "files": 3}', '{"magiqa": 1, "files": [1, null]}']
-)
-def test_a_record_of_junk_does_not_trouble_a_command_that_is_not_its_own(tmp_path, content):
-    (tmp_path / "comparison.json").write_text(content)
-    write(tmp_path, 1.0)
-    assert read(tmp_path)["value"] == 1.0
-
-
-@pytest.mark.parametrize(
     "cut",
     [
         lambda b: b[:-8],
@@ -245,12 +200,6 @@ def test_a_table_that_no_record_lists_or_that_is_gone_is_refused(tmp_path):
         read_listed(tmp_path, record, "scores.csv")
 
 
-def test_a_table_of_short_rows_below_a_wide_header_takes_no_memory():
-    wide = ("image" + ",q" * 20_000 + "\n" + "a.png,1\n" * 200_000).encode()
-    with pytest.raises(UserError, match=r"scores.csv: .* fewer cells than its 20001 columns"):
-        read_table(Path("scores.csv"), wide)
-
-
 def test_a_cell_that_a_spreadsheet_would_run_stays_and_is_warned_of(tmp_path):
     names = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "-0.5", "a.png", "\t=1", ""]
     with ResultFolder(tmp_path, "evaluate") as results:
@@ -262,14 +211,3 @@ def test_a_cell_that_a_spreadsheet_would_run_stays_and_is_warned_of(tmp_path):
     assert (
         "scores.csv: a spreadsheet would run 5 cells as formulas, such as [\"=cmd|' /C calc'!A0\"]" in warning
     )
-
-
-def test_figures_that_fail_cost_no_table(tmp_path):
-    with pytest.raises(KeyboardInterrupt), ResultFolder(tmp_path / "run", "evaluate") as results:
-        results.csv("scores", pd.DataFrame({"q": [0.5]}))
-        with results.drawing({"magiqa": "0", "command": "evaluate"}) as figures:
-            (figures / "half.png").write_bytes(b"half a picture")
-            raise KeyboardInterrupt
-    record = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert set(record["files"]) == {"scores.csv"}
-    assert not (tmp_path / "run" / "figures").exists()

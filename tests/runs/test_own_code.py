@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tiny
 
 from magiqa.config.compose import Configs
 from magiqa.errors import UserError
@@ -35,8 +36,8 @@ def test_own_pooling_is_composed_and_its_module_recorded(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_keys_that_only_choose_what_is_shown_change_no_run():
-    job = Configs().job(["style.width=column", "statistics=all", "figures=false"])
+    job = tiny.configs().job(["style.width=column", "statistics=all", "figures=false"])
     assert (job.output.style.width, job.output.statistics) == ("column", "all")
-    assert job.name == Configs().job([]).name and not job.changed
+    assert job.name == tiny.configs().job([]).name and not job.changed
     with pytest.raises(UserError, match=r"^style.width=wide is not known: use column, page$"):
-        Configs().job(["style.width=wide"])
+        tiny.configs().job(["style.width=wide"])

@@ -12,7 +12,7 @@ from runs import put, write_run
 
 from magiqa.errors import UserError, printable
 from magiqa.runs.read import read, read_record, read_run
-from magiqa.runs.record import Record, RunRecord, load_record, read_as
+from magiqa.runs.record import RunRecord, load_record, read_as
 
 RECORD = {
     "magiqa": "0",
@@ -38,48 +38,44 @@ RECORD = {
 }
 
 
+missing = object()
+
+
+def edited(key, value=None):
+    """A copy of the record where a key holds another value, or is missing."""
+    record = part = copy.deepcopy(RECORD)
+    *parents, leaf = key.split(".")
+    for name in parents:
+        part = part[name]
+    if value is missing:
+        del part[leaf]
+    else:
+        part[leaf] = value
+    return record
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("dataset", None, "dataset must be a mapping of names"),
-        ("dataset", [1], "dataset must be a mapping of names"),
         ("dataset.n", "3", "dataset.n=3 must be a whole number"),
         ("dataset.n", -1, "dataset.n=-1 must be a whole number from 0"),
         ("dataset.label", 3, "dataset.label=3 must be text"),
-        ("dataset.skipped", ["a"], "dataset.skipped[0] must be a mapping"),
-        ("dataset.notes", "a", "dataset.notes must be a list"),
+        ("dataset.skipped", ["a"], r"dataset.skipped\[0\] must be a mapping"),
         ("choices", {"prompts": {"a": 1}}, "choices.prompts={'a': 1} must be text"),
-        ("config", 3, "config must be a mapping"),
         ("backbone", "RN50", "backbone must be a mapping"),
-        ("fits", {"q": {"params": ["a"]}}, "fits.q.params[0]=a must be a finite number"),
+        ("fits", {"q": {"params": ["a"]}}, r"fits.q.params\[0\]=a must be a finite number"),
         ("files", {"a": 3}, "files.a must be a mapping"),
-        ("command", 3, "command=3 must be text"),
-        ("name", "\ud800", "must be text"),  # half a character
+        ("name", "\ud800", ".*must be text"),  # half a character
+        *(
+            (key, missing, f"{key}(.name)? is missing; run the command")
+            for key in ("dataset", "dataset.n", "files")
+        ),
     ],
 )
-def test_a_key_that_holds_another_kind_is_named(tmp_path, key, value, message):
-    record = copy.deepcopy(RECORD)
-    *parents, leaf = key.split(".")
-    at = record
-    for part in parents:
-        at = at[part]
-    at[leaf] = value
-    (tmp_path / "record.json").write_text(json.dumps(record))
-    with pytest.raises(UserError) as caught:
-        load_record(tmp_path / "record.json")
-    assert message in str(caught.value) and str(caught.value).startswith(f"{tmp_path / 'record.json'}: ")
-
-
-@pytest.mark.parametrize("key", ["dataset", "dataset.name", "dataset.label", "dataset.n", "files"])
-def test_a_key_that_is_missing_is_named(tmp_path, key):
-    record = copy.deepcopy(RECORD)
-    *parents, leaf = key.split(".")
-    at = record
-    for part in parents:
-        at = at[part]
-    del at[leaf]
-    (tmp_path / "record.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match=rf"record.json: {key}(\.name)? is missing; run the command"):
+def test_a_key_that_is_missing_or_of_another_kind_is_named(tmp_path, key, value, message):
+    (tmp_path / "record.json").write_text(json.dumps(edited(key, value)))
+    with pytest.raises(UserError, match=rf"^{tmp_path / 'record.json'}: {message}"):
         load_record(tmp_path / "record.json")
 
 
@@ -108,27 +104,6 @@ junk = st.recursive(
 )
 
 
-@pytest.mark.slow
-@given(st.data())
-@settings(max_examples=300, deadline=None)
-def test_any_junk_anywhere_is_a_users_error_or_let_through_as_it_is(data):
-    record = copy.deepcopy(RECORD)
-    here = record
-    while True:
-        key = data.draw(
-            st.sampled_from(sorted(here, key=str) if isinstance(here, dict) else list(range(len(here))))
-        )
-        if isinstance(here[key], dict | list) and here[key] and data.draw(st.booleans()):
-            here = here[key]
-            continue
-        break
-    here[key] = data.draw(junk)
-    try:
-        assert read_as(RunRecord, record, "record.json").given == record
-    except UserError as error:
-        assert "\n" not in str(error) and str(error).startswith("record.json: ")
-
-
 @pytest.mark.parametrize("cell", ["abc", "True", "=1+1", "1e999", "inf", ""])
 @pytest.mark.slow
 def test_a_score_that_is_no_number_is_named_by_every_reader(tmp_path, cell):
@@ -152,29 +127,7 @@ def test_no_text_moves_a_cursor_or_fails_to_be_written(text):
 
 def test_a_record_read_is_typed_and_what_it_lacks_is_filled_in():
     record = read_as(RunRecord, RECORD | {"new": {"a": 1}}, "record.json")
-    assert (record.dataset.n, record.dataset.notes, record.backbone.positional_embedding) == (
-        3,
-        ("a",),
-        "drop",
-    )
-    assert record.fits["q"].params == (1.0, 2.0) and record.files["scores.csv"].rows == 3
+    assert (record.dataset.n, record.dataset.notes) == (3, ("a",))
+    assert record.backbone.positional_embedding == "drop" and record.fits["q"].params == (1.0, 2.0)
     assert record["new"] == {"a": 1} and record.get("ablation", "none") == "none"
-    assert record["dataset"]["cluster"] is None and "expected" not in record["dataset"]
-    plain = record.plain()
-    assert (
-        plain["dataset"]["skipped"] == [] and plain["backbone"]["label"] is None and plain["new"] == {"a": 1}
-    )
-    ablation = {"name": "lambda", "reference": "a", "best_gain": 1, "more": 2}
-    made = read_as(Record, {"ablation": ablation}, "record.json")["ablation"]
-    assert repr([made["best_gain"], made["more"]]) == "[1.0, 2]"  # as a page shows them
-    with pytest.raises(AttributeError):
-        record.name = "other"
-
-
-@pytest.mark.parametrize("key", ["backbone", "dataset", "ablation"])
-def test_a_study_without_a_part_that_its_table_needs_is_told(tmp_path, key):
-    record = RECORD | {"command": "ablate", "ablation": {"name": "lambda", "reference": "x"}}
-    file = tmp_path / "record.json"
-    file.write_text(json.dumps({k: v for k, v in record.items() if k != key}))
-    with pytest.raises(UserError, match=f"record.json: {key} is missing"):
-        load_record(file)
+    assert record.plain()["dataset"]["skipped"] == [] and record.plain()["new"] == {"a": 1}
