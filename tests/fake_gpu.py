@@ -4,9 +4,7 @@ Tensors sent to ``cuda`` are wrappers that only a copy brings back: an operation
 as it would there. What runs is known to be done only once something has waited for it, so that these are found, whether
 or not a real GPU would have been slow enough to show them:
 
-- a stream reads what another has not yet written, or writes what another still reads;
-- memory is freed while a stream other than the one that it was allocated on still works on it: torch's allocator hands
-  it to the next that asks on its own stream;
+- a stream reads what another has not yet written;
 - pinned memory of the host changes while it is being copied.
 """
 
@@ -14,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,10 +26,6 @@ WAITING = {
     ATEN.nonzero.default,
     ATEN.equal.default,
 }  # for their result's size or value
-
-PRODUCTS = {
-    *(getattr(ATEN, n).default for n in ("conv2d", "linear", "matmul", "scaled_dot_product_attention"))
-}  # what autocast computes in half precision, of what image towers ask for
 
 
 class Stream:
@@ -49,22 +44,12 @@ class Stream:
             self.copies.clear()
 
 
+@dataclass(eq=False)
 class Block:
-    """Memory of the GPU: who allocated it, who wrote it last, who reads it since."""
+    """Memory of the GPU: by which operation it was allocated, and who wrote it last."""
 
-    def __init__(self, stream: Stream, by: str) -> None:
-        self.stream, self.by = stream, by
-        self.written = (stream, stream.begun)
-        self.read: dict[Stream, int] = {}
-
-    def pending(self, but: Stream) -> list[str]:
-        """Other streams that may still work on it."""
-        uses = [self.written, *self.read.items()]
-        return sorted({s.name for s, at in uses if s is not but and s.done < at})
-
-    def __del__(self) -> None:
-        if streams := self.pending(self.stream):
-            self.stream.gpu.faults.append(f"{self.by} of {self.stream.name} freed while {streams} work on it")
+    by: str
+    written: tuple[Stream, int]
 
 
 class OnGpu(torch.Tensor):
@@ -112,12 +97,7 @@ class _Mode(TorchDispatchMode):
         there = any(isinstance(x, OnGpu) for x in tree_iter((args, kwargs)))
         if not there and not _names_gpu(kwargs):
             return func(*args, **kwargs)
-        half = getattr(self.gpu.here, "half", None)
         with self:
-            if half is not None and func in PRODUCTS:
-                args = tree_map(
-                    lambda x: x.to(half) if isinstance(x, OnGpu) and x.is_floating_point() else x, args
-                )
             made = func.decompose(*args, **kwargs)  # what torch composes of other operations
         return self.gpu.run(func, args, kwargs) if made is NotImplemented else made
 
@@ -136,7 +116,6 @@ class Gpu:
         self.waits: list[str] = []
         self.sent: list[tuple[int, bool]] = []
         self.streams = [Stream(self, "default stream")]
-        self.operations = 0
         self._blocks: weakref.WeakValueDictionary[int, Block] = weakref.WeakValueDictionary()
         self._pinned: set[int] = set()
         self.here = threading.local()
@@ -160,16 +139,6 @@ class Gpu:
                 yield
         finally:
             self.here.stream = before
-
-    @contextmanager
-    def autocast(self, device: str, dtype: torch.dtype) -> Iterator[None]:
-        """In place of ``torch.autocast``."""
-        assert device == "cuda"
-        self.here.half = dtype
-        try:
-            yield
-        finally:
-            self.here.half = None
 
     def synchronize(self, device: Any = None) -> None:
         """In place of ``torch.cuda.synchronize``."""
@@ -208,7 +177,6 @@ class Gpu:
             patch.setattr(torch.cuda, "current_stream", lambda device=None: Current(self.current))
             patch.setattr(torch.cuda, "synchronize", self.synchronize)
             patch.setattr(torch.cuda, "empty_cache", lambda: None)
-            patch.setattr(torch, "autocast", self.autocast)
             with _Mode(self):
                 yield self
 
@@ -217,7 +185,6 @@ class Gpu:
         with self.lock:
             stream = self.current
             stream.begun += 1
-            self.operations += 1
             if func in (ATEN._to_copy.default, ATEN.copy_.default):
                 return self._copy(func, args, kwargs, stream)
             tensors = [x for x in tree_iter((args, kwargs)) if isinstance(x, torch.Tensor)]
@@ -271,14 +238,11 @@ class Gpu:
             self.faults.append(
                 f"{func} on {stream.name} reads what {by.name} has not finished ({x.block.by})"
             )
-        x.block.read[stream] = stream.begun
 
     def _writes(self, func: Any, args: Any, stream: Stream) -> None:
         for argument, x in zip(func._schema.arguments, args, strict=False):
             if argument.is_write and isinstance(x, OnGpu):
-                if pending := x.block.pending(stream):
-                    self.faults.append(f"{func} on {stream.name} writes what {pending} still use")
-                x.block.written, x.block.read = (stream, stream.begun), {}
+                x.block.written = (stream, stream.begun)
 
     def _wrap(self, x: Any, stream: Stream, func: Any, viewed: Block | None = None) -> Any:
         if not isinstance(x, torch.Tensor):
@@ -286,7 +250,7 @@ class Gpu:
         place = x.untyped_storage().data_ptr()
         block = self._blocks.get(place, viewed)
         if block is None:
-            block = Block(stream, str(func))
+            block = Block(str(func), (stream, stream.begun))
             if place:
                 self._blocks[place] = block
         return OnGpu(x, block)

@@ -46,7 +46,7 @@ def within(scores: pd.DataFrame, cue: str, split: str) -> float:
     return float(np.mean([np.nan_to_num(srcc(c[cue], c["ssim"])) for _, c in cells]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_on_the_sample_beats_a_floor_that_the_untrained_network_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

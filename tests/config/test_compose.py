@@ -1,16 +1,13 @@
 """Composition works anywhere and disturbs nothing; own options, roots, and what a record says was changed."""
 
-import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import yaml
 
 from magiqa.cli import main as cli
 from magiqa.config.compose import Configs
-from magiqa.config.roots import FOLDERS
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
 
@@ -101,73 +98,23 @@ def test_changed_says_what_no_options_name_tells(tmp_path):
 
 
 @pytest.mark.slow
-def test_jobs_of_one_set_of_configs_are_those_of_a_new_one_each(tmp_path):
-    own(tmp_path, "prompts/mine.yaml", OWN)
-    configs = Configs()
-    for overrides in (
-        ["prompts=mine", "fusion.alpha=3", "ablation=fusion", "+ablation.variants=[]"],
-        ["fusion=fixed", "fusion.w_sim=0.1", "views.stride=64"],
-        ["prompts=mine", "ablation=fusion"],
-        ["fusion=fixed"],
-        [],
-    ):
-        assert configs.compose(overrides) == Configs().compose(overrides), overrides
-    own(tmp_path, "prompts/mine.yaml", OWN.replace("mine", "edited"))
-    assert configs.compose(["prompts=mine"]).config["prompts"]["name"] == "mine"  # read once
-    assert Configs().compose(["prompts=mine"]).config["prompts"]["name"] == "edited"
-
-
-@pytest.mark.slow
-def test_the_printed_config_is_an_option_of_ones_own(tmp_path, capsys):
-    assert cli.main(["evaluate", "--cfg", "fusion.alpha=2"]) == 0
-    fusion = yaml.safe_load(capsys.readouterr().out)["fusion"]
-    own(tmp_path, "fusion/mine.yaml", yaml.safe_dump(fusion))
-    job = Configs().job(["fusion=mine"])
-    assert (job.method.fusion.alpha, job.changed) == (2.0, {})
-
-
-@pytest.mark.slow
 def test_roots_of_sets_in_their_order(tmp_path, monkeypatch):
-    configs = Configs()
-    with pytest.raises(
-        UserError, match=r"^dataset.root is not set: add dataset.root=VALUE \(the folder of the data "
-    ):
-        configs.job(["dataset=koniq"])
+    configs, file = Configs(), tmp_path / "config" / "magiqa" / "roots.yaml"
+
+    def root(*typed):
+        return configs.job(["dataset=koniq", *typed]).source.dataset.root
+
     monkeypatch.setenv("MAGIQA_DATA", "/data")
-    assert configs.job(["dataset=koniq_512"]).source.dataset.root == "/data/koniq10k"
-    (tmp_path / "config" / "magiqa").mkdir(parents=True)
-    (tmp_path / "config" / "magiqa" / "roots.yaml").write_text("koniq: ~/k\n")
-    assert configs.job(["dataset=koniq_test"]).source.dataset.root == "~/k"
-    job = configs.job(["dataset=koniq", "roots.koniq=/a b", "roots.spaq=/s"])
-    assert job.source.dataset.root == "/a b" and job.changed == {}
-    assert job.config["roots"] == {"koniq": "/a b", "spaq": "/s"}
-    assert configs.job(["dataset=koniq", "roots.koniq=/a", "dataset.root=/b"]).source.dataset.root == "/b"
-    assert (
-        configs.job(["dataset=koniq", "dataset.root=/b"]).name == job.name
-    )  # where a set lies is no part of a run
+    assert root() == "/data/koniq10k"
+    file.parent.mkdir(parents=True)
+    file.write_text("koniq: ~/k\n")
+    assert root() == "~/k"
+    assert root("roots.koniq=/a b", "roots.spaq=/s") == "/a b"
+    assert root("roots.koniq=/a", "dataset.root=/b") == "/b"
+    # where a set lies is no part of a run
+    assert configs.job(["dataset=koniq"]).name == configs.job(["dataset=koniq", "dataset.root=/b"]).name
     with pytest.raises(UserError, match=r"^roots.konik: no such set; use agiqa1k, "):
-        configs.job(["dataset=koniq", "roots.konik=/a"])
-    (tmp_path / "config" / "magiqa" / "roots.yaml").write_text("konik: ~/k\n")
+        root("roots.konik=/a")
+    file.write_text("konik: ~/k\n")
     with pytest.raises(UserError, match=r"roots.yaml: 'konik' is no line SET: DIR; SET is one of agiqa1k"):
-        configs.job(["dataset=koniq"])
-
-
-def test_every_reader_of_a_set_that_is_distributed_has_a_folder():
-    readers = {
-        str(yaml.safe_load(f.read_text()).get("_target_")).split(".")[-2]
-        for f in (conf_dir() / "dataset").glob("*.yaml")
-        if "_target_" in f.read_text()
-    }
-    assert readers - {"folder", "sample"} == set(FOLDERS)
-
-
-@pytest.mark.slow
-def test_sets_that_lie_apart_in_one_sweep(tmp_path, capsys):
-    for folder in "ac":
-        (tmp_path / folder).mkdir()
-    args = ["-m", "dataset=agiqa3k,csiq", f"roots.agiqa3k={tmp_path / 'a'}", f"roots.csiq={tmp_path / 'c'}"]
-    assert cli.main(["evaluate", *args, f"cache_dir={tmp_path}", f"out={tmp_path / 'o'}"]) == 2
-    error = capsys.readouterr().err
-    assert f"{tmp_path / 'a'}: annotation file data.csv is missing" in error
-    assert f"{tmp_path / 'c'}: annotation file csiq.DMOS.xlsx or CSIQ/csiq.DMOS.xlsx is missing" in error
-    assert json.loads((tmp_path / "o" / "sweep.json").read_text())["runs"] == []
+        root()

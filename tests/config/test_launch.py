@@ -2,12 +2,8 @@
 
 import json
 import os
-import shutil
 import signal
 import stat
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -76,17 +72,6 @@ def test_a_sweep_in_tasks_writes_what_it_writes_here(tmp_path, capsys):
 
 
 @pytest.mark.long
-def test_ablations_and_experiments_in_tasks_print_what_they_found(tmp_path, capsys):
-    folder = tiny.make(tmp_path)
-    typed = tiny.overrides(folder, "launcher=local", "launcher.jobs=1", f"out={tmp_path}/out")
-    assert main(["ablate", "-m", "ablation=pooling,fusion", *typed]) == 0
-    assert "ablation pooling: 3 variants" in (out := capsys.readouterr().out) and "ablation fusion" in out
-    assert main(["experiment", "-m", "experiment=bias,weights", *typed]) == 0
-    assert out.count("[1/2]") == 1 and "[2/2]" in capsys.readouterr().out
-    assert len(list((tmp_path / "out").glob("*/record.json"))) == 4
-
-
-@pytest.mark.long
 def test_an_unreadable_image_fails_its_task_and_no_other(tmp_path, capsys):
     folder = tiny.make(tmp_path)
     (folder / "set" / "02.png").write_bytes(b"no image")
@@ -99,23 +84,12 @@ def test_an_unreadable_image_fails_its_task_and_no_other(tmp_path, capsys):
     assert len(features(tmp_path / "cache")) == tiny.N - 1
 
 
-@pytest.mark.slow
-def test_names_and_cache_do_not_depend_on_where_work_runs(tmp_path):
-    folder = tiny.make(tmp_path)
-    here, there = tiny.job(folder), tiny.job(folder, "launcher=slurm", "launcher.slurm_partition=gpu")
-    assert (
-        here.name == there.name and there.launcher.slurm_partition == "gpu" and there.changed == here.changed
-    )
-
-
 @pytest.mark.parametrize(
     ("command", "typed", "message"),
     [
         ("evaluate", ["launcher=local"], "add -m, or fill the cache first with magiqa encode"),
         ("encode", ["launcher=local", "part=1/2"], "part= and launcher= both share out the images"),
-        ("encode", ["launcher=local", "launcher.wait=false"], "launcher.wait=false is for launcher=slurm"),
         ("encode", ["launcher=local", "launcher.jobs=0"], "launcher.jobs=0 must be a whole number from 1"),
-        ("encode", ["launcher=local", "launcher.cluster=pbs"], "launcher.cluster=pbs is not known"),
         ("encode", ["launcher=local", "dataset.root=/none"], "/none"),
         ("encode", ["launcher=slurm", "launcher.slurm_partitoin=x"], "slurm_partition"),
     ],
@@ -124,13 +98,6 @@ def test_names_and_cache_do_not_depend_on_where_work_runs(tmp_path):
 def test_what_cannot_be_launched_is_said_before_anything_is(tmp_path, capsys, command, typed, message):
     assert main([command, *tiny.overrides(tiny.make(tmp_path), *typed)]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "home").exists()
-
-
-@pytest.mark.skipif(shutil.which("srun") is not None, reason="SLURM is installed here")
-@pytest.mark.slow
-def test_without_slurm_it_says_so(tmp_path, capsys):
-    assert main(["encode", *tiny.overrides(tiny.make(tmp_path), "launcher=slurm")]) == 2
-    assert 'Could not detect "srun"' in (err := capsys.readouterr().err) and "use launcher=local" in err
 
 
 def worker_of(launched: Launched, task: int) -> int:
@@ -297,23 +264,6 @@ def watching_error() -> str:
     return "ended without a result; its log's last line: slurmstepd: error: Exceeded memory limit"
 
 
-@pytest.mark.slow
-def test_a_requeued_task_and_a_busy_controller_are_waited_for(queue):
-    launched, said = queue
-    finish(launched, 0, [Outcome("a")])
-
-    def later() -> None:
-        time.sleep(0.4)
-        said.unlink()  # squeue fails: the controller is busy
-        time.sleep(0.6)
-        said.write_text("7_1 PENDING\n")
-        time.sleep(0.4)
-        finish(launched, 1, [Outcome("b"), Outcome("c")])
-
-    threading.Thread(target=later).start()
-    assert watch(launched, launched.folder) == [[Outcome("a")], [Outcome("b"), Outcome("c")]]
-
-
 def test_tasks_are_not_read_from_a_folder_that_others_can_write(tmp_path):
     mine = private_folder(tmp_path / "mine" / "one")
     assert stat.S_IMODE(mine.stat().st_mode) == stat.S_IMODE(mine.parent.stat().st_mode) == 0o700
@@ -329,58 +279,3 @@ def test_tasks_are_not_read_from_a_folder_that_others_can_write(tmp_path):
         os.chown(tmp_path / "shared" / "d", 12345, -1)
         with pytest.raises(UserError, match="other users"):
             private_folder(tmp_path / "shared" / "d" / "e")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_command_and_its_tasks_in_seconds(tmp_path, signum):
-
-    def heard() -> None:  # by a shell's background job, too
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    code = (
-        "import sys, time\n"
-        "from pathlib import Path\n"
-        "from magiqa.cli import encode, main\n"
-        "def work(folder):\n"
-        "    (Path(folder) / 'begun').touch()\n"
-        "    try:\n"
-        "        time.sleep(300)\n"
-        "    finally:\n"
-        "        (Path(folder) / 'saved').touch()\n"
-        "from magiqa.config.launch import launch, watch\n"
-        "from magiqa.runs.launcher import Launcher\n"
-        "def run(given):\n"
-        "    launched = launch(Launcher('local', folder=sys.argv[1] + '/launches'), work, [[sys.argv[1]]])\n"
-        "    watch(launched, sys.argv[1])\n"
-        "encode.run = run\n"
-        "sys.exit(main.main(['encode']))\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path], stderr=subprocess.PIPE, preexec_fn=heard
-    )
-    for _ in range(600):
-        if (tmp_path / "begun").exists():
-            break
-        time.sleep(0.1)
-    process.send_signal(signum)
-    assert process.wait(30) == 128 + signum and (tmp_path / "saved").exists()
-
-
-@pytest.mark.long
-@pytest.mark.skipif(
-    not all(map(shutil.which, ("slurmctld", "slurmd", "munged"))) or os.geteuid() != 0,
-    reason="needs Debian's slurm-wlm and munge, and root, to start a SLURM of its own (scripts/slurm_demo.sh)",
-)
-def test_a_real_slurm():
-    script = Path(__file__).parents[2] / "scripts" / "slurm_demo.sh"
-    with tempfile.TemporaryDirectory() as folder:  # not pytest's, which munge's own user may not enter
-        Path(folder).chmod(0o755)
-        done = subprocess.run(
-            [script, Path(folder) / "demo", "48"],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHON": sys.executable},
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("the same bytes: True") == 2

@@ -1,18 +1,15 @@
 """Anything typed is a config, or one line of why not; a key is of what it says, whatever its order."""
 
-import json
-
 import pytest
+import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magiqa.cli.main import parse
 from magiqa.config.arguments import Arguments
-from magiqa.config.compose import Configs
 from magiqa.config.objects import is_users
 from magiqa.config.typed import split_literal
 from magiqa.errors import UserError, one_line
-from magiqa.features.key import key_hash
 
 KEYS = (
     *(
@@ -43,18 +40,10 @@ typed = st.lists(
 @settings(max_examples=60, deadline=None)
 def test_any_overrides_are_a_config_or_a_users_error(args):
     try:
-        Configs(None).job(args)
+        tiny.configs().job(args)
     except Exception as error:
         assert is_users(error), repr(error)
         assert "\n" not in one_line(error)
-
-
-@pytest.mark.parametrize("value", ["false", "3"])
-def test_a_group_that_is_given_no_name_is_named(value):
-    with pytest.raises(
-        UserError, match=f"^views={value}: Config group override must be a string.*name of an option"
-    ):
-        Configs(None).job([f"views={value}"])
 
 
 @given(st.lists(st.text(max_size=12), max_size=5))
@@ -75,17 +64,3 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-
-
-@given(st.dictionaries(st.text(max_size=5), plain, max_size=5), st.randoms())
-@settings(max_examples=200, deadline=None)
-@pytest.mark.slow
-def test_a_key_is_of_what_it_holds_and_not_of_its_order(key, dice):
-    names = list(key)
-    dice.shuffle(names)
-    assert (
-        key_hash({name: key[name] for name in names})
-        == key_hash(key)
-        == key_hash(json.loads(json.dumps(key)))
-    )
-    assert key_hash({**key, "one more": 1}) != key_hash(key)

@@ -80,8 +80,3 @@ def test_a_bomb_is_one_line_at_once(tmp_path, name):
     with pytest.raises(UserError, match=rf"scores.xlsx: cannot be read \({message}") as caught:
         Spaq(str(tmp_path)).load()
     assert "\n" not in str(caught.value) and time.monotonic() - started < 30
-
-
-def test_a_plain_sheet_is_read(tmp_path):
-    (tmp_path / NAME).write_bytes(workbook())
-    assert Spaq(str(tmp_path)).load().table["mos"].tolist() == [1, 2, 3, 4]

@@ -51,12 +51,3 @@ def test_what_is_no_file_of_labels_is_refused_in_one_line(tmp_path, content, rea
     with pytest.raises(UserError, match=rf"a.mat: .*({reason})") as caught:
         read_mat(file, "mos")
     assert "\n" not in str(caught.value)
-
-
-def test_a_claimed_size_takes_no_memory(tmp_path):
-    """A cell array of a thousand million cells that holds none of them."""
-    flags = struct.pack("<IIII", 6, 8, 1, 0)
-    array = flags + struct.pack("<IIii", 5, 8, 1_000_000_000, 1) + struct.pack("<HHI", 1, 1, ord("x"))
-    file = tmp_path / "a.mat"
-    file.write_bytes(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + struct.pack("<II", 14, len(array)) + array)
-    assert read_mat(file, "x").tolist() == []

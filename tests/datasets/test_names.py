@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from magiqa.datasets.check import check, render
+from magiqa.datasets.check import check
 from magiqa.datasets.folder import Folder
-from magiqa.errors import UnreadableImage, UserError, one_line
+from magiqa.errors import UserError, one_line
 from magiqa.features.images import find_images
 
 
@@ -63,29 +63,21 @@ def test_what_is_no_file_is_said_and_skipped_as_such(tmp_path):
     (root / "dev.png").symlink_to("/dev/zero")
     (root / "loop.png").symlink_to(root / "loop.png")
     report = check(made, progress=False)
-    assert report.missing == ("gone.png",)
     reasons = dict(report.unreadable)
-    assert "is a named pipe" in reasons["pipe.png"] and "is a folder" in reasons["dir.png"]
-    assert "is a device" in reasons["dev.png"] and "a loop of links" in reasons["loop.png"]
-    assert "JPEG and MPO (the first picture), PNG" in render(report) and "up to 250,000,000 pixels" in render(
-        report
-    )
+    for name, words in (
+        ("pipe", "named pipe"),
+        ("dir", "folder"),
+        ("dev", "device"),
+        ("loop", "loop of links"),
+    ):
+        assert words in reasons[f"{name}.png"]
+    assert report.missing == ("gone.png",)
     set_ = tiny.make(tmp_path / "tiny")
-    job = tiny.job(set_)
     (set_ / "set" / "03.png").unlink()
     os.mkfifo(set_ / "set" / "03.png")
-    with pytest.raises(UnreadableImage, match=r"03.png: is a named pipe, no image file"):
-        find_images(job, job.source.dataset.load())
     skipping = tiny.job(set_, "on_error=skip")
-    skipped = find_images(skipping, skipping.source.dataset.load()).skipped
-    assert [s["image"] for s in skipped] == ["03.png"] and "is a named pipe" in skipped[0]["reason"]
-
-
-@pytest.mark.slow
-def test_the_record_holds_the_word_of_who_said_so(tmp_path):
-    made = tiny.make(tmp_path)
-    assert tiny.job(made).config["dataset"]["outside_root"] is False
-    assert tiny.job(made, "dataset.outside_root=true").config["dataset"]["outside_root"] is True
+    (skipped,) = find_images(skipping, skipping.source.dataset.load()).skipped
+    assert skipped["image"] == "03.png" and "is a named pipe" in skipped["reason"]
 
 
 cells = st.text(max_size=12) | st.sampled_from(

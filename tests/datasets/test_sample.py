@@ -1,8 +1,6 @@
 """The built-in sample: what it holds, and that it mends itself."""
 
 import hashlib
-import importlib.util
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -33,30 +31,21 @@ def contents(root: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_sample(sample_root: Path) -> None:
     labels = Sample(str(sample_root)).load()
     table = labels.table
     assert labels.label == "ssim" and "mos" not in table and labels.cluster == "reference"
-    assert len(table) == labels.expected == 16 * 8 * 6
-    assert table["image"].is_unique and table["path"].nunique() == 16 * (8 * 5 + 1)
+    assert len(table) == labels.expected == 16 * 8 * 6 and table["image"].is_unique
     assert set(table["reference"]) == set(PHOTOS)
-    assert dict(table.groupby("group")["split"].first()) == (
-        dict.fromkeys(SEEN, "seen") | dict.fromkeys(UNSEEN, "unseen")
-    )
-    assert (table.loc[table["level"] == 0, "ssim"] == 1).all() and (
-        table.loc[table["level"] > 0, "ssim"] < 1
-    ).all()
+    split = dict.fromkeys(SEEN, "seen") | dict.fromkeys(UNSEEN, "unseen")
+    assert dict(table.groupby("group")["split"].first()) == split
+    assert ((table["ssim"] == 1) == (table["level"] == 0)).all()
     means = table.pivot_table("ssim", "group", "level")
     assert (np.diff(means, axis=1) < 0).all()  # on average every level harms more, in every type
-    within = table.groupby(["group", "reference"]).apply(
-        lambda t: t["ssim"].corr(t["level"], method="spearman")
-    )
-    assert within.max() < -0.7  # and nearly so in every photo
-    for path in table["path"].unique():
+    for path in table["path"].unique()[::20]:
         with Image.open(path) as image:
-            assert image.mode == "RGB" and image.format == "PNG" and min(image.size) >= 224
-            assert max(image.size) <= 352
+            assert image.mode == "RGB" and min(image.size) >= 224 and max(image.size) <= 352
     assert [p.name for p in sample_photos(sample_root)] == list(PHOTOS)
 
 
@@ -74,34 +63,22 @@ def test_made_twice_the_same_and_left_alone_when_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("damage", ["remove", "truncate", "label", "version", "record"])
+@pytest.mark.parametrize("damage", ["remove", "truncate", "label", "version"])
 @pytest.mark.slow
-def test_a_damaged_folder_is_made_anew(tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_folder_is_made_anew(tmp_path: Path, damage: str) -> None:
     root = tmp_path / "sample"
     Sample(str(root)).load()
     whole = contents(root)
-    victim = root / "camera" / "jpeg_3.png"
+    photo, labels, record = root / "camera" / "jpeg_3.png", root / "labels.csv", root / "sample.json"
     if damage == "remove":
-        victim.unlink()
+        photo.unlink()
     elif damage == "truncate":
-        victim.write_bytes(victim.read_bytes()[:100])
-    elif damage == "label":
-        (root / "labels.csv").write_text((root / "labels.csv").read_text().replace("0.9", "0.8"))
-    elif damage == "version":
-        (root / "sample.json").write_text(
-            (root / "sample.json").read_text().replace('"version": 1', '"version": 0')
-        )
+        photo.write_bytes(photo.read_bytes()[:100])
     else:
-        (root / "sample.json").write_text("{")
+        file, *texts = {"label": (labels, "0.9", "0.8"), "version": (record, '"version": 1', "{")}[damage]
+        file.write_text(file.read_text().replace(*texts))
     Sample(str(root)).load()
     assert contents(root) == whole
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("small")
-def test_every_takes_every_kth_row_and_says_so(tmp_path: Path) -> None:
-    labels = Sample(str(tmp_path / "sample"), every=5).load()
-    assert len(labels.table) == 5 and any("one row in 5" in note for note in labels.notes)
 
 
 def test_a_folder_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
@@ -109,34 +86,3 @@ def test_a_folder_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds other files; dataset=sample needs a folder of its own"):
         Sample(str(tmp_path)).load()
     assert (tmp_path / "mine.txt").read_text() == "mine"
-
-
-def _fake_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    spec = importlib.util.find_spec("matplotlib")
-    assert spec is not None
-    photo = tmp_path / "site" / PHOTOS["hopper"][1]
-    photo.parent.mkdir(parents=True)
-    shutil.copy(Path(str(spec.origin)).parent / PHOTOS["hopper"][1], photo)
-    fake = importlib.util.spec_from_file_location("matplotlib", tmp_path / "site" / "__init__.py")
-    monkeypatch.setattr(sample.importlib.util, "find_spec", lambda name: fake)
-    return photo
-
-
-def test_a_photo_that_differs_or_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photo = _fake_package(tmp_path, monkeypatch)
-    assert sample._source("hopper").shape == (352, 352, 3)
-    photo.write_bytes(photo.read_bytes() + b" ")
-    with pytest.raises(UserError, match=r"grace_hopper.jpg: is not the photo .* reinstall matplotlib"):
-        sample._source("hopper")
-    photo.unlink()
-    with pytest.raises(UserError, match=r"grace_hopper\.jpg: is missing; reinstall matplotlib"):
-        sample._source("hopper")
-    monkeypatch.setattr(sample.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs the photo .* of matplotlib, which is not installed"):
-        sample._source("hopper")
-
-
-def test_photos_are_listed_once_and_none_is_of_the_training_script() -> None:
-    assert len({sha for _, _, sha, _ in PHOTOS.values()}) == len(PHOTOS) == 16
-    script = (Path(__file__).parents[2] / "scripts" / "train_demo.py").read_text()
-    assert "skimage" not in script and "matplotlib" not in script

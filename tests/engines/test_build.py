@@ -9,7 +9,7 @@ from towers import SIZE, error, pictures, plain, tower
 
 from magiqa.cores import streams, threads
 from magiqa.engines import openvino, pytorch
-from magiqa.engines.build import build, network
+from magiqa.engines.build import build
 from magiqa.engines.engine import Resolved, checked_error, out_of_memory
 from magiqa.engines.pytorch import optimize
 from magiqa.engines.resolve import ENGINES
@@ -80,37 +80,6 @@ def test_a_view_has_the_same_bits_whatever_its_batch_and_stream(engines, name, k
     with ThreadPoolExecutor(engine.streams + 1) as pool:
         at_once = list(pool.map(engine, batches))
     assert all(np.array_equal(a, b) for a, b in zip(one_by_one, at_once, strict=True))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_optimizing_removes_work_and_leaves_the_callers_tower_alone(kind):
-    visual, views = tower(kind), pictures(2)
-    owner = visual.attnpool if kind == "resnet" else visual
-    tokens = 5 if kind == "resnet" else 17
-    without = plain(visual, views)
-    owner.positional_embedding = torch.nn.Parameter(torch.randn(tokens, owner.positional_embedding.shape[1]))
-    before = {k: v.clone() for k, v in visual.state_dict().items()}
-    modules = [type(m).__name__ for m in visual.modules()]
-    fast = optimize(visual)
-    names = [type(m).__name__ for m in fast.modules()]
-    assert "BatchNorm2d" not in names
-    assert ("FirstQueryPool" if kind == "resnet" else "ClassTokenBlock") in names
-    assert error(plain(fast, views), plain(visual, views)) < 5e-6
-    assert error(plain(fast, views), without) > 1e-3  # the native positional embedding counts
-    assert [type(m).__name__ for m in visual.modules()] == modules
-    assert all(torch.equal(v, before[k]) for k, v in visual.state_dict().items())
-    assert all(p.requires_grad for p in visual.parameters())
-
-
-def test_a_tower_that_cannot_be_cut_short_or_returns_tokens_gives_its_features():
-    visual, views = tower("vit"), pictures(3)
-    visual.pool_type = "avg"
-    assert error(plain(optimize(visual), views), plain(visual, views)) < 5e-6
-    visual = tower("vit")
-    reference = plain(visual, views)
-    visual.output_tokens = True
-    assert error(built(visual)(views), reference) < 5e-6
-    assert visual.output_tokens is True
 
 
 @pytest.mark.parametrize("name", ["torch", pytest.param("openvino", marks=pytest.mark.slow)])
@@ -199,56 +168,6 @@ def test_out_of_memory_with_a_typed_batch_size_names_half_of_it():
     assert not out_of_memory(ValueError("out of memory"))
 
 
-def test_a_library_that_cannot_start_on_a_full_gpu_is_out_of_memory(monkeypatch):
-    """cuDNN said this with 200 MB left of an H200."""
-    failure = RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR")
-    for free, full in ((200 << 20, True), (2 << 30, False)):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 140 << 30))
-        assert out_of_memory(failure, "cuda:0") is full and not out_of_memory(failure, "cpu")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ENGINES)
-def test_every_engine_has_a_batch_size_for_each_of_its_devices(name, kind):
-    sizes = ENGINES[name].batch_sizes
-    assert (
-        set(ENGINES[name].precisions)
-        == {key.partition("/")[0] for key in sizes}
-        == {k for k in sizes if "/" not in k}
-    )
-    assert network(tower(kind)) == {"resnet": "cnn", "vit": "vit"}[kind]
-
-
-def test_a_machine_that_cannot_compile_is_an_error_with_a_remedy(monkeypatch):
-    def fail(views):
-        raise RuntimeError("no C++ compiler found\nand more lines")
-
-    monkeypatch.setattr(torch, "compile", lambda tower, **options: fail)
-    message = r"engine=compile .*cannot run this backbone \(no C\+\+ compiler found\); use engine=torch"
-    with pytest.raises(UserError, match=message):
-        built(tower("vit"), Resolved("compile", "fp32", "cpu"))
-
-
-def rounded_to_tf32(visual: torch.nn.Module) -> torch.nn.Module:
-    """The tower with its products' weights rounded to ten bits of mantissa, as TF32 takes them."""
-    for module in visual.modules():
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-            bits = module.weight.data.view(torch.int32)
-            module.weight.data = ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
-    return visual
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_devices_float32_tolerance_lets_tf32_through(kind):
-    """Rounded weights alone, the inputs as they are: half of what TF32 loses."""
-    visual, views = tower(kind), pictures(3)
-    reference = plain(visual, views)
-    features = plain(rounded_to_tf32(visual), views)
-    for resolved in (CPU, CUDA, MPS):
-        with pytest.raises(UserError, match=f"device={resolved.device}: features differ"):
-            checked_error(features, reference, resolved)
-
-
 @pytest.mark.parametrize(
     ("resolved", "remedy"),
     [
@@ -268,12 +187,15 @@ def test_features_past_the_tolerance_get_the_remedy_of_their_engine(resolved, re
         checked_error(reference * (1 + 1.1 * resolved.tolerance), reference, resolved)
 
 
-def test_float32_asks_for_no_autocast_at_all(monkeypatch):
-    """torch 2.4's ``autocast("mps")`` fails for float32, disabled or not."""
-
-    def never(*args, **options):
-        raise AssertionError("autocast was asked for")
-
-    visual, views = tower("vit"), pictures(2)
-    monkeypatch.setattr(torch, "autocast", never)
-    assert error(built(visual)(views), plain(visual, views)) < 5e-6
+@pytest.mark.parametrize("kind", KINDS)
+def test_optimizing_leaves_the_callers_tower_alone_and_keeps_a_native_embedding(kind):
+    visual, views = tower(kind), pictures(2)
+    owner, without = visual.attnpool if kind == "resnet" else visual, plain(visual, views)
+    tokens = 5 if kind == "resnet" else 17
+    owner.positional_embedding = torch.nn.Parameter(torch.randn(tokens, owner.positional_embedding.shape[1]))
+    before = {k: v.clone() for k, v in visual.state_dict().items()}
+    fast = optimize(visual)
+    assert "BatchNorm2d" not in [type(m).__name__ for m in fast.modules()]
+    assert error(plain(fast, views), plain(visual, views)) < 5e-6
+    assert error(plain(fast, views), without) > 1e-3  # the native positional embedding counts
+    assert all(torch.equal(v, before[k]) for k, v in visual.state_dict().items())

@@ -1,7 +1,5 @@
 """The controls beside SciPy's."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,9 +26,3 @@ def test_the_largest_differences_of_many_rows_do_not_overflow():
     board = Image.fromarray((np.indices((5000, 3)).sum(0) % 2 * 255).astype(np.uint8))
     assert laplacian_variance(board) == pytest.approx(expected(board), rel=1e-12)
     assert abs(laplacian_variance(board) - 1020**2) < 1  # each inner pixel is 1020 off its neighbors' sum
-
-
-def test_threads_do_not_share_what_they_work_in():
-    images = [photo(100 + k, 300 - k) for k in range(40)]
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(laplacian_variance, images)) == [laplacian_variance(image) for image in images]

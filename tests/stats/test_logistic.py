@@ -1,15 +1,12 @@
 """The logistic fit."""
 
 import math
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from scipy.optimize import curve_fit, differential_evolution
 from scipy.special import expit
 
-from magiqa.errors import UserError
 from magiqa.stats.agreement import agreement
 from magiqa.stats.correlation import plcc
 from magiqa.stats.logistic import PARAMETERS, fit_logistic, logistic, narrowest
@@ -83,31 +80,12 @@ def test_fit_is_monotone_and_takes_half_the_interquartile_range(shape):
     assert fit.params[1] <= 1.001 / narrowest(x) and fit.params[3] == 0
 
 
-def test_a_step_is_told_where_one_fits_better_and_not_of_a_straight_line():
-    assert fit_logistic(*shapes(200, 1)["step"]).status == "step"
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        x = rng.normal(size=300)
-        assert fit_logistic(x, 0.6 * x + 0.8 * rng.normal(size=300)).status == "ok"
-
-
-def test_fit_recovers_the_curve_it_was_given():
-    x = np.random.default_rng(0).normal(size=400)
-    params = (2.0, 1.7, 0.3, 0.0, 3.0)
-    assert fit_logistic(x, logistic(x, params)).params == pytest.approx(params, rel=1e-4, abs=1e-6)
-
-
 @pytest.mark.parametrize("method", PARAMETERS)
 def test_fit_says_why_there_is_none(method):
     assert fit_logistic([1, 2, 3], [1, 2, 3], method).status == "too_few"
     assert fit_logistic(np.ones(9), np.arange(9), method).status == "failed: all scores are equal"
     fit = fit_logistic(np.arange(9), np.ones(9), method)
     assert fit.params is None and math.isnan(fit.rmse) and np.isnan(fit.predict([1.0])).all()
-
-
-def test_unknown_fit_is_refused():
-    with pytest.raises(UserError, match="fit=monotone is not known: use logistic4, official"):
-        fit_logistic(range(9), range(9), "monotone")
 
 
 def official_procedure(y_label: np.ndarray, y_output: np.ndarray) -> tuple[bool, np.ndarray]:
@@ -155,14 +133,6 @@ def test_official_fit_of_labels_turned_round_is_that_of_the_labels_as_published(
     )
     np.testing.assert_allclose(turned.predict(x), -direct.predict(x))
     assert turned.rmse == pytest.approx(direct.rmse)
-
-
-def test_a_fit_in_threads_leaves_the_hosts_warnings_and_errors_as_they_were():
-    before, errors = list(warnings.filters), np.geterr()
-    x, y = shapes(60, 0)["bytes"]
-    with ThreadPoolExecutor(8) as executor:
-        list(executor.map(lambda k: fit_logistic(x, y - y.min() + k, "official"), range(16)))
-    assert warnings.filters == before and np.geterr() == errors
 
 
 def test_official_failure_gives_the_start_values_statistics_and_says_so():

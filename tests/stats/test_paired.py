@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from magiqa.errors import UserError
-from magiqa.stats.arrays import bins
 from magiqa.stats.paired import OTHER_GROUPS, against, against_best, compare
 from magiqa.stats.raters import auc, krasula
 from magiqa.stats.sampling import Sampling
@@ -120,16 +119,6 @@ def test_many_variants_have_their_statistics_and_the_reference_none_of_its_own_t
     )
 
 
-@pytest.mark.parametrize(
-    "values", [np.arange(10.0), np.repeat([1.0, 2.0], 50), np.random.default_rng(0).normal(size=99)]
-)
-def test_bins_hold_every_image_once_and_equal_values_together(values):
-    parts = bins(values, 3)
-    assert sorted(np.concatenate(parts)) == list(range(len(values)))
-    for value in np.unique(values):
-        assert sum(value in values[rows] for rows in parts) == 1
-
-
 # --- pairs that raters tell apart ---
 
 
@@ -166,11 +155,3 @@ def test_auc_is_the_share_of_pairs():
     values, positive = np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, True, False, True])
     assert auc(values, positive) == pytest.approx(np.mean([1, 0.5, 1, 1]))
     assert math.isnan(auc(values, np.ones(4, bool)))
-
-
-@pytest.mark.parametrize(
-    "std, ratings, message", [([0.1, np.nan], 1, "label_std"), ([0.1, 0.1], 0, "ratings")]
-)
-def test_spreads_and_ratings_are_checked(std, ratings, message):
-    with pytest.raises(UserError, match=message):
-        krasula([1, 2], [1, 2], std, ratings)
