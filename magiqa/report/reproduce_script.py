@@ -1,4 +1,8 @@
-"""The commands that wrote results, from their records."""
+"""The commands that wrote results, from their records.
+
+A command takes from a record only the keys of a method and of its statistics. A key of a machine, a path, a class or a
+reference makes the command a comment. The script asks for every folder, file and backbone that lies elsewhere.
+"""
 
 import re
 import shlex
@@ -20,14 +24,13 @@ set -e
 """
 
 GROUPS = ("dataset", "backbone", "prompts", "views", "magnitude", "fusion")
-STUDIES = ("ablation", "experiment")
+STUDIES = {"ablate": "ablation", "experiment": "experiment"}
 
-# a command takes keys of a method and of its statistics from a record, and no key of a machine, path, class or Hydra
+_MACHINE = {*MACHINE, "hydra"} - {"name"}
 _SCIENCE = {f.name for part in PARTS.values() for f in fields(part)} - {*MACHINE, *GROUPS}
 _KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
-_ELSEWHERE = {*PLACES, "outside_root"}
 _OPTION = re.compile(r"\w[\w.+-]*", re.ASCII)
-_CLASSES = ("magiqa.images.views.Resize",)
+_RESIZE = "magiqa.images.views.Resize"  # the one class that a value may name
 
 Record = Mapping[str, Any]
 
@@ -36,44 +39,60 @@ Record = Mapping[str, Any]
 class Places:
     """Variables of the shell for what lies elsewhere on every machine.
 
+    Args:
+        paths: by variable. lines: of the script, which stop it where a variable is not set.
+
     Example:
         >>> places = Places()
         >>> places.of("koniq", "root", "/a"), places.of("koniq", "root", "/b"), places.of("koniq", "root", "/a")
         ('"$KONIQ_ROOT"', '"$KONIQ_ROOT_2"', '"$KONIQ_ROOT"')
     """
 
-    found: dict[tuple[str, str], str] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
-    def of(self, stem: str, kind: str, path: str, what: str = "") -> str:
-        """The variable of a path, quoted for the shell.
+    def of(self, stem: str, kind: str, path: object, meaning: str = "") -> str:
+        """Return the variable of a path, quoted for the shell.
 
         Args:
-            stem, kind: make its name. what: is said where it is not set.
+            stem, kind: make its name. meaning: is printed where it is not set.
         """
-        name = re.sub(r"[^A-Z0-9]", "_", f"{stem}_{kind}".upper())
-        name = f"_{name}" if name[0].isdigit() else name
-        if (name, path) not in self.found:
-            count = sum(known == name for known, _ in self.found)
-            self.found[name, path] = f"{name}_{count + 1}" if count else name
-            said = re.sub(
-                r"[^\w .,:-]", "_", what or f"the {kind} of {stem}", flags=re.ASCII
-            )  # whoever wrote it
-            self.lines.append(f': "${{{self.found[name, path]}:?{said}}}"')
-        return f'"${self.found[name, path]}"'
+        name = re.sub(r"^(?=\d)|[^A-Z0-9]", "_", f"{stem}_{kind}".upper())
+        names = [name, *(f"{name}_{k}" for k in range(2, len(self.paths) + 2))]
+        name = next(n for n in names if self.paths.get(n, str(path)) == str(path))
+        if name not in self.paths:
+            self.paths[name] = str(path)
+            words = re.sub(r"[^\w .,:-]", "_", meaning or f"the {kind} of {stem}", flags=re.ASCII)
+            self.lines.append(f': "${{{name}:?{words}}}"')
+        return f'"${name}"'
+
+    def csv(self, file: Path) -> str:
+        """Return the variable of another program's CSV, with the column that is chosen of it."""
+        metric = Metric.of(file)
+        meaning = f"the file {metric.file.name}: image,score of another program"
+        place = self.of(metric.file.stem, "csv", metric.file.absolute(), meaning)
+        return place + (shlex.quote(metric.choice) if metric.choice else "")
+
+    def root(self, record: Record, key: str = "dataset.root") -> list[str]:
+        """Return the word that sets a data set's root; options of one set share it."""
+        chosen = str(record["choices"].get("dataset") or "dataset").partition("_")[0]
+        root = (record.get("dataset") or {}).get("root")
+        if not root or chosen == "sample":
+            return []
+        return [
+            f"{key.format(chosen)}={self.of(chosen, 'root', root, f'the folder of the data set {chosen}')}"
+        ]
 
 
 def script(made: Mapping[Path, Record], final: Sequence[str], metrics: Sequence[Path] = ()) -> str:
-    """A shell script.
+    """Return a shell script.
 
     Args:
         made: folders of results and their records, in order. final: more words of the last command.
         metrics: CSVs of other programs' scores that it takes.
     """
-    places = Places()
-    outs: dict[str, str] = {}
+    places, outs, body = Places(), dict[str, str](), []
     swept = {part["name"] for r in made.values() for part in _parts(r)}
-    body = []
     for k, (folder, record) in enumerate(made.items()):
         if record.get("name") in swept:  # the command that left one data set out makes it too
             continue
@@ -82,24 +101,20 @@ def script(made: Mapping[Path, Record], final: Sequence[str], metrics: Sequence[
         body.append(command(record, out, outs, places))
         if not body[-1].startswith("#"):
             outs[str(folder.absolute())] = out
-    words = [*map(shlex.quote, outs.values()), *(_csv(file, places) for file in metrics), *final]
-    body.append(" ".join(["magiqa paper", *words, "out=reproduced/paper"]))
-    versions = sorted({str(r["magiqa"]) for r in made.values() if r.get("magiqa")})
-    lines = [
-        *places.lines,
-        "",
-        *(_comment(f"made by magiqa {version}") for version in versions),
-        *_own(made.values()),
-    ]
-    return HEAD + "\n".join([*lines, *body]) + "\n"
+    words = [*map(shlex.quote, outs.values()), *map(places.csv, metrics), *final]
+    versions = sorted({f"made by magiqa {r['magiqa']}" for r in made.values() if r.get("magiqa")})
+    notes = [note for record in made.values() for note in _own(record)]
+    comments = [_comment(text) for text in dict.fromkeys([*versions, *notes])]
+    last = " ".join(["magiqa paper", *words, "out=reproduced/paper"])
+    return HEAD + "\n".join([*places.lines, "", *comments, *body, last]) + "\n"
 
 
 def command(record: Record, out: str, outs: Mapping[str, str], places: Places) -> str:
-    """One command; a comment where the record does not hold what it would need.
+    """Return one command; a comment where the record does not hold what it would need.
 
     Args:
-        record: of a result. out: its folder to be. outs: the folders to be of results made before. places: is given
-            what must be set.
+        record: of a result. out: its folder to be. outs: the folders to be of results made before. places: gets the
+            paths that must be set.
 
     Example:
         >>> command({"command": "evaluate", "choices": {"dataset": "koniq", "backbone": "rn50"},
@@ -107,161 +122,134 @@ def command(record: Record, out: str, outs: Mapping[str, str], places: Places) -
         'magiqa evaluate dataset=koniq backbone=rn50 fusion.alpha=2 dataset.root="$KONIQ_ROOT" out=r'
     """
     name, parts = str(record.get("command")), _parts(record)
-    if name == "compare" and record.get("score"):
-        words = _compared(record, outs, places)
-        if words:
-            return " ".join(["magiqa compare", *words, f"out={shlex.quote(out)}"])
     foreign = [word for one in (record, *parts) for word in _foreign(one)]
-    if foreign:
-        said = f"its record holds {foreign[0][:80]!r}, which is no value of magiqa's own keys"
-        return _comment(f"{name} {record.get('name', '')}: {said}")
-    if name == "ablate -m" and parts:
+    words: list[str] = []
+    if name == "compare":
+        words = _compared(record, outs, places)
+    elif foreign:
+        reason = f"its record holds {foreign[0][:80]!r}, which is no value of magiqa's own keys"
+        return _comment(f"{name} {record.get('name', '')}: {reason}")
+    elif parts:
         sets = ",".join(dict.fromkeys(str(part["choices"]["dataset"]) for part in parts))
-        words = [f"dataset={sets}", *_words(parts[0])[1:]]
-        words += dict.fromkeys(_root(part, places, "roots.{}") for part in parts if _rooted(part))
-        return " ".join(["magiqa ablate -m", *words, f"out={shlex.quote(out)}"])
-    if name not in ("evaluate", "ablate", "experiment") or not isinstance(record.get("choices"), Mapping):
+        roots = dict.fromkeys(word for part in parts for word in places.root(part, "roots.{}"))
+        words = [f"dataset={sets}", *_words(parts[0])[1:], *roots]
+    elif name in ("evaluate", *STUDIES) and record.get("choices"):
+        words = [*_words(record), *places.root(record), *_elsewhere(record, places)]
+    if not words:
         return _comment(f"{name} {record.get('name', '')}: see its record; its command is not in it")
-    words = [*_words(record), *_lying(record, places)]
     return " ".join(["magiqa", name, *words, f"out={shlex.quote(out)}"])
 
 
 def _comment(text: str) -> str:
-    """A comment of one line, whatever the record holds."""
+    """Return a comment of one line, whatever the record holds."""
     return "# " + " ".join(printable(text).split())
 
 
+def _parts(record: Record) -> list[Record]:
+    """Return the ablations behind a table of one data set left out."""
+    parts = list(record.get("parts") or []) if record.get("command") == "ablate -m" else []
+    return parts if all(part["choices"].get("dataset") for part in parts) else []
+
+
+def _study(record: Record) -> dict[str, Any]:
+    """Return the study's option and its changes; of a record that does not hold them, its name."""
+    group = STUDIES.get(str(record.get("command")), "")
+    about = record.get(group) if group else None
+    return dict(record.get("study") or ({group: about["name"]} if about else {}))
+
+
+def _changed(record: Record) -> dict[str, Any]:
+    """Return the changes of options; the name of a backbone that lies elsewhere is asked for."""
+    changed = record.get("changed") or {}
+    return {k: v for k, v in changed.items() if k != "backbone.name" or ":" not in str(v)}
+
+
+def _words(record: Record) -> list[str]:
+    """Return the options, the study, and the changes of both."""
+    words = [f"{group}={record['choices'][group]}" for group in GROUPS if record["choices"].get(group)]
+    changes = _study(record) | _changed(record)
+    return words + [shlex.quote(f"{key}={typed(value)}") for key, value in changes.items()]
+
+
 def _foreign(record: Record) -> list[str]:
-    """Return what a record holds that could do more than set a value of its method."""
-    choices, changed, study = record.get("choices") or {}, record.get("changed") or {}, _study(record)
-    options = [*choices.values(), *(study[key] for key in STUDIES if key in study)]
-    out = [str(option) for option in options if not _OPTION.fullmatch(str(option))]
-    keys = [key for key in changed if not _sets_method(key)]
-    keys += [key for key in study if key not in STUDIES and not _sets_study(key)]
-    values = [value for key, value in changed.items() if key != "backbone.name"]
-    return out + keys + [word for value in (*values, *study.values()) for word in _foreign_words(value)]
+    """Return all in a record that could do more than set a value of its method."""
+    changed, study = _changed(record), _study(record)
+    options = {**(record.get("choices") or {}), **{k: study.pop(k) for k in STUDIES.values() if k in study}}
+    out = [str(option) for option in options.values() if not _OPTION.fullmatch(str(option))]
+    out += [key for key in changed if key not in _SCIENCE and not _plain(key, GROUPS)]
+    out += [key for key in study if not _plain(key.removeprefix("+"), STUDIES.values())]
+    return out + [word for value in (*changed.values(), *study.values()) for word in _foreign_words(value)]
 
 
-def _sets_method(key: str) -> bool:
-    group, _, name = key.partition(".")
-    return key in _SCIENCE or (group in GROUPS and _plain_key(name))
-
-
-def _sets_study(key: str) -> bool:
-    group, _, name = key.removeprefix("+").partition(".")
-    return group in STUDIES and _plain_key(name)
-
-
-def _plain_key(key: str) -> bool:
-    """Return whether a key names neither a place, nor a setting of a machine, nor a class."""
+def _plain(key: str, groups: Collection[str] = ()) -> bool:
+    """Return whether a key, of one of the groups, names neither a place, nor a setting of a machine, nor a class."""
     parts = key.split(".")
-    return (
-        bool(_KEY.fullmatch(key))
-        and parts[0] not in {*MACHINE, "hydra"} - {"name"}
-        and parts[-1] not in _ELSEWHERE
-    )
+    science = len(parts) > 1 and parts[0] in groups if groups else parts[0] not in _MACHINE
+    return science and bool(_KEY.fullmatch(key)) and parts[-1] not in {*PLACES, "outside_root"}
 
 
 def _foreign_words(value: Any) -> list[str]:
     """Return keys, classes and texts within a value that are not plain: a reference, a folder or a hub's name."""
-    out: list[str] = []
     if isinstance(value, Mapping):
-        for key, inner in value.items():
-            plain = inner in _CLASSES if key == "_target_" else _plain_key(str(key))
-            out += ([] if plain else [str(inner if key == "_target_" else key)]) + _foreign_words(inner)
-    elif isinstance(value, list | tuple):
-        out = [word for inner in value for word in _foreign_words(inner)]
-    elif isinstance(value, str) and ("${" in value or re.match(r"(hf-hub|local-dir):", value)):
-        out = [value]
-    return out
+        keys = [
+            str(k) for k, inner in value.items() if not _plain(str(k)) and (k, inner) != ("_target_", _RESIZE)
+        ]
+        return keys + [word for inner in value.values() for word in _foreign_words(inner)]
+    if isinstance(value, list | tuple):
+        return [word for inner in value for word in _foreign_words(inner)]
+    return [str(value)] if re.search(r"\$\{|^(hf-hub|local-dir):", str(value)) else []
 
 
-def _study(record: Record) -> dict[str, Any]:
-    """The study's option and what was changed of it; of a record that does not say so, its name."""
-    command = record.get("command")
-    named = {"ablate": "ablation", "experiment": "experiment"}.get(str(command), "")
-    about = record.get(named) if named else None
-    return dict(record.get("study") or ({named: about["name"]} if about else {}))
-
-
-def _parts(record: Record) -> list[Record]:
-    """The ablations behind a table of one data set left out; none where their records do not say how they were made."""
-    parts = list(record.get("parts") or [])
-    return parts if all(part["choices"].get("dataset") for part in parts) else []
-
-
-def _words(record: Record) -> list[str]:
-    """Options, the study, and what was changed of both."""
-    words = [f"{group}={record['choices'][group]}" for group in GROUPS if record["choices"].get(group)]
-    study = _study(record)
-    changed = {
-        k: v for k, v in (record.get("changed") or {}).items() if k != "backbone.name" or ":" not in str(v)
-    }
-    return words + [shlex.quote(f"{key}={typed(value)}") for key, value in (study | changed).items()]
-
-
-def _lying(record: Record, places: Places) -> list[str]:
-    """Return the words that name the places of images, annotation and weights."""
-    words = [_root(record, places)] if _rooted(record) else []
+def _elsewhere(record: Record, places: Places) -> list[str]:
+    """Return the words that name the places of annotation, split and weights."""
     config, choices = record.get("config") or {}, record["choices"]
-    annotation = str((config.get("dataset") or {}).get("annotation") or "labels.csv")
-    if not re.fullmatch(r"[^~/\\:$][^/\\:$]*", annotation):
-        words.append(f"dataset.annotation={places.of(choices['dataset'], 'annotation', annotation)}")
-    elif annotation != "labels.csv":
-        words.append(shlex.quote(f"dataset.annotation={annotation}"))
-    if split := (config.get("dataset") or {}).get("split_file"):
-        words.append(f"dataset.split_file={places.of(choices['dataset'], 'split_file', str(split))}")
-    bone = config.get("backbone") or {}
-    if bone.get("checkpoint"):
-        place = places.of(choices["backbone"], "checkpoint", str(bone["checkpoint"]))
-        words.append(f"backbone.checkpoint={place}")
-    name = str(bone.get("name", ""))
-    if ":" in name:
-        said = f"hf-hub:NAME or local-dir:FOLDER of the backbone, if you trust it; the record says {name}"
-        words.append(f"backbone.name={places.of(choices['backbone'], 'name', name, said)}")
+    data, bone = (dict(config.get(group) or {}) for group in ("dataset", "backbone"))
+    annotation, words = str(data.get("annotation") or "labels.csv"), []
+    if annotation != "labels.csv" and re.fullmatch(r"[^~/\\:$]+", annotation):  # a file below the root
+        words.append(shlex.quote(f"dataset.annotation={data.pop('annotation')}"))
+    elif annotation == "labels.csv":
+        data.pop("annotation", None)
+    for group, part, keys in (
+        ("dataset", data, ("annotation", "split_file")),
+        ("backbone", bone, ("checkpoint",)),
+    ):
+        words += [
+            f"{group}.{key}={places.of(choices[group], key, part[key])}" for key in keys if part.get(key)
+        ]
+    if ":" in (name := str(bone.get("name", ""))):
+        meaning = f"hf-hub:NAME or local-dir:FOLDER of the backbone, if you trust it; the record says {name}"
+        words.append(f"backbone.name={places.of(choices['backbone'], 'name', name, meaning)}")
     return words
 
 
 def _compared(record: Record, outs: Mapping[str, str], places: Places) -> list[str]:
-    """The words of a comparison; none where a run is not among the results made before."""
+    """Return the words of a comparison; none where a run is not among the results made before."""
     words = []
     for method in record.get("methods") or []:
         source = Path(str(method.get("source")))
         if source.suffix == ".csv":
-            words.append(_csv(Path(f"{source}{method.get('choice') or ''}"), places))
+            words.append(places.csv(Path(f"{source}{method.get('choice') or ''}")))
+        elif str(source.absolute()) in outs:
+            words.append(shlex.quote(outs[str(source.absolute())]))
         else:
-            words.append(shlex.quote(outs.get(str(source.absolute()), "")))
-    if not words or "''" in words:
-        return []
+            return []
     options = [shlex.quote(f"{key}={record[key]}") for key in ("score", "equivalence") if key in record]
-    return [*dict.fromkeys(words), *options]
+    return [*dict.fromkeys(words), *options] if words else []
 
 
-def _csv(file: Path, places: Places) -> str:
-    metric = Metric.of(file)
-    what = f"the file {metric.file.name}: image,score of another program"
-    place = places.of(metric.file.stem, "csv", str(metric.file.absolute()), what)
-    return place + (shlex.quote(metric.choice) if metric.choice else "")
-
-
-def _own(records: Collection[Record]) -> list[str]:
+def _own(record: Record) -> list[str]:
     """Return notes on what a stranger lacks: the user's own options and classes."""
-    lines = []
-    for record in records:
-        for group, option in {**(record.get("choices") or {}), **(record.get("study") or {})}.items():
-            if group not in (*GROUPS, "ablation", "experiment"):
-                continue
-            if not _OPTION.fullmatch(str(option)) or not (conf_dir() / group / f"{option}.yaml").is_file():
-                said = f"{group}={option} is not magiqa's own: its file is ./conf/{group}/{option}.yaml"
-                lines.append(_comment(said))
-        for name, version in (record.get("versions") or {}).items():
-            if str(version).startswith("sha256 "):
-                lines.append(_comment(f"needs the module {name}, {version}"))
-    return list(dict.fromkeys(lines))
+    options = {**(record.get("choices") or {}), **(record.get("study") or {})}
+    files = {f"{group}={option}": f"{group}/{option}.yaml" for group, option in options.items()
+             if group in (*GROUPS, *STUDIES.values())}  # fmt: skip
+    notes = [f"{word} is not magiqa's own: its file is ./conf/{file}" for word, file in files.items()
+             if ".." in file or not (conf_dir() / file).is_file()]  # fmt: skip
+    versions = (record.get("versions") or {}).items()
+    return notes + [f"needs the module {n}, {v}" for n, v in versions if str(v).startswith("sha256 ")]
 
 
 def typed(value: Any) -> str:
-    r"""A value as an override takes it.
+    r"""Return a value as an override takes it.
 
     Example:
         >>> typed({"magnitude.lam": {"start": -1.0}}), typed(["a b", True, None]), typed("official")
@@ -271,29 +259,9 @@ def typed(value: Any) -> str:
         return "{" + ",".join(f"{key}:{typed(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(typed, value)) + "]"
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, int | float):
-        return repr(value)
-    text = str(value)
-    if re.fullmatch(r"[A-Za-z_][\w./+-]*", text) and text.lower() not in (
-        "true",
-        "false",
-        "null",
-        "inf",
-        "nan",
-    ):
-        return text
+    if value is None or isinstance(value, bool | int | float):
+        return {None: "null"}.get(value, str(value).lower())
+    if re.fullmatch(r"(?!(true|false|null|inf|nan)$)[A-Za-z_][\w./+-]*", str(value), re.IGNORECASE):
+        return str(value)
     # within quotes, a backslash counts before a quote alone
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", text)) + "'"
-
-
-def _rooted(record: Record) -> bool:
-    return bool((record.get("dataset") or {}).get("root")) and record["choices"].get("dataset") != "sample"
-
-
-def _root(record: Record, places: Places, key: str = "dataset.root") -> str:
-    """Options of one set share its root."""
-    chosen = str(record["choices"].get("dataset") or "dataset").partition("_")[0]
-    what = f"the folder of the data set {chosen}"
-    return f"{key.format(chosen)}={places.of(chosen, 'root', str(record['dataset']['root']), what)}"
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", str(value))) + "'"

@@ -3,22 +3,26 @@
 A cell holds its text, the value that it sorts by, its mark and its interval, so that all formats say the same.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from magiqa.errors import BOLD, PLAIN
 from magiqa.report.escape import md, uncited
+from magiqa.report.words import VALUES, column
 
 NONE = "–"
 
 P_VALUES = ("p", "p_adjusted", "p_within", "p_within_adjusted")
 
-_QUIET = ("withheld", "detectable", "n_within")  # columns of a CSV that a screen leaves out
+_QUIET = ("withheld", "detectable", "n_within")  # columns of a CSV that a table leaves out
 
-LONGEST = 48  # characters of a cell on a console
+LONGEST = 48  # characters of a cell on a console where the table is too wide
+
+MARKS = {1: "best", 2: "second"}  # by rank
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
         >>> interval(0.25, 0.5), interval(float("nan"), 0.5), interval(None, None)
         ('[0.250, 0.500]', '', '')
     """
-    if low is None or high is None or _missing(low) or _missing(high):
+    if pd.isna(low) or pd.isna(high):
         return ""
     return f"[{signed(low, form)}, {signed(high, form)}]"
 
@@ -66,7 +70,7 @@ def number(
         >>> number(float("nan")).text
         '–'
     """
-    if value is None or _missing(value):
+    if pd.isna(value):
         return Cell(NONE)
     return Cell(f"{signed(value, form)}{suffix}", float(value), mark, interval(low, high, band))
 
@@ -78,7 +82,7 @@ def p_cell(p: float | None) -> Cell:
         >>> p_cell(0.0453).text, p_cell(0.00002).text
         ('0.045', '< 0.001')
     """
-    if p is None or _missing(p):
+    if pd.isna(p):
         return Cell(NONE)
     return Cell("< 0.001" if p < 0.001 else f"{p:.3f}", float(p))
 
@@ -94,60 +98,69 @@ def signed(value: float, form: str) -> str:
     return text if text.strip("+-0.") else text.lstrip("+-")
 
 
-def _missing(value: float | None) -> bool:
-    return value is None or bool(pd.isna(value))
+def name_cell(text: object) -> Cell:
+    """Return a cell of text, which sorts by it."""
+    return Cell(str(text), str(text))
 
 
-def _short(text: str) -> str:
-    """Cut the middle out of a long text."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2 - 1]}…{text[-LONGEST // 2 :]}"
+def best_marks(values: Sequence[float] | pd.Series, competing: object = True, lower: bool = False) -> list[str]:
+    """Return the marks of a column: all that print as the best, and as the second; none where all are alike.
+
+    Args:
+        competing: which values compete. lower: the lowest is best.
+    """
+    rounded = pd.Series(values, dtype=float).where(competing).round(3)
+    order = rounded.rank(ascending=lower, method="min") if rounded.nunique() > 1 else rounded * np.nan
+    return [MARKS.get(rank, "") for rank in order]
 
 
 def frame_table(
     frame: pd.DataFrame,
     columns: Mapping[str, str] | None = None,
     *,
+    name: str = "",
+    title: str = "",
     digits: int = 3,
     best: Collection[str] = (),
 ) -> "Table":
-    """Return some columns of a frame as a table: ``x``, ``x_low`` and ``x_high`` become one cell.
+    """Return a frame as a table: ``x``, ``x_low`` and ``x_high`` become one cell.
 
     Args:
-        columns: heading by column; without them all columns, but what is the same in every row stands above them.
-        digits: of numbers. best: columns in which the largest number is marked.
+        columns: heading by column. Without them all columns stand in a reader's words, and what is the same in every
+            row becomes a note.
+        name, title: of the table. digits: of numbers. best: columns in which the highest numbers are marked.
 
     Note:
         The interval of ``value`` is ``ci_low`` and ``ci_high``. A difference has a sign.
     """
-    shared = ""
+    shown, notes = frame, []
     if columns is None:
-        names = [str(c) for c in frame if not str(c).endswith(("_low", "_high")) and c not in _QUIET]
-        names = [c for c in names if not (c in ("p", "p_within") and f"{c}_adjusted" in frame)]
-        same = [c for c in names[1:] if len(frame) > 1 and len(set(frame[c].astype(str))) == 1]
-        shared = "; ".join(f"{c} {frame[c].iloc[0]}" for c in same if not isinstance(frame[c].iloc[0], float))
-        columns = {c: c for c in names if c not in same}
+        mapped = {k: frame[k].map(VALUES[k], na_action="ignore") for k in VALUES.keys() & set(frame)}
+        shown = frame.assign(**mapped)
+        names = [str(c) for c in frame if not (str(c).endswith(("_low", "_high")) or frame[c].isna().all() or c in _QUIET
+                 or (c in P_VALUES and f"{c}_adjusted" in frame))]  # fmt: skip
+        same = [c for c in names[1:] if len(frame) > 1 and len(set(frame[c].astype(str))) == 1 and c != "srcc"]
+        columns = {c: column(c) for c in names if c not in same}
+        notes = [f"In every row: {'; '.join(f'{column(c)} {shown[c].iloc[0]}' for c in same)}."] if same else []
+    controls = frame[frame.columns[0]].astype(str).str.contains("(control)", regex=False)
     lines = []
-    for name in columns:
-        values, sign = frame[name], "+" if name.startswith(("diff", "change", "gain")) else ""
-        stem = "ci" if name == "value" else name
-        lows, highs = (
-            frame.get(f"{stem}_{side}", pd.Series(np.nan, frame.index)) for side in ("low", "high")
-        )
-        top = values.max() if name in best else None
-        line = []
-        for value, low, high in zip(values, lows, highs, strict=True):
-            if name in P_VALUES:
-                line.append(p_cell(value))
-            elif isinstance(value, float):
-                form = f"{sign}.{digits}f"
-                line.append(
-                    number(value, low, high, form=form, band=form, mark="best" if value == top else "")
-                )
-            else:
-                line.append(Cell(f"{value:,}" if isinstance(value, int) else str(value), value))
-        lines.append(line)
+    for key in columns:
+        stem = "ci" if key == "value" else key
+        low, high = (frame.get(f"{stem}_{side}", pd.Series(np.nan, frame.index)) for side in ("low", "high"))
+        marks = best_marks(frame[key], ~controls) if key in best else [""] * len(frame)
+        form = f"{'+' if key.startswith(('diff', 'change', 'gain')) else ''}.{digits}f"
+        lines.append([_cell(key, *values, form) for values in zip(shown[key], low, high, marks, strict=True)])
     rows = [list(row) for row in zip(*lines, strict=True)]
-    return Table("", "", [("", head) for head in columns.values()], rows, shared=shared)
+    return Table(name, title, [("", head) for head in columns.values()], rows, frame, notes)
+
+
+def _cell(key: str, value: Any, low: float, high: float, mark: str, form: str) -> Cell:
+    """Return the cell of a column: a p value, a number with its interval, a count, or text."""
+    if key in P_VALUES:
+        return p_cell(value)
+    if isinstance(value, float):
+        return number(value, low, high, form=form, band=form, mark=mark)
+    return Cell(f"{value:,}" if isinstance(value, int) else str(value), value)
 
 
 @dataclass(frozen=True)
@@ -157,8 +170,7 @@ class Table:
     Args:
         name: the files' name. title: the caption. columns: (group, name) each; columns of one group stand together.
         rows: cells. data: the CSV. notes: below the table. blocks: headings of blocks of rows, by their first row; an
-            empty heading is a line. details: show the intervals in Markdown and LaTeX too. shared: a line above the
-            table on a console.
+            empty heading is a line. details: show the intervals in Markdown and LaTeX too.
     """
 
     name: str
@@ -169,7 +181,6 @@ class Table:
     notes: list[str] = field(default_factory=list)
     blocks: Mapping[int, str] = field(default_factory=dict)
     details: bool = True
-    shared: str = ""
 
     def numeric(self, k: int) -> bool:
         """Tell if column k holds numbers only."""
@@ -198,9 +209,9 @@ class Table:
             q       0.500 [0.400, 0.600]
             bytes  -0.250 [0.400, 0.600]
         """
-        columns = [self._lines(k, bold, whole=True) for k in range(len(self.columns))]
+        columns = [self._lines(k, bold) for k in range(len(self.columns))]
         if sum(len(c[0]) + 2 for c in columns) - 2 > width:
-            columns = [self._lines(k, bold) for k in range(len(self.columns))]
+            columns = [self._lines(k, bold, LONGEST) for k in range(len(self.columns))]
         names = next((k for k in range(1, len(columns)) if self.numeric(k)), 1)  # columns that name a row
         blocks = [columns[:names]]
         for column in columns[names:]:
@@ -208,29 +219,27 @@ class Table:
                 blocks.append(columns[:names])
             blocks[-1] = [*blocks[-1], column]
         shown = ["\n".join("  ".join(line).rstrip() for line in zip(*b, strict=True)) for b in blocks]
-        return "\n".join([*filter(None, (self.title, self.shared)), "\n\n".join(shown), *self.notes])
+        return "\n".join([*filter(None, [self.title]), "\n\n".join(shown), *self.notes])
 
-    def _lines(self, k: int, bold: bool, whole: bool = False) -> list[str]:
-        """Return the heading and the cells of column k, all of one width; ``whole``: no long text is cut."""
+    def _lines(self, k: int, bold: bool, most: int = 10**6) -> list[str]:
+        """Return the heading and the cells of column k, all of one width; longer texts lose their middle."""
         cells = [row[k] for row in self.rows]
-        head, texts = " ".join(filter(None, self.columns[k])), [uncited(cell.text) for cell in cells]
-        texts = texts if whole else [_short(text) for text in texts]
-        details = [f" {cell.detail}" if cell.detail else "" for cell in cells]
-        numeric = k > 0 and self.numeric(k)
+        texts = [uncited(cell.text) for cell in cells]
+        texts = [t if len(t) <= most else f"{t[: most // 2 - 1]}…{t[-most // 2 :]}" for t in texts]
+        size = max(map(len, texts), default=0)
+        numeric, details = k > 0 and self.numeric(k), [cell.detail for cell in cells]
         if numeric:
-            size, room = (max(map(len, some), default=0) for some in (texts, details))
-            texts = [t.rjust(size) + d.ljust(room) for t, d in zip(texts, details, strict=True)]
-        size = max(map(len, [head, *texts]))
-        head = head.rjust(size) if numeric and not any(details) else head.ljust(size)
-        texts = [text.rjust(size) if numeric and not any(details) else text.ljust(size) for text in texts]
-        best = [bold and cell.mark == "best" for cell in cells]
-        return [head, *(f"{BOLD}{t}{PLAIN}" if b else t for t, b in zip(texts, best, strict=True))]
+            texts = [f"{t:>{size}} {d}".rstrip() for t, d in zip(texts, details, strict=True)]
+        lines = [" ".join(filter(None, self.columns[k])), *texts]
+        size = max(map(len, lines))
+        lines = [line.rjust(size) if numeric and not any(details) else line.ljust(size) for line in lines]
+        best = [False, *(bold and cell.mark == "best" for cell in cells)]
+        return [f"{BOLD}{t}{PLAIN}" if b else t for t, b in zip(lines, best, strict=True)]
 
     def markdown(self) -> str:
         """The table in Markdown."""
         head = [md(f"{group} {name}".strip()) for group, name in self.columns]
         lines = [f"**{md(self.title)}**", ""] if self.title else []
-        lines += [md(self.shared), ""] if self.shared else []
         lines.append("| " + " | ".join(head) + " |")
         align = ["---", *["---:" if self.numeric(k) else "---" for k in range(1, len(head))]]
         lines.append("|" + "|".join(align) + "|")

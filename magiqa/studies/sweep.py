@@ -69,5 +69,4 @@ def _wide(long: pd.DataFrame, chosen: list[str]) -> Table:
     wide = wide.loc[list(order.itertuples(index=False, name=None)) if len(keys) > 1 else order[keys[0]]]
     wide.columns = [f"{s} {statistic.upper()}" for s, statistic in wide.columns]
     table = frame_table(wide.reset_index(), {c: c for c in [*keys, *wide.columns]}, best=wide.columns)
-    same = "" if "weights" in keys else f"weights: {rows['weights'].iloc[0]}"
-    return replace(table, shared=same)
+    return table if "weights" in keys else replace(table, notes=[f"weights: {rows['weights'].iloc[0]}"])

@@ -60,7 +60,7 @@ def test_a_command_typed_again_makes_the_same_job(name, overrides):
     job = Configs().job(overrides)
     places = Places()
     line = command(record_of(job, name), "o", {}, places)
-    values = {variable: path for (_, path), variable in places.found.items()}
+    values = dict(places.paths)
     assert not any(path in line for path in values.values())
     printed = subprocess.run(
         ["sh", "-c", f"for word in {line}; do printf '%s\\0' \"$word\"; done"],
