@@ -1,19 +1,19 @@
 """The exhibits of ablations: one table of blocks, curves of a parameter on all sets, a figure and a table of each."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from magiqa.report.captions import study_notes, weights_note, where
 from magiqa.report.console import round_steps
 from magiqa.report.exhibit import Exhibit
-from magiqa.report.frames import best_marks, frame_table
 from magiqa.report.heat_maps import heat_map
 from magiqa.report.material import Material
-from magiqa.report.methods import ablation_title, result_title
+from magiqa.report.methods import ablation_title, result_title, study_notes, weights_note, where
 from magiqa.report.plots import curves, dots
-from magiqa.report.table import NONE, Cell, Table, number
+from magiqa.report.table import NONE, Cell, Table, best_marks, frame_table, name_cell, number
 from magiqa.report.words import backbone_name, parameter, set_key, set_name, statistic, variant_name
 from magiqa.runs.read import Sheet
 from magiqa.stats.family import SIGNIFICANCE
@@ -52,10 +52,11 @@ def thinned(sheet: Sheet) -> tuple[pd.DataFrame, str]:
 
 
 def at_edge(sheet: Sheet) -> str:
-    """Return where the best variant lies at the edge of a range; empty where it does not."""
+    """Return the note on a best variant at the edge of a range; empty where it does not lie there."""
     best = sheet.table.loc[sheet.table["srcc"].astype(float).idxmax()]
     edges = [a for a in axes_of(sheet) if best[a] in (sheet.table[a].min(), sheet.table[a].max())]
-    return " and ".join(f"{parameter(a)} = {best[a]:g}" for a in edges)
+    edge = " and ".join(f"{parameter(a)} = {best[a]:g}" for a in edges)
+    return f"Best at the edge of the range: {edge}." if edge else ""
 
 
 def like_similarity(material: Material, sheet: Sheet) -> list[str]:
@@ -86,43 +87,43 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
     bones = sorted(
         {backbone_name(s.record["backbone"]) for s in sheets if ", " not in s.record["backbone"]["name"]}
     )
-    keys = {id(s): set_name(s.record["dataset"]) for s in sheets}
-    if len(bones) > 1:
-        keys = {id(s): f"{keys[id(s)]}, {backbone_name(s.record['backbone'])}" for s in sheets}
-    sets = list(dict.fromkeys(keys.values()))
     blocks: dict[str, dict[str, Sheet]] = {}
     for sheet in sheets:
-        blocks.setdefault(ablation_title(sheet.record["ablation"]), {}).setdefault(keys[id(sheet)], sheet)
+        key = set_name(sheet.record["dataset"])
+        key += f", {backbone_name(sheet.record['backbone'])}" if len(bones) > 1 else ""
+        blocks.setdefault(ablation_title(sheet.record["ablation"]), {}).setdefault(key, sheet)
+    sets = list(dict.fromkeys(key for of_sets in blocks.values() for key in of_sets))
     shown = [s for s in ("srcc", "plcc_logistic", "plcc") if all(s in sheet.table for sheet in sheets)][:2]
     rows: list[list[Cell]] = []
     titles: dict[int, str] = {}
+    notes = [
+        "Bold: best of its block and column. *: SRCC differs from the reference (p < 0.05, adjusted for the block)."
+    ]
+    alike: list[str] = []
     for title, of_sets in blocks.items():
         titles[len(rows)] = title
         parts = {key: _block(sheet, shown) for key, sheet in of_sets.items()}
         names = list(dict.fromkeys(name for part in parts.values() for name in part))
         reference = next(iter(of_sets.values())).record["ablation"]["reference"]
         for name, text in zip(names, _short_names(names), strict=True):
-            text += " (reference)" if name == reference else ""
             cells = [parts.get(key, {}).get(name, {}).get(s, Cell(NONE)) for key in sets for s in shown]
-            rows.append([Cell(text, text), *cells])
-    every = [s for of_sets in blocks.values() for s in of_sets.values()]
-    edges = "; ".join(dict.fromkeys(filter(None, map(at_edge, every))))
-    alike = "; ".join(dict.fromkeys(name for s in every for name in like_similarity(material, s)))
-    notes = [f"Best at the edge of the range: {edges}."] if edges else []
-    notes += [f"Equal to similarity alone to three digits: {alike}."] if alike else []
-    notes += dict.fromkeys(note for s in every for note in (thinned(s)[1], same_ranking(s)) if note)
+            rows.append([name_cell(text + " (reference)" * (name == reference)), *cells])
+        for sheet in of_sets.values():
+            alike += like_similarity(material, sheet)
+            notes += [at_edge(sheet), thinned(sheet)[1], same_ranking(sheet)]
+    notes += (
+        [f"Equal to similarity alone to three digits: {'; '.join(dict.fromkeys(alike))}."] if alike else []
+    )
     heads = [("", "Variant"), *((key if len(sets) > 1 else "", statistic(s)) for key in sets for s in shown)]
-    where_ = f"on {sets[0]}" if len(sets) == 1 else f"on {len(sets)} data sets"
-    weights = f"Backbone: {bones[0]}." if len(bones) == 1 else weights_note([s.record for s in sheets])
-    caption = (
-        f"Ablations {where_}: {' and '.join(statistic(s) for s in shown)} of each variant. {weights}".strip()
+    place = f"on {sets[0]}" if len(sets) == 1 else f"on {len(sets)} data sets"
+    weights = f"Backbone: {bones[0]}." if len(bones) == 1 else weights_note(s.record for s in sheets)
+    caption = f"Ablations {place}: {' and '.join(map(statistic, shown))} of each variant. {weights}".strip()
+    data = pd.concat([s.table.assign(ablation=s.record["ablation"]["name"], dataset=key)
+                      for of_sets in blocks.values() for key, s in of_sets.items()])  # fmt: skip
+    kept = list(dict.fromkeys(filter(None, notes)))
+    yield Exhibit(
+        "ablation", "ablations", caption, Table("ablations", caption, heads, rows, data, kept, titles)
     )
-    marks = "Bold: best of its block and column. *: SRCC differs from the reference (p < 0.05, adjusted for the block)."
-    data = pd.concat(
-        [s.table.assign(ablation=s.record["ablation"]["name"], dataset=keys[id(s)]) for s in sheets]
-    )
-    table = Table("ablations", caption, heads, rows, data, [marks, *notes], titles)
-    yield Exhibit("ablation", "ablations", caption, table)
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
@@ -139,63 +140,53 @@ def _block(sheet: Sheet, shown: Sequence[str]) -> dict[str, dict[str, Cell]]:
     """Return the cells of an ablation by variant and statistic."""
     table, _ = thinned(sheet)
     competing = ~table["variant"].astype(str).str.contains("(control)", regex=False)
-    marks = {s: best_marks(table[s], competing) for s in shown}
     p = table.get("p_adjusted", pd.Series(np.nan, table.index)).to_numpy(float)
-    out: dict[str, dict[str, Cell]] = {}
-    for k, row in enumerate(table.to_dict("records")):
-        cells = {}
-        for s in shown:
+    out: dict[str, dict[str, Cell]] = {str(variant): {} for variant in table["variant"]}
+    for s in shown:
+        marks = best_marks(table[s], competing)
+        for k, (cells, value) in enumerate(zip(out.values(), table[s], strict=True)):
             star = "*" if s == "srcc" and p[k] < SIGNIFICANCE else ""
-            mark = marks[s][k] if marks[s][k] == "best" else ""
-            cells[s] = number(row[s], form=".3f", mark=mark, suffix=star)
-        out[str(row["variant"])] = cells
+            cells[s] = number(value, form=".3f", mark=marks[k] if marks[k] == "best" else "", suffix=star)
     return out
 
 
 def ablation_curves(material: Material) -> Iterator[Exhibit]:
     """One parameter's SRCC on all data sets, in one panel."""
-    by: dict[str, list[Sheet]] = {}
+    by: dict[str, dict[str, Sheet]] = {}
     for sheet in ablations(material.sheets):
         if len(axes_of(sheet)) == 1:
-            by.setdefault(ablation_title(sheet.record["ablation"]), []).append(sheet)
-    for title, some in by.items():
-        sets = list(
-            {(set_name(s.record["dataset"]), backbone_name(s.record["backbone"])): s for s in some}.values()
-        )
-        yield curve_exhibit("curves", f"curves_{some[0].record['ablation']['name']}", title, sets)
+            by.setdefault(ablation_title(sheet.record["ablation"]), {})[where(sheet.record)] = sheet
+    for of_sets in by.values():
+        sheets = list(of_sets.values())
+        yield _curves(sheets, f"curves_{sheets[0].record['ablation']['name']}")
 
 
-def curve_exhibit(kind: str, name: str, title: str, sheets: Sequence[Sheet]) -> Exhibit:
+def _curves(sheets: Sequence[Sheet], name: str) -> Exhibit:
     """Return the curves of an ablation of one number; one set has a band of 95 % intervals."""
-    (axis,) = axes_of(sheets[0])
-    one = len(sheets) == 1
+    (axis,), title = axes_of(sheets[0]), ablation_title(sheets[0].record["ablation"])
+    alone, one_set = len(sheets) == 1, len({s.record["dataset"]["name"] for s in sheets}) == 1
     parts, references = [], set()
     for sheet in sheets:
-        table, about = sheet.table, sheet.record["ablation"]
-        bone = (
-            f", {backbone_name(sheet.record['backbone'])}"
-            if len({s.record["dataset"]["name"] for s in sheets}) == 1
-            else ""
+        table = sheet.table
+        series = set_name(sheet.record["dataset"]) + f", {backbone_name(sheet.record['backbone'])}" * one_set
+        sides = {
+            side: table[f"srcc_{side}"] if alone and f"srcc_{side}" in table else np.nan
+            for side in ("low", "high")
+        }
+        parts.append(
+            table[[]].assign(x=table[axis].astype(float), value=table["srcc"], series=series, **sides)
         )
-        parts.append(pd.DataFrame({
-            "x": table[axis].astype(float), "value": table["srcc"],
-            "low": table["srcc_low"] if one and "srcc_low" in table else np.nan,
-            "high": table["srcc_high"] if one and "srcc_high" in table else np.nan,
-            "series": set_name(sheet.record["dataset"]) + bone,
-        }))  # fmt: skip
-        references |= set(table.loc[table["variant"].astype(str) == about["reference"], axis].astype(float))
-    mark = references.pop() if len(references) == 1 else None
-    place = (
-        where(sheets[0].record)
-        if one
-        else f"{len(sheets)} data sets. {weights_note([s.record for s in sheets])}".strip()
-    )
-    line = f" Dotted line: the reference, {parameter(axis)} = {mark:g}." if mark is not None else ""
-    band = " Band: 95 % intervals of each value alone." if one else ""
+        references |= set(
+            table.loc[table["variant"].astype(str) == sheet.record["ablation"]["reference"], axis]
+        )
+    mark = float(references.pop()) if len(references) == 1 else None
+    several = f"{len(sheets)} data sets. {weights_note(s.record for s in sheets)}".strip()
     over = title if title.startswith(parameter(axis)) else f"{parameter(axis)} ({title})"
-    caption = f"SRCC over {over} on {place}{line}{band}"
+    caption = f"SRCC over {over} on {where(sheets[0].record) if alone else several}"
+    caption += f" Dotted line: the reference, {parameter(axis)} = {mark:g}." if mark is not None else ""
+    caption += " Band: 95 % intervals of each value alone." if alone else ""
     frame = pd.concat(parts, ignore_index=True)
-    return Exhibit(kind, name, caption, of=sheets[0].result if kind == "variants" else "",
+    return Exhibit("curves", name, caption,
                    draw=lambda stem: curves(stem, frame, xlabel=parameter(axis), ylabel="SRCC", mark=mark))  # fmt: skip
 
 
@@ -203,23 +194,19 @@ def ablation_figures(sheet: Sheet, name: str) -> list[Exhibit]:
     """Return an ablation's own figures: a curve, heat maps of two parameters, or paired differences."""
     axes, title, table = axes_of(sheet), ablation_title(sheet.record["ablation"]), sheet.table
     if len(axes) == 1:
-        return [curve_exhibit("variants", name, title, [sheet])]
-    if len(axes) > 1:
-        return [
-            _map(sheet, name, axes[i], axes[j]) for i in range(len(axes)) for j in range(i + 1, len(axes))
-        ]
+        return [_curves([sheet], name)]
+    if axes:
+        return [_map(sheet, name, *pair) for pair in combinations(axes, 2)]
     reference = variant_name(str(sheet.record["ablation"]["reference"]))
-    names = table["variant"].astype(str).map(variant_name)
     paired = "diff" in table and table["diff"].notna().any()
     stem = "diff" if paired else "srcc"
-    low, high = ("ci_simultaneous_low", "ci_simultaneous_high")
-    low, high = (low, high) if paired and low in table else (f"{stem}_low", f"{stem}_high")
-    nan = pd.Series(np.nan, table.index)
-    frame = pd.DataFrame(
-        {"name": names, "value": table[stem], "low": table.get(low, nan), "high": table.get(high, nan)}
-    )
+    sides = "ci_simultaneous" if paired and "ci_simultaneous_low" in table else stem
+    frame = pd.DataFrame({
+        "name": table["variant"].astype(str).map(variant_name), "value": table[stem],
+        **{side: table.get(f"{sides}_{side}", np.nan) for side in ("low", "high")},
+    })  # fmt: skip
     what = f"SRCC minus that of the reference ({reference})" if paired else "SRCC"
-    bars = f"Bars: {'simultaneous ' if low.startswith('ci') else ''}95 % intervals."
+    bars = f"Bars: {'simultaneous ' if sides != stem else ''}95 % intervals."
     label = "Difference in SRCC to the reference" if paired else "SRCC"
     return [Exhibit("variants", name, f"{title}: {what} on {where(sheet.record)} {bars}", of=sheet.result,
                     draw=lambda stem: dots(stem, frame, xlabel=label, zero=0.0 if paired else None,
@@ -234,8 +221,7 @@ def _map(sheet: Sheet, name: str, across: str, down: str) -> Exhibit:
     part = table[(table[others] == reference[others]).all(axis=1)] if others else table
     grid = part.pivot_table(index=down, columns=across, values="srcc").sort_index(ascending=False)
     best = part.loc[part["srcc"].idxmax()]
-    framed: dict[tuple[object, object], str] = {(best[down], best[across]): "-"}
-    framed[(reference[down], reference[across])] = "--"
+    framed = {(best[down], best[across]): "-", (reference[down], reference[across]): "--"}
     fixed = "".join(f" {parameter(o)} = {reference[o]:g}." for o in others)
     caption = (f"SRCC over {parameter(across)} and {parameter(down)} on {where(sheet.record)}{fixed} Solid frame: "
                f"best, picked on these images ({best['srcc']:.3f}). Dashed: reference.")  # fmt: skip
@@ -248,27 +234,40 @@ def _map(sheet: Sheet, name: str, across: str, down: str) -> Exhibit:
 def ablation_details(material: Material) -> Iterator[Exhibit]:
     """The figure and the whole table of each ablation, and the tables of one data set left out."""
     for sheet in material.sheets:
-        title = result_title(sheet.record, sheet.file.stem)
         if sheet.record.get("command") == "ablate -m":
-            yield Exhibit("details", sheet.name, f"{title}: the variant chosen on the others.", of=sheet.result,
-                          table=frame_table(sheet.name, title, sheet.table))  # fmt: skip
+            title = result_title(sheet.record, sheet.file.stem)
+            table = frame_table(sheet.table, name=sheet.name, title=title)
+            yield Exhibit(
+                "details", sheet.name, f"{title}: the variant chosen on the others.", table, of=sheet.result
+            )
         elif sheet in ablations(material.sheets):
-            yield from ablation_figures(sheet, f"ablation_{sheet.name}")
+            figures = ablation_figures(sheet, f"ablation_{sheet.name}")
+            yield from (figure for figure in figures if figure.kind == "variants")  # curves stand together
             yield detail_table(sheet, f"ablation_{sheet.name}")
 
 
 def detail_table(sheet: Sheet, name: str) -> Exhibit:
     """Return an ablation's whole table: SRCC, PLCC, and the paired differences with their intervals and p."""
     table, note = thinned(sheet)
-    kept = [c for c in ("variant", "srcc", "srcc_within", "plcc", "diff", "p_adjusted") if c in table]
-    sides = [f"{c}_{side}" for c in kept for side in ("low", "high") if f"{c}_{side}" in table]
-    frame = table[[*kept, *sides]].copy()
+    shown = [c for c in ("variant", "srcc", "srcc_within", "plcc", "diff", "p_adjusted") if c in table]
+    frame = table[
+        [
+            *shown,
+            *(
+                c
+                for c in table
+                if c.removesuffix("_low").removesuffix("_high") in shown[1:] and c not in shown
+            ),
+        ]
+    ].copy()
     if "ci_simultaneous_low" in table:  # the interval whose p stands beside it
         frame["diff_low"], frame["diff_high"] = table["ci_simultaneous_low"], table["ci_simultaneous_high"]
+    frame["variant"] += np.where(
+        frame["variant"] == sheet.record["ablation"]["reference"], " (reference)", ""
+    )
     title = ablation_title(sheet.record["ablation"])
     caption = f"{title}: each variant on {where(sheet.record)} Intervals of differences hold for all rows."
-    made = frame_table(name, caption, frame, reference=sheet.record["ablation"]["reference"])
-    edge = f"Best at the edge of the range: {at_edge(sheet)}." if at_edge(sheet) else ""
-    notes = [*made.notes, *filter(None, (note, edge, same_ranking(sheet))), *study_notes(sheet.record)]
-    whole = Table(name, caption, made.columns, made.rows, sheet.table, notes)
-    return Exhibit("details", name, caption, whole, of=sheet.result)
+    whole = frame_table(frame, name=name, title=caption, best=["srcc"])
+    notes = [*whole.notes, "Bold: highest SRCC; underlined: second. The best of a grid is picked on its own data.",
+             *filter(None, (note, at_edge(sheet), same_ranking(sheet))), *study_notes(sheet.record)]  # fmt: skip
+    return Exhibit("details", name, caption, replace(whole, data=sheet.table, notes=notes), of=sheet.result)

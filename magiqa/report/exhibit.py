@@ -1,8 +1,8 @@
-"""An exhibit: a table, or a figure that is still to be drawn, with its caption."""
+"""An exhibit: a table, or a figure with its caption."""
 
 import base64
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magiqa.report.escape import md, tex
@@ -19,6 +19,7 @@ class Exhibit:
         kind: for ``only=``. name: of its files. caption: 40 words or fewer.
         table: the table, or None. draw: writes the figure's files for a path without suffix, or None.
         of: the run or result that it belongs to; empty for all of them. wide: as wide as a page, whatever the style.
+        png: the figure's file, once it is drawn.
     """
 
     kind: str
@@ -28,41 +29,29 @@ class Exhibit:
     draw: Callable[[Path], list[Path]] | None = None
     of: str = ""
     wide: bool = False
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure's files and its caption."""
-
-    png: Path
-    name: str
-    caption: str
-    wide: bool
-
-    @property
-    def alt(self) -> str:
-        """A text for readers who cannot see the figure."""
-        return f"{self.name}; the tables hold its numbers"
+    png: Path | None = None
 
     @property
     def uri(self) -> str:
-        """The PNG as a data URI."""
-        return "data:image/png;base64," + base64.b64encode(self.png.read_bytes()).decode()
+        """The drawn figure as a data URI."""
+        return (
+            "data:image/png;base64," + base64.b64encode(self.png.read_bytes() if self.png else b"").decode()
+        )
 
 
-def draw(exhibit: Exhibit, folder: Path, style: Style) -> Drawn:
-    """Draw a figure into a folder, its caption beside it in Markdown and LaTeX."""
-    assert exhibit.draw is not None
-    stem = folder / exhibit.name
-    chosen = Style(width="page", font=style.font, title=style.title) if exhibit.wide else style
-    with styled(chosen, exhibit.caption.partition(". ")[0]):
-        files = exhibit.draw(stem)
-        wide = is_wide()
+def draw(exhibit: Exhibit, folder: Path, style: Style) -> Exhibit:
+    """Draw a figure into a folder, with its caption in Markdown and LaTeX, and return it; return a table as it is."""
+    if exhibit.draw is None:
+        return exhibit
+    chosen = replace(style, width="page") if exhibit.wide else style
     caption = exhibit.caption
-    if any(file.name.endswith("-names.txt") for file in files):
-        caption += f" Names that no font here has are numbered: {stem.name}-names.txt."
+    with styled(chosen, caption.partition(". ")[0]):
+        png, *others = exhibit.draw(folder / exhibit.name)
+        wide = is_wide()
+    if others and others[-1].name.endswith("-names.txt"):
+        caption += f" Names that no font here has are numbered: {others[-1].name}."
     write_captions(folder, {exhibit.name: caption})
-    return Drawn(next(file for file in files if file.suffix == ".png"), exhibit.name, caption, wide)
+    return replace(exhibit, caption=caption, wide=wide, png=png)
 
 
 def write_captions(folder: Path, captions: Mapping[str, str]) -> None:
@@ -75,5 +64,4 @@ def write_captions(folder: Path, captions: Mapping[str, str]) -> None:
 def draw_all(exhibits: Iterable[Exhibit], folder: Path, style: Style) -> None:
     """Draw the figures among exhibits into a folder."""
     for exhibit in exhibits:
-        if exhibit.draw:
-            draw(exhibit, folder, style)
+        draw(exhibit, folder, style)

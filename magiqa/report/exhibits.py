@@ -5,23 +5,21 @@ from dataclasses import replace
 
 from magiqa.errors import UserError
 from magiqa.report.ablation_exhibits import ablation_curves, ablation_details, ablation_tables
-from magiqa.report.comparison_exhibits import comparisons
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.main_table import backbones, main_table, methods_figure
 from magiqa.report.material import Material
 from magiqa.report.published_exhibits import published_table
-from magiqa.report.runs_exhibits import figures_of_runs, group_tables, run_times, scatter_figure
-from magiqa.report.study_exhibits import experiments
+from magiqa.report.runs_exhibits import figures_of_runs, group_tables, scatter_figure
+from magiqa.report.study_exhibits import comparisons, experiments
 
 # section -> what makes its exhibits
 SECTIONS: dict[str, tuple[Callable[[Material], Iterable[Exhibit]], ...]] = {
     "Agreement": (main_table, scatter_figure, methods_figure, backbones),
     "Published values": (published_table,),
-    "Data sets": (group_tables, figures_of_runs),
+    "Runs": (group_tables, figures_of_runs),
     "Comparisons": (comparisons,),
     "Ablations": (ablation_tables, ablation_curves, ablation_details),
     "Experiments": (experiments,),
-    "Run time": (run_times,),
 }
 
 # kinds of a paper's main document; the rest goes into the supplement
@@ -29,8 +27,8 @@ MAIN = ("main", "scatter", "backbones", "groups", "magnitude", "matrix", "ablati
 
 KINDS = (
     *MAIN,
-    *("methods", "published", "cues", "group_figure", "matrices", "matrix_table", "pairs"),
-    *("variants", "details", "experiments", "time"),
+    *("methods", "published", "cues", "group_figure", "pairs"),
+    *("variants", "details", "experiments"),
 )
 
 

@@ -6,31 +6,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magiqa.datasets.base import occurrences
 from magiqa.errors import UserError
-from magiqa.report.captions import fit_words, weights_note
 from magiqa.report.escape import DAGGER
 from magiqa.report.exhibit import Exhibit
-from magiqa.report.marks import UNTESTED, marks
 from magiqa.report.material import Material
-from magiqa.report.plots import forest
+from magiqa.report.methods import fit_words, weights_note
+from magiqa.report.plots import dots
 from magiqa.report.published_exhibits import published_rows
-from magiqa.report.table import NONE, Cell, Table, number
+from magiqa.report.table import MARKS, NONE, Cell, Table, best_marks, name_cell, number, ranks
 from magiqa.report.words import LOWER_IS_BETTER, STATISTICS, set_key, statistic
 from magiqa.runs.names import CONTROLS
+from magiqa.runs.read import Run
+from magiqa.stats.family import SIGNIFICANCE
+from magiqa.stats.paired import against_best
+from magiqa.stats.sampling import TESTED, WITHIN, Sampling
 
 DEFAULT = ("srcc", "plcc_logistic")
 
 FITTED = ("plcc_logistic", "rmse_logistic")
 
+UNTESTED = "‡"
+
+KEYS = ["run", "score", "statistic"]
+
 
 def signed_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with PLCC after the fit carrying the sign of the raw PLCC, and without its interval."""
-    rows = rows.copy()
-    keys = ["run", "score"]
-    raw = rows[rows["statistic"] == "plcc"].set_index(keys)["value"]
-    fitted = rows["statistic"] == "plcc_logistic"
-    sign = np.sign(raw.reindex(pd.MultiIndex.from_frame(rows.loc[fitted, keys])).to_numpy(float))
-    rows.loc[fitted, "value"] = rows.loc[fitted, "value"].abs() * np.where(sign < 0, -1.0, 1.0)
+    raw = rows[rows["statistic"] == "plcc"].set_index(KEYS[:2])["value"]
+    raw = raw.reindex(pd.MultiIndex.from_frame(rows[KEYS[:2]])).to_numpy(float)
+    signed = rows["value"].abs() * np.where(raw < 0, -1.0, 1.0)
+    rows = rows.assign(value=rows["value"].where(rows["statistic"] != "plcc_logistic", signed))
     rows.loc[rows["statistic"].isin(FITTED), ["ci_low", "ci_high"]] = np.nan
     return rows
 
@@ -41,13 +47,54 @@ def statistics_of(material: Material) -> list[str]:
     Raises:
         UserError: a statistic that no run has.
     """
-    present = set(material.rows["statistic"])
-    for name in material.asked.statistics:
-        if name not in present:
-            raise UserError(
-                f"statistics={name} is in no run here: use {', '.join(s for s in STATISTICS if s in present)}"
-            )
+    present = [s for s in STATISTICS if s in set(material.rows["statistic"])]
+    if missing := [name for name in material.asked.statistics if name not in present]:
+        raise UserError(f"statistics={missing[0]} is in no run here: use {', '.join(present)}")
     return list(dict.fromkeys(material.asked.statistics)) or [s for s in DEFAULT if s in present]
+
+
+def tests(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return ``rank, p_best, in_best_set, untested`` of each run, score and statistic; controls do not compete.
+
+    Values that print alike have the same rank. A test is on the images of the best method.
+    """
+    by_name = {run.name: run for run in material.every_run}
+    out = []
+    competing = rows[~rows["score"].isin(list(CONTROLS)) & rows["value"].notna()]
+    for (_, name), part in competing.groupby(["dataset", "statistic"], sort=False):
+        if name == WITHIN:  # a score that is defined in some groups only does not compete
+            part = part[part["n"] == part["n"].max()]
+        lower = name in LOWER_IS_BETTER
+        part = part.sort_values("value", ascending=lower, kind="stable")
+        p = _p_best(part, str(name), by_name)
+        tied = np.nan_to_num(p) >= SIGNIFICANCE
+        marks = {"rank": ranks(part["value"], lower), "p_best": p, "untested": ~np.isfinite(p) & (len(part) > 1),
+                 "in_best_set": tied & tied[1:].any()}  # fmt: skip
+        out.append(part[KEYS].assign(**marks))
+    return pd.concat(out, ignore_index=True).astype({"untested": object, "in_best_set": object})
+
+
+def _p_best(part: pd.DataFrame, name: str, runs: Mapping[str, Run]) -> np.ndarray:
+    """Return p of the hypothesis that a method is as good as the first, the best; NaN where it is not tested."""
+    best, p = runs[part["run"].iloc[0]], np.full(len(part), np.nan)
+    scores = [_on_images_of(best, runs[r], s) for r, s in zip(part["run"], part["score"], strict=True)]
+    usable = {
+        k: values for k, values in enumerate(scores) if values is not None and np.isfinite(values).all()
+    }
+    if name in TESTED and len(usable) > 1:
+        sampling = Sampling.of(best.scores, best.record["dataset"].get("cluster"))
+        y = best.scores[best.label].to_numpy(float)
+        p[list(usable)] = against_best(np.stack(list(usable.values())), y, name, sampling)[0]
+    return p
+
+
+def _on_images_of(best: Run, run: Run, score: str) -> np.ndarray | None:
+    """Return a run's score in the order of another's images; None where images or labels differ."""
+    mine, theirs = (r.scores.set_index(pd.Index(occurrences(r.scores["image"]))) for r in (run, best))
+    if set(mine.index) != set(theirs.index) or run.label != best.label:
+        return None
+    mine = mine.loc[theirs.index]
+    return mine[score].to_numpy(float) if np.array_equal(mine[run.label], theirs[best.label]) else None
 
 
 def main_table(material: Material) -> Iterator[Exhibit]:
@@ -57,50 +104,39 @@ def main_table(material: Material) -> Iterator[Exhibit]:
     chosen = statistics_of(material)
     rows = signed_rows(material.rows)
     rows = rows[rows["statistic"].isin(chosen)]
-    rows = rows.merge(marks(material, rows), on=["run", "score", "statistic"], how="left")
-    sets = list(dict.fromkeys(rows["dataset"]))
-    lines = _lines(material, rows)
-    columns = [
-        (one, s)
-        for one in sets
-        for s in chosen
-        if ((rows["dataset"] == one) & (rows["statistic"] == s)).any()
-    ]
-    by = {(r["method"], r["backbone"], r["dataset"], r["statistic"]): r for r in rows.to_dict("records")}
-    bones = list(dict.fromkeys(b for _, b, _ in lines if b))
+    rows = rows.merge(tests(material, rows), on=KEYS, how="left")
+    sets, lines = list(dict.fromkeys(rows["dataset"])), _lines(material, rows)
+    present = set(zip(rows["dataset"], rows["statistic"], strict=True))
+    columns = [(one, s) for one in sets for s in chosen if (one, s) in present]
+    cells = {
+        (r["method"], r["backbone"], r["dataset"], r["statistic"]): _cell(r) for r in rows.to_dict("records")
+    }
+    alike = sets_to_average(material, sets)
+    averages = [("Average", s) for s in chosen if len(alike) > 1]
+    for _, s in averages:
+        cells |= _averages(lines, rows[rows["dataset"].isin(alike) & (rows["statistic"] == s)], len(alike), s)
+    bones = list(dict.fromkeys(bone for _, bone, _ in lines if bone))
     several = len(bones) > 1
     quoted = published_rows(material, columns)
-    alike = sets_to_average(material, sets)
-    averaged = [s for s in chosen if len(alike) > 1]
-    cells: list[list[Cell]] = [
-        [
-            Cell(row.name, row.name),
-            *([Cell(NONE)] if several else []),
-            *row.cells,
-            *([Cell(NONE)] * len(averaged)),
-        ]
-        for row in quoted
-    ]
-    means = {s: _averages(lines, alike, by, s) for s in averaged}
-    for k, (method, bone, _) in enumerate(lines):
-        line = [Cell(method, method), *([Cell(bone or NONE, bone)] if several else [])]
-        line += [_cell(by.get((method, bone, *column)), column[1]) for column in columns]
-        cells.append([*line, *(means[s][k] for s in averaged)])
-    controls = next((k for k, (_, _, control) in enumerate(lines) if control), None)
+    body = [[name_cell(name), *[Cell(NONE)] * several, *values, *[Cell(NONE)] * len(averages)]
+            for name, values in quoted.items()]  # fmt: skip
+    for method, bone, _ in lines:
+        line = [cells.get((method, bone, *column), Cell(NONE)) for column in [*columns, *averages]]
+        body.append([name_cell(method), *[Cell(bone or NONE, bone)] * several, *line])
+    controls = [control for _, _, control in lines]
     blocks = {len(quoted): ""} if quoted else {}
-    blocks |= {len(quoted) + controls: ""} if controls else {}
-    heads = [("", "Method"), *([("", "Backbone")] if several else [])]
+    blocks |= {len(quoted) + controls.index(True): ""} if any(controls[1:]) else {}
+    heads = [("", "Method"), *[("", "Backbone")] * several]
     heads += [(one if len(sets) > 1 else "", statistic(s)) for one, s in columns]
-    heads += [("Average", statistic(s)) for s in averaged]
-    where = f"on {sets[0]}" if len(sets) == 1 else f"on {len(sets)} data sets"
-    caption = f"{' and '.join(statistic(s) for s in chosen)} of each method {where}."
-    caption += (
-        f" Backbone: {bones[0]}." if len(bones) == 1 else f" {weights_note(list(material.records.values()))}"
-    )
-    notes = [" ".join(_notes(material, rows, chosen, alike if averaged else [], sets, bool(quoted)))]
-    data = rows.assign(set=rows["dataset"]).drop(columns="set")
-    table = Table("agreement", caption.strip(), heads, cells, data, notes, blocks, details=len(sets) == 1)
-    yield Exhibit("main", "agreement", caption.strip(), table)
+    heads += [(group, statistic(s)) for group, s in averages]
+    place = f"on {sets[0]}" if len(sets) == 1 else f"on {len(sets)} data sets"
+    weights = f"Backbone: {bones[0]}." if len(bones) == 1 else weights_note(material.records.values())
+    caption = f"{' and '.join(map(statistic, chosen))} of each method {place}. {weights}".strip()
+    notes = _notes(material, rows, chosen)
+    notes += [f"Average: {', '.join(alike)}."] if averages and len(alike) < len(sets) else []
+    notes += ["First rows: as published."] if quoted else []
+    table = Table("agreement", caption, heads, body, rows, [" ".join(notes)], blocks, details=len(sets) == 1)
+    yield Exhibit("main", "agreement", caption, table)
 
 
 def _lines(material: Material, rows: pd.DataFrame) -> list[tuple[str, str, bool]]:
@@ -110,106 +146,76 @@ def _lines(material: Material, rows: pd.DataFrame) -> list[tuple[str, str, bool]
         UserError: a row that was asked for is not there.
     """
     control = rows["score"].isin(list(CONTROLS))
-    every = list(dict.fromkeys(zip(rows["method"], rows["backbone"], control, strict=True)))
-    lines = [line for line in every if not line[2]] + [line for line in every if line[2]]
-    names = [method for method, _, _ in lines]
-    for name in [*material.asked.rows, *([material.asked.last] if material.asked.last else [])]:
+    every = dict.fromkeys(zip(rows["method"], rows["backbone"], control, strict=True))
+    lines = sorted(every, key=lambda line: line[2])
+    names, last = list(dict.fromkeys(method for method, _, _ in lines)), material.asked.last
+    for name in filter(None, [*material.asked.rows, last]):
         if name not in names:
-            raise UserError(
-                f"rows: there is no method {name}; the methods here are {'; '.join(dict.fromkeys(names))}"
-            )
-    if material.asked.rows:
-        lines = [line for name in material.asked.rows for line in lines if line[0] == name]
-    last = material.asked.last
-    return [line for line in lines if line[0] != last] + [line for line in lines if line[0] == last]
+            raise UserError(f"rows: there is no method {name}; the methods here are {'; '.join(names)}")
+    order = [name for name in material.asked.rows or names if name != last] + [last]
+    return [line for name in order for line in lines if line[0] == name]
 
 
-def _cell(row: Mapping[str, Any] | None, one: str) -> Cell:
+def _cell(row: Mapping[str, Any]) -> Cell:
     """Return a value with its interval, its rank's mark, and the sign of the test."""
-    if row is None:
-        return Cell(NONE)
-    sign = (
-        ""
-        if one in FITTED
-        else UNTESTED
-        if row["untested"] is True
-        else DAGGER
-        if row["in_best_set"] is True
-        else ""
-    )
-    mark = {1: "best", 2: "second"}.get(row["rank"], "")
+    sign = UNTESTED if row["untested"] is True else DAGGER if row["in_best_set"] is True else ""
+    sign = "" if row["statistic"] in FITTED else sign
+    mark = MARKS.get(row["rank"], "")
     return number(row["value"], row["ci_low"], row["ci_high"], form=".3f", mark=mark, suffix=sign)
 
 
 def sets_to_average(material: Material, sets: Sequence[str]) -> list[str]:
     """Return the sets of the label that most of them have, MOS before others: no SSIM is a MOS."""
-    by: dict[str, list[str]] = {}
-    for run in material.runs:
-        title = material.titles[set_key(run.record["dataset"])]
-        if title in sets and title not in by.setdefault(run.label, []):
-            by[run.label].append(title)
+    labels = {material.titles[set_key(run.record["dataset"])]: run.label for run in material.runs}
+    by = {label: [title for title in sets if labels.get(title) == label] for label in labels.values()}
     return max(by.values(), key=lambda some: (len(some), some is by.get("mos")), default=[])
 
 
 def _averages(
-    lines: Sequence[tuple[str, str, bool]], sets: Sequence[str], by: Mapping[Any, Any], one: str
-) -> list[Cell]:
+    lines: Sequence[tuple[str, str, bool]], rows: pd.DataFrame, count: int, name: str
+) -> dict[tuple[str, str, str, str], Cell]:
     """Return the mean over sets of each method that is on all of them."""
-    values = []
-    for method, bone, _ in lines:
-        row = [by.get((method, bone, name, one), {}).get("value", np.nan) for name in sets]
-        values.append(float(np.mean(row)))
-    competing = pd.Series(
-        [np.nan if control else v for v, (_, _, control) in zip(values, lines, strict=True)]
+    values = rows.groupby(["method", "backbone"])["value"].agg(
+        lambda v: v.mean() if len(v) == count else np.nan
     )
-    order = competing.round(3).rank(method="min", ascending=one in LOWER_IS_BETTER)
-    marks = {1.0: "best", 2.0: "second"} if len(set(competing.dropna())) > 1 else {}
-    return [number(v, form=".3f", mark=marks.get(r, "")) for v, r in zip(values, order, strict=True)]
+    means = [float(values.get((method, bone), np.nan)) for method, bone, _ in lines]
+    marks = best_marks(means, [not control for _, _, control in lines], name in LOWER_IS_BETTER)
+    return {(method, bone, "Average", name): number(mean, form=".3f", mark=mark)
+            for (method, bone, _), mean, mark in zip(lines, means, marks, strict=True)}  # fmt: skip
 
 
-def _notes(
-    material: Material,
-    rows: pd.DataFrame,
-    chosen: Sequence[str],
-    alike: Sequence[str],
-    sets: Sequence[str],
-    quoted: bool,
-) -> list[str]:
+def _notes(material: Material, rows: pd.DataFrame, chosen: Sequence[str]) -> list[str]:
     notes = ["Bold: best; underlined: second."]
     if "plcc_logistic" in chosen:
-        notes.append(f"PLCC: after a {fit_words(list(material.records.values()))} fit on the same images.")
+        notes.append(f"PLCC: after a {fit_words(material.records.values())} fit on the same images.")
     if rows["in_best_set"].eq(True).any():
         notes.append(f"{DAGGER} not significantly worse than the best (paired tests, all pairs at once).")
     if (rows["untested"].eq(True) & ~rows["statistic"].isin(FITTED)).any():
         notes.append(f"{UNTESTED} not tested: other images.")
-    if alike and len(alike) < len(sets):
-        notes.append(f"Average: {', '.join(alike)}.")
-    return notes + (["First rows: as published."] if quoted else [])
+    return notes
 
 
 def backbones(material: Material) -> Iterator[Exhibit]:
     """Backbones by methods, SRCC, where several backbones ran."""
-    if not material.runs:
-        return
-    rows = material.rows
+    rows = material.rows if material.runs else pd.DataFrame({"statistic": [], "backbone": [], "method": []})
     own = rows[(rows["statistic"] == "srcc") & (rows["backbone"] != "")]
-    shared = own.groupby("method")["backbone"].nunique()
-    own = own[own["method"].isin(shared[shared > 1].index)]
+    own = own[own.groupby("method")["backbone"].transform("nunique") > 1]
     if not len(own):
         return
-    keys = ["dataset", "method"]
-    table = own.pivot_table(index="backbone", columns=keys, values="value", aggfunc="first", sort=False)
-    best = table.round(3).rank(ascending=False, method="min")
+    table = own.pivot_table(
+        index="backbone", columns=["dataset", "method"], values="value", aggfunc="first", sort=False
+    )
+    columns = [
+        [number(v, form=".3f", mark=m) for v, m in zip(table[c], best_marks(table[c]), strict=True)]
+        for c in table
+    ]
     cells = [
-        [Cell(str(bone), str(bone)), *(number(table.loc[bone, c], form=".3f",
-                                              mark={1.0: "best", 2.0: "second"}.get(best.loc[bone, c], ""))
-                                       for c in table)]
-        for bone in table.index
-    ]  # fmt: skip
-    several = len(set(own["dataset"])) > 1
-    heads = [("", "Backbone"), *((one if several else "", method) for one, method in table)]
-    where = "" if several else f" on {own['dataset'].iloc[0]}"
-    caption = f"SRCC of each backbone{where}. {weights_note(list(material.records.values()))}".strip()
+        [name_cell(bone), *line] for bone, line in zip(table.index, zip(*columns, strict=True), strict=True)
+    ]
+    sets = list(dict.fromkeys(own["dataset"]))
+    heads = [("", "Backbone"), *((one if len(sets) > 1 else "", method) for one, method in table)]
+    place = f" on {sets[0]}" if len(sets) == 1 else ""
+    caption = f"SRCC of each backbone{place}. {weights_note(material.records.values())}".strip()
     notes = ["Bold: best of the column; underlined: second. Not tested."]
     yield Exhibit("backbones", "backbones", caption, Table("backbones", caption, heads, cells, own, notes))
 
@@ -220,15 +226,12 @@ def methods_figure(material: Material) -> Iterator[Exhibit]:
         return
     rows = material.rows[material.rows["statistic"] == "srcc"]
     lines = _lines(material, rows)
-    bones = {b for _, b, _ in lines if b}
-    name_of = {(m, b): m if len(bones) < 2 or not b else f"{m}, {b}" for m, b, _ in lines}
-    frame = pd.DataFrame({
-        "set": rows["dataset"],
-        "name": [name_of.get(key, "") for key in zip(rows["method"], rows["backbone"], strict=True)],
-        "value": rows["value"], "low": rows["ci_low"], "high": rows["ci_high"],
-    })  # fmt: skip
-    names, controls = list(name_of.values()), [m for m, _, control in lines if control]
+    several = len({bone for _, bone, _ in lines if bone}) > 1
+    names = {(method, bone): f"{method}, {bone}" if several and bone else method for method, bone, _ in lines}
+    rows = rows.rename(columns={"dataset": "panel", "ci_low": "low", "ci_high": "high"})
+    rows["name"] = [names.get(key) for key in zip(rows["method"], rows["backbone"], strict=True)]
+    order, controls = list(names.values()), [method for method, _, control in lines if control]
     caption = "SRCC of each method with 95 % intervals. Hollow: controls, which know nothing of quality. "
-    caption += weights_note(list(material.records.values()))
+    caption += weights_note(material.records.values())
     yield Exhibit("methods", "methods", caption.strip(),
-                  draw=lambda stem: forest(stem, frame, names, xlabel="SRCC", hollow=controls))  # fmt: skip
+                  draw=lambda stem: dots(stem, rows, xlabel="SRCC", order=order, hollow=controls))  # fmt: skip

@@ -1,15 +1,27 @@
-"""The names of methods and results: one function names methods for tables, figures, captions and the page."""
+"""The names of methods and results, and the words on them that captions share.
+
+One function names methods for tables, figures, captions and the page.
+"""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from magiqa.method.presets import presets
-from magiqa.report.words import SCORES, backbone_name, option_name, set_key, set_line, set_name
-from magiqa.runs.names import CONTROLS, option, pooling
+from magiqa.report.words import (
+    SCORES,
+    backbone_name,
+    option_name,
+    own_weights,
+    set_key,
+    set_line,
+    set_name,
+    set_words,
+)
+from magiqa.runs.names import CONTROLS, option, other_than_published, pooling
 from magiqa.runs.read import Run
 
 Record = Mapping[str, Any]
@@ -30,28 +42,20 @@ _WORDS = {
 }
 
 
+FITS = {
+    "logistic4": "4-parameter logistic",
+    "official": "5-parameter logistic of MA-CLIP's code",
+}
+
+
 def _parts(record: Record, score: str) -> dict[str, str]:
-    """Return what makes a score, by config group; empty for a part that is as by default."""
-    kept = str((record.get("backbone") or {}).get("positional_embedding", "drop"))
-    values = {
+    """Return what makes a score, by config group; a part that is as by default is left out."""
+    parts = {
         group: option_name(option(record, group)) for group in ("fusion", "prompts", "views", "magnitude")
     }
-    values |= {
-        "pooling": pooling(record.get("config") or {}),
-        "positional embedding": "" if kept == "drop" else kept,
-    }
-    return {group: values[group] for group in _PARTS.get(score, ()) if values[group]}
-
-
-def _paper_name(record: Record, score: str) -> str:
-    """Return the name of a paper's own method; empty for any other."""
-    parts, choices, changed = _parts(record, score), record.get("choices", {}), record.get("changed", {})
-    groups = ("backbone", *_PARTS.get(score, ()))
-    for preset in presets().values():
-        own = primary({"choices": preset.options}) == score and not preset.changes(choices, changed, groups)
-        if own and "pooling" not in parts and (preset.weights or "positional embedding" not in parts):
-            return preset.title
-    return ""
+    parts["pooling"] = pooling(record.get("config") or {})
+    parts["positional embedding"] = (record.get("backbone") or {}).get("positional_embedding", "drop")
+    return {g: parts[g] for g in _PARTS.get(score, ()) if parts[g] not in ("", "drop")}
 
 
 def _kind(record: Record, score: str) -> str:
@@ -67,18 +71,27 @@ def primary(record: Record) -> str:
     return {"similarity": "q_sim", "magnitude": "q_mag"}.get(fusion, "q")
 
 
-def method_name(record: Record, score: str) -> str:
-    """Return a method's name with all that makes it.
+def method_name(record: Record, score: str, shown: Iterable[str] = _WORDS) -> str:
+    """Return a method's name: that of a paper's own method, else its kind and its parts.
+
+    Args:
+        shown: parts to name, by config group.
 
     Example:
         >>> choices = {"prompts": "clipiqa", "views": "whole", "fusion": "fixed", "magnitude": "l2"}
         >>> method_name({"choices": choices}, "q_sim"), method_name({"choices": choices}, "q")
         ('CLIP-IQA', 'Fixed fusion (CLIP-IQA prompts; whole views; L2 norm)')
     """
-    if name := _paper_name(record, score):
-        return name
-    parts = [_WORDS[g].format(v) for g, v in _parts(record, score).items() if g != "fusion"]
-    return f"{_kind(record, score)} ({'; '.join(parts)})" if parts else _kind(record, score)
+    parts, choices, changed = _parts(record, score), record.get("choices", {}), record.get("changed", {})
+    groups = ("backbone", *_PARTS.get(score, ()))
+    for preset in presets().values():
+        own = primary({"choices": preset.options}) == score and not preset.changes(choices, changed, groups)
+        if own and "pooling" not in parts and (preset.weights or "positional embedding" not in parts):
+            return preset.title
+    words = [
+        _WORDS[group].format(value) for group, value in parts.items() if group in shown and group != "fusion"
+    ]
+    return f"{_kind(record, score)} ({'; '.join(words)})" if words else _kind(record, score)
 
 
 def method_names(
@@ -98,31 +111,21 @@ def method_names(
         >>> method_names([("a", a, "q"), ("b", b, "q"), ("b", b, "q_sim")], {"b": "Ours"})
         ['MA-CLIP', 'Ours', 'Ours, similarity']
     """
-    every = [_parts(record, score) for _, record, score in rows]
-    differing = set()
+    differing = []
     for group in _WORDS:
-        inner = [(p, s) for p, (_, r, s) in zip(every, rows, strict=True) if not r.get("external")]
-        values = {p.get(group, "") for p, s in inner if group in _PARTS.get(s, ())}
-        differing |= {group} if len(values) > 1 else set()
+        inner = [(r, s) for _, r, s in rows if not r.get("external") and group in _PARTS.get(s, ())]
+        differing += [group] if len({_parts(r, s).get(group) for r, s in inner}) > 1 else []
     out = []
-    for parts, (run, record, score) in zip(every, rows, strict=True):
-        external = record.get("external")
-        config = record.get("config") or {}
-        own = (names or {}).get(run) or str(config.get("name") or "")
-        kind = _kind(record, score)
-        if external:
-            out.append((names or {}).get(str(external["method"])) or str(external["method"]))
-        elif score in CONTROLS:
-            out.append(kind)
-        elif own:
-            out.append(
-                own if score == primary(record) else f"{own}, {'fused' if score == 'q' else kind.lower()}"
-            )
-        elif paper := _paper_name(record, score):
-            out.append(paper)
+    for run, record, score in rows:
+        own = (names or {}).get(run) or str((record.get("config") or {}).get("name") or "")
+        if record.get("external"):
+            method = str(record["external"]["method"])
+            out.append((names or {}).get(method, method))
+        elif own and score not in CONTROLS:
+            cue = "fused" if score == "q" else _kind(record, score).lower()
+            out.append(own if score == primary(record) else f"{own}, {cue}")
         else:
-            more = [_WORDS[g].format(v) for g, v in parts.items() if g in differing and g != "fusion"]
-            out.append(f"{kind} ({'; '.join(more)})" if more else kind)
+            out.append(method_name(record, score, differing))
     return out
 
 
@@ -131,45 +134,37 @@ def measurements(runs: Sequence[Run], names: Mapping[str, str] | None = None) ->
 
     Rows that show the same thing twice are left out: a fused score that equals one cue, a cue that two runs share.
     """
-    parts = []
+    titles = set_titles([run.record["dataset"] for run in runs])
+    seen: set[tuple[str, ...]] = set()
+    parts: list[pd.DataFrame] = []
+    keys = []
     # of runs that share a score, the run that is about it shows it
     for run in sorted(runs, key=lambda run: primary(run.record) == "q"):
-        table = run.agreement
-        for cue in ("q_sim", "q_mag"):
-            if np.array_equal(run.scores["q"], run.scores[cue]):
-                table = table[table["score"] != "q"]
-        head = pd.DataFrame(
-            {"set": set_key(run.record["dataset"]), "label": run.label, "run": run.name}, table.index
-        )
-        parts.append(pd.concat([head, table], axis=1))
+        one_cue = any(np.array_equal(run.scores["q"], run.scores[cue]) for cue in ("q_sim", "q_mag"))
+        for score, part in run.agreement.groupby("score", sort=False):
+            key, bone = (
+                set_key(run.record["dataset"]),
+                "" if score in CONTROLS else backbone_name(run.record["backbone"]),
+            )
+            values = (key, bone, score, *part["statistic"], *part["value"].round(9).map(repr))
+            if values in seen or (one_cue and score == "q"):
+                continue
+            seen.add(values)
+            keys.append((run.name, run.record, str(score)))
+            head = {
+                "dataset": titles[key],
+                "label": run.label,
+                "run": run.name,
+                "method": len(parts),
+                "backbone": bone,
+            }
+            parts.append(pd.concat([pd.DataFrame(head, part.index), part], axis=1))
     rows = pd.concat(parts, ignore_index=True)
-    records = {run.name: run.record for run in runs}
-    keys = list(dict.fromkeys(zip(rows["run"], rows["score"], strict=True)))
-    named = method_names([(run, records[run], score) for run, score in keys], names)
-    name_of = dict(zip(keys, named, strict=True))
-    rows.insert(3, "method", [name_of[key] for key in zip(rows["run"], rows["score"], strict=True)])
-    own = ~rows["score"].isin(list(CONTROLS))
-    bones = {name: backbone_name(record["backbone"]) for name, record in records.items()}
-    rows.insert(4, "backbone", np.where(own, rows["run"].map(bones), ""))
-    place = {run.name: k for k, run in enumerate(runs)}
-    rows = _once(rows).sort_values("run", key=lambda names: names.map(place), kind="stable")
-    titles = set_titles([run.record["dataset"] for run in runs])
-    rows.insert(0, "dataset", rows.pop("set").map(titles))
-    return rows.reset_index(drop=True)
-
-
-def _once(rows: pd.DataFrame) -> pd.DataFrame:
-    """Drop a score whose values another run shows; add the run's name where two still have one name."""
-    keys = ["set", "backbone", "score"]
-    seen: dict[tuple[Any, ...], list[Any]] = {}
-    for (_, *key), part in rows.groupby(["run", *keys], sort=False):
-        values = tuple(zip(part["statistic"], part["value"].round(9).map(repr), strict=True))
-        if values in seen.setdefault(tuple(key), []):
-            rows = rows.drop(part.index)
-        seen[tuple(key)].append(values)
-    twice = rows.groupby([*keys, "method"])["run"].transform("nunique") > 1
+    rows["method"] = rows["method"].map(dict(enumerate(method_names(keys, names))))
+    twice = rows.groupby(["dataset", "backbone", "score", "method"])["run"].transform("nunique") > 1
     rows.loc[twice, "method"] = rows["method"] + " [" + rows["run"] + "]"
-    return rows
+    place = {run.name: k for k, run in enumerate(runs)}
+    return rows.sort_values("run", key=lambda names: names.map(place), kind="stable", ignore_index=True)
 
 
 def set_titles(sets: Sequence[Record]) -> dict[str, str]:
@@ -217,8 +212,7 @@ def result_title(record: Record, stem: str) -> str:
     command = str(record.get("command", "results"))
     if command == "ablate -m":
         return f"Ablation: {ablation_title({'name': stem.removesuffix('-left_out')})}, one data set left out"
-    about = record.get({"ablate": "ablation"}.get(command, command))
-    about = about if isinstance(about, Mapping) else {}
+    about: Record = record.get({"ablate": "ablation"}.get(command, command)) or {}
     words = {
         "ablate": f"Ablation: {ablation_title(about)}",
         "compare": "Methods compared",
@@ -235,3 +229,49 @@ def each_once(titles: Sequence[str], names: Sequence[str]) -> list[str]:
         ['a [x]', 'b', 'a [z]']
     """
     return [f"{t} [{n}]" if list(titles).count(t) > 1 else t for t, n in zip(titles, names, strict=True)]
+
+
+def where(record: Record) -> str:
+    """Return the data set and the backbone, for the end of a caption.
+
+    Example:
+        >>> where({"dataset": {"name": "agiqa3k", "n": 299, "every": 10, "label": "mos"},
+        ...        "backbone": {"name": "demo", "label": "untrained, seed 0"}})
+        'AGIQA-3K (299 images, one in 10). Backbone: demo (untrained, seed 0).'
+    """
+    data, bone = record.get("dataset") or {}, record.get("backbone") or {}
+    weights = f"Backbone: {backbone_name(bone)}." if bone.get("name") or bone.get("label") else ""
+    return " ".join(filter(None, (f"{set_words(data)}." if data else "", weights)))
+
+
+def weights_note(records: Iterable[Record]) -> str:
+    """Return the sentence on weights that are not published ones; empty where all are."""
+    labels = own_weights(records)
+    return f"Weights: {'; '.join(labels)}." if labels else ""
+
+
+def fit_words(records: Iterable[Record]) -> str:
+    """Return the name of the logistic fit that records hold."""
+    fits = [fit for r in records for fit in (r.get("fits") or {}).values() if fit]
+    methods = sorted({str(fit["method"]) for fit in fits if fit.get("method")}) or ["logistic4"]
+    return ", ".join(FITS.get(method, method) for method in methods)
+
+
+def unit(record: Record) -> str:
+    """Return the units that are sampled.
+
+    Example:
+        >>> unit({"dataset": {"cluster": "reference"}}), unit({"dataset": {}})
+        ('references', 'images')
+    """
+    return f"{(record.get('dataset') or {}).get('cluster') or 'image'}s"
+
+
+def study_notes(record: Record) -> list[str]:
+    """Return the notes of a study's table: its own, what was left out and its warnings."""
+    about: Record = record.get("ablation") or record.get("experiment") or {}
+    warnings = [str(text) for text in record.get("warnings") or ()]
+    notes = [str(note) for note in about.get("notes") or ()]
+    notes += [f"Left out: {name}: {why}" for name, why in (about.get("lacking") or {}).items()]
+    notes += [f"Note: {text}" for text in warnings if text not in other_than_published(warnings)]
+    return [f"{note.rstrip('.')}." for note in notes]

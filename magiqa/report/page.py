@@ -1,51 +1,37 @@
-"""One self-contained HTML page that loads nothing: `page.html.j2`, with `assets/report.css` and `assets/report.js`.
+"""Self-contained HTML pages that load nothing: the templates `*.j2` of this folder, with `assets/`.
 
-Names of images and groups may hold anything: the template escapes all text, and the script sets text as text.
+Names of images and groups may hold anything: the templates escape all text, an unknown name in them is an error, and
+the script sets text as text.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from magiqa import __version__
 from magiqa.report.escape import uncited
-from magiqa.report.exhibit import Drawn
-from magiqa.report.gallery import Shown
-from magiqa.report.style import COLORS
 from magiqa.report.table import Table
-from magiqa.report.template import HERE, environment
 
-EMPTY: dict[str, Any] = {"runs": [], "large": []}
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
+    from magiqa.report.exhibit import Exhibit
+    from magiqa.report.gallery import Shown
 
-@dataclass(frozen=True)
-class Panel:
-    """A canvas that the script fills with a scatter plot, and its heading."""
-
-    score: str
-    name: str
-    lines: list[str]
-    alt: str
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Something folded away under a summary: a table or a list."""
-
-    summary: str
-    table: Table | None = None
-    items: Sequence[str] = ()
+HERE = Path(__file__).parent
 
 
 @dataclass
 class Block:
-    """An article of the page; the template shows what it holds, in this order.
+    """An article of the report's page; the template shows what it holds, in this order.
 
     Args:
         title: empty: none. note: below it. run: the place of a run in the script's data.
-        facts: (name, value); empty values are left out. colors: of the legend's names, fewer where there are too many.
+        facts: (name, value). panels: (score, name, lines, alternative text) of a canvas that the script fills.
+        groups: names of the legend. folds: (summary, table) each. remarks: below the tables.
     """
 
     title: str = ""
@@ -53,60 +39,54 @@ class Block:
     note: str = ""
     run: int | None = None
     facts: Sequence[tuple[str, object]] = ()
-    panels: Sequence[Panel] = ()
+    panels: Sequence[tuple[str, str, list[str], str]] = ()
     groups: Sequence[str] = ()
     tables: Sequence[Table] = ()
-    figures: Sequence[Drawn] = ()
-    folds: Sequence[Fold] = ()
-    gallery: Sequence[tuple[str, list[Shown]]] = ()
+    figures: Sequence["Exhibit"] = ()
+    folds: Sequence[tuple[str, Table]] = ()
+    remarks: Sequence[str] = ()
+    gallery: Sequence[tuple[str, list["Shown"]]] = ()
     record: Mapping[str, Any] | None = None
 
-    @property
-    def mapped(self) -> bool:
-        """Return whether the gallery has maps."""
-        return any(image.map is not None for _, images in self.gallery for image in images)
 
-    @property
-    def shown_facts(self) -> list[tuple[str, object]]:
-        """Return the facts that have a value."""
-        return [(name, value) for name, value in self.facts if value not in (None, "", [])]
+def page(template: str, data: Mapping[str, Any] | None = None, **parts: Any) -> str:
+    """Return a page.
+
+    Args:
+        template: the name of its file. data: of the page's script. parts: names of the template.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"breakable": breakable, "arxiv": arxiv, "uncited": uncited}
+    made.filters["record"] = lambda record: json.dumps(record, indent=1, default=str)
+    return made.get_template(template).render(
+        version=__version__,
+        style=(HERE / "assets" / "report.css").read_text(encoding="utf-8"),
+        script=(HERE / "assets" / "report.js").read_text(encoding="utf-8"),
+        # an escaped "<" can neither end the script element nor open a comment in it
+        data=json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        **parts,
+    )
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the page."""
+def breakable(name: str) -> "Markup":
+    """Return a file's name that a narrow place breaks after its separators, not inside a word.
 
-    anchor: str
-    title: str
-    blocks: Sequence[Block]
-    note: str = ""
+    Example:
+        >>> breakable("a/b_c.png")
+        Markup('a/<wbr>b_<wbr>c.png')
+    """
+    from markupsafe import Markup, escape
 
-
-@dataclass
-class Page:
-    """The page's parts, in order, the labels of weights that are not published ones, and the script's data."""
-
-    folders: int
-    labels: Sequence[str] = ()
-    sections: list[Section] = field(default_factory=list)
-    data: dict[str, Any] = field(default_factory=dict)
-
-    def html(self) -> str:
-        """Return the whole page."""
-        templates = environment()
-        templates.filters["arxiv"] = arxiv
-        templates.filters["uncited"] = uncited
-        templates.filters["record"] = lambda record: json.dumps(record, indent=1, default=str)
-        data = {"colors": list(COLORS), **EMPTY, **self.data}
-        return templates.get_template("page.html.j2").render(
-            page=self,
-            colors=COLORS,
-            version=__version__,
-            style=(HERE / "assets" / "report.css").read_text(encoding="utf-8"),
-            script=(HERE / "assets" / "report.js").read_text(encoding="utf-8"),
-            # an escaped "<" can neither end the script element nor open a comment in it
-            data=json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-        )
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[/_-])(?=.)", str(name)))
 
 
 def arxiv(text: object) -> list[tuple[str, str]]:

@@ -8,13 +8,13 @@ from typing import Any
 from magiqa import __version__
 from magiqa.package import expanded
 from magiqa.report.escape import MACROS, cited, md
-from magiqa.report.exhibit import Drawn, Exhibit, draw
+from magiqa.report.exhibit import Exhibit, draw
 from magiqa.report.exhibits import MAIN, check_kinds, exhibits
 from magiqa.report.latex import PACKAGES, label, write_table
 from magiqa.report.material import Asked, Material
-from magiqa.report.protocol import full_protocol, protocol
+from magiqa.report.page import HERE
+from magiqa.report.protocol import enumeration, full_protocol, protocol
 from magiqa.report.reproduce_script import script
-from magiqa.report.template import HERE
 from magiqa.runs.folder import ResultFolder
 
 PREAMBLE = r"""\documentclass[10pt,twocolumn]{article}
@@ -104,26 +104,23 @@ def _write_exhibits(material: Material, results: ResultFolder) -> tuple[list[Ite
     main: list[Item] = []
     rest: list[Item] = []
     captions = []
-    for _, exhibit in exhibits(material):
-        if table := exhibit.table:
-            write_table(results, table)
-            text = rf"\input{{tables/{table.name}}}"
-        else:
-            text = _figure(draw(exhibit, results.figure_path(), material.asked.style), exhibit)
+    for exhibit in (draw(e, results.figure_path(), material.asked.style) for _, e in exhibits(material)):
+        if exhibit.table:
+            write_table(results, exhibit.table)
+        text = rf"\input{{tables/{exhibit.name}}}" if exhibit.table else _figure(exhibit)
         captions.append(f"**{exhibit.name}.** {md(exhibit.caption)}")
         chosen = exhibit.kind in (material.asked.only or MAIN)
         (main if chosen else rest).append((exhibit, text))
     return main, rest, captions
 
 
-def _figure(drawn: Drawn, exhibit: Exhibit) -> str:
-    star = "*" if drawn.wide else ""
-    size = rf"width=\{'text' if drawn.wide else 'column'}width,height=0.72\textheight,keepaspectratio"
+def _figure(exhibit: Exhibit) -> str:
+    star, line = ("*", "text") if exhibit.wide else ("", "column")
     return "\n".join([
         rf"\begin{{figure{star}}}[tp]",
         r"\centering",
-        rf"\includegraphics[{size}]{{figures/{exhibit.name}.pdf}}",
-        rf"\caption{{{cited(drawn.caption)}}}",
+        rf"\includegraphics[width=\{line}width,height=0.72\textheight,keepaspectratio]{{figures/{exhibit.name}.pdf}}",
+        rf"\caption{{{cited(exhibit.caption)}}}",
         rf"\label{{fig:{label(exhibit.name)}}}",
         rf"\end{{figure{star}}}",
     ])  # fmt: skip
@@ -133,23 +130,13 @@ def _pointers(main: Sequence[Item]) -> list[str]:
     """Return the sentences that point at the exhibits, a sentence a kind."""
     by: dict[str, list[str]] = {}
     for exhibit, _ in main:
-        kind, name = (
-            ("Table", f"tab:{label(exhibit.name)}")
-            if exhibit.table
-            else ("Figure", f"fig:{label(exhibit.name)}")
-        )
-        by.setdefault(exhibit.kind, []).append(rf"{kind}~\ref{{{name}}}")
-    return [SENTENCES.get(kind, "See {}.").format(_enumeration(refs)) for kind, refs in by.items()]
-
-
-def _enumeration(refs: Sequence[str]) -> str:
-    return refs[0] if len(refs) == 1 else f"{', '.join(refs[:-1])} and {refs[-1]}"
+        kind, prefix = ("Table", "tab") if exhibit.table else ("Figure", "fig")
+        by.setdefault(exhibit.kind, []).append(rf"{kind}~\ref{{{prefix}:{label(exhibit.name)}}}")
+    return [SENTENCES.get(kind, "See {}.").format(enumeration(refs)) for kind, refs in by.items()]
 
 
 def _words(asked: Asked) -> list[str]:
     """Return the keys of the command that wrote the paper."""
-    words = [f"statistics={','.join(asked.statistics)}"] if asked.statistics else []
-    words += [f"only={','.join(asked.only)}"] if asked.only else []
-    return [shlex.quote(word) for word in words] + (
-        ["style.width=page"] if asked.style.width == "page" else []
-    )
+    lists = {"statistics": asked.statistics, "only": asked.only, "style.width": [asked.style.width]}
+    words = [f"{key}={','.join(values)}" for key, values in lists.items() if values]
+    return [shlex.quote(word) for word in words if word != "style.width=column"]

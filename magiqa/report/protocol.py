@@ -1,34 +1,132 @@
-"""The protocol of a paper in the sentences that an author would write, and the full record for its supplement."""
+"""The protocol of a paper in the sentences that an author would write, and the full record for its supplement.
 
-from collections.abc import Mapping, Sequence
+``[@key]`` cites an entry of `assets/references.bib`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from magiqa.report.captions import fit_words, method_words, unit
+from magiqa.package import conf_dir
 from magiqa.report.material import Material
-from magiqa.report.methods import method_name, primary
-from magiqa.report.references import METHODS, backbone_cite, cite, set_cite
+from magiqa.report.methods import fit_words, method_name, primary, unit
 from magiqa.report.words import (
     OWN_SENTENCES,
     backbone_name,
     label_name,
+    option_name,
+    parameter,
     set_facts,
     set_key,
     set_name,
     set_words,
 )
+from magiqa.runs.names import pooling
 
 Record = Mapping[str, Any]
+
+SETS = {
+    "agiqa1k": "zhang2023agiqa1k",
+    "agiqa3k": "li2023agiqa3k",
+    "csiq": "larson2010csiq",
+    "kadid10k": "lin2019kadid10k",
+    "koniq": "hosu2020koniq10k",
+    "livec": "ghadiyaram2016livec",
+    "pipal": "gu2020pipal",
+    "spaq": "fang2020spaq",
+    "tid2013": "ponomarenko2015tid2013",
+}
+
+METHODS = {
+    "MA-CLIP": "arxiv2511.09948",
+    "CLIP-IQA": "arxiv2207.12396",
+    "CLIP-IQA, five pairs": "arxiv2207.12396",
+}
+
+VIEWS = {"global": "the resized image", "whole": "the image at its own size"}
+
+PHRASES = {
+    "prompts": "{} prompts",
+    "views": "{} views",
+    "magnitude": "the magnitude cue {}",
+    "fusion": "{} fusion",
+}
+
+
+def cite(key: str | None) -> str:
+    """Return a citation as text holds it; empty without a key.
+
+    Example:
+        >>> cite("koniq"), cite("")
+        (' [@koniq]', '')
+    """
+    return f" [@{key}]" if key else ""
+
+
+def backbone_cite(bone: Record) -> str:
+    """Return the citation of published weights: OpenAI's CLIP or OpenCLIP's."""
+    key = "radford2021clip" if bone.get("pretrained") == "openai" else "cherti2023openclip"
+    return cite(key) if bone.get("kind") == "published" else ""
+
+
+def enumeration(values: Iterable[str]) -> str:
+    """Return distinct values as an enumeration in words."""
+    some = list(dict.fromkeys(filter(None, values)))
+    return " and ".join(filter(None, [", ".join(some[:-1]), *some[-1:]]))
+
+
+def method_parts(record: Record) -> dict[str, str]:
+    """Return all that makes a method, with the parameters that the record holds.
+
+    Example:
+        >>> method_parts({"choices": {"fusion": "fixed"}, "config": {"fusion": {"w_sim": 0.5}}})
+        {'fusion': 'fixed (weight of similarity = 0.5)'}
+    """
+    config, changed = record.get("config") or {}, record.get("changed") or {}
+    out = {}
+    for group in PHRASES.keys() & (record.get("choices") or {}).keys():
+        words = {"prompts": _prompts, "views": _views}.get(group, _numbers)
+        facts = words(config.get(group) or {}, record)
+        out[group] = option_name(str(record["choices"][group])) + (f" ({facts})" if facts else "")
+    rest = {
+        "pooling": pooling(config),
+        "positional embedding": (record.get("backbone") or {}).get("positional_embedding"),
+        "precision": (record.get("engine") or {}).get("precision"),
+        **{key.rpartition(".")[2]: changed.get(key) for key in ("views.small", "fit", "seed")},
+    }
+    return {g: out[g] for g in PHRASES if g in out} | {
+        key: str(value) for key, value in rest.items() if value not in (None, "", "drop", "fp32")
+    }
+
+
+def _prompts(part: Record, record: Record) -> str:
+    """Return the count of prompt pairs; the texts of the user's own, of many the first and a hash of all."""
+    texts = [" / ".join(map(str, pair)) for pair in part.get("pairs") or ()]
+    count = f"{len(texts)} pair{'s' * (len(texts) != 1)}"
+    packaged = (conf_dir() / "prompts" / f"{record['choices']['prompts']}.yaml").is_file()
+    if not texts or (packaged and "prompts.pairs" not in (record.get("changed") or {})):
+        return count if texts else ""
+    key = hashlib.sha256(repr(texts).encode()).hexdigest()[:6]
+    return "; ".join([count, *(texts if len(texts) <= 3 else [texts[0], f"..., sha256 {key}"])])
+
+
+def _views(part: Record, record: Record) -> str:
+    windows = f"{part.get('window')}-pixel windows"
+    windows += f" at stride {part['stride']}" if part.get("stride") is not None else ""
+    windows += " and flush with the far edges" if part.get("cover") else ""
+    return " and ".join(
+        {"windows": windows, **VIEWS}.get(kind, str(kind)) for kind in part.get("kinds") or ()
+    )
+
+
+def _numbers(part: Record, record: Record) -> str:
+    numbers = {k: v for k, v in part.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return ", ".join(f"{parameter(k)} = {v:g}" for k, v in numbers.items())
 
 
 def records_of(material: Material) -> list[Record]:
     """Return the records behind a paper: of runs, then of studies, each data set's and method's own."""
     return [r.record for r in material.runs] + [s.record for s in material.sheets if s.record.get("dataset")]
-
-
-def _list(values: Sequence[str]) -> str:
-    """Return distinct values as an enumeration in words."""
-    some = list(dict.fromkeys(v for v in values if v))
-    return some[0] if len(some) == 1 else ", ".join(some[:-1]) + " and " + some[-1] if some else ""
 
 
 def protocol(material: Material) -> str:
@@ -37,7 +135,7 @@ def protocol(material: Material) -> str:
     if not records:
         return ""
     return " ".join(
-        [*_data(records), *_methods(material), *_backbones(records), *_statistics(material, records)]
+        [*_data(_sets(records)), *_methods(material), *_backbones(records), *_statistics(material, records)]
     )
 
 
@@ -45,21 +143,14 @@ def _sets(records: Sequence[Record]) -> list[Record]:
     return list({set_key(r["dataset"]): r["dataset"] for r in records}.values())
 
 
-def _data(records: Sequence[Record]) -> list[str]:
-    sets = _sets(records)
-    out = [f"We evaluate on {_list([set_words(data) + set_cite(data) for data in sets])}."]
-    out += [OWN_SENTENCES["sample"]] if any(data.get("name") == "sample" for data in sets) else []
-    other = [
-        f"{set_name(d)} has {label_name(str(d['label']))} in place of MOS."
-        for d in sets
-        if d.get("label") != "mos"
+def _data(sets: Sequence[Record]) -> list[str]:
+    out = [f"We evaluate on {enumeration(set_words(data) + cite(SETS.get(data['name'])) for data in sets)}."]
+    out += [OWN_SENTENCES["sample"]] if any(data["name"] == "sample" for data in sets) else []
+    out += [
+        f"{set_name(d)} has {label_name(d['label'])} in place of MOS." for d in sets if d["label"] != "mos"
     ]
-    negated = [set_name(d) for d in sets if d.get("higher_is_better") is False]
-    return (
-        out
-        + other
-        + ([f"We negate the scores of {_list(negated)}, so that higher is better."] if negated else [])
-    )
+    negated = enumeration(set_name(d) for d in sets if d.get("higher_is_better") is False)
+    return out + ([f"We negate the scores of {negated}, so that higher is better."] if negated else [])
 
 
 def _name(record: Record) -> str:
@@ -70,41 +161,26 @@ def _name(record: Record) -> str:
 
 def _methods(material: Material) -> list[str]:
     """Return a sentence a method, of many the first three."""
-    out: dict[str, str] = {}
-    for run in material.runs:
-        name, shown = method_name(run.record, primary(run.record)), _name(run.record)
-        out.setdefault(f"{shown}{cite(METHODS.get(name, ''))} uses {_sentence(run.record)}.", "")
-    more = f"The supplement lists the settings of all {len(out)} methods." if len(out) > 3 else ""
-    return [*list(out)[:3], *([more] if more else [])]
-
-
-def _sentence(record: Record) -> str:
-    """Return prompts, views, magnitude and fusion of a method as an enumeration."""
-    words = dict(part.partition(": ")[::2] for part in method_words(record).split("; "))
-    texts = {
-        "prompts": "{} prompts",
-        "views": "{} views",
-        "magnitude": "the magnitude cue {}",
-        "fusion": "{} fusion",
-    }
-    named = []
-    for key, value in words.items():
-        option, bracket, facts = value.partition(" (")
-        named.append(texts.get(key, f"{key} {{}}").format(option) + bracket + facts)
-    return _list(named)
+    out: dict[str, None] = {}
+    for record in (run.record for run in material.runs):
+        parts = [PHRASES.get(key, f"{key} {{}}").format(*value.split(" (", 1)[:1]) + "".join(value.partition(" (")[1:])
+                 for key, value in method_parts(record).items()]  # fmt: skip
+        key = METHODS.get(method_name(record, primary(record)))
+        out[f"{_name(record)}{cite(key)} uses {enumeration(parts)}."] = None
+    more = f"The supplement lists the settings of all {len(out)} methods."
+    return [*out] if len(out) <= 3 else [*list(out)[:3], more]
 
 
 def _backbones(records: Sequence[Record]) -> list[str]:
     bones = {
-        backbone_name(r["backbone"]): r["backbone"] for r in records if (r.get("backbone") or {}).get("name")
+        backbone_name(b): b
+        for r in records
+        if (b := r.get("backbone") or {}).get("name") and ", " not in b["name"]
     }
-    bones = {name: bone for name, bone in bones.items() if ", " not in str(bone["name"])}
     if not bones:
         return []
-    plural = "s are" if len(bones) > 1 else " is"
-    out = [
-        f"The backbone{plural} {_list([name + backbone_cite(bone) for name, bone in list(bones.items())[:6]])}."
-    ]
+    names = [name + backbone_cite(bone) for name, bone in list(bones.items())[:6]]
+    out = [f"The backbone{'s are' if len(bones) > 1 else ' is'} {enumeration(names)}."]
     out += [OWN_SENTENCES["demo"]] if any(b.get("kind") == "demo" for b in bones.values()) else []
     if any(bone.get("label") for bone in bones.values()):
         out.append("Numbers of such weights say nothing about published CLIP weights.")
@@ -119,7 +195,7 @@ def _statistics(material: Material, records: Sequence[Record]) -> list[str]:
     if any(r.get("fits") for r in records):
         out.append(f"PLCC is computed after a {fit_words(records)} fit to MOS on the same images "
                    "[@sheikh2006statistical] and carries the sign of the raw PLCC.")  # fmt: skip
-    units = _list([unit(r) for r in records])
+    units = enumeration(unit(r) for r in records)
     out.append(
         f"Intervals are 95 %, by {units}: from influence functions [@croux2010influence] or, for clusters of images, "
         "the jackknife."
@@ -138,23 +214,21 @@ def full_protocol(material: Material) -> list[str]:
     records = records_of(material)
     out = [f"{set_name(data)}: {set_facts(data)}." + "".join(f" {note}." for note in data.get("notes") or ())
            for data in _sets(records)]  # fmt: skip
-    out += dict.fromkeys(f"{_name(r)}: {method_words(r)}." for r in records if r.get("choices"))
+    out += dict.fromkeys(f"{_name(r)}: {'; '.join(f'{k}: {v}' for k, v in method_parts(r).items())}."
+                         for r in records if r.get("choices"))  # fmt: skip
     bones = {
-        str(b.get("weights_sha256")): b
-        for r in records
-        if (b := r.get("backbone") or {}).get("weights_sha256")
+        str(b["weights_sha256"]): b for r in records if (b := r.get("backbone") or {}).get("weights_sha256")
     }
     out += [f"Weights of {backbone_name(b)}: sha256 {sha[:16]}." for sha, b in bones.items()]
-    engines = [r.get("engine") or {} for r in records]
-    words = [" ".join(str(e[k]) for k in ("engine", "precision", "device") if e.get(k)) for e in engines]
-    out += [f"Features were computed by {_list(words)}."] if any(words) else []
-    seeds = sorted(
-        {int(r["config"]["seed"]) for r in records if (r.get("config") or {}).get("seed") is not None}
+    engines = [r["engine"] for r in records if r.get("engine")]
+    words = enumeration(
+        " ".join(str(e[k]) for k in ("engine", "precision", "device") if e.get(k)) for e in engines
     )
-    out += [f"Seeds: {_list([str(seed) for seed in seeds])}."] if seeds else []
+    out += [f"Features were computed by {words}."] if words else []
+    seeds = sorted({r["config"]["seed"] for r in records if (r.get("config") or {}).get("seed") is not None})
+    out += [f"Seeds: {enumeration(map(str, seeds))}."] if seeds else []
     versions: dict[str, dict[str, None]] = {}
-    for record in records:
-        for name, version in (record.get("versions") or {}).items():
-            versions.setdefault(str(name), {})[str(version)] = None
+    for name, version in (item for r in records for item in (r.get("versions") or {}).items()):
+        versions.setdefault(str(name), {})[str(version)] = None
     shown = ", ".join(f"{name} {' and '.join(some)}" for name, some in versions.items())
     return out + ([f"Versions: {shown}."] if shown else [])

@@ -260,7 +260,7 @@ def typed(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(typed, value)) + "]"
     if value is None or isinstance(value, bool | int | float):
-        return {None: "null"}.get(value, str(value).lower())
+        return "null" if value is None else str(value).lower()
     if re.fullmatch(r"(?!(true|false|null|inf|nan)$)[A-Za-z_][\w./+-]*", str(value), re.IGNORECASE):
         return str(value)
     # within quotes, a backslash counts before a quote alone

@@ -35,6 +35,11 @@ class Panel:
     score: str
     title: str = ""
 
+    @property
+    def params(self) -> Sequence[float] | None:
+        """Return the fitted curve's parameters; None where there is no fit."""
+        return (self.run.record["fits"].get(self.score) or {}).get("params")
+
 
 def scatter(stem: Path, panels: Sequence[Panel]) -> list[Path]:
     """Draw panels side by side, colored by group where all show one run of at most ten groups."""
@@ -89,10 +94,9 @@ def _draw(ax: Any, panel: Panel, color_of: dict[str, tuple[str, str]]) -> None:
             rows = part[groups[part] == group]
             ax.scatter(x[rows], y[rows], s=point_size(len(x)), marker=marker, color=color, alpha=0.6,
                        linewidths=0, rasterized=len(x) > VECTORS)  # fmt: skip
-    params = (panel.run.record.get("fits", {}).get(panel.score) or {}).get("params")
-    if params is not None:
+    if panel.params is not None:
         line = np.linspace(np.nanmin(x), np.nanmax(x), 200)
-        ax.plot(line, logistic(line, params), color=INK, linewidth=1.3)
+        ax.plot(line, logistic(line, panel.params), color=INK, linewidth=1.3)
 
 
 def binned(x: np.ndarray, y: np.ndarray, sampling: Sampling) -> pd.DataFrame:

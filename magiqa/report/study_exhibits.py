@@ -1,14 +1,98 @@
-"""The exhibits of experiments: their figures as they were drawn, and their tables."""
+"""The exhibits of comparisons and experiments.
 
-from collections.abc import Callable, Iterator, Mapping
+A comparison has a matrix of paired differences, and a table of all pairs. An experiment has its figures as they were
+drawn, and its tables.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from magiqa.report.captions import study_notes, where
+import numpy as np
+import pandas as pd
+
 from magiqa.report.exhibit import Exhibit
-from magiqa.report.frames import frame_table
+from magiqa.report.heat_maps import heat_map
 from magiqa.report.material import Material
-from magiqa.report.methods import result_title
+from magiqa.report.methods import Record, method_names, result_title, study_notes, unit, where
+from magiqa.report.table import frame_table, signed
+from magiqa.report.words import backbone_name, own_weights, set_words, statistic
+from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import Sheet, files_of, read_listed
+from magiqa.stats.family import SIGNIFICANCE
+
+
+def compared_names(material: Material, record: Record) -> dict[str, str]:
+    """Return the names of compared methods by their keys in the table, as the other exhibits name them."""
+    every = [(r.name, r.record, s) for r in material.runs for s in (*CUES, *CONTROLS)]
+    own: list[tuple[str, Record, str]] = []
+    for m in record.get("methods") or ():
+        run = next((r.name for r in material.runs if _same(r.record, m)), m["name"])
+        external = {"external": {"method": m["name"]}}
+        own.append((run, m, m["score"]) if m.get("score") in (*CUES, *CONTROLS) else (run, external, "q"))
+    names = method_names([*every, *own], material.asked.names)[len(every) :]
+    bones = [backbone_name(m["backbone"]) if m.get("backbone") and s in CUES else "" for _, m, s in own]
+    if len(set(filter(None, bones))) > 1:
+        names = [f"{name}, {bone}" if bone else name for name, bone in zip(names, bones, strict=True)]
+    keys = [m["name"] for m in record.get("methods") or ()]
+    return {k: n if names.count(n) == 1 else f"{n} [{k}]" for k, n in zip(keys, names, strict=True)}
+
+
+def _same(record: Record, method: Record) -> bool:
+    """Return whether a run's record is that of a compared method."""
+    weights = [(r.get("backbone") or {}).get("weights_sha256") for r in (record, method)]
+    return weights[0] == weights[1] and all(record.get(k) == method.get(k) for k in ("choices", "changed"))
+
+
+def matrix(pairs: pd.DataFrame, names: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return differences (row minus column), and their text with a star where p < 0.05.
+
+    Rows are numbered, and columns go by these numbers.
+    """
+    keys = list(dict.fromkeys([*pairs["a"], *pairs["b"]]))
+    rows = [f"{k + 1}  {names.get(key, key)}" for k, key in enumerate(keys)]
+    values = pd.DataFrame(np.nan, index=rows, columns=[str(k + 1) for k in range(len(keys))])
+    words = pd.DataFrame("", index=values.index, columns=values.columns)
+    for r in pairs.to_dict("records"):
+        star = "*" if r["p_adjusted"] < SIGNIFICANCE else "" if np.isfinite(r["p_adjusted"]) else "‡"
+        i, j = keys.index(r["a"]), keys.index(r["b"])
+        values.iloc[i, j], values.iloc[j, i] = r["diff"], -r["diff"]
+        words.iloc[i, j], words.iloc[j, i] = (signed(d, "+.3f") + star for d in (r["diff"], -r["diff"]))
+    return values, words
+
+
+def comparisons(material: Material) -> Iterator[Exhibit]:
+    """Each comparison: a matrix of SRCC differences as a figure, and a table of all pairs with the intervals."""
+    for sheet in material.sheets:
+        if sheet.record.get("command") == "compare":
+            yield from comparison(sheet, compared_names(material, sheet.record))
+
+
+def comparison(sheet: Sheet, names: dict[str, str]) -> Iterator[Exhibit]:
+    """The exhibits of one comparison."""
+    record, table = sheet.record, sheet.table
+    methods = record.get("methods") or ()
+    weights = own_weights([m for m in methods if m.get("score") in CUES])
+    place = f"{set_words(record['dataset'])}." + (f" Weights: {'; '.join(weights)}." if weights else "")
+    values, words = matrix(table[table["statistic"] == "srcc"], names)
+    star = f"* p < {SIGNIFICANCE:g} (adjusted for all pairs)."
+    star += " ‡ not tested." if words.map(lambda text: text.endswith("‡")).to_numpy().any() else ""
+    caption = f"SRCC of the row's method minus the column's on {place} {star}"
+    bar = "Difference in SRCC"
+    yield Exhibit("matrix", sheet.result, caption, of=sheet.result, wide=len(values) > 3,
+                  draw=lambda stem: heat_map(stem, values, words=words, zlabel=bar, symmetric=True))  # fmt: skip
+    named = table.assign(
+        **{side: table[side].map(lambda k: names.get(k, k)) for side in ("a", "b")},
+        **{f"diff_{s}": table[f"ci_simultaneous_{s}"] for s in ("low", "high")},  # whose p stands beside it
+        statistic=table["statistic"].map(statistic),
+    )
+    caption = f"All pairs on {place} Brackets: simultaneous 95 % intervals, by {unit(record)}."
+    heads = {"a": "a", "b": "b", "statistic": "statistic", "value_a": "value of a", "value_b": "value of b"}
+    whole = frame_table(
+        named, heads | {"diff": "a − b", "p_adjusted": "p (adjusted)"}, name=sheet.name, title=caption
+    )
+    notes = [f"{m['name']}: {m['note']}." for m in methods if m.get("note")]
+    yield Exhibit("pairs", sheet.name, caption, replace(whole, data=table, notes=notes), of=sheet.result)
 
 
 def experiments(material: Material) -> Iterator[Exhibit]:
@@ -21,21 +105,17 @@ def experiments(material: Material) -> Iterator[Exhibit]:
         if sheet.result not in done:
             done.add(sheet.result)
             yield from _figures(sheet)
-        about = record.get("experiment")
-        name = about.get("name") if isinstance(about, Mapping) else ""
-        title = result_title(record, sheet.file.stem) + (
-            f", {sheet.file.stem}" if sheet.file.stem != name else ""
-        )
+        stem, about = sheet.file.stem, record.get("experiment") or {}
+        title = result_title(record, stem) + (f", {stem}" if stem != about.get("name") else "")
         caption = f"{title} ({where(record)[:-1]})." if where(record) else f"{title}."
-        table = frame_table(sheet.name, caption, sheet.table)
+        table = frame_table(sheet.table, name=sheet.name, title=caption)
         table.notes.extend(study_notes(record))
         yield Exhibit("experiments", sheet.name, caption, table, of=sheet.result)
 
 
 def _figures(sheet: Sheet) -> Iterator[Exhibit]:
     """The figures that a record lists, copied as they were drawn; nothing else that lies there."""
-    about = sheet.record.get("experiment") or {}
-    captions = about.get("captions") or {}
+    captions = (sheet.record.get("experiment") or {}).get("captions") or {}
     wide = ((sheet.record.get("config") or {}).get("style") or {}).get("width") == "page"
     for name in files_of(sheet.record):
         if name.startswith("figures/") and name.endswith(".png"):

@@ -3,7 +3,7 @@
 A cell holds its text, the value that it sorts by, its mark and its interval, so that all formats say the same.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,8 @@ import pandas as pd
 
 from magiqa.errors import BOLD, PLAIN
 from magiqa.report.escape import md, uncited
-from magiqa.report.words import VALUES, column
+from magiqa.report.words import VALUES
+from magiqa.report.words import column as heading
 
 NONE = "–"
 
@@ -35,7 +36,7 @@ class Cell:
     detail: str = ""  # an interval
 
 
-def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
+def interval(low: Any, high: Any, form: str = ".3f") -> str:
     """An interval in brackets; empty where there is none.
 
     Example:
@@ -48,9 +49,9 @@ def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
 
 
 def number(
-    value: float | None,
-    low: float | None = None,
-    high: float | None = None,
+    value: Any,
+    low: Any = None,
+    high: Any = None,
     *,
     form: str = ".4f",
     band: str = ".3f",
@@ -75,7 +76,7 @@ def number(
     return Cell(f"{signed(value, form)}{suffix}", float(value), mark, interval(low, high, band))
 
 
-def p_cell(p: float | None) -> Cell:
+def p_cell(p: Any) -> Cell:
     """Return the cell of a p value.
 
     Example:
@@ -103,15 +104,21 @@ def name_cell(text: object) -> Cell:
     return Cell(str(text), str(text))
 
 
-def best_marks(values: Sequence[float] | pd.Series, competing: object = True, lower: bool = False) -> list[str]:
-    """Return the marks of a column: all that print as the best, and as the second; none where all are alike.
+def ranks(values: pd.Series, lower: bool = False) -> pd.Series:
+    """Return ranks from 1, the best; values that print alike share one, and NaN where all print alike."""
+    rounded = values.round(3)
+    differ = len(set(rounded.dropna())) > 1
+    return rounded.rank(ascending=lower, method="min") if differ else rounded * np.nan
+
+
+def best_marks(values: Any, competing: Any = True, lower: bool = False) -> list[str]:
+    """Return the marks of a column: the best and the second.
 
     Args:
         competing: which values compete. lower: the lowest is best.
     """
-    rounded = pd.Series(values, dtype=float).where(competing).round(3)
-    order = rounded.rank(ascending=lower, method="min") if rounded.nunique() > 1 else rounded * np.nan
-    return [MARKS.get(rank, "") for rank in order]
+    shown = pd.Series(np.where(competing, np.asarray(values, float), np.nan))
+    return [MARKS.get(rank, "") for rank in ranks(shown, lower)]
 
 
 def frame_table(
@@ -135,13 +142,19 @@ def frame_table(
     """
     shown, notes = frame, []
     if columns is None:
-        mapped = {k: frame[k].map(VALUES[k], na_action="ignore") for k in VALUES.keys() & set(frame)}
-        shown = frame.assign(**mapped)
-        names = [str(c) for c in frame if not (str(c).endswith(("_low", "_high")) or frame[c].isna().all() or c in _QUIET
-                 or (c in P_VALUES and f"{c}_adjusted" in frame))]  # fmt: skip
-        same = [c for c in names[1:] if len(frame) > 1 and len(set(frame[c].astype(str))) == 1 and c != "srcc"]
-        columns = {c: column(c) for c in names if c not in same}
-        notes = [f"In every row: {'; '.join(f'{column(c)} {shown[c].iloc[0]}' for c in same)}."] if same else []
+        shown = frame.assign(
+            **{k: frame[k].map(VALUES[k], na_action="ignore") for k in VALUES.keys() & set(frame)}
+        )
+        sides = [
+            c for c in frame if str(c).endswith(("_low", "_high")) or f"{c}_adjusted" in frame or c in _QUIET
+        ]
+        names = [str(c) for c in frame if c not in sides and not frame[c].isna().all()]
+        same = [
+            c for c in names[1:] if len(frame) > 1 and len(set(frame[c].astype(str))) == 1 and c != "srcc"
+        ]
+        columns = {c: heading(c) for c in names if c not in same}
+        shared = "; ".join(f"{heading(c)} {shown[c].iloc[0]}" for c in same)
+        notes = [f"In every row: {shared}."] if same else []
     controls = frame[frame.columns[0]].astype(str).str.contains("(control)", regex=False)
     lines = []
     for key in columns:

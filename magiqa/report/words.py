@@ -4,7 +4,7 @@ Records and CSVs hold keys. Tables, figures, captions and the page show these wo
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from magiqa.datasets.sets import sets
@@ -255,7 +255,7 @@ def _architecture(name: str) -> str:
     return name
 
 
-def own_weights(records: Sequence[Record]) -> list[str]:
+def own_weights(records: Iterable[Record]) -> list[str]:
     """Return the labels of weights that are not published ones."""
     bones = [r.get("backbone") or {} for r in records]
     return sorted({str(bone["label"]) for bone in bones if bone.get("label")})

@@ -271,13 +271,13 @@ def probe(
             show(render(table, record))
         if figures:
             from magiqa.report.exhibit import write_captions
-            from magiqa.report.probe_plots import captions, probe_figures
+            from magiqa.report.plots import probe_captions, probe_figures
             from magiqa.report.style import styled
             from magiqa.runs.config import Style
 
             with clock.stage("figures"), results.drawing(record) as folder, styled(Style(width=width)):
                 probe_figures(folder, table, curve)
-                write_captions(folder, captions(record))
+                write_captions(folder, probe_captions(record))
         results.record(record)
     return table, record
 

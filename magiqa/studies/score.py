@@ -139,7 +139,7 @@ def write_json(ranking: Ranking, file: str) -> None:
 
 def write_html(ranking: Ranking, file: str, part: pd.DataFrame) -> None:
     """Write a contact sheet of a part of the ranking."""
-    from magiqa.report.contact_sheet import contact_sheet
+    from magiqa.report.pictures import contact_sheet
 
     page = contact_sheet(part, len(ranking.table), method_line(ranking.record), ranking.skipped)
     _write(file, "html", page)
@@ -175,7 +175,7 @@ def write_maps(
     Returns:
         The files' names, in the order of ``part``.
     """
-    from magiqa.report.map_pictures import map_figure
+    from magiqa.report.pictures import map_figure
 
     views = scorer.map_views(window, stride)
     paths = list(part["image"])

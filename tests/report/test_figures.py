@@ -21,7 +21,7 @@ from magiqa.report import heat_maps, plots, scatter, style
 from magiqa.report.ablation_exhibits import ablation_figures
 from magiqa.report.exhibit import Exhibit, draw
 from magiqa.report.heat_maps import heat_map
-from magiqa.report.plots import dots, forest
+from magiqa.report.plots import dots
 from magiqa.report.runs_exhibits import run_exhibits, scatter_figure
 from magiqa.report.style import POINTS, styled
 from magiqa.runs.config import Style
@@ -141,10 +141,10 @@ def test_one_bad_cell_does_not_use_up_the_colors(tmp_path, drawn):
 def test_methods_by_sets_fit_in_the_order_given(tmp_path, drawn, width):
     names = ["CLIP-IQA, five pairs", "MA-CLIP", "Magnitude (MA-CLIP views)", "file bytes (control)"]
     rows = pd.DataFrame(
-        [{"name": n, "set": s, "value": 0.5} for n in names for s in ("AGIQA-3K", "SPAQ", "KonIQ-10k")]
+        [{"name": n, "panel": s, "value": 0.5} for n in names for s in ("AGIQA-3K", "SPAQ", "KonIQ-10k")]
     )
     with styled(Style(width=width)):
-        forest(tmp_path / "f", rows.assign(low=0.4, high=0.6), names, xlabel="SRCC", hollow=names[-1:])
+        dots(tmp_path / "f", rows.assign(low=0.4, high=0.6), xlabel="SRCC", order=names, hollow=names[-1:])
     check(drawn[0])
     labels = [t.get_text() for t in drawn[0].axes[0].get_yticklabels()]
     assert [label.replace("\n", " ") for label in labels] == names

@@ -14,7 +14,7 @@ from matplotlib import colormaps
 
 from magiqa.errors import UserError
 from magiqa.images.views import Views
-from magiqa.report.gallery_maps import WindowMaps
+from magiqa.report.gallery import WindowMaps
 from magiqa.report.report import report
 from magiqa.runs.read import read
 from magiqa.studies.evaluate import evaluate

@@ -15,10 +15,9 @@ from PIL import Image
 from runs import DEMO, NASTY, list_files, write_run
 
 from magiqa.errors import UserError
-from magiqa.report.gallery import Pictures, disagreement
+from magiqa.report.gallery import Pictures, disagreement, locate
 from magiqa.report.material import Asked
 from magiqa.report.report import report
-from magiqa.report.thumbnails import locate
 from magiqa.runs.read import Run, read
 from magiqa.studies.evaluate import evaluate
 
@@ -178,7 +177,7 @@ def test_the_samples_images_are_found_and_one_file_is_shown_once(tmp_path, monke
     run = Run("a", tmp_path, record, scores, pd.DataFrame(), None)
     pictures = Pictures([run], wanted=True)
     assert [str(path) for path in pictures.paths["a"]] == table["path"].tolist()
-    rows = pictures._first_of_each(run, np.arange(len(table)))
+    rows = pictures.first_of_each(run, np.arange(len(table)))
     files = table["path"].to_numpy()[rows]
     assert len(set(files)) == len(files) and len(set(table["path"])) < len(table)
     (tmp_path / "sample" / "labels.csv").unlink()

@@ -12,11 +12,10 @@ from runs import DEMO, write_ablation, write_run
 
 from magiqa.cli.main import main
 from magiqa.errors import UserError
-from magiqa.report.captions import method_words
 from magiqa.report.exhibits import KINDS, exhibits
 from magiqa.report.material import Asked, Material
 from magiqa.report.paper import paper
-from magiqa.report.protocol import full_protocol, protocol
+from magiqa.report.protocol import full_protocol, method_parts, protocol
 from magiqa.report.report import report
 from magiqa.studies.ablate import write_transfer
 from magiqa.studies.compare import compare
@@ -145,7 +144,7 @@ def test_the_words_for_a_method_change_with_whatever_makes_its_numbers(where, va
                 part = part[key]
             part[last] = value
             record["changed"] = {".".join(where[1:]): value}
-        return method_words(record)
+        return method_parts(record)
 
     assert words(True) != words(False)
 

@@ -14,11 +14,9 @@ from scipy import stats
 
 from magiqa.errors import UserError
 from magiqa.report.ablation_exhibits import ablation_tables, at_edge, like_similarity
-from magiqa.report.comparison_exhibits import comparisons, matrix
 from magiqa.report.escape import tex
 from magiqa.report.exhibits import exhibits
 from magiqa.report.external_metrics import compared_runs, external_runs
-from magiqa.report.frames import frame_table
 from magiqa.report.latex import latex
 from magiqa.report.main_table import backbones, main_table
 from magiqa.report.material import Asked, Material
@@ -26,7 +24,8 @@ from magiqa.report.methods import method_name
 from magiqa.report.published import published
 from magiqa.report.published_exhibits import published_table, refused
 from magiqa.report.runs_exhibits import group_tables
-from magiqa.report.table import Cell, Table, number, p_cell
+from magiqa.report.study_exhibits import comparisons, matrix
+from magiqa.report.table import Cell, Table, frame_table, number, p_cell
 from magiqa.runs.read import read
 from magiqa.studies.compare import compare
 
@@ -149,7 +148,7 @@ def test_one_method_has_one_name_everywhere_and_fixed_fusion_says_so(material):
     name = "Fixed fusion (MA-CLIP prompts; MA-CLIP views)"
     assert name in rows_of(kinds["main"].table)
     assert name in [head for _, head in kinds["groups"].table.columns]
-    assert f"2  {name}" in [row[0].text for row in kinds["matrix_table"].table.rows]
+    assert name in [row[1].text for row in kinds["pairs"].table.rows]
 
 
 @pytest.mark.parametrize(
@@ -370,18 +369,19 @@ def test_the_best_at_the_edge_of_a_range_and_one_like_similarity_alone_are_said(
     table.loc[0, "srcc"], table.loc[10, "srcc"] = 0.99, cue
     record = {**sheet.record, "dataset": demo.record["dataset"], "backbone": demo.record["backbone"]}
     edited = dataclasses.replace(sheet, table=table, record=record)
-    assert at_edge(edited) == "λ = -1" and like_similarity(material, edited) == ["λ = -0.80"]
+    assert "λ = -1." in at_edge(edited) and like_similarity(material, edited) == ["λ = -0.80"]
 
 
 def test_a_comparisons_matrix_is_antisymmetric_and_stars_what_is_significant(material):
     (sheet,) = [s for s in material.sheets if s.record["command"] == "compare"]
-    values, words, bands = matrix(sheet.table, "srcc", {})
-    assert np.nan_to_num(values.to_numpy() + values.to_numpy().T).any() == False  # noqa: E712
     row = sheet.table[sheet.table["statistic"] == "srcc"].iloc[0]
+    values, words = matrix(sheet.table[sheet.table["statistic"] == "srcc"], {})
+    assert np.nan_to_num(values.to_numpy() + values.to_numpy().T).any() == False  # noqa: E712
     assert ("*" in words.iloc[0, 1]) == (row["p_adjusted"] < 0.05)
-    assert bands.iloc[0, 1].startswith("[") and "[" not in words.iloc[0, 1]
-    kinds = [e.kind for e in comparisons(material)]
-    assert kinds.count("matrix") == kinds.count("matrix_table") == 1
+    figure, pairs = comparisons(material)
+    assert figure.kind == "matrix" and pairs.kind == "pairs"
+    (cell,) = [c for c in pairs.table.rows[0] if c.value == row["diff"]]
+    assert cell.detail == f"[{row['ci_simultaneous_low']:+.3f}, {row['ci_simultaneous_high']:+.3f}]"
 
 
 # --- any CSV, cells, typesetting
@@ -390,15 +390,11 @@ def test_a_comparisons_matrix_is_antisymmetric_and_stars_what_is_significant(mat
 def test_any_csv_becomes_a_table_with_its_intervals_in_one_cell():
     frame = pd.DataFrame({"variant": ["a", "b", "c (control)"], "same": 3, "srcc": [0.5, 0.25, 0.9]})
     frame["srcc_low"], frame["srcc_high"] = [0.4, 0.2, 0.8], [0.6, 0.3, 1.0]
-    table = frame_table("x", "X", frame, reference="b")
+    table = frame_table(frame, best=["srcc"])
     assert [name for _, name in table.columns] == ["variant", "SRCC"]
-    assert table.rows[1][0].text == "b (reference)"
-    assert (table.rows[0][1].text, table.rows[0][1].detail, table.rows[0][1].mark) == (
-        "0.500",
-        "[0.400, 0.600]",
-        "best",
-    )
-    assert table.rows[2][1].mark == "" and table.notes[0].startswith("In every row: same 3")
+    first = table.rows[0][1]
+    assert (first.text, first.detail, first.mark) == ("0.500", "[0.400, 0.600]", "best")
+    assert table.rows[2][1].mark == "" and table.notes == ["In every row: same 3."]
 
 
 def test_numbers_have_no_negative_zero_and_small_p_a_bound():

@@ -6,8 +6,8 @@ from typing import Any
 
 from magiqa.errors import UserError
 from magiqa.package import expanded
-from magiqa.report.captions import where
 from magiqa.report.console import screen
+from magiqa.report.methods import where
 from magiqa.report.table import Table, frame_table
 from magiqa.report.words import backbone_name, set_line
 from magiqa.runs.config import RunConfig
