@@ -1,6 +1,5 @@
-"""The gallery of a run's page: the images on which a score and MOS disagree most, with maps of their windows."""
+"""The gallery of a run's page: the images on which a score and MOS disagree most."""
 
-import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -10,94 +9,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
-from PIL import Image
 
 from magiqa.datasets.sample import file_names
-from magiqa.errors import UserError
-from magiqa.images.decode import LIMITS
-from magiqa.images.views import Resize, Views, geometry, size_cut
-from magiqa.method.heatmap import over_image
-from magiqa.report.pictures import LARGE, data_uri, thumbnail
+from magiqa.report.pictures import data_uri, thumbnail
 from magiqa.report.runs_exhibits import shown_scores
 from magiqa.report.words import AXES, group_name, short_label
 from magiqa.runs.names import CUES
-from magiqa.runs.read import Run, views_table
-
-_MOST = 1_000_000  # windows of an image: a record may claim any stride
+from magiqa.runs.read import Run
 
 
 @dataclass(frozen=True)
 class Shown:
-    """An image of a gallery: its name, the places of its copy and map in the page's data, the words below it."""
+    """An image of a gallery: its name, the place of its copy in the page's data, the words below it."""
 
     image: str
     large: int | None
-    map: int | None
     text: str
     gap: str
-
-
-@dataclass(frozen=True)
-class WindowMaps:
-    """A run's ``views.csv``, a row a view.
-
-    Args:
-        scores: of the run, with the images' sizes. rows: image, view and the cues. starts: an image's first row.
-        limits: lowest and highest of each score over all windows of the run: one scale of colors for all of them.
-    """
-
-    scores: pd.DataFrame
-    rows: pd.DataFrame
-    starts: np.ndarray
-    views: Views
-    resize: Resize | None
-    limits: dict[str, tuple[float, float]]
-
-    @classmethod
-    def of(cls, run: Run) -> "WindowMaps | None":
-        """Return the maps of a run; None where it has no windows or kept no scores of them."""
-        views = {key: value for key, value in run.record["views"].items() if key != "count"}
-        table = views_table(run)
-        if table is None or "windows" not in views.get("kinds", ()) or "width" not in run.scores:
-            return None
-        resize = run.record["dataset"].get("resize")
-        rows = table[table["pair"] == 0].reset_index(drop=True)
-        starts = np.flatnonzero(rows["view"] == 0)
-        if rows.loc[starts, "image"].tolist() != run.scores["image"].tolist():
-            raise UserError(
-                f"{run.folder}/views.csv: its images are not those of scores.csv; run magiqa evaluate again"
-            )
-        limits = {c: (float(rows[c].min()), float(rows[c].max())) for c in CUES}
-        return cls(run.scores, rows, starts, Views(**views), Resize(**resize) if resize else None, limits)
-
-    def picture(self, i: int, score: str) -> Image.Image:
-        """Return the map of an image, small, dark = low."""
-        row = self.scores.iloc[i]
-        size = int(row["width"]), int(row["height"])
-        cut = size_cut(*size, self.views, self.resize)
-        sides = [max(0, (side - self.views.window) // self.views.stride + 1) for side in cut]
-        if math.prod(cut) > LIMITS.pixels or max(math.prod(sides), self.views.take or 0) > _MOST:
-            raise UserError(
-                f"views.csv: image {row['image']} has more windows or pixels than a map can show; run magiqa report "
-                "without that run"
-            )
-        places = geometry(*size, self.views, self.resize)
-        own = self.rows[score].to_numpy()[self.starts[i] :][: len(places)]
-        if len(own) < len(places):
-            raise UserError(
-                f"views.csv: image {row['image']} has too few views for its size; run magiqa evaluate again"
-            )
-        windows = [k for k, place in enumerate(places) if place[0] == "windows"]
-        corners = np.array([places[k][1:] for k in windows], float)
-        values = over_image(own[windows], corners, self.views.window, size)
-        low, high = self.limits[score]
-        share = (values - low) / (high - low if high > low else 1.0)
-        colors = colormaps["viridis"](np.nan_to_num(share), bytes=True)[..., :3]
-        colors[np.isnan(values)] = 128  # no window lies there
-        picture = Image.fromarray(np.ascontiguousarray(colors))
-        picture.thumbnail((LARGE, LARGE))
-        return picture
 
 
 def disagreement(score: pd.Series, label: pd.Series) -> np.ndarray:
@@ -121,7 +49,7 @@ class Pictures:
         self.most = max(3, min(12, 100 // max(len(runs), 1)))  # images a list of a gallery: bounds the page
         self.wanted = wanted
         self.paths = {run.name: _paths(run) if wanted else [None] * len(run.scores) for run in runs}
-        self._places: dict[object, int | None] = {}
+        self._places: dict[Path, int | None] = {}
         self._codes: list[str] = []
 
     def note(self, run: Run) -> str:
@@ -133,30 +61,30 @@ class Pictures:
         note = f"{missing:,} of {len(paths):,} files are not under the data set's root, or have changed"
         return note if missing else ""
 
-    def _place(self, key: object, image: Image.Image | None) -> int | None:
-        """Return the place of a picture in the page's data."""
-        if key not in self._places:
-            self._places[key] = None if image is None else len(self._codes)
-            self._codes += [] if image is None else [data_uri(image)]
-        return self._places[key]
+    def _place(self, path: Path) -> int | None:
+        """Return the place of a file's copy in the page's data; None where the file cannot be read."""
+        if path not in self._places:
+            uri = data_uri(thumbnail(path))
+            self._places[path] = len(self._codes) if uri else None
+            self._codes += [uri] if uri else []
+        return self._places[path]
 
     def gallery(self, run: Run) -> Iterator[tuple[str, list[Shown]]]:
         """Return the lists of a run's gallery: a title and images, no file twice in a list."""
-        maps, label = WindowMaps.of(run), short_label(run.label)
+        label, paths = short_label(run.label), self.paths[run.name]
         for score in reversed(shown_scores(run)):
             gap = disagreement(run.scores[score], run.scores[run.label])
             order = np.argsort(gap, kind="stable")
             for kind, rows in (("Over", order[::-1]), ("Under", order)):
                 images = []
                 for i in self.first_of_each(run, rows):
-                    path, row = self.paths[run.name][i], run.scores.iloc[i]
-                    large = None if path is None else self._place(path, thumbnail(path))
-                    overlay = None if maps is None or large is None else self._place(
-                        (run.name, i, score), maps.picture(i, score))  # fmt: skip
+                    row, path = run.scores.iloc[i], paths[i]
                     text = f"{label} {row[run.label]:.3g}, score {row[score]:.4g}"
                     side = "above" if gap[i] > 0 else "below"
                     words = f"score rank {abs(100 * gap[i]):.0f} percentile points {side} {label} rank"
-                    images.append(Shown(str(row["image"]), large, overlay, text, words))
+                    images.append(
+                        Shown(str(row["image"]), None if path is None else self._place(path), text, words)
+                    )
                 yield f"{kind}rated by the {AXES[score].lower()}", images
 
     def first_of_each(self, run: Run, rows: np.ndarray) -> list[int]:

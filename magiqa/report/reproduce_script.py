@@ -73,15 +73,13 @@ class Places:
         place = self.of(metric.file.stem, "csv", metric.file.absolute(), meaning)
         return place + (shlex.quote(metric.choice) if metric.choice else "")
 
-    def root(self, record: Record, key: str = "dataset.root") -> list[str]:
+    def root(self, record: Record) -> list[str]:
         """Return the word that sets a data set's root; options of one set share it."""
         chosen = str(record["choices"].get("dataset") or "dataset").partition("_")[0]
         root = (record.get("dataset") or {}).get("root")
         if not root or chosen == "sample":
             return []
-        return [
-            f"{key.format(chosen)}={self.of(chosen, 'root', root, f'the folder of the data set {chosen}')}"
-        ]
+        return [f"dataset.root={self.of(chosen, 'root', root, f'the folder of the data set {chosen}')}"]
 
 
 def script(made: Mapping[Path, Record], final: Sequence[str], metrics: Sequence[Path] = ()) -> str:
@@ -92,10 +90,7 @@ def script(made: Mapping[Path, Record], final: Sequence[str], metrics: Sequence[
         metrics: CSVs of other programs' scores that it takes.
     """
     places, outs, body = Places(), dict[str, str](), []
-    swept = {part["name"] for r in made.values() for part in _parts(r)}
     for k, (folder, record) in enumerate(made.items()):
-        if record.get("name") in swept:  # the command that left one data set out makes it too
-            continue
         name = re.sub(r"-[0-9a-f]{8}$", "", str(record.get("name") or record.get("command")))
         out = f"reproduced/{k + 1}-{slug(name)}"
         body.append(command(record, out, outs, places))
@@ -121,18 +116,12 @@ def command(record: Record, out: str, outs: Mapping[str, str], places: Places) -
         ...          "changed": {"fusion.alpha": 2}, "dataset": {"root": "/x"}}, "r", {}, Places())
         'magiqa evaluate dataset=koniq backbone=rn50 fusion.alpha=2 dataset.root="$KONIQ_ROOT" out=r'
     """
-    name, parts = str(record.get("command")), _parts(record)
-    foreign = [word for one in (record, *parts) for word in _foreign(one)]
-    words: list[str] = []
+    name, foreign, words = str(record.get("command")), _foreign(record), list[str]()
     if name == "compare":
         words = _compared(record, outs, places)
     elif foreign:
         reason = f"its record holds {foreign[0][:80]!r}, which is no value of magiqa's own keys"
         return _comment(f"{name} {record.get('name', '')}: {reason}")
-    elif parts:
-        sets = ",".join(dict.fromkeys(str(part["choices"]["dataset"]) for part in parts))
-        roots = dict.fromkeys(word for part in parts for word in places.root(part, "roots.{}"))
-        words = [f"dataset={sets}", *_words(parts[0])[1:], *roots]
     elif name in ("evaluate", *STUDIES) and record.get("choices"):
         words = [*_words(record), *places.root(record), *_elsewhere(record, places)]
     if not words:
@@ -143,12 +132,6 @@ def command(record: Record, out: str, outs: Mapping[str, str], places: Places) -
 def _comment(text: str) -> str:
     """Return a comment of one line, whatever the record holds."""
     return "# " + " ".join(printable(text).split())
-
-
-def _parts(record: Record) -> list[Record]:
-    """Return the ablations behind a table of one data set left out."""
-    parts = list(record.get("parts") or []) if record.get("command") == "ablate -m" else []
-    return parts if all(part["choices"].get("dataset") for part in parts) else []
 
 
 def _study(record: Record) -> dict[str, Any]:

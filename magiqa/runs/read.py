@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from magiqa.errors import UserError
-from magiqa.images.decode import LIMITS
 from magiqa.runs.config import portable
 from magiqa.runs.names import CONTROLS, CUES, slug
 from magiqa.runs.record import Record, RunRecord, load_record
@@ -178,38 +177,7 @@ def _run(name: str, folder: Path, record: RunRecord) -> Run:
             tables[file] = _csv(folder, record, file)
             _check_columns(tables[file], folder / file, needed)
     _check_numbers(tables["scores.csv"], folder / "scores.csv", (label, *CUES), finite=True)
-    if "width" in tables["scores.csv"]:
-        _check_sizes(tables["scores.csv"], folder / "scores.csv")
     return Run(name, folder, record, tables["scores.csv"], tables["agreement.csv"], tables.get("groups.csv"))
-
-
-def _check_sizes(scores: pd.DataFrame, file: Path) -> None:
-    """Refuse sizes that no image has: memory is taken by them for maps."""
-    _check_columns(scores, file, ("width", "height"))
-    _check_numbers(scores, file, ("width", "height"), finite=True)
-    sides = scores[["width", "height"]]
-    bad = (sides < 1).any(axis=1) | (sides.prod(axis=1) > LIMITS.pixels)
-    if bad.any():
-        first = scores[bad].iloc[0]
-        raise UserError(
-            f"{file}: image {first['image']} is {first['width']}x{first['height']}, and an image has 1 to "
-            f"{LIMITS.pixels} pixels; run magiqa evaluate again"
-        )
-
-
-def views_table(run: Run) -> pd.DataFrame | None:
-    """Return a run's ``views.csv``, a row for each view and prompt pair; None if the run did not write it.
-
-    Raises:
-        UserError: it is not as it was written, or lacks a column.
-    """
-    if "views.csv" not in files_of(run.record):
-        return None
-    file = run.folder / "views.csv"
-    table = _csv(run.folder, run.record, "views.csv")
-    _check_columns(table, file, ("image", "view", "pair", *CUES))
-    _check_numbers(table, file, ("view", "pair", *CUES), finite=True)
-    return table
 
 
 _STATISTICS = ("score", "statistic", "value", "ci_low", "ci_high", "n")

@@ -149,17 +149,6 @@ class External(Parsed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part(Parsed):
-    """An ablation on one data set, behind a table that leaves one set out."""
-
-    name: str = ""
-    choices: Mapping[str, str] = field(default_factory=dict)
-    changed: Mapping[str, Any] = field(default_factory=dict)
-    study: Mapping[str, Any] = field(default_factory=dict)
-    dataset: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Record(Parsed):
     """A command's record."""
 
@@ -184,7 +173,6 @@ class Record(Parsed):
     experiment: Experiment | None = None
     external: External | None = None
     methods: tuple[Compared, ...] | None = None
-    parts: tuple[Part, ...] = ()
     score: str | None = None
     seed: Count | None = None
 

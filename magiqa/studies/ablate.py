@@ -192,13 +192,9 @@ def write_transfer(folder: Path, done: Sequence[tuple[pd.DataFrame, dict[str, An
     table, name = transfer(done), f"{done[0][1]['ablation']['name']}-left_out"
     if table.empty:
         return table
-    keys = ("name", "choices", "changed", "study")
-    parts = [
-        {**{k: r[k] for k in keys if k in r}, "dataset": {"root": r["dataset"].get("root")}} for _, r in done
-    ]
     with ResultFolder(folder, "ablate -m", [f"{name}.csv"], record=f"{name}.json") as results:
         results.csv(name, table)
-        results.record({"magiqa": __version__, "command": "ablate -m", "parts": parts})
+        results.record({"magiqa": __version__, "command": "ablate -m"})
     return table
 
 

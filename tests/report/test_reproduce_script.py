@@ -2,9 +2,7 @@
 
 import os
 import re
-import shlex
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -108,23 +106,6 @@ def test_a_script_names_no_path_of_this_machine_and_asks_for_what_it_needs(tmp_p
 def test_a_comparison_with_a_run_that_is_not_there_is_a_comment():
     record = {"command": "compare", "name": "x", "methods": [{"source": "/elsewhere/run"}], "score": "q"}
     assert command(record, "o", {}, Places()) == "# compare x: see its record; its command is not in it"
-
-
-def test_one_data_set_left_out_is_made_by_the_command_that_makes_its_parts(tmp_path):
-    study = {"ablation": "lambda", "ablation.score": "q_mag"}
-    parts = [
-        {"name": n, "choices": {"dataset": n, "backbone": "demo"}, "changed": {"seed": 1}, "study": study,
-         "dataset": {"root": f"/{n}"}} for n in ("koniq_test", "spaq")
-    ]  # fmt: skip
-    alone = [{**part, "command": "ablate", "dataset": {"root": "/r"}} for part in parts]
-    left_out = {"command": "ablate -m", "parts": parts}
-    made = {tmp_path / "a": alone[0], tmp_path / "b": alone[1], tmp_path / "c": left_out}
-    line, final = script(made, []).splitlines()[-2:]
-    assert shlex.split(line)[:9] == [
-        "magiqa", "ablate", "-m", "dataset=koniq_test,spaq", "backbone=demo", "ablation=lambda",
-        "ablation.score=q_mag", "seed=1", "roots.koniq=$KONIQ_ROOT",
-    ]  # fmt: skip
-    assert Path(shlex.split(line)[-1].removeprefix("out=")).name in final
 
 
 ELSEWHERE = (

@@ -240,15 +240,6 @@
         delete image.dataset.large;
       }
     });
-    gallery.addEventListener("click", (event) => {
-      const button = event.target.closest("li")?.querySelector("button.map");
-      const image = event.target.closest("li")?.querySelector("img[data-map]");
-      if (!button || !image || !event.target.closest("button.map, img")) return;
-      const shown = image.src;
-      image.src = image.dataset.other ?? data.large[Number(image.dataset.map)];
-      image.dataset.other = shown;
-      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") === "false"));
-    });
   }
   document.documentElement.dataset.ready = "true";
 })();
