@@ -4,9 +4,11 @@
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from magiqa.method.presets import presets
 from magiqa.package import conf_dir
 from magiqa.report.material import Material
 from magiqa.report.methods import fit_words, method_name, primary, unit
@@ -35,12 +37,6 @@ SETS = {
     "pipal": "gu2020pipal",
     "spaq": "fang2020spaq",
     "tid2013": "ponomarenko2015tid2013",
-}
-
-METHODS = {
-    "MA-CLIP": "arxiv2511.09948",
-    "CLIP-IQA": "arxiv2207.12396",
-    "CLIP-IQA, five pairs": "arxiv2207.12396",
 }
 
 VIEWS = {"global": "the resized image", "whole": "the image at its own size"}
@@ -165,7 +161,9 @@ def _methods(material: Material) -> list[str]:
     for record in (run.record for run in material.runs):
         parts = [PHRASES.get(key, f"{key} {{}}").format(*value.split(" (", 1)[:1]) + "".join(value.partition(" (")[1:])
                  for key, value in method_parts(record).items()]  # fmt: skip
-        key = METHODS.get(method_name(record, primary(record)))
+        name = method_name(record, primary(record))
+        sources = [re.search(r"arXiv:([\d.]+)", p.paper) for p in presets().values() if p.title == name]
+        key = f"arxiv{sources[0][1]}" if sources and sources[0] else ""
         out[f"{_name(record)}{cite(key)} uses {enumeration(parts)}."] = None
     more = f"The supplement lists the settings of all {len(out)} methods."
     return [*out] if len(out) <= 3 else [*list(out)[:3], more]
