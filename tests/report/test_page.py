@@ -59,12 +59,12 @@ def data_of(out: Path) -> dict:
 
 @pytest.mark.slow
 def test_tables_figures_and_page_are_written(out, folders):
-    for stem in ("agreement", "groups_demo", "ablations", "ablation_grid", "compare-demo-matrix"):
+    for stem in ("agreement", "groups_demo", "ablations", "ablation_grid", "compare-demo-comparison"):
         for suffix in ("csv", "md", "tex"):
             text = (out / "tables" / f"{stem}.{suffix}").read_text()
             assert len(text) > 100 and str(folders[0].parent) not in text
             assert suffix == "csv" or DEMO["label"] in text
-    for stem in ("demo/predicted", "demo/magnitude", "demo/srcc_by_group", "ablation_grid", "compare-demo"):
+    for stem in ("demo/predicted", "demo/magnitude", "demo/srcc_by_group", "curves_lambda", "compare-demo"):
         for suffix in ("png", "pdf", "md", "tex"):
             assert (out / "figures" / f"{stem}.{suffix}").stat().st_size > 20
     table = pd.read_csv(out / "tables" / "agreement.csv")
