@@ -198,6 +198,8 @@ def test_one_set_left_out_and_a_comparison_in_a_runs_own_folder_are_reported(tmp
     text = left_out.read_text()
     assert "KonIQ-10k" in text and "λ = " in text and "best on the other sets" in text
     assert "koniq" not in text and "lam=" not in text and "chosen_on" not in text
-    assert any(tables.glob("*comparison*")) and (tmp_path / "report" / "figures" / "curves_lambda.pdf").is_file()
+    assert (
+        any(tables.glob("*comparison*")) and (tmp_path / "report" / "figures" / "curves_lambda.pdf").is_file()
+    )
     page = (tmp_path / "report" / "report.html").read_text()
     assert "one data set left out" in page and "Comparisons" in page
