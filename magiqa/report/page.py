@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from magiqa import __version__
 from magiqa.report.escape import uncited
+from magiqa.report.exhibit import Exhibit
 from magiqa.report.table import Table
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-    from magiqa.report.exhibit import Exhibit
-    from magiqa.report.gallery import Shown
 
 HERE = Path(__file__).parent
 
@@ -42,10 +40,10 @@ class Block:
     panels: Sequence[tuple[str, str, list[str], str]] = ()
     groups: Sequence[str] = ()
     tables: Sequence[Table] = ()
-    figures: Sequence["Exhibit"] = ()
+    figures: Sequence[Exhibit] = ()
     folds: Sequence[tuple[str, Table]] = ()
     remarks: Sequence[str] = ()
-    gallery: Sequence[tuple[str, list["Shown"]]] = ()
+    gallery: Sequence[tuple[str, Sequence[object]]] = ()
     record: Mapping[str, Any] | None = None
 
 
