@@ -62,9 +62,11 @@ def _panels(frame: pd.DataFrame, height: float, across: int, more: float) -> tup
 
 
 def _finish(figure: Figure, axes: Sequence[Any], xlabel: str, ylabel: str, stem: Path) -> list[Path]:
-    """Name the axes, of several panels once, add the legend of several series, and save."""
+    """Name the axes, add the legend of several series, and save."""
     several = len(axes) > 1
-    (figure.supxlabel if several else axes[0].set_xlabel)(textwrap.fill(xlabel, 80 if is_wide() else 34))
+    for ax in axes:
+        if ax.xaxis.get_tick_params()["labelbottom"]:
+            ax.set_xlabel(textwrap.fill(xlabel, 80 if is_wide() else 34))
     (figure.supylabel if several else axes[0].set_ylabel)(textwrap.fill(ylabel, 60 if several else 30))
     handles, labels = axes[0].get_legend_handles_labels()
     if len(labels) > 1:

@@ -21,7 +21,7 @@ from magiqa.report import heat_maps, plots, scatter, style
 from magiqa.report.ablation_exhibits import ablation_figures
 from magiqa.report.exhibit import Exhibit, draw
 from magiqa.report.heat_maps import heat_map
-from magiqa.report.plots import dots
+from magiqa.report.plots import curves, dots
 from magiqa.report.runs_exhibits import run_exhibits, scatter_figure
 from magiqa.report.style import POINTS, styled
 from magiqa.runs.config import Style
@@ -148,6 +148,16 @@ def test_methods_by_sets_fit_in_the_order_given(tmp_path, drawn, width):
     check(drawn[0])
     labels = [t.get_text() for t in drawn[0].axes[0].get_yticklabels()]
     assert [label.replace("\n", " ") for label in labels] == names
+
+
+@WIDTHS
+def test_curves_in_panels_fit_with_their_legend(tmp_path, drawn, width):
+    frame = pd.DataFrame(
+        [{"panel": p, "series": s, "x": x, "value": x} for p in "abcde" for s in "uvw" for x in (0, 1)]
+    )
+    with styled(Style(width=width)):
+        curves(tmp_path / "c", frame.assign(low=0.0, high=1.0), xlabel="Level", ylabel="Change from level 0")
+    check(drawn[0])
 
 
 def test_points_lie_where_score_and_mos_say_in_their_groups_color(material, drawn):
