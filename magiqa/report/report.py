@@ -101,20 +101,15 @@ def _runs(material: Material, exhibits: Sequence[Exhibit], pictures: Pictures) -
     titles = [
         f"{set_name(r.record['dataset'])}: {method_name(r.record, primary(r.record))}" for r in material.runs
     ]
+    titles = each_once(titles, [run.name for run in material.runs])
     blocks = []
-    for k, (run, title) in enumerate(
-        zip(material.runs, each_once(titles, list(material.records)), strict=False)
-    ):
+    for k, (run, title) in enumerate(zip(material.runs, titles, strict=True)):
         mine = [e for e in exhibits if e.of == run.name]
         folds = [("Groups", e.table) for e in mine if e.table]
         file = run.folder / "comparison.csv"
         if file.is_file():
-            folds.append(
-                (
-                    file.name,
-                    frame_table(read_table(file), name=f"{run.name}-comparison", title="Paired differences"),
-                )
-            )
+            table = frame_table(read_table(file), name=f"{run.name}-comparison", title="Paired differences")
+            folds.append((file.name, table))
         names = sorted(set(run.scores["group"].astype(str))) if "group" in run.scores else []
         blocks.append(Block(
             title=title, anchor=f"run-{k}", run=k, facts=_facts(run, pictures), folds=folds,

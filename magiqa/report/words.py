@@ -79,7 +79,6 @@ COLUMNS = {
     "chance_given_label": "chance, given MOS",
     "partial": "partial SRCC",
     "w_sim": "weight of similarity",
-    "diff_p": "p of the difference",
     "srcc_reference": "SRCC of the reference",
     "chosen_on_others": "best on the other sets",
     "gain_chosen": "its gain in SRCC",

@@ -131,6 +131,14 @@ def test_a_run_of_one_cue_shows_no_fused_score(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_page_has_a_row_for_another_programs_scores(base, tmp_path):
+    scores = pd.read_csv(base / "demo" / "scores.csv")
+    scores.assign(score=scores["mos"])[["image", "score"]].to_csv(tmp_path / "musiq.csv", index=False)
+    report([base / "demo", base / "fixed"], tmp_path / "out", Asked(metrics=[tmp_path / "musiq.csv"]))
+    assert "musiq" in Page((tmp_path / "out" / "report.html").read_text()).text
+
+
+@pytest.mark.slow
 def test_unreachable_images_are_said_to_be_and_thumbnails_may_be_left_out(tmp_path):
     folder = write_run(tmp_path / "run", images=tmp_path / "images")
     (tmp_path / "images" / "image-0003.png").unlink()
