@@ -94,12 +94,10 @@ def pairs_of(option: str, texts: list[str], form: str) -> dict[str, str]:
     return out
 
 
-def inapplicable(step: str, dataset: str, ratings: dict[str, str]) -> str | None:
+def inapplicable(step: str, dataset: str) -> str | None:
     """Return the reason why a step is not for a data set."""
     if step == "experiment-align" and not dataset.startswith("agiqa3k"):
         return "only AGIQA-3K has labels of alignment"
-    if step == "experiment-raters" and dataset not in ratings:
-        return f"add --ratings {dataset}=N, how many ratings a label averages, where the set gives mos_std"
     return None
 
 
@@ -139,7 +137,8 @@ class Outcomes:
                 (folder / "step.json").write_text(json.dumps(overrides))
                 print(f"{where}: {time.time() - start:.0f} s", flush=True)
         except Lacking as error:
-            self.without["left out"].append(f"{where}: {error}")
+            hint = f" (--ratings {folder.parent.name}=N)" if name == "experiment-raters" else ""
+            self.without["left out"].append(f"{where}: {error}{hint}")
             return
         except (UserError, OSError) as error:
             self.without["failed"].append(f"{where}: {error}")
@@ -184,10 +183,14 @@ def main(argv: list[str]) -> int:
             continue
         root = [f"dataset.root={roots[dataset]}"] if dataset in roots else []
         for name in only:
-            if why := "--without" if name in without else inapplicable(name, dataset, ratings):
+            if why := "--without" if name in without else inapplicable(name, dataset):
                 outcomes.without["left out"].append(f"{dataset} {name}: {why}")
                 continue
-            more = [f"experiment.ratings={ratings[dataset]}"] if name == "experiment-raters" else []
+            more = (
+                [f"experiment.ratings={ratings[dataset]}"]
+                if name == "experiment-raters" and dataset in ratings
+                else []
+            )
             overrides = [f"dataset={dataset}", *root, *STEPS[name][1], *more, *options.overrides]
             outcomes.step(options.out / dataset / name, name, overrides)
     report = None if options.no_report else options.report or options.out / "report"

@@ -12,7 +12,6 @@ MODULE = """
 from dataclasses import dataclass
 import pandas as pd
 from magiqa.datasets.base import DataSet
-from magiqa.datasets.image_index import ImageIndex
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Mine(DataSet, name="mine", title="Mine"):
         file = self.find_file(self.folder_path(), "labels.csv")
         table = pd.read_csv(file)
         columns = {"image": table["image"], "mos": table["mos"], "group": table["gen"]}
-        return self.labels(file, ImageIndex([file.parent]), columns)
+        return self.labels(file, [file.parent], columns)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,6 @@ from typing import Literal
 import pandas as pd
 
 from magiqa.datasets.base import DataSet, Labels, read_table
-from magiqa.datasets.excel import read_excel
-from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError
 
 
@@ -45,7 +43,7 @@ class Agiqa1k(
         """Read the labels. ``group`` is the generator: the name up to its first underscore."""
         root = self.folder_path()
         file = self.find_file(root, "AIGC_MOS_Zscore.xlsx")
-        raw = read_table(file, read_excel, ["Image", "Prompt", "MOS"])
+        raw = read_table(file, ["Image", "Prompt", "MOS"])
         names = raw["Image"].astype(str)
         twice = sorted(set(names[names.duplicated()]))
         if twice and self.duplicate == "error":
@@ -70,7 +68,7 @@ class Agiqa1k(
         }
         return self.labels(
             file,
-            ImageIndex([root / "file", root / "images", root]),
+            [root / "file", root / "images", root],
             columns,
             variant="" if self.duplicate == "keep" else f"duplicate_{self.duplicate}",
             count={"keep": 1080, "drop": 1078}.get(self.duplicate, 1079),

@@ -11,10 +11,7 @@ Example::
 from dataclasses import dataclass
 from typing import Literal
 
-import pandas as pd
-
 from magiqa.datasets.base import DataSet, Labels, read_table
-from magiqa.datasets.image_index import ImageIndex
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Agiqa3k(
         root = self.folder_path()
         file = self.find_file(root, "data.csv")
         std = self.label_column.replace("mos", "std")
-        raw = read_table(file, pd.read_csv, ["name", "prompt", self.label_column, std])
+        raw = read_table(file, ["name", "prompt", self.label_column, std])
         columns = {
             "image": raw["name"],
             "mos": raw[self.label_column],
@@ -49,8 +46,11 @@ class Agiqa3k(
             "prompt": raw["prompt"].astype(str),
             "mos_std": raw[std],
         }
-        images = ImageIndex([root, *(root / name for name in ("AGIQA-3K", "images", "img"))])
-        if self.label_column == "mos_quality":
-            return self.labels(file, images, columns)
-        notes = ["mos is mos_align: fit to the prompt, not quality"]
-        return self.labels(file, images, columns, variant="align", notes=notes)
+        align = self.label_column == "mos_align"
+        return self.labels(
+            file,
+            [root, *(root / name for name in ("AGIQA-3K", "images", "img"))],
+            columns,
+            variant="align" if align else "",
+            notes=["mos is mos_align: fit to the prompt, not quality"] if align else [],
+        )

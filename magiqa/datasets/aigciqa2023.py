@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from magiqa.datasets.base import DataSet, Labels, read_table
-from magiqa.datasets.excel import read_excel
 from magiqa.datasets.image_index import ImageIndex
 from magiqa.datasets.matlab import read_mat
 from magiqa.errors import UserError
@@ -48,8 +47,8 @@ class Aigciqa2023(
         file = self.find_file(root, f"DATA/MOS/{name}", f"MOS/{name}", name)
         scores = read_mat(file, "MOSz")
         index = self.find_file(root, "pic-index.xlsx", "DATA/pic-index.xlsx", "Image/pic-index.xlsx")
-        raw = read_table(index, lambda f: read_excel(f, header=None, dtype=str), ["0", "1"])
-        raw = raw[raw["1"].str.fullmatch(r"\d{3}-\d+\.png", na=False)].reset_index(drop=True)
+        raw = read_table(index, ["0", "1"], header=None).astype(str)
+        raw = raw[raw["1"].str.fullmatch(r"\d{3}-\d+\.png")].reset_index(drop=True)
         if len(raw) != len(scores):
             raise UserError(
                 f"{file}: {len(scores)} MOS for {len(raw)} images of {index.name}; fetch the files again"
@@ -61,7 +60,8 @@ class Aigciqa2023(
             "group": raw["0"].str.strip(),
             "prompt": raw["1"].str[:3],
         }
-        images = ImageIndex([root / "Image", root / "Image" / "allimg", root / "allimg", root])
+        folders = [root / "Image", root / "Image" / "allimg", root / "allimg", root]
+        images = ImageIndex(folders)
         if not any(images.find(name) for name in names[:50]):  # numbered in the order of the list
             columns["path"] = [images.find(f"{i}.png") for i in range(len(names))]
-        return self.labels(file, images, columns, variant="" if self.mos == "quality" else self.mos)
+        return self.labels(file, folders, columns, variant="" if self.mos == "quality" else self.mos)

@@ -15,8 +15,6 @@ from typing import Any, Literal
 import pandas as pd
 
 from magiqa.datasets.base import DataSet, Labels, read_table
-from magiqa.datasets.excel import read_excel
-from magiqa.datasets.image_index import ImageIndex
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Aigiqa20k(
         frames = []
         for split in splits:
             file = self.find_file(root, f"info_{split}.xlsx", f"{split}/info_{split}.xlsx")
-            frames.append(read_table(file, read_excel, ["name", "prompt", "mos"]).assign(split=split))
+            frames.append(read_table(file, ["name", "prompt", "mos"]).assign(split=split))
         raw = pd.concat(frames, ignore_index=True)
         columns: dict[str, Any] = {
             "image": raw["name"],
@@ -54,10 +52,4 @@ class Aigiqa20k(
             "prompt": raw["prompt"].astype(str),
             "split": raw["split"],
         }
-        return self.labels(
-            file,
-            ImageIndex([*(root / split for split in splits), root]),
-            columns,
-            variant="" if self.split == "all" else self.split,
-            count=self.splits.get(self.split, self.count),
-        )
+        return self.labels(file, [*(root / split for split in splits), root], columns)

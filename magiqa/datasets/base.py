@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked, Least
+from magiqa.datasets.excel import read_excel
 from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError, some
 from magiqa.images.decode import Alpha
@@ -71,7 +72,7 @@ class DataSet(Checked, key="dataset"):
         folder: the folder that the set unpacks to, looked for below ``MAGIQA_DATA``.
         count: images of the default variant. cluster: the column to resample by.
         lower_is_better: the scores are differences (DMOS), which `labels` negates.
-        splits: images of each official split. licence: in a word, where it is known.
+        splits: images of each official split. licence: in a word, where it is known to magiqa.
         alpha: what is shown of transparent pixels, unless the config says.
     """
 
@@ -87,7 +88,7 @@ class DataSet(Checked, key="dataset"):
     cluster: ClassVar[str | None] = None
     lower_is_better: ClassVar[bool] = False
     splits: ClassVar[Mapping[str, int]] = {}
-    licence: ClassVar[str] = "see its page"
+    licence: ClassVar[str] = "not stated: ask at its page"
     alpha: ClassVar[Alpha] = "drop"
 
     def __init_subclass__(cls, **facts: Any) -> None:
@@ -129,36 +130,44 @@ class DataSet(Checked, key="dataset"):
     def labels(
         self,
         file: Path,
-        images: ImageIndex,
+        folders: Sequence[Path],
         columns: Mapping[str, Any],
         *,
-        variant: str = "",
+        recursive: bool = False,
+        variant: str | None = None,
         count: int | None = None,
         notes: Sequence[str] = (),
     ) -> Labels:
-        """Build the labels from an annotation's columns: find the images, check the numbers.
+        """Build the labels from an annotation's columns: choose the split, find the images, check the numbers.
 
         Args:
-            file: the annotation, for messages. columns: ``image``, ``mos`` and others of `Labels.table`; ``path`` where
-                a file is not called as its image.
-            count: the published number of images, where it is not the class's.
+            file: the annotation, for messages. folders, recursive: of the images, see `ImageIndex`.
+            columns: ``image``, ``mos`` and others of `Labels.table`; ``path`` where a file is not called as its image.
+            variant: by default the split. count: the published number of images, by default that of the split.
         """
-        names = pd.Series(columns["image"]).astype(str)
-        paths = columns.get("path") or [images.find(name) for name in names]
-        table = pd.DataFrame({"image": names, "path": paths, **columns})
-        for column in {"mos", "mos_std"} & set(columns):
-            table[column] = numbers(file, columns[column], column)
+        table = pd.DataFrame(dict(columns))
+        split = getattr(self, "split", "all")
+        if split != "all":
+            table = table[table["split"] == split]
+        names, images = table["image"].astype(str), ImageIndex(folders, recursive)
+        paths = table["path"] if "path" in table else [images.find(name) for name in names]
+        table = table.assign(image=names, path=paths)
+        table = table[["image", "path", *table.columns.drop(["image", "path"])]]
+        score = getattr(columns["mos"], "name", None) or "mos"
+        for column in {"mos", "mos_std"} & set(table):
+            table[column] = numbers(
+                file, table[column].rename(getattr(columns[column], "name", None) or column)
+            )
         if self.lower_is_better:
             table["mos"] = -table["mos"]
-            column = getattr(columns["mos"], "name", None) or "score"
-            notes = (*notes, f"{column} is lower = better: mos = -{column}")
+            notes = (*notes, f"{score} is lower = better: mos = -{score}")
         labels = Labels(
             self.name,
-            table.assign(image=names),
-            variant,
+            table,
+            variant if variant is not None else split * (split != "all"),
             higher_is_better=not self.lower_is_better,
             cluster=self.cluster,
-            expected=self.count if count is None else count,
+            expected=count or self.splits.get(split, self.count),
             page=self.page,
             layout=images.layout(Path(os.path.expanduser(self.root)).absolute(), file),
             notes=tuple(notes),
@@ -174,7 +183,7 @@ def finish(labels: Labels, every: int, file: Path) -> Labels:
     """
     table = labels.table.reset_index(drop=True)
     labels = replace(labels, annotated=len(table))
-    notes = labels.notes + ((count_note(labels),) if count_note(labels) else ())
+    notes = (*labels.notes, *filter(None, [count_note(labels)]))
     twice = duplicates(table["image"])
     if twice and labels.label == "mos":
         notes += (f"{len(twice)} images are annotated more than once, all rows kept: {some(twice)}",)
@@ -195,8 +204,7 @@ def finish(labels: Labels, every: int, file: Path) -> Labels:
 
 def duplicates(names: pd.Series) -> list[str]:
     """Return the names that stand several times."""
-    several = len(set(names.tolist())) < len(names)
-    return list(dict.fromkeys(names[names.duplicated()])) if several else []
+    return list(dict.fromkeys(names[names.duplicated()]))
 
 
 def count_note(labels: Labels) -> str:
@@ -221,12 +229,8 @@ def occurrences(names: Iterable[str]) -> list[tuple[str, int]]:
         >>> occurrences(["a", "b", "a"])
         [('a', 0), ('b', 0), ('a', 1)]
     """
-    seen: Counter[str] = Counter()
-    out = []
-    for name in names:
-        out.append((name, seen[name]))
-        seen[name] += 1
-    return out
+    series = pd.Series(list(names), dtype=object)
+    return list(zip(series, series.groupby(series).cumcount(), strict=True))
 
 
 def look_up(folder: Path, *candidates: str) -> Path | None:
@@ -242,22 +246,26 @@ def look_up(folder: Path, *candidates: str) -> Path | None:
     return None
 
 
-def read_table(file: Path, read: Callable[[Path], pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    """Read an annotation table and check that it has these columns.
+def read_table(file: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+    """Read a CSV or a workbook of a data set, and check that it has these columns.
+
+    Args:
+        options: of ``pandas.read_csv``, or of `read_excel`.
 
     Raises:
         UserError: the file cannot be parsed, has no rows, or lacks a column.
     """
     try:
-        table = read(file)
+        table = (read_excel if file.suffix.lower() == ".xlsx" else pd.read_csv)(file, **options)
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(f"{file}: cannot be read ({reason}); mend or replace it") from None
-    table = table.rename(columns={c: str(c).strip() for c in table.columns})
+    table.columns = [str(column).strip() for column in table.columns]
     missing = [c for c in columns if c not in table]
     if missing:
-        header = some(list(map(str, table.columns)))
-        raise UserError(f"{file}: no column {', '.join(missing)} (found {header}); is it the right file?")
+        raise UserError(
+            f"{file}: no column {', '.join(missing)} (found {some(list(table.columns))}); is it the right file?"
+        )
     if table.empty:
         raise UserError(f"{file}: holds no rows; mend or replace it")
     return table
@@ -277,10 +285,11 @@ def numbers(file: Path, values: Any, column: str = "") -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(out))
     if len(bad):
         value = series.iloc[bad[0]]
+        comma = isinstance(value, str) and re.fullmatch(r"\s*-?\d+,\d+\s*", value)
         raise UserError(
             f"{file}: column {series.name or column} holds {repr(value) if isinstance(value, str) else value} in row "
             f"{series.index[bad[0]] + 1}{f' (and {len(bad) - 1} more)' if len(bad) > 1 else ''}, which is no finite "
-            "number; mend or remove the row"
+            f"number; {'add dataset.decimal=,' if comma else 'mend or remove the row'}"
         )
     return out
 

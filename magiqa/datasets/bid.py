@@ -10,8 +10,6 @@ from typing import Any
 import pandas as pd
 
 from magiqa.datasets.base import DataSet, Labels, look_up, read_table
-from magiqa.datasets.excel import read_excel
-from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError
 
 
@@ -34,7 +32,7 @@ class Bid(
                 f"{root}: DatabaseGrades.xls is an old Excel file; save it as DatabaseGrades.xlsx"
             )
         file = self.find_file(root, "DatabaseGrades.xlsx", "ImageDatabase/DatabaseGrades.xlsx")
-        raw = read_table(file, lambda f: read_excel(f, header=None), ["0", "1"])
+        raw = read_table(file, ["0", "1"], header=None)
         raw = raw[pd.to_numeric(raw["0"], errors="coerce").notna()]
         grades = raw.iloc[:, 3:].apply(pd.to_numeric, errors="coerce")
         columns: dict[str, Any] = {
@@ -42,5 +40,5 @@ class Bid(
             "mos": raw["1"].rename("mean"),
         }
         if grades.notna().sum(axis=1).min() > 1:
-            columns["mos_std"] = grades.std(axis=1)
-        return self.labels(file, ImageIndex([root / "ImageDatabase", root]), columns)
+            columns |= {"mos_std": grades.std(axis=1), "ratings": grades.notna().sum(axis=1)}
+        return self.labels(file, [root / "ImageDatabase", root], columns)

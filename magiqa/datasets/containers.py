@@ -7,7 +7,7 @@ import csv
 import importlib.util
 import json
 import re
-import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,14 @@ from typing import Any
 import pandas as pd
 
 from magiqa.datasets.columns import is_header
-from magiqa.datasets.excel import CELLS, read_excel
+from magiqa.datasets.excel import CELLS, read_sheets
 from magiqa.errors import UserError
 
 _TEXT_BYTES = 256 << 20
 _HEAD = 64 << 10  # the lines that the form of a text is found from
 _JSON_BYTES = 64 << 20  # Python objects take many times the memory of their text
 _SEPARATORS = "\t;,"
-_DECIMAL = re.compile(r"-?\d+\.\d+")
+_DECIMAL, _LETTER = re.compile(r"-?\d+\.\d+"), re.compile(r"[^\W\d_e]", re.IGNORECASE)
 _EXCEL, _PARQUET, _OLD_EXCEL, _PICKLE, _NUMPY = (
     b"PK\x03\x04",
     b"PAR1",
@@ -60,8 +60,13 @@ class Container:
             raise UserError(f"{file}: {error}") from None
         except UnicodeError:
             raise UserError(
-                f"{file}: the text is not in {self.encoding or 'UTF-8'}; add dataset.encoding=NAME, such as gbk, "
-                "latin-1 or utf-16"
+                f"{file}: the text is not in {self.encoding or 'UTF-8'}; "
+                + (
+                    "leave dataset.encoding out for UTF-8, or give"
+                    if self.encoding
+                    else "add dataset.encoding=NAME,"
+                )
+                + " another, such as gbk, latin-1 or utf-16"
             ) from None
         except RecursionError:
             raise UserError(f"{file}: is nested too deeply for a table; mend or replace it") from None
@@ -87,6 +92,8 @@ class Container:
 
     def _text_encoding(self, head: bytes) -> str:
         marked = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+        if (self.encoding or "").lower().startswith("utf-16") and b"\0" not in head:
+            raise UnicodeError  # any bytes decode, to Chinese
         return self.encoding or ("utf-16" if marked else "utf-8-sig")
 
     def _text(self, file: Path, head: bytes) -> pd.DataFrame:
@@ -102,40 +109,30 @@ class Container:
         headed = is_header([cell.strip() for cell in rows[0]])
         if len(rows) == headed:
             raise UserError("holds no rows; mend or replace it")
-        # pandas reads decimal numbers fast; what may be a name or a code stays text
-        decimal = [
-            all(_DECIMAL.fullmatch(cell.strip()) for cell in cells)
-            for cells in zip(*rows[headed:], strict=False)
-        ]
-        texts = [k for k in range(len(rows[0])) if k >= len(decimal) or not decimal[k]]
-        exact: Any = (
-            {}
-            if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1)
-            else {"float_precision": "round_trip"}
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", pd.errors.DtypeWarning
-            )  # text among numbers is told later, with its row
-            table = pd.read_csv(
-                file,
-                sep=r"\s+" if separator == " " else separator,
-                header=None,
-                skiprows=first + 1 if headed else 0,
-                dtype=dict.fromkeys(texts, str),
-                keep_default_na=False,
-                encoding=encoding,
-                skipinitialspace=separator != " ",
-                **exact,
-            )
-        if not headed:
-            return table.fillna("")
-        if len(table.columns) != len(rows[0]):
+        # pandas reads decimal numbers and names fast; codes such as 007 stay as they are written
+        cells = [[cell.strip() for cell in column] for column in zip(*rows[headed:], strict=False)]
+        plain = [all(map(_DECIMAL.fullmatch, column)) or all(map(_LETTER.search, column)) for column in cells]
+        texts = [k for k in range(len(rows[0])) if k >= len(plain) or not plain[k]]
+        old = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+        exact: Any = {"float_precision": "round_trip"} if old else {}
+        table = pd.read_csv(
+            file,
+            sep=r"\s+" if separator == " " else separator,
+            header=None,
+            skiprows=first + 1 if headed else 0,
+            dtype=dict.fromkeys(texts, str),
+            keep_default_na=False,
+            low_memory=False,
+            encoding=encoding,
+            skipinitialspace=separator != " ",
+            **exact,
+        ).fillna("")
+        if headed and len(table.columns) != len(rows[0]):
             raise ValueError(f"its header names {len(rows[0])} columns, its rows have {len(table.columns)}")
-        return table.fillna("").set_axis(rows[0], axis=1)
+        return table.set_axis(rows[0], axis=1) if headed else table
 
     def _workbook(self, file: Path) -> pd.DataFrame:
-        sheets = read_excel(file, sheet_name=None, header=None, dtype=object)
+        sheets = read_sheets(file)
         if self.sheet is None and len(sheets) > 1:
             raise UserError(f"has several sheets; add dataset.sheet=NAME, one of {', '.join(sheets)[:120]}")
         if self.sheet is not None and self.sheet not in sheets:
@@ -147,10 +144,10 @@ class Container:
         if file.stat().st_size > _JSON_BYTES:
             raise UserError(f"{file.stat().st_size} bytes are more than a JSON table of ratings has")
         data = file.read_bytes()
-        text = data.decode(self._text_encoding(data[:4]))
+        text = data.decode(self._text_encoding(data))
         if suffix in (".jsonl", ".ndjson"):
             lines = [line for line in text.split("\n") if line.strip()]
-            return _records([json.loads(line, object_pairs_hook=_unique) for line in lines])
+            return _table_of([json.loads(line, object_pairs_hook=_unique) for line in lines])
         return _table_of(json.loads(text, object_pairs_hook=_unique))
 
 
@@ -181,59 +178,48 @@ def _check_cells(file: Path, columns: int) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise UserError(f"rated more than once: {twice[:60]}; keep one entry an image")
     return mapping
 
 
 def _table_of(content: Any) -> pd.DataFrame:
-    """Return the table of a JSON file: a list of records, columns, or records or scores keyed by the image."""
-    if isinstance(content, list):
-        return _records(content)
-    values = list(content.values()) if isinstance(content, Mapping) else []
-    if values and all(isinstance(v, list) for v in values):
-        return pd.DataFrame({str(name): pd.Series(column, dtype=object) for name, column in content.items()})
-    if values and all(isinstance(v, Mapping) for v in values):
-        return _records([{"image": name, **record} for name, record in content.items()])
-    if values and all(isinstance(v, int | float | str) for v in values):
-        return _records([{"image": name, "mos": value} for name, value in content.items()])
-    raise UserError("holds no table: write a list of records, columns, or records by image")
+    """Return the table of a JSON file: a list of records, columns, or records or scores keyed by the image.
 
-
-def _records(records: list[Any]) -> pd.DataFrame:
-    """Return records as rows; columns of lists and of records are left out."""
-    if not records or not all(isinstance(record, Mapping) for record in records):
+    Columns of lists and of records are left out.
+    """
+    if isinstance(content, Mapping):
+        if content and all(isinstance(column, list) for column in content.values()):
+            return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in content.items()})
+        values = [v if isinstance(v, Mapping) else {"mos": v} for v in content.values()]
+        content = [{"image": name, **value} for name, value in zip(content, values, strict=True)]
+    if not content or not all(isinstance(record, Mapping) for record in content):
         raise UserError('holds no list of records such as {"image": ..., "mos": ...}')
     names = dict.fromkeys(
-        name for record in records for name, value in record.items() if not isinstance(value, list | Mapping)
+        n for record in content for n, v in record.items() if not isinstance(v, list | Mapping)
     )
-    if len(names) * len(records) > CELLS:
-        raise UserError(f"{len(records)} records of {len(names)} fields are more than a table of ratings has")
-    return pd.DataFrame({name: pd.Series([r.get(name, "") for r in records], dtype=object) for name in names})
+    if len(names) * len(content) > CELLS:
+        raise UserError(f"{len(content)} records of {len(names)} fields are more than a table of ratings has")
+    return pd.DataFrame(
+        [[record.get(n, "") for n in names] for record in content], columns=list(names), dtype=object
+    )
 
 
 def _parquet(file: Path) -> pd.DataFrame:
     if importlib.util.find_spec("pyarrow") is None:
         raise UserError("is Parquet, which needs pyarrow; pip install pyarrow, or save the table as CSV")
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    opened = pq.ParquetFile(file)
-    plain = [
-        field.name
-        for field in opened.schema_arrow
-        if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)
-    ]
-    meta = opened.metadata
+    schema, meta = pq.read_schema(file), pq.read_metadata(file)
+    plain = [f.name for f in schema if not pa.types.is_nested(f.type) and not pa.types.is_binary(f.type)]
     size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
-    if meta.num_rows * max(len(plain), 1) > CELLS or size > _TEXT_BYTES:
-        raise UserError(f"{meta.num_rows} rows of {len(plain)} columns are more than a table of ratings has")
-    for column in pq.ParquetFile(file, read_dictionary=plain).read(columns=plain):
-        for chunk in column.chunks if pa.types.is_dictionary(column.type) else []:
-            # rows may share one long text
-            size += pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0
-    if size > _TEXT_BYTES:
-        raise UserError(f"{size} bytes of text are more than a table of ratings has")
-    return opened.read(columns=plain).to_pandas()
+    if meta.num_rows * max(len(plain), 1) <= CELLS and size <= _TEXT_BYTES:
+        # rows may share one long text, of which each gets a copy later
+        table = pq.ParquetFile(file, read_dictionary=plain).read(columns=plain).to_pandas().astype(object)
+        size = sum(len(cell) for name in table for cell in table[name] if isinstance(cell, str))
+        if size <= _TEXT_BYTES:
+            return table
+    raise UserError(
+        f"{meta.num_rows} rows of {len(plain)} columns and {size} bytes are more than a table of ratings has"
+    )

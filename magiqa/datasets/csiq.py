@@ -12,8 +12,6 @@ Example (sheet's columns)::
 from dataclasses import dataclass
 
 from magiqa.datasets.base import DataSet, Labels, numbers, read_table
-from magiqa.datasets.excel import read_excel
-from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError
 
 FILE_TYPES = {
@@ -39,8 +37,7 @@ class Csiq(
         """Read the labels. ``group`` is the distortion type; ``mos`` is minus DMOS."""
         file = self.find_file(self.folder_path(), "csiq.DMOS.xlsx", "CSIQ/csiq.DMOS.xlsx")
         required = ["image", "dst_type", "dst_lev", "dmos_std", "dmos"]
-        raw = read_table(file, lambda f: read_excel(f, sheet_name="all_by_image", header=3), required)
-        raw = raw[[c for c in raw.columns if not c.startswith("Unnamed")]].dropna(how="all")
+        raw = read_table(file, required, sheet="all_by_image", header=3)
         types = raw["dst_type"].astype(str).str.strip().str.lower()
         unknown = sorted(set(types) - set(FILE_TYPES))
         if unknown:
@@ -57,4 +54,4 @@ class Csiq(
             "reference": references,
             "mos_std": raw["dmos_std"],
         }
-        return self.labels(file, ImageIndex([file.parent / "dst_imgs", file.parent], recursive=True), columns)
+        return self.labels(file, [file.parent / "dst_imgs", file.parent], columns, recursive=True)

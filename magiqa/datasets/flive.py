@@ -13,10 +13,7 @@ are parts of the images. The set has no standard deviations.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pandas as pd
-
 from magiqa.datasets.base import DataSet, Labels, read_table
-from magiqa.datasets.image_index import ImageIndex
 
 
 @dataclass(frozen=True)
@@ -42,18 +39,14 @@ class Flive(
         root = self.folder_path()
         places = ("", "labels/", "database/")
         file = self.find_file(root, *(f"{place}labels_image.csv" for place in places))
-        raw = read_table(file, pd.read_csv, ["name", "mos"])
-        if self.split != "all":
-            list_file = self.find_file(root, *(f"{place}labels640.csv" for place in places))
-            test = raw["name"].isin(read_table(list_file, pd.read_csv, ["name_image"])["name_image"])
-            raw = raw[test == (self.split == "test")]
+        raw = read_table(file, ["name", "mos"])
         columns: dict[str, Any] = {
             "image": raw["name"],
             "mos": raw["mos"],
             "group": raw["name"].astype(str).str.partition("/")[0],
         }
-        images = ImageIndex([root / "database", root])
-        variant = "" if self.split == "all" else self.split
-        return self.labels(
-            file, images, columns, variant=variant, count=self.splits.get(self.split, self.count)
-        )
+        if self.split != "all":
+            list_file = self.find_file(root, *(f"{place}labels640.csv" for place in places))
+            test = raw["name"].isin(read_table(list_file, ["name_image"])["name_image"])
+            columns["split"] = test.map({True: "test", False: "train"})
+        return self.labels(file, [root / "database", root], columns)

@@ -1,13 +1,15 @@
 """Annotated names and the files that they mean."""
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 
 from magiqa.errors import UserError, some
+
+_ODD = re.compile(r"^[./~]|/\.|//|\\", re.MULTILINE)
 
 
 def folded(name: str) -> str:
@@ -28,17 +30,31 @@ class ImageIndex:
         self.recursive = recursive
         self.used: set[Path] = set()
         self.unused: set[Path] = set()
-        self._listings: dict[tuple[Path, str], Listing] = {}
+        self._names: dict[str, dict[str, list[str]]] = {}
 
-    def listing(self, folder: Path, inner: str) -> "Listing":
-        """Return what lies in one of the folders, or in a folder inside it."""
-        places, outer = [str(folder)], ""
-        for part in ("", *filter(None, inner.split("/"))):
-            if part:
-                places, outer = self._listings[folder, outer].find(part), f"{outer}{part}/"
-            if (folder, outer) not in self._listings:
-                self._listings[folder, outer] = Listing(places, self.recursive and not outer)
-        return self._listings[folder, outer]
+    def names(self, folder: str) -> dict[str, list[str]]:
+        """Return the paths in a folder, by name as written and as `folded`."""
+        if folder not in self._names:
+            by_name: dict[str, list[str]] = {}
+            for base, inner, files in os.walk(folder):
+                for name in files if self.recursive else (*files, *inner):
+                    for key in {name, folded(name)}:
+                        by_name.setdefault(key, []).append(f"{base}/{name}")
+                if not self.recursive:
+                    break
+            self._names[folder] = by_name
+        return self._names[folder]
+
+    def paths(self, folder: Path, name: str) -> list[str]:
+        """Return the files in one of the folders that a name may mean."""
+        places = [str(folder)]
+        for part in name.split("/"):
+            places = [
+                path
+                for place in places
+                for path in self.names(place).get(part) or self.names(place).get(folded(part), [])
+            ]
+        return [path for path in places if path.endswith(f"/{name}")] or places
 
     def find(self, name: str) -> str:
         """Return the absolute path of a file, or "" when there is none.
@@ -47,18 +63,14 @@ class ImageIndex:
             UserError: a folder holds several files that could be meant.
         """
         chosen = ""
-        inner, _, base = name.rpartition("/")
         for folder in self.folders:
-            paths = self.listing(folder, inner).find(base)
+            paths = self.paths(folder, name)
             if chosen:
                 if any(not os.path.samefile(chosen, path) for path in paths):
                     self.unused.add(folder)
-                continue
-            if len(paths) > 1:
-                paths = [path for path in paths if path.endswith(f"/{name}")] or paths
-            if len(paths) > 1:
-                raise UserError(f"{name}: could be {' or '.join(sorted(paths))}; keep one of them")
-            if paths:
+            elif len(paths) > 1:
+                raise UserError(f"{name}: could be {some(sorted(paths), ' or ')}; keep one of them")
+            elif paths:
                 chosen = paths[0]
                 self.used.add(folder)
         return chosen
@@ -81,15 +93,16 @@ def find_images(
 ) -> list[str]:
     """Return the path of each image that a table names, "" where there is none.
 
-    A name counts as written, below the root or beside the table; else without regard to case, Unicode form and the
-    direction of slashes; else by its base name, if that is unique in the table and below the root.
+    A name counts as written, below the root or beside the table; else without regard to case and Unicode form; else by
+    its base name, if that is unique in the table and below the root.
 
     Raises:
         UserError: a name leads out of the root and may not; an image stands there twice.
     """
     homes = (f"{root}/", f"{os.path.realpath(root)}/")  # the root as typed, and where links lead from there
     plain = list(names)
-    odd = [i for i, n in enumerate(names) if n[:1] in "./~" or "/." in n or "//" in n or "\\" in n]
+    some_are_odd = _ODD.search("\n".join(names))
+    odd = [i for i, name in enumerate(names) if _ODD.search(name)] if some_are_odd else []
     for i in odd:
         plain[i] = _tidy(names[i], homes)
     out = {i for i in odd if plain[i][:1] == "/" or plain[i][:3] in ("..", "../")}
@@ -100,61 +113,53 @@ def find_images(
             "another computer"
         )
     index = ImageIndex([root, file.parent])
-    exact: dict[str, str] = {}
+    known: dict[str, str] = {}  # by name as written: a million are looked up at once
     for inner in {name.rpartition("/")[0] for name in plain}:
-        for folder in index.folders[::-1]:
-            exact |= {
-                f"{inner}/{n}".lstrip("/"): paths[0]
-                for n, paths in index.listing(folder, inner).exact.items()
+        prefix = f"{inner}/" if inner else ""
+        for place in (f"{folder}/{prefix}" for folder in reversed(index.folders)):
+            known |= {
+                prefix + name: place + name for name in (os.listdir(place) if os.path.isdir(place) else ())
             }
-    paths = [exact.get(name, "") for name in plain]
+    paths = [known.get(name, "") for name in plain]
+    for i in out:
+        path = os.path.normpath(os.path.join(root, plain[i]))
+        paths[i] = path if os.path.lexists(path) else ""
     if out:
-        for i in out:
-            paths[i] = path if os.path.lexists(path := os.path.normpath(os.path.join(root, plain[i]))) else ""
         notes.append(f"outside_root: {len(out)} names lead out of the root")
     missing = [i for i, path in enumerate(paths) if not path and i not in out]
     if missing:
-        _find_otherwise(missing, names, plain, paths, index, notes)
+        _find_otherwise(missing, plain, paths, index, notes)
     _check_unique(file, names, [path or name for path, name in zip(paths, plain, strict=True)])
     return paths
 
 
 def _tidy(name: str, homes: Sequence[str]) -> str:
     """Return a name relative to the root where it lies there, with slashes, without ``.`` and ``..`` inside."""
-    name = os.path.normpath(os.path.expanduser(name) if name[:2] == "~/" else name)
+    name = os.path.normpath((os.path.expanduser(name) if name[:2] == "~/" else name).replace("\\", "/"))
     for home in homes:
         name = name.removeprefix(home)
-    return os.path.normpath(name.replace("\\", "/")) if "\\" in name else name
+    return name
 
 
 def _find_otherwise(
-    missing: Sequence[int],
-    names: Sequence[str],
-    plain: Sequence[str],
-    paths: list[str],
-    index: "ImageIndex",
-    notes: list[str],
+    missing: Sequence[int], names: Sequence[str], paths: list[str], index: ImageIndex, notes: list[str]
 ) -> None:
     """Find names without regard to case and Unicode form, else by base names that are unique."""
-    everywhere = Listing([str(folder) for folder in index.folders], recursive=True)
-    bases_on_disk = everywhere.folded
-    bases = {i: base for i in missing if folded(base := plain[i].rpartition("/")[2]) in bases_on_disk}
-    likely = [i for i in missing if i in bases or "\\" in names[i]]
+    everywhere = ImageIndex(index.folders, recursive=True)
+    bases = {i: names[i].rpartition("/")[2] for i in missing}
     counts = Counter(map(folded, bases.values()))
     by_base = 0
-    for i in likely:
-        paths[i] = index.find(names[i]) or index.find(plain[i])
-        if (
-            not paths[i]
-            and i in bases
-            and counts[folded(bases[i])] == 1
-            and (paths_of_base := everywhere.find(bases[i]))
-        ):
-            if len(paths_of_base) > 1:
+    for i, base in bases.items():
+        found = {path: None for folder in everywhere.folders for path in everywhere.paths(folder, base)}
+        if not found:
+            continue
+        paths[i] = index.find(names[i])
+        if not paths[i] and counts[folded(base)] == 1:
+            if len(found) > 1:
                 raise UserError(
-                    f"{plain[i]}: could be {some(sorted(paths_of_base), ' or ')}; name its folder in the table"
+                    f"{names[i]}: could be {some(sorted(found), ' or ')}; name its folder in the table"
                 )
-            paths[i], by_base = paths_of_base[0], by_base + 1
+            paths[i], by_base = next(iter(found)), by_base + 1
     if by_base:
         notes.append(f"{by_base} images are found by their base names")
 
@@ -168,32 +173,3 @@ def _check_unique(file: Path, names: Sequence[str], keys: Sequence[str]) -> None
         f"{file}: rated more than once: {some(twice)}; keep one row an image, or name the raters' column by "
         "dataset.rater_column"
     )
-
-
-class Listing:
-    """Paths in some folders by base name.
-
-    Args:
-        recursive: files in sub-folders too; else what lies in the folders themselves, sub-folders included.
-    """
-
-    def __init__(self, folders: Sequence[str], recursive: bool = False) -> None:
-        self.exact: dict[str, list[str]] = {}
-        for folder in folders:
-            for base, inner, files in os.walk(folder):
-                for name in files if recursive else (*files, *inner):
-                    self.exact.setdefault(name, []).append(f"{base}/{name}")
-                if not recursive:
-                    break
-
-    @cached_property
-    def folded(self) -> dict[str, list[str]]:
-        """Return the paths by `folded` base name."""
-        by_name: dict[str, list[str]] = {}
-        for name, paths in self.exact.items():
-            by_name.setdefault(folded(name), []).extend(paths)
-        return by_name
-
-    def find(self, name: str) -> list[str]:
-        """Return the paths of that name, else those of the same `folded` name."""
-        return self.exact.get(name) or self.folded.get(folded(name), [])

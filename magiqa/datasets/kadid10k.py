@@ -11,10 +11,7 @@ as a deviation, 98.6 % of the rows give a whole sum of 30 squared grades; as a v
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from magiqa.datasets.base import DataSet, Labels, name_parts, read_table
-from magiqa.datasets.image_index import ImageIndex
 
 TYPES = (
     "gaussian blur", "lens blur", "motion blur", "color diffusion", "color shift", "color quantization",
@@ -39,7 +36,7 @@ class Kadid10k(
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type."""
         file = self.find_file(self.folder_path(), "dmos.csv", "kadid10k/dmos.csv")
-        raw = read_table(file, pd.read_csv, ["dist_img", "ref_img", "dmos", "var"])
+        raw = read_table(file, ["dist_img", "ref_img", "dmos", "var"])
         pattern = r"^I\d\d_(0[1-9]|1\d|2[0-5])_(0[1-5])\.png$"
         parts = name_parts(file, raw["dist_img"].astype(str), pattern, "I01_TT_LL.png (TT 01-25, LL 01-05)")
         columns = {
@@ -49,9 +46,10 @@ class Kadid10k(
             "level": parts[1].astype(int),
             "reference": raw["ref_img"].astype(str),
             "mos_std": raw["var"],
+            "ratings": 30,
         }
         notes = [
             "dmos is higher = better despite its name: taken as it is",
             "var is a standard deviation despite its name: taken as it is",
         ]
-        return self.labels(file, ImageIndex([file.parent / "images", file.parent]), columns, notes=notes)
+        return self.labels(file, [file.parent / "images", file.parent], columns, notes=notes)

@@ -20,7 +20,6 @@ from typing import Any, Literal
 import pandas as pd
 
 from magiqa.datasets.base import DataSet, Labels, look_up, numbers, read_table
-from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.images.decode import identify, read_image
 
@@ -61,7 +60,7 @@ class Koniq(
             )
         file = self.find_file(root, *([RAW] if raw else [SETS, RAW]))
         column = "MOS_zscore" if not raw and file.name.lower() == RAW else "MOS"
-        table = read_table(file, pd.read_csv, ["image_name", column, "SD"])
+        table = read_table(file, ["image_name", column, "SD"])
         top = numbers(file, table[column]).max()
         if raw != (top <= 5):
             scale, other, way = (
@@ -74,10 +73,9 @@ class Koniq(
         columns: dict[str, Any] = {"image": table["image_name"].astype(str), "mos": table[column]}
         if raw:  # the deviation belongs to the raw scale
             columns["mos_std"] = table["SD"]
+            columns |= {"ratings": table["c_total"]} if "c_total" in table else {}
         if self.split != "all" or look_up(root, SETS):
             columns["split"] = self._splits(self.find_file(root, SETS), columns["image"])
-        if self.split != "all":
-            columns = {key: values[columns["split"] == self.split] for key, values in columns.items()}
         unzipped = root / f"koniq10k_{self.size}"
         folders = [
             root / self.size,
@@ -88,10 +86,9 @@ class Koniq(
         ]
         labels = self.labels(
             file,
-            ImageIndex(folders),
+            folders,
             columns,
             variant=self._variant(),
-            count=self.splits.get(self.split, self.count),
             notes=[f"mos: {self.mos} MOS, column {column} of {file.name}"],
         )
         self._check_size(next(filter(None, labels.table["path"]), ""))
@@ -108,7 +105,7 @@ class Koniq(
 
     def _splits(self, file: Any, names: pd.Series) -> pd.Series:
         """Return the official split of each image."""
-        sets = read_table(file, pd.read_csv, ["image_name", "set"]).astype(str)
+        sets = read_table(file, ["image_name", "set"]).astype(str)
         splits = names.map(dict(zip(sets["image_name"], sets["set"], strict=True)))
         if self.split != "all" and splits.isna().any():
             missing = names[splits.isna()]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from magiqa.datasets.base import DataSet, Labels, NoAnnotation, name_parts, numbers, read_table
-from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError
 
 
@@ -42,9 +41,7 @@ class Pipal(
         frames = []
         for file in files:
             self.find_file(base, file.name)  # refuses an empty one
-            part = read_table(
-                file, lambda f: pd.read_csv(f, header=None, names=["name", "elo"], dtype=str), ["name", "elo"]
-            )
+            part = read_table(file, ["name", "elo"], header=None, names=["name", "elo"], dtype=str)
             frames.append(part.assign(elo=numbers(file, part["elo"])))
         raw = pd.concat(frames, ignore_index=True)
         if raw["elo"].min() < 100:
@@ -55,14 +52,7 @@ class Pipal(
             )
         parts = name_parts(base, raw["name"], r"^(A\d+)_(\d\d)_(\d\d)\.bmp$", "A0001_TT_LL.bmp")
         top = base.parent if base != root else root
-        images = ImageIndex(
-            [
-                *(top / f"Distortion_{i}" for i in range(1, 5)),
-                top / "Train_Dist",
-                *sorted(top.glob("Train_Dist*")),
-            ],
-            recursive=True,
-        )
+        folders = [*sorted(top.glob("Distortion_[1-4]")), *sorted(top.glob("Train_Dist*"))]
         columns = {
             "image": raw["name"],
             "mos": raw["elo"],
@@ -71,4 +61,4 @@ class Pipal(
             "reference": parts[0],
         }
         notes = ["training part only: the validation part is scored on another scale"]
-        return self.labels(base, images, columns, variant="train", notes=notes)
+        return self.labels(base, folders, columns, recursive=True, variant="train", notes=notes)

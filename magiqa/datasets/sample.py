@@ -80,21 +80,18 @@ def _source(photo: str) -> np.ndarray:
 
 
 def _make(folder: Path) -> None:
-    """Write every image as PNG, the labels and the record of their sha256; photos side by side."""
+    """Write every image as PNG, and the labels; photos side by side."""
     with ThreadPoolExecutor(allowed_cores()) as pool:
-        made = list(pool.map(lambda photo: _versions(folder, photo), PHOTOS))
-    files = {name: sha256 for _, each in made for name, sha256 in each.items()}
-    pd.DataFrame([row for rows, _ in made for row in rows]).to_csv(folder / _TABLE, index=False)
-    files[_TABLE] = hashlib.sha256((folder / _TABLE).read_bytes()).hexdigest()
-    (folder / _RECORD).write_text(json.dumps({"version": VERSION, "files": files}, indent=0))
+        rows = [row for photo in pool.map(lambda photo: _versions(folder, photo), PHOTOS) for row in photo]
+    pd.DataFrame(rows).to_csv(folder / _TABLE, index=False)
+    (folder / _RECORD).write_text(json.dumps({"version": VERSION}))
 
 
-def _versions(folder: Path, photo: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Write a photo at each level of each type: its rows of the table, and the sha256 of each file."""
+def _versions(folder: Path, photo: str) -> list[dict[str, Any]]:
+    """Write a photo at each level of each type; return its rows of the table."""
     from skimage.metrics import structural_similarity
 
     rows: list[dict[str, Any]] = []
-    files: dict[str, str] = {}
     pristine = _source(photo)
     (folder / photo).mkdir()
     for group in SEEN + UNSEEN:
@@ -104,11 +101,7 @@ def _versions(folder: Path, photo: str) -> tuple[list[dict[str, Any]], dict[str,
                 pixels = distort(pristine, group, level, zlib.crc32(f"{photo} {group} {level}".encode()))
             # level 0 has a row in every group, so that no group is without its best image; one file serves all
             name = f"{photo}/{group}_{level}.png" if level else f"{photo}/pristine.png"
-            if name not in files:
-                buffer = io.BytesIO()
-                Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
-                (folder / name).write_bytes(buffer.getvalue())
-                files[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
+            Image.fromarray(pixels).save(folder / name, compress_level=1)
             ssim = float(structural_similarity(pristine, pixels, channel_axis=2)) if level else 1.0
             rows.append(
                 {
@@ -121,22 +114,20 @@ def _versions(folder: Path, photo: str) -> tuple[list[dict[str, Any]], dict[str,
                     "split": "seen" if group in SEEN else "unseen",
                 }
             )
-    return rows, files
+    return rows
 
 
 def _intact(folder: Path) -> bool:
     try:
-        record = json.loads((folder / _RECORD).read_text())
-        return record["version"] == VERSION and all(
-            hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
-            for name, sha256 in record["files"].items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        version = json.loads((folder / _RECORD).read_text())["version"]
+        files = file_names(folder).values()
+        return version == VERSION and bool(files) and all((folder / name).is_file() for name in files)
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def _ensure(root: Path) -> None:
-    """Make the sample in ``root`` unless it is there, whole and of this version: written aside, then renamed."""
+    """Make the sample in ``root`` unless it is there, with all files and of this version: written aside, then renamed."""
     if _intact(root):
         return
     if root.exists() and not (root / _RECORD).is_file() and any(root.iterdir()):

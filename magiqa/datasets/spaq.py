@@ -11,8 +11,6 @@ The set has no standard deviations.
 from dataclasses import dataclass
 
 from magiqa.datasets.base import DataSet, Labels, read_table
-from magiqa.datasets.excel import read_excel
-from magiqa.datasets.image_index import ImageIndex
 
 FILES = ("MOS and Image attribute scores.xlsx", "MOS_and_Image_attribute_scores.xlsx")
 VARIANTS = {"squash 448 bicubic": "", "short_side 448 bilinear": "448short", "short_side 512 bicubic": "512"}
@@ -33,13 +31,13 @@ class Spaq(
         """Read the labels."""
         root = self.folder_path()
         file = self.find_file(root, *(f"{folder}{name}" for folder in ("Annotations/", "") for name in FILES))
-        raw = read_table(file, read_excel, ["Image name", "MOS"])
+        raw = read_table(file, ["Image name", "MOS"])
         size = "native"
         if self.resize is not None:
             size = f"{self.resize.mode} {self.resize.size} {self.resize.filter}"
         return self.labels(
             file,
-            ImageIndex([root / "TestImage", root / "Dataset" / "TestImage", root / "Dataset", root]),
+            [root / "TestImage", root / "Dataset" / "TestImage", root / "Dataset", root],
             {"image": raw["Image name"], "mos": raw["MOS"]},
             variant=VARIANTS.get(size, size.replace(" ", "_")),
             notes=[f"images resized: {size}"],

@@ -29,19 +29,22 @@ def chosen_rows(
         return _listed(split_file, table["image"], split, split_row)
     if split is None:
         return None
-    source = "column split_column" if "split" in table else "the first folder of the names"
-    values = (
-        table["split"] if "split" in table else table["image"].str.replace("\\", "/").str.partition("/")[0]
-    )
+    source, values = "the column", table.get("split")
+    if values is None:
+        folders = table["image"].str.replace("\\", "/").str.extract("^([^/]+)/")[0]
+        source, values = "the first folder of the names", folders.fillna("none")
     values = values.astype(str).str.strip()
     rows = (values == split).to_numpy()
     if not rows.any():
         rows = (values.map(_plain) == _plain(split)).to_numpy()
     if not rows.any():
-        hint = "" if "split" in table else "; name the column that holds it: dataset.split_column=NAME"
-        raise UserError(
-            f"{file}: no row has dataset.split={split}; {source} has {some(list(values.unique()))}{hint}"
+        names = some([name[:30] for name in values.unique()])
+        hint = (
+            ""
+            if "split" in table
+            else "; name the column (dataset.split_column=NAME) or a list (dataset.split_file=FILE)"
         )
+        raise UserError(f"{file}: no row has dataset.split={split}; {source} has {names}{hint}")
     return rows
 
 

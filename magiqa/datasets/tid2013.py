@@ -6,15 +6,20 @@ Example::
 
 Names differ in case from the files (``I01_...``, ``i25_...``, ``.BMP``). The deviations are probably those
 of the MOS itself, not of the raters: their mean is 0.13 on a scale of 0-9.
+
+TID2008: as TID2013, with 17 of its 24 distortion types and four levels.
+
+Example (``mos_with_names.txt``)::
+
+    5.9706 I01_01_1.bmp
+
+The deviations in ``mos_std.txt`` are probably those of the MOS itself: they reach 0.30 on a scale of 0-9.
 """
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import pandas as pd
-
 from magiqa.datasets.base import DataSet, Labels, look_up, name_parts, numbers, read_table
-from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError
 
 TYPES = (
@@ -45,11 +50,8 @@ class Tid2013(
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type."""
         file = self.find_file(self.folder_path(), "mos_with_names.txt", f"{self.folder}/mos_with_names.txt")
-        raw = read_table(
-            file,
-            lambda f: pd.read_csv(f, sep=r"\s+", header=None, names=["mos", "name"], dtype=str),
-            ["mos", "name"],
-        )
+        plain: dict[str, Any] = {"sep": r"\s+", "header": None, "dtype": str}
+        raw = read_table(file, ["mos", "name"], names=["mos", "name"], **plain)
         form = f"I01_TT_L.bmp (TT 01-{self.types}, L 1-{self.levels})"
         parts = name_parts(file, raw["name"], r"(?i)^(I\d\d)_(\d\d)_(\d)\.bmp$", form)
         types, levels = parts[1].astype(int), parts[2].astype(int)
@@ -68,15 +70,24 @@ class Tid2013(
         notes = []
         if look_up(file.parent, "mos_std.txt"):
             std_file = self.find_file(file.parent, "mos_std.txt")
-            std = read_table(
-                std_file,
-                lambda f: pd.read_csv(f, sep=r"\s+", header=None, names=["std"], usecols=[0]),
-                ["std"],
-            )
+            std = read_table(std_file, ["std"], names=["std"], usecols=[0], **plain)
             if len(std) != len(raw):
                 raise UserError(f"{std_file}: {len(std)} deviations for {len(raw)} images; fetch it again")
             columns["mos_std"] = numbers(std_file, std["std"])
         else:
             notes = ["mos_std.txt is not there: no MOS standard deviations"]
-        images = ImageIndex([file.parent / "distorted_images", file.parent])
-        return self.labels(file, images, columns, notes=notes)
+        return self.labels(file, [file.parent / "distorted_images", file.parent], columns, notes=notes)
+
+
+@dataclass(frozen=True)
+class Tid2008(
+    Tid2013,
+    name="tid2008",
+    title="TID2008",
+    folder="tid2008",
+    page="https://www.ponomarenko.info/tid2008.htm",
+    count=1700,
+    types=17,
+    levels=4,
+):
+    """TID2008 (Ponomarenko et al., 2009): 25 references x 17 distortion types x 4 levels."""

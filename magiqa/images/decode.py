@@ -34,8 +34,51 @@ FORMATS = {
 # pictures that a folder may hold and that cannot all be read: none is passed over in silence
 OTHER_SUFFIXES = frozenset(
     {
-        *(".heic", ".heif", ".hif", ".avif", ".jxl", ".psd"),
-        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw"),
+        *(
+            ".heic",
+            ".heics",
+            ".heif",
+            ".heifs",
+            ".hif",
+            ".avif",
+            ".avifs",
+            ".avci",
+            ".jxl",
+            ".jxr",
+            ".psd",
+            ".psb",
+        ),
+        *(
+            ".tga",
+            ".exr",
+            ".hdr",
+            ".qoi",
+            ".dng",
+            ".cr2",
+            ".cr3",
+            ".crw",
+            ".nef",
+            ".nrw",
+            ".arw",
+            ".sr2",
+            ".srf",
+        ),
+        *(
+            ".orf",
+            ".rw2",
+            ".rwl",
+            ".raf",
+            ".pef",
+            ".ptx",
+            ".srw",
+            ".raw",
+            ".3fr",
+            ".fff",
+            ".iiq",
+            ".cap",
+            ".x3f",
+        ),
+        *(".erf", ".mef", ".mos", ".mrw", ".kdc", ".dcr", ".k25", ".gpr", ".bay"),
     }
 )
 

@@ -14,7 +14,7 @@ from magiqa.images.views import Resize, Views
 from magiqa.method.heatmap import over_image
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import RunConfig
-from magiqa.scorer.inputs import Item, items
+from magiqa.scorer.inputs import items
 from magiqa.scorer.session import Scored, Session
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Images = str | PathLike[str] | Image.Image | np.ndarray | torch.Tensor | Sequence[Any]
 
 
-class Scorer:
+class Scorer(Session):
     """A scorer of images without a reference: MA-CLIP, or any method that ``conf/`` or its objects describe.
 
     The model is made at the first call and kept. A score depends on its image alone: on no other image of the call,
@@ -89,7 +89,7 @@ class Scorer:
         objects: dict[str, Any] = {key: value for key, value in parts.items() if not isinstance(value, str)}
         named = {key: str(getattr(value, "name", None) or repr(value)) for key, value in objects.items()}
         job = job.having(**objects, **settings, choices=job.choices | named)
-        self._session = Session(job, resize, cache_dir)
+        super().__init__(job, resize, cache_dir)
 
     @classmethod
     def compose(
@@ -111,16 +111,18 @@ class Scorer:
     @classmethod
     def of(cls, job: RunConfig, *, cache_dir: str | PathLike[str] | None = None) -> "Scorer":
         """Make the scorer of a run's config: its method, its data set's resize, its engine."""
-        return cls._made(job, getattr(job.source.dataset, "resize", None), cache_dir)
+        return cls._restored(job, getattr(job.source.dataset, "resize", None), cache_dir)
 
     @classmethod
-    def _made(cls, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> "Scorer":
+    def _restored(
+        cls, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None
+    ) -> "Scorer":
         scorer = cls.__new__(cls)
-        scorer._session = Session(job, resize, cache_dir)
+        Session.__init__(scorer, job, resize, cache_dir)
         return scorer
 
     def __reduce__(self) -> tuple[Callable[..., "Scorer"], tuple[Any, ...]]:
-        return self._made, (self.job, self._session.resize, self._session.cache_dir)
+        return self._restored, (self.job, self.resize, self.cache_dir)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Scorer":
         return self  # nothing in it changes what it gives: copies may share the model
@@ -128,20 +130,6 @@ class Scorer:
     def __repr__(self) -> str:
         m = self.job.method
         return f"Scorer({m.backbone}, {m.prompts}, {m.views}, {m.magnitude}, {m.fusion})"
-
-    @property
-    def job(self) -> RunConfig:
-        """The config that a run of this method has."""
-        return self._session.job
-
-    @property
-    def warnings(self) -> list[str]:
-        """Notes on the engine; empty before the first call."""
-        return list(self._session.warnings)
-
-    def record(self) -> dict[str, Any]:
-        """Return the method as a run's record describes it: its name, its options, the weights' sha256, the engine."""
-        return self._session.record()
 
     def __call__(self, images: "Images") -> np.ndarray:
         """Score images.
@@ -180,7 +168,7 @@ class Scorer:
         """
         scored = self.score(items(images))
         table = scored.views.drop(columns="position")
-        table.insert(0, "image", scored.cues["image"].to_numpy()[scored.views["position"]])
+        table.insert(0, "image", scored.cues["image"].iloc[scored.views["position"]].reset_index(drop=True))
         return table
 
     def heatmap(
@@ -220,21 +208,6 @@ class Scorer:
             name: over_image(windows[name].to_numpy(), boxes, views.window, scored.sizes[position])
             for name in scored.cues.columns[1:]
         }
-
-    def score(
-        self,
-        images: Sequence[Item],
-        views: Views | None = None,
-        *,
-        skip: bool = False,
-        progress: bool = False,
-    ) -> Scored:
-        """Score images; return cues, views, sizes and what was left out.
-
-        Args:
-            views: others than the scorer's. skip: leave out what cannot be scored, and say why. progress: show it.
-        """
-        return self._session.score(images, views or self.job.method.views, skip=skip, progress=progress)
 
 
 def _job(overrides: list[str], config_dir: str | None = None) -> RunConfig:

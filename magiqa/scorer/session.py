@@ -56,24 +56,28 @@ class Scored:
 
 
 class Session:
-    """A run's method, with its model and caches.
+    """A run's method, with its model and caches, which are made once.
 
     Args:
         job: the run's config; of its data set nothing is used. resize: before views are cut.
         cache_dir: where features are kept; None: nowhere.
 
     Attributes:
-        warnings: the engine's notes for its user.
+        warnings: notes on the engine; empty before the first call.
     """
 
     def __init__(self, job: RunConfig, resize: Resize | None, cache_dir: str | PathLike[str] | None) -> None:
         self.job, self.resize = job, resize
         self.cache_dir = None if cache_dir is None else str(expanded(cache_dir))
         self.warnings: list[str] = []
-        self._weights: Any = None
-        self._engines: dict[int, Any] = {}  # by the views' side
-        self._embedded: tuple[np.ndarray, float] | None = None
-        self._caches: dict[Views, Any] = {}
+        self._made: dict[Any, Any] = {}
+
+    def _once(self, name: Any, make: Callable[[], Any]) -> Any:
+        """Return what has this name; make it at the first call."""
+        with _building:
+            if name not in self._made:
+                self._made[name] = make()
+            return self._made[name]
 
     @cached_property
     def resolved(self) -> Resolved:
@@ -88,13 +92,13 @@ class Session:
         return replace(source.limits, alpha=source.alpha or "white")
 
     def record(self) -> dict[str, Any]:
-        """Return the method as a run's record describes it, with its name."""
+        """Return the method as a run's record describes it: its name, its options, the weights' sha256, the engine."""
         job = self.job
         facts = {
             "choices": job.choices,
             "changed": job.changed,
             "config": {"pooling": job.config.get("pooling", "mean")},
-            "backbone": self._weigh().record(job.method.backbone),
+            "backbone": self._weights().record(job.method.backbone),
         }
         return {
             "method": job.output.name or method_name(facts, primary(facts)),
@@ -109,27 +113,40 @@ class Session:
             "engine": asdict(self.resolved) | hardware(self.resolved.device),
         }
 
-    def score(self, images: Sequence[Item], views: Views, *, skip: bool, progress: bool) -> Scored:
-        """Score images on these views; cached features are used."""
+    def score(
+        self,
+        images: Sequence[Item],
+        views: Views | None = None,
+        *,
+        skip: bool = False,
+        progress: bool = False,
+    ) -> Scored:
+        """Score images; return cues, views, sizes and what was left out.
+
+        Args:
+            views: others than the method's. skip: leave out what cannot be scored, and say why. progress: show it.
+        """
+        views = views or self.job.method.views
         stored = self.cache_dir is not None
         step = max(1, len(images)) if stored else TOGETHER
         try:
-            parts = [
-                self._score(
-                    images[i : i + step],
-                    views,
-                    self._cache(views) if stored else MemoryStore(),
-                    skip,
-                    progress,
-                )
-                for i in range(0, len(images), step)
-            ]
+            with pd.option_context("mode.string_storage", "python"):  # Arrow's takes no file names but UTF-8
+                parts = [
+                    self._score(
+                        images[i : i + step],
+                        views,
+                        self._cache(views) if stored else MemoryStore(),
+                        skip,
+                        progress,
+                    )
+                    for i in range(0, len(images), step)
+                ]
+                return parts[0] if len(parts) == 1 else _joined(parts)
         except UserError as error:
             raise type(error)(_plain(str(error))) from None
-        return parts[0] if len(parts) == 1 else _joined(parts)
 
     def _score(self, images: Sequence[Item], views: Views, store: Any, skip: bool, progress: bool) -> Scored:
-        in_memory, limits, weights = isinstance(store, MemoryStore), self.limits, self._weigh()
+        in_memory, limits, weights = isinstance(store, MemoryStore), self.limits, self._weights()
         reasons: dict[int, str] = {}
 
         def key_of(i: int) -> str:
@@ -192,54 +209,48 @@ class Session:
         workers = self.job.machine.workers
         return workers if isinstance(workers, int) else decoders(self.resolved.device)
 
-    def _weigh(self) -> Any:
-        with _building:
-            if self._weights is None:
-                self._weights = load_weights(self.job.method.backbone)
-            return self._weights
+    def _weights(self) -> Any:
+        return self._once("weights", lambda: load_weights(self.job.method.backbone))
 
     def _cache(self, views: Views) -> Any:
-        weights, job = self._weigh(), self.job
-        with _building:
-            if views not in self._caches:
-                key = feature_key(job.method.backbone, weights, views, self.resize, self.resolved.precision)
-                maker = Maker.of(self.resolved)
-                self._caches[views] = FeatureCache(str(self.cache_dir), key, maker, job.machine.cache_engine)
-            return self._caches[views]
+        weights, job = self._weights(), self.job
 
-    def _encoder(self, window: int, cache: Any) -> Any:
+        def make() -> FeatureCache:
+            key = feature_key(job.method.backbone, weights, views, self.resize, self.resolved.precision)
+            return FeatureCache(str(self.cache_dir), key, Maker.of(self.resolved), job.machine.cache_engine)
+
+        return self._once(views, make)
+
+    def _encoder(self, window: int, store: Any) -> Any:
         refuse_forks()
-        weights = self._weigh()
-        with _building:
-            if window not in self._engines:
-                self._engines[window] = apart(lambda: self._build(weights, window))
-            engine = self._engines[window]
-            if not isinstance(cache, MemoryStore):
-                cache.verified(engine.max_error)
-            return engine
+        weights = self._weights()
+        engine = self._once(window, lambda: apart(lambda: self._build(weights, window)))
+        if not isinstance(store, MemoryStore):
+            store.verified(engine.max_error)
+        return engine
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
-        weights = self._weigh()
-        with _building:
-            if self._embedded is None:  # features were cached
-                refuse_forks()
-                self._embedded = apart(
-                    lambda: self._embed(lambda: build_model(self.job.method.backbone, weights))
-                )
-            return self._embedded
+        weights, backbone = self._weights(), self.job.method.backbone
 
-    def _embed(self, model: Callable[[], Any]) -> tuple[np.ndarray, float]:
-        job = self.job
+        def make() -> tuple[np.ndarray, float]:  # features were cached: no engine has left it
+            refuse_forks()
+            return apart(lambda: self._embed(weights, lambda: build_model(backbone, weights)))
+
+        embedded: tuple[np.ndarray, float] = self._once("text", make)
+        return embedded
+
+    def _embed(self, weights: Any, model: Callable[[], Any]) -> tuple[np.ndarray, float]:
+        method = self.job.method
         if self.cache_dir is None:
-            return encode_prompts(model(), job.method.backbone, job.method.prompts)
-        return text_embeddings(self.cache_dir, job.method.backbone, self._weights, model, job.method.prompts)
+            return encode_prompts(model(), method.backbone, method.prompts)
+        return text_embeddings(self.cache_dir, method.backbone, weights, model, method.prompts)
 
     def _build(self, weights: Any, window: int) -> Any:
         """Build the engine, and embed the prompts by the same model, which is then let go."""
         job, size = self.job, (window, window)
         model: Any = build_model(job.method.backbone, weights)
-        if self._embedded is None:
-            self._embedded = self._embed(lambda: model)
+        if "text" not in self._made:
+            self._made["text"] = self._embed(weights, lambda: model)
         fit_positional_embedding(model, job.method.backbone, size)
         engine = build(model.visual, self.resolved, batch_size=job.machine.batch_size, view_size=size)
         self.warnings += engine.warnings

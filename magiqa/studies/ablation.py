@@ -78,12 +78,12 @@ def _values(name: str, key: str, values: Any, pairs: Sequence[Any]) -> list[Any]
     if values == "each" and key == "prompts.pairs":
         return [[pair] for pair in pairs]
     if isinstance(values, Mapping):
-        if set(values) != {"start", "stop", "step"}:
-            raise UserError(f"{where} needs start, stop and step, not {', '.join(map(str, values))}")
-        for k, v in values.items():
-            if isinstance(v, bool) or not isinstance(v, int | float):
-                raise UserError(f"{where}: {k}={v} must be a number")
-        start, stop, step = (float(values[k]) for k in ("start", "stop", "step"))
+        try:
+            start, stop, step = (float(values[k]) for k in ("start", "stop", "step"))
+        except (KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{where} needs start, stop and step, three numbers, not {dict(values)}"
+            ) from None
         if not (np.isfinite([start, stop, step]).all() and step > 0 and stop >= start):
             raise UserError(f"{where}: step must be above 0 and stop not below start")
         # rounded, so that 0.5 is 0.5 and 0 is 0

@@ -43,25 +43,26 @@ def _part(before: Any, after: Any, names: Sequence[str] | None, *, but: Sequence
     return replace(before, **{n: getattr(after, n) for n in wanted})
 
 
-FACTORS: dict[str, Callable[[RunConfig, RunConfig], RunConfig]] = {
-    "split and images": lambda a, b: a.having(
-        dataset=_part(a.source.dataset, b.source.dataset, None, but=(*_LABEL, "resize"))
-    ),
-    "label column": lambda a, b: a.having(dataset=_part(a.source.dataset, b.source.dataset, _LABEL)),
-    "resize": lambda a, b: a.having(dataset=_part(a.source.dataset, b.source.dataset, ("resize",))),
-    "weights": lambda a, b: a.having(
-        backbone=replace(b.method.backbone, positional_embedding=a.method.backbone.positional_embedding)
-    ),
-    "views": lambda a, b: a.having(views=b.method.views),
-    "positional embedding": lambda a, b: a.having(
-        backbone=replace(a.method.backbone, positional_embedding=b.method.backbone.positional_embedding)
-    ),
-    "precision": lambda a, b: a.having(precision=b.machine.precision, engine=b.machine.engine),
-    "prompts": lambda a, b: a.having(prompts=b.method.prompts),
-    "magnitude": lambda a, b: a.having(magnitude=b.method.magnitude),
-    "fusion": lambda a, b: a.having(fusion=b.method.fusion),
-    "pooling": lambda a, b: a.having(pooling=b.method.pooling),
-    "fit": lambda a, b: a.having(fit=b.statistics.fit),
+# what a step takes from the job that the walk leads to
+FACTORS: dict[str, Callable[[RunConfig, RunConfig], dict[str, Any]]] = {
+    "split and images": lambda a, b: {
+        "dataset": _part(a.source.dataset, b.source.dataset, None, but=(*_LABEL, "resize"))
+    },
+    "label column": lambda a, b: {"dataset": _part(a.source.dataset, b.source.dataset, _LABEL)},
+    "resize": lambda a, b: {"dataset": _part(a.source.dataset, b.source.dataset, ("resize",))},
+    "weights": lambda a, b: {
+        "backbone": replace(b.method.backbone, positional_embedding=a.method.backbone.positional_embedding)
+    },
+    "views": lambda a, b: {"views": b.method.views},
+    "positional embedding": lambda a, b: {
+        "backbone": replace(a.method.backbone, positional_embedding=b.method.backbone.positional_embedding)
+    },
+    "precision": lambda a, b: {"precision": b.machine.precision, "engine": b.machine.engine},
+    "prompts": lambda a, b: {"prompts": b.method.prompts},
+    "magnitude": lambda a, b: {"magnitude": b.method.magnitude},
+    "fusion": lambda a, b: {"fusion": b.method.fusion},
+    "pooling": lambda a, b: {"pooling": b.method.pooling},
+    "fit": lambda a, b: {"fit": b.statistics.fit},
 }
 
 _SHAPES = (
@@ -87,37 +88,23 @@ def path(first: RunConfig, last: RunConfig) -> list[tuple[str, RunConfig]]:
         )
     last = last.having(dataset=_part(last.source.dataset, first.source.dataset, _PLACE))
     steps: list[tuple[str, RunConfig]] = [("start", first)]
-    waiting: tuple[str, Callable[[RunConfig, RunConfig], RunConfig]] | None = None
-    for name, change in FACTORS.items():
-        if waiting is not None:
-            name, change = f"{waiting[0]} and {name}", _both(waiting[1], change)
+    names: list[str] = []
+    changes: dict[str, Any] = {}
+    for name, factor in FACTORS.items():
+        job = steps[-1][1]
+        names, changes = [*names, name], changes | factor(job, last)
         try:
-            changed = change(steps[-1][1], last)
+            changed = job.having(**changes)
         except UserError:  # whole images need drop: these two change together
-            waiting = (name, change)
             continue
-        waiting = None
-        if not _same(changed, steps[-1][1]):
-            steps.append((name, changed))
-    if waiting is not None or not _same(steps[-1][1], last):
+        if not _same(changed, job):
+            steps.append((" and ".join(names), changed))
+        names, changes = [], {}
+    if names or not _same(steps[-1][1], last):
         raise UserError(
             "reconcile: these two runs differ in something that cannot be changed a factor at a time"
         )
     return steps
-
-
-def _both(
-    one: Callable[[RunConfig, RunConfig], RunConfig], other: Callable[[RunConfig, RunConfig], RunConfig]
-) -> Callable[[RunConfig, RunConfig], RunConfig]:
-    """Return a change of two factors at once, in the order that the job allows."""
-
-    def change(a: RunConfig, b: RunConfig) -> RunConfig:
-        try:
-            return one(other(a, b), b)
-        except UserError:
-            return other(one(a, b), b)
-
-    return change
 
 
 def _shown(job: RunConfig, factor: str) -> str:

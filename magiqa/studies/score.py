@@ -182,7 +182,7 @@ def write_maps(
     with ResultFolder(expanded(folder), "score") as results:
         found = scorer.score([file_item(p) for p in paths], views, progress=progress)
         limits = {n: (float(found.views[n].min()), float(found.views[n].max())) for n in MAPPED}
-        names = _file_names(paths)
+        names = [f"{i + 1}-{slug(Path(path).stem)}.png" for i, path in enumerate(paths)]
         for i, (path, name) in enumerate(zip(paths, names, strict=True)):
             maps = scorer.map(found, i, views)
             note = f"{method_line(scorer.record())}; windows of {views.window} pixels, stride {views.stride}"
@@ -199,23 +199,4 @@ def write_maps(
                 "versions": versions(),
             }
         )
-    return names
-
-
-def _file_names(paths: Sequence[str]) -> list[str]:
-    """Return a PNG's name for each path, no two the same.
-
-    Example:
-        >>> _file_names(["a/x.jpg", "b/x.jpg", "y.png"])
-        ['x.png', 'x-2.png', 'y.png']
-    """
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in paths:
-        stem = slug(Path(path).stem)
-        k, name = 1, f"{stem}.png"
-        while name.lower() in taken:
-            k, name = k + 1, f"{stem}-{k + 1}.png"
-        taken.add(name.lower())
-        names.append(name)
     return names

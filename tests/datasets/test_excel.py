@@ -60,13 +60,13 @@ def shared(parts) -> None:
 
 
 BOMBS = {
-    "a hidden sheet": (hidden, "its sheet spans 90000 x 16384 cells"),
-    "one long text": (shared, "its cells hold more than 67108864 letters"),
+    "a hidden sheet": (hidden, "its sheets span more cells"),
+    "one long text": (shared, "its sheets span more cells or letters"),
     "zeros": (lambda p: p.update({"xl/media.bin": b"\0" * (65 << 20)}), r"it unpacks to \d+ bytes"),
-    "a far row": (lambda p: rows(p, b'<row r="99999999999"/>'), "its sheet spans 99999999999 x 2 cells"),
+    "a far row": (lambda p: rows(p, b'<row r="99999999999"/>'), "its sheets span more cells"),
     "far columns": (
         lambda p: rows(p, b"".join(b'<row r="%d"><c r="ZZZ%d"><v>1</v></c></row>' % (i, i) for i in range(6, 2000))),
-        "its sheet spans .* x 18278 cells",
+        "its sheets span more cells",
     ),
     "entities": (entities, "it declares a document type"),
 }  # fmt: skip

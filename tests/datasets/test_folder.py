@@ -230,11 +230,13 @@ BAD = {
     "no sheet": (workbook(a=[["x"]], b=[["y"]]), {"sheet": "c"}, "no sheet dataset.sheet=c; it has a, b"),
     "encoding": (table().encode("latin-1"), {}, "not in UTF-8; add dataset.encoding=NAME"),
     "unknown encoding": (table(), {"encoding": "klingon"}, "unknown encoding: klingon"),
+    "utf-16 of utf-8": (table(), {"encoding": "utf-16"}, "not in utf-16; leave dataset.encoding out for UTF-8"),
     "unknown columns": (table(head="picture,rating"), {}, "add dataset.image_column=NAME, one of picture, rating"),
     "two scores": (table(head="image,score,gt_score", form="{0},{1},{1}"), {}, "add dataset.mos_column=NAME"),
     "no column": (table(), {"group_column": "kind"}, "no column kind"),
     "wider row": ("image,mos\na.png,5,05\n", {}, "cannot be read"),
     "no rows": ("image,mos\n", {}, "holds no rows"),
+    "decimal comma": ("image;mos\na.png;1,5\nb.png;2\n", {}, "is no finite number; add dataset.decimal=,"),
     "text as mos": ("image,mos\na.png,1\nb.png,good\n", {}, "column mos holds 'good' in row 2"),
     "nan as mos": ("image,mos\na.png,NaN\nb.png,\n", {}, "column mos holds 'NaN' in row 1 (and 1 more)"),
     "infinite": ("image,mos\na.png,inf\nb.png,1\n", {}, "column mos holds 'inf' in row 1"),
@@ -247,7 +249,7 @@ BAD = {
     "nested json": ("[" * 100_000, {}, "is nested too deeply"),
     "no records": ('["a.png", "b.png"]', {}, "holds no list of records"),
     "split": (SPLITS, {"split": "val", "split_column": "part"}, "no row has dataset.split=val"),
-    "no split": (table(), {"split": "val"}, "name the column that holds it: dataset.split_column=NAME"),
+    "no split": (table(), {"split": "val"}, "names has none, sub; name the column (dataset.split_column=NAME)"),
     "votes": ("image,c1,c2\na.png,1,-1\n", {"mos_column": "c1..c2"}, "c1..c2 holds a number below 0"),
     "leads out": ("image,mos\na.png,1\n..\\x.png,2\n", {}, "1 names lead out of dataset.root"),
 }  # fmt: skip
@@ -298,3 +300,12 @@ def test_a_table_that_claims_much_is_refused_before_it_takes_memory(root):
         load(root, "labels.csv", wide)
     assert tracemalloc.get_traced_memory()[1] < 100e6
     tracemalloc.stop()
+
+
+def test_parquet_rows_that_share_a_long_text_take_no_memory(root):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["x" * 10**6]))
+    parquet.write_table(pa.table({"image": names, "mos": [1.0] * 1000}), root / "long.parquet")
+    with pytest.raises(UserError, match=r"long.parquet: .* bytes are more than a table of ratings has"):
+        Folder(root=str(root), annotation="long.parquet").load()

@@ -103,7 +103,7 @@ def test_what_is_missing_empty_or_damaged_is_named(name, tmp_path):
 # of each set and variant: its name, its published number of images, and columns
 LABELS = {
     "koniq": ({}, "", 10073, {"mos": [3.83, 2.5, 1.25, 4.5, 3.0, 2.0], "mos_std": [0.5] * 6,
-              "split": ["training", "test", "test", "validation", "test", "training"]}),
+              "split": ["training", "test", "test", "validation", "test", "training"], "ratings": [105] * 6}),
     "koniq test": ({"split": "test", "mos": "zscore", "size": "512x384"}, "test_512", 2015,
                    {"image": ["14.jpg", "12.jpg", "11.jpg"], "mos": [60, 25, 50]}),
     "livec": ({}, "", 1162, {"image": ["3.bmp", "4.bmp", "5.JPG", "t8.bmp"], "mos": [63, 72, 81, 90]}),
@@ -123,7 +123,8 @@ LABELS = {
     "agiqa1k drop": ({"duplicate": "drop"}, "duplicate_drop", 1078, {"mos": [1, 3, 4]}),
     "kadid10k": ({}, "", 10125, {"mos": [137 / 30, 1.2, 3], "level": [1, 5, 3],
                  "reference": ["I01.png", "I01.png", "I02.png"],
-                 "group": ["gaussian blur", "contrast change", "jpeg"], "mos_std": [np.std(g) for g in KADID_GRADES]}),
+                 "group": ["gaussian blur", "contrast change", "jpeg"], "mos_std": [np.std(g) for g in KADID_GRADES],
+                 "ratings": [30] * 3}),
     "tid2013": ({}, "", 3000, {"mos": [5.51429, 4.2, 3.1], "reference": ["I01", "I25", "I01"],
                 "mos_std": [0.1, 0.2, 0.3],
                 "group": ["additive gaussian noise", "gaussian blur", "sparse sampling and reconstruction"]}),
@@ -142,7 +143,7 @@ LABELS = {
     "flive test": ({"split": "test"}, "test", 1827, {"mos": [71, 72, 73]}),
     "uhdiqa test": ({"split": "test"}, "test", 900, {"image": ["3.jpg", "4.jpg", "5.jpg"]}),
     "bid": ({}, "", 586, {"mos": [np.mean(g) for g in BID_GRADES.values()],
-            "mos_std": [np.std(g, ddof=1) for g in BID_GRADES.values()]}),
+            "mos_std": [np.std(g, ddof=1) for g in BID_GRADES.values()], "ratings": [3] * 3}),
     "aigiqa20k": ({}, "", 20000, {"group": ["LCM_SDXL", "DALLE2", "MJ", "IF", "MJ", "MJ"]}),
     "aigiqa20k test": ({"split": "test"}, "test", 4000, {"image": ["IF_2.png", "MJ_3.png", "MJ_4.png"]}),
     "aigciqa2023 authenticity": ({"mos": "authenticity"}, "authenticity", 2400, {"mos": [41, 2, 70],
@@ -248,7 +249,7 @@ def rewritten(file, change):
 
 APART = {
     "livec": (lambda r: savemat(r / "Data" / "AllMOS_release.mat", {"AllMOS_release": np.arange(10.0)}),
-              "10 MOS for 11 images and 11 deviations; fetch the files again"),
+              "10 AllMOS_release, expected 11; fetch the files again"),
     "live": (lambda r: savemat(r / "refnames_all.mat", {"refnames_all": cells("a.bmp")}),
              "1 refnames_all, expected 5; fetch the files again"),
     "tid2013": (lambda r: lines(r / "mos_std.txt", "0.1"), "mos_std.txt: 1 deviations for 3 images; fetch it again"),
@@ -269,6 +270,13 @@ def test_files_that_do_not_belong_together_are_named(name, tmp_path):
     load(name, tmp_path)
     change(tmp_path)
     refused(message, name, tmp_path)
+
+
+def test_uhdiqa_tells_its_effort(tmp_path):
+    (effort,) = load("uhdiqa", tmp_path).warnings
+    for words in ("about 460 windows each", "2,300 in all", "0.1 hours of one CPU core", "0.1 GB of memory"):
+        assert words in effort
+    assert load("uhdiqa", tmp_path, resize=Resize("short_side", 512)).warnings == ()
 
 
 def test_agiqa3k_as_distributed(real_data):

@@ -222,7 +222,10 @@ def test_leave_one_data_set_out():
     [
         ({"axes": {}}, "a: neither axes nor variants are given; nothing varies$"),
         ({"axes": {"magnitude.lam": []}}, r"a: axes.magnitude.lam must be a list of values or \{start"),
-        ({"axes": {"magnitude.lam": {"start": 0, "stop": 1}}}, "lam needs start, stop and step, not"),
+        (
+            {"axes": {"magnitude.lam": {"start": 0, "stop": 1}}},
+            "lam needs start, stop and step, three numbers, not",
+        ),
         ({"axes": {"magnitude.lam": {"start": 0, "stop": 1, "step": 0}}}, "step must be above 0"),
         ({"axes": {"seed": [1]}}, "a: seed cannot vary here"),
         ({"variants": ["median"]}, r"variants\[0\]=median must be a mapping of keys to values$"),

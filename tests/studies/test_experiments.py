@@ -198,7 +198,7 @@ def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, m
     reproduce = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reproduce)
     overrides = [o for o in tiny.overrides(folder) if not o.startswith(("dataset=", "dataset.root="))]
-    steps = "run-maclip,experiment-weights,experiment-align,run-clipiqa"
+    steps = "run-maclip,experiment-weights,experiment-align,experiment-raters,run-clipiqa"
     args = [
         "--root",
         f"folder={folder / 'set'}",
@@ -214,6 +214,7 @@ def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, m
     printed = capsys.readouterr().out
     assert "koniq: no --root given; get it from http" in printed
     assert "folder experiment-align: only AGIQA-3K has labels" in printed
+    assert "folder experiment-raters: " in printed and "(--ratings folder=N)" in printed
     assert "folder run-clipiqa: --without" in printed
     done = {p.parent.name for p in (tmp_path / "folder").glob("*/record.json")}
     assert done == {"run-maclip", "experiment-weights"}

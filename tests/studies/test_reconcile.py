@@ -105,11 +105,10 @@ def test_published_rows():
     assert {"fit=official", "backbone.pretrained=openai"} <= set(overrides_of(row, options, RN50))
     clipiqa = overrides_of(published_row("CLIP-IQA:koniq_test"), options, RN50)
     assert {"dataset=koniq_test", "prompts=clipiqa", "views=whole", "fusion=similarity"} <= set(clipiqa)
-    for name, message in (
-        ("MA-CLIP:nothing", "no published row; use METHOD:DATASET, one of "),
-        ("NIQE:koniq", "the protocol of NIQE is not known well enough to be run"),
-    ):
-        with pytest.raises(UserError, match=message):
+    for name in ("MA-CLIP:nothing", "NIQE:koniq"):
+        with pytest.raises(
+            UserError, match=f"{name} is no published row .* METHOD:DATASET, one of .*MA-CLIP:koniq"
+        ):
             published_row(name)
     with pytest.raises(UserError, match=r"this row is of RN50, not ViT-B-32; use that backbone$"):
         overrides_of(row, options, Backbone("ViT-B-32", "openai"))

@@ -45,6 +45,13 @@ def test_words_mean_files_folders_globs_and_lists(tmp_path):
     assert find_files([str(tmp_path / "notes.txt")]) == [str(tmp_path / "notes.txt")]
 
 
+def test_no_picture_of_a_folder_is_passed_over_in_silence(tmp_path):
+    names = {"a.3fr", "b.IIQ", "c.x3f", "d.heics", "e.heic", "f.dng", "g.jxl", "h.exr", "i.png"}
+    for name in {*names, "notes.txt", "labels.csv"}:
+        (tmp_path / name).write_bytes(b"x")
+    assert {Path(file).name for file in find_files([str(tmp_path)])} == names
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -125,11 +132,11 @@ def test_maps_share_one_scale_and_a_second_call_replaces_them(score, folder):
     files = sorted((folder / "set").glob("*.png"))
     assert score(*files[:3], "map=maps", "window=32", "stride=32")[0] == 0
     record = json.loads(Path("maps/record.json").read_text())
-    assert sorted(record["images"]) == ["00.png", "01.png", "02.png"]
+    assert sorted(name[2:] for name in record["images"]) == ["00.png", "01.png", "02.png"]
     assert (record["window"], record["stride"]) == (32, 32)
     assert set(record["scale"]) == {"q", "q_sim", "q_mag"}
     assert score(files[5], "map=maps")[0] == 0
-    assert sorted(p.name for p in Path("maps").iterdir()) == ["05.png", "record.json"]
+    assert sorted(p.name for p in Path("maps").iterdir()) == ["1-05.png", "record.json"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.report.words import SCORES
 from magiqa.stats.raters import krasula
-from magiqa.studies.experiments.study import CUES, Study, Tables, long
+from magiqa.studies.experiments.study import CUES, Lacking, Study, Tables, long
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Raters(Checked, key="experiment"):
         table, ratings = study.features.table, self.ratings
         if ratings is None:
             if "ratings" not in table:
-                raise UserError(
+                raise Lacking(
                     "experiment.ratings is not set: add experiment.ratings=N, how many ratings a label averages"
                 )
             ratings = table["ratings"].to_numpy(float)
