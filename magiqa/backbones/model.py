@@ -98,14 +98,15 @@ def _drop_positional_embedding(model: "torch.nn.Module", spec: Backbone) -> None
 def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tuple[int, int]) -> None:
     """Make the image tower accept views of (H, W) pixels.
 
-    To be called once for a model. ``drop`` takes any size; ``interpolate`` resizes the grid (bicubic, antialiased, as
-    open_clip does for checkpoints); ``interpolate_tokens`` resizes the table along its rows, as one grey picture of
-    tokens by channels; ``native`` refuses what the weights were not trained for.
+    To be called once for a model. ``drop`` and ``interpolate_tokens`` take images of any size from then on,
+    ``interpolate`` this size alone; ``native`` refuses what the weights were not trained for.
 
     Raises:
         UserError: ``native`` and another size; a size under the tower's stride.
     """
     import torch
+
+    from magiqa.backbones.positions import resize_grid, take_any_size
 
     visual: Any = model.visual
     stride = 32 if hasattr(visual, "attnpool") else getattr(visual, "patch_size", (1,))[0]
@@ -117,6 +118,10 @@ def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tup
     if spec.positional_embedding == "drop" or not _embeds_positions(model):
         return
     native = visual.image_size if isinstance(visual.image_size, tuple) else (visual.image_size,) * 2
+    if spec.positional_embedding == "interpolate_tokens":
+        _positional_owner(model, spec)
+        take_any_size(visual)
+        return
     if tuple(size) == tuple(native):
         return
     if spec.positional_embedding == "native":
@@ -126,13 +131,8 @@ def fit_positional_embedding(model: "torch.nn.Module", spec: Backbone, size: tup
             f"{size[0]}x{size[1]}; use {changes}views.window={native[0]}"
         )
     owner = _positional_owner(model, spec)
-    old = owner.positional_embedding.data
     grid, new = (tuple(_tokens(visual, pixels) for pixels in sides) for sides in (native, size))
-    if spec.positional_embedding == "interpolate_tokens":
-        rows = (1 + new[0] * new[1], old.shape[1])
-        resized = torch.nn.functional.interpolate(old[None, None], rows, mode="bicubic")[0, 0]
-    else:
-        resized = _resized(old, grid, new)
+    resized = resize_grid(owner.positional_embedding.data, grid, new)
     owner.positional_embedding = torch.nn.Parameter(resized, requires_grad=False)
 
 
@@ -141,19 +141,12 @@ def _tokens(visual: Any, pixels: int) -> int:
     return (pixels + 1) // 2 // 16 if hasattr(visual, "attnpool") else pixels // visual.patch_size[0]
 
 
-def _resized(table: "torch.Tensor", grid: Sequence[int], new: Sequence[int]) -> "torch.Tensor":
-    """Resize a positional embedding's grid, the class row apart."""
-    import torch
-
-    image = table[1:].T.reshape(1, -1, *grid)
-    image = torch.nn.functional.interpolate(image, new, mode="bicubic", antialias=True, align_corners=False)
-    return torch.cat([table[:1], image.reshape(table.shape[1], -1).T])
-
-
 def _fit_grid(state: "dict[str, torch.Tensor]", own: "dict[str, torch.Tensor]") -> None:
     """Resize the image tower's positional embedding where the weights have another square grid than the config."""
+    from magiqa.backbones.positions import resize_grid
+
     for name in POSITIONAL:
         if name in state and name in own and state[name].shape[0] != own[name].shape[0]:
             old, new = (round((len(tensor) - 1) ** 0.5) for tensor in (state[name], own[name]))
             if old * old + 1 == len(state[name]) and state[name].shape[1:] == own[name].shape[1:]:
-                state[name] = _resized(state[name].float(), (old, old), (new, new))
+                state[name] = resize_grid(state[name].float(), (old, old), (new, new))

@@ -111,6 +111,9 @@ def _turns(device: torch.device) -> Callable[[], Any]:
     return turn
 
 
+POOLS = ("AttentionPool2d", "AnySizePool")  # of a ResNet
+
+
 def optimize(visual: torch.nn.Module) -> torch.nn.Module:
     """Return a copy of an image tower that computes the same with less work.
 
@@ -131,7 +134,7 @@ def optimize(visual: torch.nn.Module) -> torch.nn.Module:
             if isinstance(first, torch.nn.Conv2d) and isinstance(second, torch.nn.BatchNorm2d):
                 setattr(module, conv, fuse_conv_bn_eval(first, second))
                 setattr(module, norm, torch.nn.Identity())
-    if type(tower).__name__ == "ModifiedResNet" and type(tower.attnpool).__name__ == "AttentionPool2d":
+    if type(tower).__name__ == "ModifiedResNet" and type(tower.attnpool).__name__ in POOLS:
         tower.attnpool = FirstQueryPool(tower.attnpool)
     elif (
         type(tower).__name__ == "VisionTransformer"
@@ -160,6 +163,8 @@ class FirstQueryPool(torch.nn.Module):
 
     def __init__(self, pool: Any) -> None:
         super().__init__()
+        self.rows = getattr(pool, "rows", None)  # of a pool that resizes its positional embedding
+        pool = getattr(pool, "pool", pool)
         heads, width = pool.num_heads, pool.k_proj.in_features
         self.heads, self.scale = heads, (width // heads) ** -0.5
         self.q_proj, self.c_proj = pool.q_proj, pool.c_proj
@@ -172,7 +177,8 @@ class FirstQueryPool(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pool (B, C, H, W) to (B, D)."""
         tokens = x.flatten(2).transpose(1, 2)
-        tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1) + self.position
+        tokens = torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)
+        tokens = tokens + self.position if self.rows is None else self.rows(tokens)
         query = self.q_proj(tokens[:, 0]) * self.scale
         query = query.reshape(query.shape[0], self.heads, -1).transpose(0, 1)
         seen_by = torch.matmul(query, self.key).transpose(0, 1)

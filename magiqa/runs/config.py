@@ -87,10 +87,11 @@ class Method(Checked):
                 f"pooling={self.pooling} is not known: use {pooling.WORDS}, or {{_target_: my_module.MyClass}}, "
                 "whose objects turn an image's views' values into a number"
             )
-        if "whole" in self.views.kinds and self.backbone.positional_embedding != "drop":
+        kept = self.backbone.positional_embedding
+        if "whole" in self.views.kinds and kept not in ("drop", "interpolate_tokens"):
             raise UserError(
                 f"views.kinds={list(self.views.kinds)} holds whole images of any size, which need "
-                f"backbone.positional_embedding=drop, not {self.backbone.positional_embedding}"
+                f"backbone.positional_embedding=drop or interpolate_tokens, not {kept}"
             )
 
 

@@ -1,5 +1,6 @@
 """Engines: the features of plain float32 torch, whatever else is in the batch, or an error that says what to do."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from towers import SIZE, error, pictures, plain, tower
 
+from magiqa.backbones.positions import take_any_size
 from magiqa.cores import streams, threads
 from magiqa.engines import openvino, pytorch
 from magiqa.engines.build import build
@@ -57,6 +59,44 @@ def test_features_are_those_of_plain_torch_for_views_and_for_images_of_any_size(
         assert error(features, plain(visual, views)) < 5e-6
     assert 0 < engine.max_error <= engine.resolved.tolerance == 5e-6
     assert engine.warnings == []
+
+
+def along_the_rows(table: np.ndarray, rows: int) -> np.ndarray:
+    """A table resized along its rows: the cubic convolution of Keys with a = -0.75, half-pixel centres."""
+    place = (np.arange(rows) + 0.5) * len(table) / rows - 0.5
+    out = np.zeros((rows, table.shape[1]))
+    for step in range(-1, 3):
+        row = np.floor(place).astype(int) + step
+        x = np.abs(place - row)
+        outer = -0.75 * (x**3 - 5 * x**2 + 8 * x - 4)
+        weight = np.where(x <= 1, 1.25 * x**3 - 2.25 * x**2 + 1, np.where(x < 2, outer, 0))
+        out += weight[:, None] * table[np.clip(row, 0, len(table) - 1)]
+    return out.astype(np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["torch", "openvino"])
+def test_a_positional_embedding_along_the_tokens_takes_images_of_any_size(name, kind):
+    if not ENGINES[name].installed:
+        pytest.skip(f"magiqa[{name}] is not installed")
+    visual = tower(kind)
+    owner, tokens = (visual.attnpool, 5) if kind == "resnet" else (visual, 17)
+    table = torch.randn(
+        tokens, owner.positional_embedding.shape[1], generator=torch.Generator().manual_seed(1)
+    )
+    own = copy.deepcopy(visual)
+    owner.positional_embedding = torch.nn.Parameter(table, requires_grad=False)
+    take_any_size(visual)
+    engine = build(visual, Resolved(name, "fp32", "cpu"), batch_size=2, view_size=SIZE)
+    for size, rows in (
+        ((64, 64), tokens),
+        ((96, 160), {5: 16, 17: 61}[tokens]),
+        ((224, 32), {5: 8, 17: 29}[tokens]),
+    ):
+        owner = own.attnpool if kind == "resnet" else own
+        owner.positional_embedding = torch.nn.Parameter(torch.from_numpy(along_the_rows(table.numpy(), rows)))
+        assert error(engine(pictures(2, size)), plain(own, pictures(2, size))) < 5e-6
 
 
 @pytest.mark.parametrize("kind", KINDS)
