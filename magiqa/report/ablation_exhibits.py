@@ -45,10 +45,10 @@ def thinned(sheet: Sheet) -> tuple[pd.DataFrame, str]:
     if len(axes) != 1 or len(table) <= MOST_OF_AXIS:
         return table, ""
     rows, step = round_steps(table[axes[0]].astype(float).tolist(), MOST_OF_AXIS)
-    kept = np.isin(np.arange(len(table)), rows)
-    kept |= (table["variant"] == sheet.record["ablation"]["reference"]).to_numpy()
-    kept[int(table["srcc"].to_numpy(float).argmax())] = True
-    return table[kept], f"{parameter(axes[0])} in steps of {step:g}; the CSV holds all {len(table)} values."
+    shown = np.isin(np.arange(len(table)), rows)
+    shown |= (table["variant"] == sheet.record["ablation"]["reference"]).to_numpy()
+    shown[int(table["srcc"].to_numpy(float).argmax())] = True
+    return table[shown], f"{parameter(axes[0])} in steps of {step:g}; the CSV holds all {len(table)} values."
 
 
 def at_edge(sheet: Sheet) -> str:
@@ -120,9 +120,9 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
     caption = f"Ablations {place}: {' and '.join(map(statistic, shown))} of each variant. {weights}".strip()
     data = pd.concat([s.table.assign(ablation=s.record["ablation"]["name"], dataset=key)
                       for of_sets in blocks.values() for key, s in of_sets.items()])  # fmt: skip
-    kept = list(dict.fromkeys(filter(None, notes)))
+    notes = list(dict.fromkeys(filter(None, notes)))
     yield Exhibit(
-        "ablation", "ablations", caption, Table("ablations", caption, heads, rows, data, kept, titles)
+        "ablation", "ablations", caption, Table("ablations", caption, heads, rows, data, notes, titles)
     )
 
 

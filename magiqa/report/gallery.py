@@ -42,13 +42,13 @@ class Pictures:
     """Small copies of the images of all runs, each once.
 
     Args:
-        wanted: False where small copies of the images may not be published.
+        shown: False where small copies of the images may not be published.
     """
 
-    def __init__(self, runs: Sequence[Run], wanted: bool) -> None:
+    def __init__(self, runs: Sequence[Run], shown: bool) -> None:
         self.most = max(3, min(12, 100 // max(len(runs), 1)))  # images a list of a gallery: bounds the page
-        self.wanted = wanted
-        self.paths = {run.name: _paths(run) if wanted else [None] * len(run.scores) for run in runs}
+        self.shown = shown
+        self.paths = {run.name: _paths(run) if shown else [None] * len(run.scores) for run in runs}
         self._places: dict[Path, int | None] = {}
         self._codes: list[str] = []
 
@@ -56,7 +56,7 @@ class Pictures:
         """Return how many images of a run could not be reached."""
         paths = self.paths[run.name]
         missing = sum(path is None for path in paths)
-        if not self.wanted:
+        if not self.shown:
             return "made without small copies of images"
         note = f"{missing:,} of {len(paths):,} files are not under the data set's root, or have changed"
         return note if missing else ""

@@ -53,7 +53,7 @@ def statistics_of(material: Material) -> list[str]:
     return list(dict.fromkeys(material.asked.statistics)) or [s for s in DEFAULT if s in present]
 
 
-def tests(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
+def best_tests(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
     """Return ``rank, p_best, in_best_set, untested`` of each run, score and statistic; controls do not compete.
 
     Values that print alike have the same rank. A test is on the images of the best method.
@@ -104,10 +104,10 @@ def main_table(material: Material) -> Iterator[Exhibit]:
     chosen = statistics_of(material)
     rows = signed_rows(material.rows)
     rows = rows[rows["statistic"].isin(chosen)]
-    rows = rows.merge(tests(material, rows), on=KEYS, how="left")
+    rows = rows.merge(best_tests(material, rows), on=KEYS, how="left")
     sets, lines = list(dict.fromkeys(rows["dataset"])), _lines(material, rows)
     present = set(zip(rows["dataset"], rows["statistic"], strict=True))
-    columns = [(one, s) for one in sets for s in chosen if (one, s) in present]
+    columns = [(title, s) for title in sets for s in chosen if (title, s) in present]
     cells = {
         (r["method"], r["backbone"], r["dataset"], r["statistic"]): _cell(r) for r in rows.to_dict("records")
     }
@@ -127,7 +127,7 @@ def main_table(material: Material) -> Iterator[Exhibit]:
     blocks = {len(quoted): ""} if quoted else {}
     blocks |= {len(quoted) + controls.index(True): ""} if any(controls[1:]) else {}
     heads = [("", "Method"), *[("", "Backbone")] * several]
-    heads += [(one if len(sets) > 1 else "", statistic(s)) for one, s in columns]
+    heads += [(title if len(sets) > 1 else "", statistic(s)) for title, s in columns]
     heads += [(group, statistic(s)) for group, s in averages]
     place = f"on {sets[0]}" if len(sets) == 1 else f"on {len(sets)} data sets"
     weights = f"Backbone: {bones[0]}." if len(bones) == 1 else weights_note(material.records.values())
@@ -213,7 +213,7 @@ def backbones(material: Material) -> Iterator[Exhibit]:
         [name_cell(bone), *line] for bone, line in zip(table.index, zip(*columns, strict=True), strict=True)
     ]
     sets = list(dict.fromkeys(own["dataset"]))
-    heads = [("", "Backbone"), *((one if len(sets) > 1 else "", method) for one, method in table)]
+    heads = [("", "Backbone"), *((title if len(sets) > 1 else "", method) for title, method in table)]
     place = f" on {sets[0]}" if len(sets) == 1 else ""
     caption = f"SRCC of each backbone{place}. {weights_note(material.records.values())}".strip()
     notes = ["Bold: best of the column; underlined: second. Not tested."]

@@ -60,10 +60,10 @@ class Material:
         runs, sheets = read([expanded(folder) for folder in folders])
         others = external_runs(runs, asked.metrics)
         others += compared_runs(runs, sheets, others)
-        known = [run.name for run in runs] + [str(run.record["external"]["method"]) for run in others]
+        present = [run.name for run in runs] + [str(run.record["external"]["method"]) for run in others]
         for name in asked.names:
-            if name not in known:
-                raise UserError(f"names: there is no run {name}; the runs here are {', '.join(known)}")
+            if name not in present:
+                raise UserError(f"names: there is no run {name}; the runs here are {', '.join(present)}")
         return cls(runs, sheets, others, asked)
 
     @cached_property

@@ -149,8 +149,8 @@ def _make_readable(figure: Figure) -> dict[str, str]:
 
 def _more_fonts(text: str, family: Sequence[str]) -> list[str]:
     """Return a font for each character that a family lacks, empty where no font has it."""
-    known = {c for name in family for c in _characters(name)}
-    lacking = sorted({c for c in text if c.isprintable() and ord(c) not in known})
+    drawable = {c for name in family for c in _characters(name)}
+    lacking = sorted({c for c in text if c.isprintable() and ord(c) not in drawable})
     return list(dict.fromkeys(font_with(c) for c in lacking))
 
 
@@ -165,8 +165,8 @@ def _files() -> dict[str, str]:
 @cache
 def _find_new_fonts() -> None:
     """Tell matplotlib of fonts that were installed after it made its list."""
-    known = {entry.fname for entry in font_manager.fontManager.ttflist}
-    for file in sorted(set(font_manager.findSystemFonts()) - known):
+    listed = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for file in sorted(set(font_manager.findSystemFonts()) - listed):
         with suppress(OSError, RuntimeError, ValueError):
             font_manager.fontManager.addfont(file)
     _files.cache_clear()

@@ -183,7 +183,7 @@ def test_the_samples_images_are_found_and_one_file_is_shown_once(tmp_path, monke
     scores = table[["image", "ssim"]].assign(bytes=[Path(p).stat().st_size for p in table["path"]])
     record = {"dataset": {"name": "sample", "label": "ssim", "root": str(tmp_path / "sample")}, "fits": {}}
     run = Run("a", tmp_path, record, scores, pd.DataFrame(), None)
-    pictures = Pictures([run], wanted=True)
+    pictures = Pictures([run], shown=True)
     assert [str(path) for path in pictures.paths["a"]] == table["path"].tolist()
     rows = pictures.first_of_each(run, np.arange(len(table)))
     files = table["path"].to_numpy()[rows]
