@@ -144,7 +144,7 @@ def image_folders(layout: str) -> list[str]:
 
 
 def locate(
-    root: str, images: Sequence[str], sizes: Sequence[float | None], folders: Sequence[str] = ("",)
+    root: str, images: Sequence[str], sizes: Sequence[float | None], folders: Sequence[str]
 ) -> list[Path | None]:
     """Return each image's file below a root; None where there is none, or its size is not the recorded one.
 

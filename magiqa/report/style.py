@@ -16,7 +16,7 @@ from matplotlib import font_manager, rcParams, style
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from magiqa.runs.config import Style, Width
+from magiqa.runs.config import Style
 
 WIDTHS = {"column": 3.35, "page": 6.9}  # inches: a column and the text width of a two-column page
 
@@ -88,14 +88,9 @@ def styled(chosen: Style | None = None, title: str = "") -> Iterator[None]:
         _title.reset(tokens[1])
 
 
-def width() -> Width:
-    """Return the printed width that is set."""
-    return _style.get().width
-
-
 def is_wide() -> bool:
     """Return whether figures are as wide as the text of a page."""
-    return width() == "page"
+    return _style.get().width == "page"
 
 
 def make(height: float, wide: bool | None = None) -> Figure:
