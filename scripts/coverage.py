@@ -23,13 +23,14 @@ from scipy.special import expit
 
 from magiqa.stats.agreement import agreement
 from magiqa.stats.arrays import bins
+from magiqa.stats.auroc import auroc, auroc_interval
 from magiqa.stats.correlation import partial_srcc, plcc, srcc
 from magiqa.stats.family import family
-from magiqa.stats.paired import against, against_best, compare, differences
+from magiqa.stats.paired import against, against_best, compare, differences, mean_over_sets
 from magiqa.stats.raters import krasula
 from magiqa.stats.sampled import Sampled, stacked
 from magiqa.stats.sampling import WITHIN, Sampling
-from magiqa.studies.experiments.bias import alike, group_distance
+from magiqa.studies.experiments.bias import content_share
 from magiqa.studies.experiments.magnitude import excess
 from magiqa.studies.probe import summary
 
@@ -437,29 +438,17 @@ def simultaneous(design: Design) -> Row:
 
 
 def content(groups: int, each: int, crossed: bool, given: bool) -> Row:
-    """Permutation p of `experiment=bias`: values that do not depend on the group, or only by the label."""
-
-    def left_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        a, b = (v.argsort().argsort() - (len(v) - 1) / 2 for v in (x, y))
-        return a - b * (a @ b) / (b @ b)
+    """F test of `experiment=bias`: values that do not depend on the content, or only by the label."""
 
     def once(rng: np.random.Generator) -> Held:
-        names = np.repeat(np.arange(groups), each)
-        kinds = np.tile(np.arange(each), groups)
+        names, kinds = np.repeat(np.arange(groups), each), np.tile(np.arange(each), groups)
         x = rng.normal(size=len(names)) + (rng.normal(size=each)[kinds] if crossed else 0.0)
-        inside = kinds if crossed else None
-        if given:
-            y = rng.normal(size=groups)[names] + rng.normal(size=len(names))
-            x, inside = left_of(0.7 * y + x, y), alike(y, inside)
-        seed = int(rng.integers(2**31))
-        return {
-            "permutation p": rejected(
-                group_distance(x, names, within=inside, permutations=99, seed=seed)["p"]
-            )
-        }
+        y = rng.normal(size=groups)[names] + rng.normal(size=len(names)) if given else None
+        p = content_share(x if y is None else 0.7 * y + x, names, [kinds] if crossed else [], y)[1]
+        return {"F test": rejected(p)}
 
     words = ", crossed with kinds" * crossed + ", given the label" * given
-    return Row(f"distance of {groups} groups of {each}{words}", "test", "no difference", once)
+    return Row(f"share of {groups} contents of {each}{words}", "test", "no difference", once)
 
 
 def probed(images: int) -> Row:
@@ -545,6 +534,53 @@ def walked(design: Design) -> Row:
     return Row(f"reconcile, {design}", "interval", "0", once)
 
 
+def over_sets(count: int) -> Row:
+    """The mean gain over data sets whose own sampling errors and number of images differ."""
+
+    def once(rng: np.random.Generator) -> Held:
+        errors = np.exp(rng.uniform(np.log(0.003), np.log(0.05), count))
+        gains = 0.02 + 0.03 * rng.normal(size=count) + errors * rng.normal(size=count)
+        _, low, high = mean_over_sets(gains)
+        return {"mean gain": side(low, high, 0.02)}
+
+    return Row(f"mean over {count} sets, unequal variances", "interval", "mean over all sets", once)
+
+
+def pristine_auroc(references: int, each: int = 25) -> Row:
+    """`experiment=pristine`: AUROC by references, which differ in level and in how much the score falls."""
+    name = f"AUROC, {references} references of {each}"
+
+    def draw(rng: np.random.Generator, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        level, fall = 0.7 * rng.normal(size=k), 1.2 * np.exp(0.3 * rng.normal(size=k))
+        of = np.repeat(np.arange(k), each)
+        strength = rng.uniform(0.2, 2.0, size=k * each)
+        distorted = level[of] - fall[of] * strength + 0.5 * rng.normal(size=k * each)
+        return level + 0.5 * rng.normal(size=k), distorted, np.arange(k), of
+
+    def once(rng: np.random.Generator) -> Held:
+        truth = true(name, lambda: auroc(*draw(np.random.default_rng(0), 40_000)[:2]))
+        _, low, high = auroc_interval(*draw(rng, references))
+        return {"AUROC": side(low, high, truth)}
+
+    return Row(name, "interval", "population value", once)
+
+
+def levels_followed(references: int) -> Row:
+    """`experiment=pristine`: mean over references of SRCC with five levels in five types, some chains in one order."""
+    name = f"SRCC with the level, {references} references"
+
+    def draw(rng: np.random.Generator, k: int) -> np.ndarray:
+        values = -np.arange(5) * np.exp(0.4 * rng.normal(size=(k, 1, 1))) + 1.5 * rng.normal(size=(k, 5, 5))
+        return ((values.argsort(axis=2).argsort(axis=2) - 2.0) @ (np.arange(5) - 2.0) / 10).mean(axis=1)
+
+    def once(rng: np.random.Generator) -> Held:
+        truth = true("levels", lambda: float(draw(np.random.default_rng(0), 200_000).mean()))
+        ((low, high),) = Sampling(references).mean(draw(rng, references), np.arange(references)).intervals()
+        return {"mean SRCC": side(low, high, truth)}
+
+    return Row(name, "interval", "population value", once)
+
+
 def real(run: Path) -> Iterator[Row]:
     """AGIQA-3K's scores as a population: images drawn one by one, or by prompts."""
     table = pd.read_csv(run / "scores.csv")
@@ -606,6 +642,8 @@ def rows(agiqa3k: Path | None = None) -> list[Row]:
         *(partial(d) for d in (Design(100), few)),
         *(in_bins(d) for d in (Design(100), Design(1000), Design(25, 24))),
         *(walked(d) for d in (images, Design(16, 10))),
+        *(over_sets(k) for k in (5, 6, 9)),
+        *(row(k) for k in (16, 25, 81) for row in (pristine_auroc, levels_followed)),
     ]  # fmt: skip
 
 

@@ -38,6 +38,17 @@ def make(folder: Path) -> Path:
     return folder
 
 
+def pristine(folder: Path) -> Path:
+    """Write ``pristine/``: 30 reference images, in a sub-folder."""
+    out = folder / "pristine" / "more"
+    out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(3)
+    for i in range(30):
+        pixels = rng.integers(0, 256, (128, 128, 3)).astype(np.uint8)
+        Image.fromarray(pixels).resize((96 + i, 96)).save(out / f"{i}.png")
+    return out.parent
+
+
 def overrides(folder: Path, *more: str) -> list[str]:
     """Return the overrides of a run on that folder."""
     return [

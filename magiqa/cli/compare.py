@@ -8,6 +8,7 @@ compares RUN's own cues and controls. It writes comparison.csv into out (RUN).
 
   score=q               the score of runs: q, q_sim or q_mag
   equivalence=0.01      mark pairs that differ by less (≈)
+  gmad=DIR              images that one of two methods calls equal and the other tells apart most
 
 OTHER.csv:COLUMN:lower takes a column of which lower is better.
 
@@ -37,6 +38,7 @@ class CompareKeys(Checked):
     score: str = "q"
     out: str | None = None
     equivalence: float | None = None
+    gmad: str | None = None
 
 
 def run(arguments: Arguments) -> int:
@@ -48,7 +50,9 @@ def run(arguments: Arguments) -> int:
     words, keys = arguments.words, arguments.keys(CompareKeys)
     if not words:
         raise UserError("compare: give a run's folder, then runs or CSV files of image,score")
-    table, record = compare(words[0], words[1:], score=keys.score, out=keys.out, equivalence=keys.equivalence)
+    table, record = compare(
+        words[0], words[1:], score=keys.score, out=keys.out, equivalence=keys.equivalence, gmad=keys.gmad
+    )
     folder = expanded(keys.out or words[0])
     beside = "comparison.json"  # in a folder that holds another command's record
     name = beside if (folder / beside).is_file() else "record.json"

@@ -4,7 +4,6 @@ Three compare a feature with those of reference images, and two read the shape o
 features (V, D) before L2 normalization.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,13 +102,11 @@ class Reference:
 
     def facts(self) -> dict[str, Any]:
         """Return what a record says of it."""
-        digest = hashlib.sha256(b"".join(part.tobytes() for part in self.arrays())).hexdigest()
         return {
             "images": self.images,
             "views": self.views,
             "shrinkage": self.shrinkage,
             "scales": {kind: list(scale) for kind, scale in self.scales.items()},
-            "statistics_sha256": digest,
         }
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -140,7 +137,7 @@ class Reference:
 
     @property
     def spanned(self) -> bool:
-        """Whether the features vary in all D directions, without which nothing can be whitened."""
+        """True if the features vary in all D directions, without which nothing can be whitened."""
         values = self._spectrum[0]
         return bool(values[0] > values[-1] * len(values) * np.finfo(float).eps)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from magiqa.errors import UserError
 from magiqa.report.ablation_exhibits import ablation_curves, ablation_details, ablation_tables
 from magiqa.report.exhibit import Exhibit
-from magiqa.report.main_table import backbones, main_table, methods_figure
+from magiqa.report.main_table import backbones, gains, main_table, methods_figure
 from magiqa.report.material import Material
 from magiqa.report.published_exhibits import published_table
 from magiqa.report.runs_exhibits import figures_of_runs, group_tables, scatter_figure
@@ -17,7 +17,7 @@ SECTIONS: dict[str, tuple[Callable[[Material], Iterable[Exhibit]], ...]] = {
     "Agreement": (main_table, scatter_figure, methods_figure, backbones),
     "Published values": (published_table,),
     "Runs": (group_tables, figures_of_runs),
-    "Comparisons": (comparisons,),
+    "Comparisons": (gains, comparisons),
     "Ablations": (ablation_tables, ablation_curves, ablation_details),
     "Experiments": (experiments,),
 }
@@ -27,7 +27,7 @@ MAIN = ("main", "scatter", "backbones", "groups", "magnitude", "matrix", "ablati
 
 KINDS = (
     *MAIN,
-    *("methods", "published", "cues", "group_figure", "pairs"),
+    *("methods", "gains", "published", "cues", "group_figure", "pairs"),
     *("variants", "details", "experiments"),
 )
 

@@ -48,7 +48,7 @@ class Pictures:
     def __init__(self, runs: Sequence[Run], shown: bool) -> None:
         self.most = max(3, min(12, 100 // max(len(runs), 1)))  # images a list of a gallery: bounds the page
         self.shown = shown
-        self.paths = {run.name: _paths(run) if shown else [None] * len(run.scores) for run in runs}
+        self.paths = {run.name: image_paths(run) if shown else [None] * len(run.scores) for run in runs}
         self._places: dict[Path, int | None] = {}
         self._codes: list[str] = []
 
@@ -120,7 +120,7 @@ def _floats(values: pd.Series) -> list[float | None]:
     return [float(f"{v:.6g}") if np.isfinite(v) else None for v in values.to_numpy(float)]
 
 
-def _paths(run: Run) -> list[Path | None]:
+def image_paths(run: Run) -> list[Path | None]:
     """Return the files of a run's images."""
     data, names = run.record["dataset"], run.scores["image"].tolist()
     sizes = run.scores["bytes"].tolist() if "bytes" in run.scores else [None] * len(names)

@@ -11,20 +11,22 @@ from magiqa.errors import UserError
 from magiqa.report.escape import DAGGER
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.material import Material
-from magiqa.report.methods import fit_words, weights_note
+from magiqa.report.methods import fit_words, primary, weights_note
 from magiqa.report.plots import dots
 from magiqa.report.published_exhibits import published_rows
-from magiqa.report.table import MARKS, NONE, Cell, Table, best_marks, name_cell, number, ranks
+from magiqa.report.table import MARKS, NONE, Cell, Table, best_marks, frame_table, name_cell, number, ranks
 from magiqa.report.words import LOWER_IS_BETTER, STATISTICS, set_key, statistic
 from magiqa.runs.names import CONTROLS
 from magiqa.runs.read import Run
 from magiqa.stats.family import SIGNIFICANCE
-from magiqa.stats.paired import against_best
+from magiqa.stats.paired import MIN_SETS, against_best, compare, mean_over_sets
 from magiqa.stats.sampling import TESTED, WITHIN, Sampling
 
 DEFAULT = ("srcc", "plcc_logistic")
 
 FITTED = ("plcc_logistic", "rmse_logistic")
+
+GAIN = ["diff", "diff_low", "diff_high"]
 
 UNTESTED = "‡"
 
@@ -235,3 +237,30 @@ def methods_figure(material: Material) -> Iterator[Exhibit]:
     caption += weights_note(material.records.values())
     yield Exhibit("methods", "methods", caption.strip(),
                   draw=lambda stem: dots(stem, rows, xlabel="SRCC", order=order, hollow=controls))  # fmt: skip
+
+
+def gains(material: Material) -> Iterator[Exhibit]:
+    """A forest plot of the gain in SRCC, from two data sets on; from five on with the mean over them."""
+    rows: list[dict[str, Any]] = []
+    sets: dict[str, float] = {}
+    for run in material.leading:
+        data = run.record["dataset"]
+        if primary(run.record) != "q":
+            continue
+        pair, y = {"q": run.scores["q"], "q_sim": run.scores["q_sim"]}, run.scores[run.label]
+        tested = compare(pair, y, Sampling.of(run.scores, data["cluster"])).iloc[0]
+        rows.append({"set": material.titles[set_key(data)], "n": data["n"], **tested[GAIN].to_dict()})
+        sets.setdefault(data["name"], tested["diff"])  # variants of one set count once
+    if len(rows) < 2:
+        return
+    caption = "Gain in SRCC of the fused score over the similarity cue. Bars: 95 % intervals."
+    if len(sets) >= MIN_SETS:
+        mean = mean_over_sets(list(sets.values()))
+        rows.append(
+            {"set": f"Mean of {len(sets)} data sets", "n": None, **dict(zip(GAIN, mean, strict=True))}
+        )
+        caption += " Mean: unweighted, each set once, t interval over sets."
+    table = pd.DataFrame(rows)
+    frame = table.rename(columns=dict(zip(["set", *GAIN], ["name", "value", "low", "high"], strict=True)))
+    yield Exhibit("gains", "gains", caption, frame_table(table, name="gains", title=caption),
+                  draw=lambda stem: dots(stem, frame, xlabel="SRCC of q minus SRCC of q_sim"))  # fmt: skip

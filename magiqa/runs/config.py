@@ -41,6 +41,7 @@ MACHINE = (
     "style",
     "views_file",
     "statistics",
+    "splits",
     "part",
     "roots",
     "max_pixels",
@@ -147,12 +148,36 @@ class Machine(Checked):
 
 
 @dataclass(frozen=True)
+class Splits(Checked, key="splits"):
+    """Test parts that a method is also scored on, to stand beside supervised methods. Nothing is fitted.
+
+    Args:
+        repeats: random parts; 0 takes none. share: of all references, prompts or images. by: what is drawn whole;
+            null takes the reference where the set has one, else the prompt, else the image.
+        files: lists of test images in their place, as ``dataset.split_file`` takes them; of an npy file of row numbers
+            the first `repeats` rows.
+    """
+
+    repeats: Annotated[int, Least(0)] = 0
+    share: float = 0.2
+    by: Literal["reference", "prompt", "image"] | None = None
+    seed: Annotated[int, Least(0)] = 0
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.share < 1:
+            raise UserError(f"splits.share={self.share} must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
 class Statistics(Checked):
     """The settings of the statistics."""
 
     fit: Literal["logistic4", "official"] = "logistic4"
     equivalence: float | None = None
     seed: Annotated[int, Least(0)] = 0
+    splits: Splits = field(default_factory=Splits)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,10 +1,11 @@
 """Paired tests of methods on the same images. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from magiqa.errors import UserError
 from magiqa.stats.arrays import NAN, as_matrix
@@ -12,6 +13,8 @@ from magiqa.stats.correlation import defined_groups
 from magiqa.stats.family import family
 from magiqa.stats.sampled import Sampled
 from magiqa.stats.sampling import WITHIN, Sampling, widening
+
+MIN_SETS = 5  # of an interval over data sets
 
 OTHER_GROUPS = "defined in other groups than what it is compared with"
 
@@ -199,3 +202,20 @@ def against_best(
             other = usable[j if i == top else i]
             out[other], words[other] = (1.0, "") if word == "never differ" else (p, word)
     return out, tuple(str(w) for w in words)
+
+
+def mean_over_sets(gains: Sequence[float]) -> tuple[float, float, float]:
+    """Return the unweighted mean of a gain over data sets, with the 95 % t interval of k - 1 degrees of freedom.
+
+    The interval is for other sets of the kind. Weights of random-effects models hold less often where the sets'
+    variances are unequal.
+
+    Returns:
+        The mean, and the ends of its interval: NaN for fewer than five sets.
+    """
+    values = np.asarray(gains, float)
+    mean, count = float(values.mean()), len(values)
+    if count < MIN_SETS:
+        return mean, NAN, NAN
+    half = float(-stdtrit(count - 1, 0.025) * values.std(ddof=1) / np.sqrt(count))
+    return mean, mean - half, mean + half

@@ -1,6 +1,6 @@
 """Paired tests of a run with other runs, or with any scores of the same images: ``magiqa compare``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,20 @@ from magiqa.datasets.base import occurrences
 from magiqa.errors import UserError
 from magiqa.package import expanded
 from magiqa.report.console import screen
+from magiqa.report.gallery import image_paths
 from magiqa.report.table import Table, frame_table
-from magiqa.report.words import set_line
+from magiqa.report.words import set_line, short_label
 from magiqa.runs.external_scores import EXTERNAL, Metric, check_direction, external_scores
 from magiqa.runs.folder import ResultFolder, command_of
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.provenance import versions
-from magiqa.runs.read import read_run
+from magiqa.runs.read import Run, read_run
 from magiqa.runs.record import RunRecord
+from magiqa.stats.arrays import bins
 from magiqa.stats.paired import compare as paired_tests
 from magiqa.stats.sampling import TESTED, WITHIN, Sampling
+
+GMAD_LEVELS = 5  # bins of the score of the method that calls images equal
 
 COMPARED = ("q", "q_sim", "q_mag", *CONTROLS)
 
@@ -56,6 +60,7 @@ def compare(
     score: str = "q",
     out: str | Path | None = None,
     equivalence: float | None = None,
+    gmad: str | Path | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Test every two methods on the same images, and store the tests.
 
@@ -64,6 +69,7 @@ def compare(
             of image,score (higher = better). None: the run's own cues and controls.
         score: which score of the runs. out: a folder; default inside the first run's.
         equivalence: differences within +- this do not matter: see `magiqa.stats.paired.differences`.
+        gmad: a folder for the pairs of images on which two methods disagree most.
 
     Returns:
         A row a pair and statistic, tested alone and with all pairs of its statistic at once; and the record. Written as
@@ -74,17 +80,24 @@ def compare(
     """
     if score not in COMPARED:
         raise UserError(f"score={score} is not known: use {', '.join(COMPARED)}")
+    if gmad and len(others) != 1:
+        raise UserError("gmad=DIR takes two methods: magiqa compare RUN OTHER gmad=DIR")
     first = expanded(run)
     folder = expanded(out) if out else first
     # the record of whatever else wrote into this folder stays
     name = "record.json" if command_of(folder) in (None, "compare") else "comparison.json"
     base, record = read_run(first)
     with ResultFolder(folder, "compare", ["comparison.csv"], record=name) as results:
-        table, made, external = _compare(first, base, record, others, score, equivalence)
+        table, made, methods = _compare(first, base, record, others, score, equivalence)
+        external = {m["name"]: methods[m["name"]] for m in made["methods"] if not m.get("score")}
         results.csv("comparison", table)
         if external:  # for the methods table of a report
             results.csv(EXTERNAL.removesuffix(".csv"), pd.DataFrame({"image": base["image"], **external}))
-        return table, results.record(made)
+        made = results.record(made)
+    if gmad:
+        facts = {k: v for k, v in made.items() if k != "files"}
+        write_gmad(expanded(gmad), Run(first.name, first, record, base, pd.DataFrame(), None), methods, facts)
+    return table, made
 
 
 def _compare(
@@ -142,8 +155,7 @@ def _compare(
         "score": score,
         **({} if equivalence is None else {"equivalence": equivalence}),
     }
-    external = {m["name"]: methods[m["name"]] for m in about if not m.get("score")}
-    return pd.concat(tests, ignore_index=True), made, external
+    return pd.concat(tests, ignore_index=True), made, methods
 
 
 _OF_SET = (
@@ -183,3 +195,60 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
             ends = dict.fromkeys(f"{x:.3f}" for x in (part["detectable"].min(), part["detectable"].max()))
             blocks.append(f"smallest difference that these images could show: {' to '.join(ends)}")
     return screen(head, blocks)
+
+
+def gmad_pairs(scores: Mapping[str, np.ndarray], levels: int = GMAD_LEVELS) -> pd.DataFrame:
+    """Return pairs of images that one method calls equal and the other tells apart most (gMAD), both ways.
+
+    Source: Ma et al., group maximum differentiation competition, IEEE TPAMI 2020.
+
+    Args:
+        scores: two methods' scores (N,). levels: bins of equal count of the method that calls images equal.
+
+    Returns:
+        defender, attacker, level (1 is the lowest), and the positions of the attacker's worst and best image there.
+    """
+    rows = []
+    for defender, attacker in (list(scores), list(scores)[::-1]):
+        for k, inside in enumerate(bins(scores[defender], levels)):
+            if len(inside) > 1:
+                own = scores[attacker][inside]
+                worst, best = inside[int(np.argmin(own))], inside[int(np.argmax(own))]
+                rows.append((defender, attacker, k + 1, int(worst), int(best)))
+    return pd.DataFrame(rows, columns=["defender", "attacker", "level", "worst", "best"])
+
+
+def write_gmad(folder: Path, run: Run, scores: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
+    """Write ``gmad.csv`` and a contact sheet for each method that calls the images of a pair equal."""
+    from magiqa.report.exhibit import write_captions
+    from magiqa.report.image_rows import Tile, image_rows
+
+    pairs, files = gmad_pairs(scores), image_paths(run)
+    if any(files[i] is None for i in {*pairs["worst"], *pairs["best"]}):
+        raise UserError(
+            f"gmad={folder}: images of {run.folder} are not where its record says; run it again with their root"
+        )
+    with ResultFolder(folder, "compare gmad") as results:
+        captions, label, mos = dict[str, str](), short_label(run.label), run.scores[run.label].to_numpy()
+        table = pairs[["defender", "attacker", "level"]].copy()
+        for side in ("worst", "best"):
+            rows = pairs[side].to_numpy()
+            table[side] = run.scores["image"].to_numpy()[rows]
+            table[f"{side}_{run.label}"] = run.scores[run.label].to_numpy()[rows]
+            for role in ("defender", "attacker"):
+                table[f"{side}_{role}"] = [scores[m][i] for m, i in zip(pairs[role], rows, strict=True)]
+        results.csv("gmad", table)
+        with results.drawing(dict(record)) as figures:
+            for k, (defender, part) in enumerate(pairs.groupby("defender", sort=False)):
+                attacker = str(part["attacker"].iloc[0])
+                captions[f"gmad-{k + 1}"] = (
+                    f"Images that {defender} calls equal, from its lowest level (left) to its highest, and that "
+                    f"{attacker} tells apart most: above its best, below its worst."
+                )
+                tiles = {
+                    side: [Tile(str(files[i]), f"{label} {mos[i]:.3g}") for i in part[side]]
+                    for side in ("best", "worst")
+                }
+                image_rows(figures / f"gmad-{k + 1}", tiles)
+            write_captions(figures, captions)
+        results.record({**record, "magiqa": __version__, "command": "compare gmad", "levels": GMAD_LEVELS})

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from PIL import Image
 from scipy.stats import multivariate_normal
 
 from magiqa.errors import UserError
@@ -88,10 +87,7 @@ def test_reference_images_that_do_not_vary_are_refused():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tiny.make(tmp_path_factory.mktemp("rivals"))
-    (made / "pristine" / "more").mkdir(parents=True)
-    for i in range(30):
-        pixels = RNG.integers(0, 256, (128, 128, 3)).astype(np.uint8)
-        Image.fromarray(pixels).resize((96 + i, 96)).save(made / "pristine" / "more" / f"{i}.png")
+    tiny.pristine(made)
     return made
 
 

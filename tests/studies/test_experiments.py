@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from scipy.stats import spearmanr, wasserstein_distance
+from scipy.stats import f as f_distribution
+from scipy.stats import f_oneway, rankdata, spearmanr
 
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
 from magiqa.stats.sampled import Sampled
 from magiqa.studies.evaluate import evaluate
-from magiqa.studies.experiments.bias import Bias, group_distance
-from magiqa.studies.experiments.magnitude import Magnitude, excess
+from magiqa.studies.experiments.bias import Bias, content_share
+from magiqa.studies.experiments.groups import Regimes
+from magiqa.studies.experiments.magnitude import Magnitudes, excess
+from magiqa.studies.experiments.methods import FACTORS
 from magiqa.studies.experiments.raters import Raters
-from magiqa.studies.experiments.regimes import Regimes
 from magiqa.studies.experiments.run import run
 
 OPTIONS = sorted(f.stem for f in (conf_dir() / "experiment").glob("*.yaml"))
@@ -83,28 +85,54 @@ def test_what_a_bundle_cannot_serve_is_said(folder, tmp_path, name, needs):
 @pytest.mark.slow
 def test_attribution_sums_to_the_gain(folder, tmp_path):
     experiment(folder, "attribution", tmp_path, "figures=true", "fusion.alpha=5", SMALL)
-    cells = pd.read_csv(tmp_path / "cells.csv").set_index(["prompts", "views", "cue"])["srcc"]
+    cells = pd.read_csv(tmp_path / "cells.csv").set_index([*FACTORS])["srcc"]
     steps, shares = (pd.read_csv(tmp_path / f"{n}.csv") for n in ("steps", "shares"))
-    assert (len(cells), len(steps), len(shares)) == (18, 12, 4)
-    gain = cells["five pairs", "windows and global", "fused"] - cells["one pair", "whole image", "similarity"]
+    assert (len(cells), len(steps), len(shares)) == (8, 12, 4)
+    gain = cells[True, True, True] - cells[False, False, False]
     by = shares.set_index("factor")["diff"]
     assert by["all three"] == pytest.approx(gain, abs=1e-12)
     assert by.drop("all three").sum() == pytest.approx(gain, abs=1e-12)
-    # the magnitude cue knows no prompts
-    assert cells["one pair", "global view", "magnitude"] == cells["five pairs", "global view", "magnitude"]
     assert (tmp_path / "figures" / "attribution.png").is_file()
 
 
 @pytest.mark.slow
-def test_magnitude_stands_beside_its_null(folder, tmp_path):
+def test_magnitude_stands_beside_its_rivals_and_its_null(folder, tmp_path, capsys):
+    tiny.pristine(folder)
     more = ["experiment.seeds=[5]", "experiment.definitions=[boxcox,l2]"]
+    more += [f"experiment.statistics_from={folder / 'pristine'}"]
     experiment(folder, "magnitude", tmp_path, "figures=true", *more)
-    table = pd.read_csv(tmp_path / "magnitude.csv").set_index(["definition", "network"])
-    assert set(table.index.get_level_values(1)) == {"untrained, seed 0", "untrained, seed 5", "control"}
-    own, null = table.loc[("l2", "untrained, seed 0")], table.loc[("l2", "untrained, seed 5")]
-    assert own["diff"] == pytest.approx(own["srcc"] - null["srcc"], abs=1e-12)  # signed
-    assert np.isnan(null["diff"])
-    assert table["partial"].notna().sum() == 4
+    table = pd.read_csv(tmp_path / "magnitude.csv").set_index("definition")
+    rivals = ["whitened", "conformity", "mahalanobis", "entropy", "participation"]
+    assert list(table.index) == ["boxcox", "l2", *rivals, "laplacian", "bytes", "q_sim"]
+    assert "1 untrained networks encode all images too" in capsys.readouterr().err
+    runs = {}
+    for name, more in {
+        "own": ["magnitude=l2"],
+        "null": ["magnitude=l2", "backbone.untrained=5"],
+        "whitened": ["magnitude=whitened", f"magnitude.statistics_from={folder / 'pristine'}"],
+    }.items():
+        evaluate(tiny.job(folder, f"out={tmp_path / name}", *more), progress=False)
+        runs[name] = pd.read_csv(tmp_path / name / "scores.csv")
+    srcc = {(r, s): spearmanr(t[s], t["mos"])[0] for r, t in runs.items() for s in ("q", "q_mag", "q_sim")}
+    row = table.loc["l2"]
+    assert row["srcc"] == pytest.approx(srcc["own", "q_mag"], abs=1e-9)
+    assert row["untrained"] == pytest.approx(srcc["null", "q_mag"], abs=1e-9)
+    assert row["diff"] == pytest.approx(srcc["own", "q_mag"] - srcc["null", "q_mag"], abs=1e-9)  # signed
+    assert table.loc["whitened", "srcc"] == pytest.approx(srcc["whitened", "q_mag"], abs=1e-9)
+    assert table.loc["whitened", "gain"] == pytest.approx(
+        srcc["whitened", "q"] - srcc["own", "q_sim"], abs=1e-9
+    )
+    assert table.loc[["l2", "entropy", "participation"], "gain"].isna().all()
+    own = runs["own"]
+    z = np.column_stack([np.ones(24), *(rankdata(own[c]) for c in ("laplacian", "bytes", "q_sim"))])
+    a, b = (rankdata(own[c]) - z @ np.linalg.pinv(z) @ rankdata(own[c]) for c in ("q_mag", "mos"))
+    assert row["partial"] == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-9)
+    alike = pd.read_csv(tmp_path / "redundancy.csv").set_index("definition")
+    assert alike.loc["l2", "whitened"] == pytest.approx(
+        spearmanr(own["q_mag"], runs["whitened"]["q_mag"])[0], abs=1e-9
+    )
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["reference"]["images"] == 30
 
 
 @pytest.mark.slow
@@ -112,16 +140,15 @@ def test_bias_is_between_contents_where_images_share_them(folder, tmp_path):
     labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
     labels["scene"], labels["own"] = [f"s{i % 4}" for i in range(len(labels))], labels["image"]
     labels.to_csv(folder / "set" / "contents.csv", index=False)
-    mos = labels["mos"].astype(float).to_numpy()
+    mos = labels["mos"].astype(float)
     for column, by in (("scene", "reference"), ("own", "group")):
         more = ["dataset.annotation=contents.csv", f"dataset.reference_column={column}"]
         experiment(folder, "bias", tmp_path / column, *more)
         table = pd.read_csv(tmp_path / column / "bias.csv")
+        own = table[table["cue"] == "MOS"].iloc[0]
         names = labels["scene" if by == "reference" else "gen"].to_numpy()
-        parts = [mos[names == n] for n in sorted(set(names))]
-        pairs = [wasserstein_distance(a, b) for i, a in enumerate(parts) for b in parts[i + 1 :]]
-        own = table[table["cue"] == "label"].iloc[0]
-        assert set(table["by"]) == {by} and own["distance"] == pytest.approx(np.mean(pairs) / mos.std())
+        expected = content_share(mos, names, [labels["gen"].to_numpy()] if by == "reference" else [])
+        assert set(table["by"]) == {by} and own[["share", "p"]].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +157,8 @@ def test_bias_is_between_contents_where_images_share_them(folder, tmp_path):
         (lambda: Regimes(bins=0), r"^experiment.bins=0 must be a whole number from 1$"),
         (lambda: Raters(ratings="many"), r"^experiment.ratings=many must be a finite number from 1 or null$"),
         (lambda: Bias(lams=["a"]), r"^experiment.lams\[0\]=a must be a finite number$"),
-        (lambda: Bias(permutations=0), r"^experiment.permutations=0 must be a whole number from 19$"),
         (
-            lambda: Magnitude(seeds=[1, 1]),
+            lambda: Magnitudes(seeds=[1, 1]),
             r"^experiment.seeds=\[1, 1\] must hold one value or more, each once",
         ),
     ],
@@ -234,18 +260,25 @@ def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, m
     assert alphas == [1.0]
 
 
-def test_group_distance_is_scipys_over_all_pairs():
-    rng = np.random.default_rng(1)
-    values = rng.integers(0, 300, 2000) / 7.0  # ties
-    groups = rng.choice(["a", "b", "c", "d"], p=[0.7, 0.2, 0.09, 0.01], size=2000)
-    parts = [values[groups == g] for g in "abcd"]
-    pairs = [wasserstein_distance(a, b) for i, a in enumerate(parts) for b in parts[i + 1 :]]
-    distance = group_distance(values, groups, permutations=19)
-    assert distance["distance"] == pytest.approx(np.mean(pairs) / values.std())
-    assert distance["p"] > 0.05 and distance["distance"] < 3 * distance["chance"]
-    apart = group_distance(values + 100 * (groups == "b"), groups, permutations=19)
-    assert apart["p"] == pytest.approx(0.05) and apart["distance"] > 5 * apart["chance"]
-    assert np.isnan(group_distance(values, ["one"] * 2000)["distance"])
+def test_content_share_is_an_f_test_of_nested_models():
+    rng = np.random.default_rng(4)
+    content, kinds = np.repeat(np.arange(20), 8), np.tile(np.arange(8), 20)
+    y = rng.normal(size=160) + 0.4 * rng.normal(size=20)[content]
+    x = y + 3.0 * kinds + 0.5 * rng.normal(size=160)
+    one_way = [rankdata(y)[content == k] for k in range(20)]
+    assert content_share(y, content)[1] == pytest.approx(f_oneway(*one_way).pvalue, abs=1e-12)
+    dummies = [(v[:, None] == np.unique(v)).astype(float) for v in (kinds, content)]
+    left = []
+    for design in ([dummies[0], rankdata(y)[:, None]], [*dummies, rankdata(y)[:, None]]):
+        z = np.hstack(design)
+        left.append(
+            (np.sum((rankdata(x) - z @ (np.linalg.pinv(z) @ rankdata(x))) ** 2), np.linalg.matrix_rank(z))
+        )
+    (before, few), (after, many) = left
+    share, p = content_share(x, content, [kinds], y)
+    ratio = (before - after) / (many - few) / (after / (160 - many))
+    assert p == pytest.approx(f_distribution.sf(ratio, many - few, 160 - many), abs=1e-9)
+    assert share == pytest.approx(1 - after / (160 - many) / (before / (160 - few)), abs=1e-9)
 
 
 def test_the_excess_over_untrained_networks_holds_for_other_seeds_too():

@@ -1,8 +1,8 @@
-"""Magnitude and its null."""
+"""Definitions of the magnitude cue beside their rivals."""
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import product
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,109 +10,157 @@ import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
-from magiqa.report.words import option_name, short_label
+from magiqa.method.cues import Plain
+from magiqa.method.rivals import DIRECTIONS, Rival, entropy, participation
+from magiqa.report.words import SCORES, option_name
+from magiqa.runs.config import Magnitude
 from magiqa.scoring.shared_features import score_all
 from magiqa.stats.arrays import NAN
+from magiqa.stats.correlation import srcc
 from magiqa.stats.family import freedom, quantile, standard_error
 from magiqa.stats.sampled import Sampled
 from magiqa.studies.ablation import override
-from magiqa.studies.experiments.study import (
-    Study,
-    Tables,
-    check_distinct,
-    long,
-)
+from magiqa.studies.experiments.study import Figure, Findings, Study, check_distinct, long
+
+SHAPES = {
+    "entropy": entropy,
+    "participation": participation,
+}  # no theory gives their direction: signed, never fused
 
 
 @dataclass(frozen=True)
-class Magnitude(Checked, key="experiment"):
-    """Each definition of magnitude against the label, beside its null: the untrained network and the controls."""
+class Magnitudes(Checked, key="experiment"):
+    """Each definition of magnitude and its rivals: agreement with MOS, what is new in it, and its null.
+
+    Args:
+        seeds: of the untrained networks. definitions: options of ``magnitude``.
+        statistics_from: a folder of undistorted images; with it the cues that compare with reference images take part.
+    """
 
     name: str = "magnitude"
     seeds: tuple[Annotated[int, Least(0)], ...] = (0, 1, 2)
     definitions: tuple[str, ...] = ("boxcox", "boxcox_raw", "l1", "l2", "max", "std", "mean")
+    statistics_from: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_distinct("seeds", self.seeds)
         check_distinct("definitions", self.definitions)
 
-    def tables(self, study: Study) -> tuple[Tables, list[str]]:
-        """``magnitude``: SRCC, partial SRCC given the controls, and the difference to the untrained network's."""
+    def tables(self, study: Study) -> Findings:
+        """``magnitude``: a row a definition; ``redundancy``: SRCC of each two definitions."""
         study.from_images("untrained networks")
-        job = study.job
-        table = study.features.controls
-        controls = {
-            "Laplacian variance": table["laplacian"].to_numpy(float),
-            "file bytes": table["bytes"].to_numpy(float),
-            "pixels": (table["width"] * table["height"]).to_numpy(float),
-        }
-        bone = job.method.backbone
-        untrained = [
-            replace(bone, pretrained=None, checkpoint=None, label=None, untrained=s) for s in self.seeds
-        ]
+        job, bone = study.job, study.job.method.backbone
         if bone.untrained in self.seeds:
             raise UserError(
                 f"experiment.seeds: {bone.untrained} is the network that is compared with them (backbone.untrained); "
                 "use other seeds"
             )
-        networks = {bone.shown_label or "as given": job} | {
-            f"untrained, seed {s}": job.having(backbone=b) for s, b in zip(self.seeds, untrained, strict=True)
-        }
-        definitions = {
-            d: override(job, {"magnitude": d}, study.compose).method.magnitude for d in self.definitions
-        }
-        names, jobs = [], []
-        for (network, made), (definition, cue) in product(networks.items(), definitions.items()):
-            names.append((definition, network))
-            jobs.append(made.having(magnitude=cue))
-        matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1]
-        controls = {name: x for name, x in controls.items() if x.std() > 0}
-        given = np.column_stack(list(controls.values()))
-        matrix, names = np.vstack([matrix, given.T]), [*names, *((name, "control") for name in controls)]
-        agreement = study.srcc(matrix)
-        bands = study.bands(agreement)
-        first = next(iter(networks))
-        index = {n: i for i, n in enumerate(names)}
-        out = []
-        for i, (definition, network) in enumerate(names):
-            row: dict[str, Any] = {
-                "definition": definition,
-                "network": network,
-                "n": len(study.y),
-                "srcc": agreement.values[i],
-            }
-            row["srcc_low"], row["srcc_high"] = bands[i]
-            if network != "control":
-                partial = study.sampling.partial(matrix[i], study.y, given)
-                row["partial"] = partial.values[0]
-                ((row["partial_low"], row["partial_high"]),) = study.bands(partial)
-            if network == first:
-                null = [index[(definition, n)] for n in networks if n != first]
-                row |= excess(agreement[[i]], agreement[null], study.sampling.too_few())
-            out.append(row)
-        return {"magnitude": pd.DataFrame(out)}, [
-            "partial: SRCC with Laplacian variance, file bytes and pixels (where they vary) partialled out",
-            f"diff: SRCC less the mean SRCC of {len(self.seeds)} untrained networks, signed; its interval holds for "
-            "other seeds too",
-        ]
-
-    def captions(self, tables: Tables) -> dict[str, str]:
-        """Return the caption of each figure."""
-        return {
-            "magnitude": "SRCC of the magnitude cue by its definition, for the backbone, for untrained networks of its "
-            "shape, and of controls. Bars: 95 % intervals."
-        }
-
-    def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """Draw SRCC of each definition, a series a network."""
-        from magiqa.report.plots import dots
-
-        table = tables["magnitude"]
-        frame = long(table, {"srcc": ""}, name=table["definition"].map(option_name)).assign(
-            series=table["network"]
+        print(
+            f"note: {len(self.seeds)} untrained networks encode all images too, each as long as the network itself; "
+            "their features are cached",
+            file=sys.stderr,
+            flush=True,
         )
-        dots(folder / "magnitude", frame, xlabel=f"SRCC with {short_label(record['dataset']['label'])}")
+        cues = self._cues(study)
+        jobs = [job.having(magnitude=cue) for cue in cues.values()]
+        features, matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)
+        nulls = []
+        for seed in self.seeds:
+            null = replace(bone, pretrained=None, checkpoint=None, label=None, untrained=seed)
+            jobs_of = [j.having(backbone=null) for j in jobs]
+            nulls.append(score_all(jobs_of, study.clock, "q_mag", progress=study.progress)[1])
+        similarity = study.cues()["q_sim"].to_numpy(float)
+        fused = {name: j for (name, cue), j in zip(cues.items(), jobs, strict=True) if _fits(cue)}
+        q = score_all(list(fused.values()), study.clock, "q", progress=study.progress)[1]
+        table = self._table(study, list(cues), matrix, nulls, similarity, dict(zip(fused, q, strict=True)))
+        alike = [[srcc(a, b) for b in matrix] for a in matrix]
+        redundancy = pd.DataFrame(alike, columns=list(cues))
+        redundancy.insert(0, "definition", list(cues))
+        if "reference" in features.record:
+            study.features.record["reference"] = features.record["reference"]
+        return (
+            {"magnitude": table, "redundancy": redundancy},
+            self._notes(),
+            {"magnitude": _figure(study, table)},
+        )
+
+    def _cues(self, study: Study) -> dict[str, Magnitude]:
+        """Return the definitions by name, and the rivals that can be had."""
+        cues: dict[str, Magnitude] = {
+            d: override(study.job, {"magnitude": d}, study.compose).method.magnitude for d in self.definitions
+        }
+        if self.statistics_from:
+            cues |= {kind: Rival(kind, self.statistics_from) for kind in DIRECTIONS}
+        return cues | SHAPES
+
+    def _table(
+        self,
+        study: Study,
+        names: list[str],
+        matrix: np.ndarray,
+        nulls: list[np.ndarray],
+        similarity: np.ndarray,
+        fused: Mapping[str, np.ndarray],
+    ) -> pd.DataFrame:
+        """Return a row a definition, then the controls."""
+        controls = study.features.controls[["laplacian", "bytes"]].to_numpy(float).T
+        given = np.column_stack([*controls, similarity])
+        rows = []
+        for i, name in enumerate(names):
+            row: dict[str, Any] = {"definition": name, "n": len(study.y)}
+            own = study.srcc(np.stack([matrix[i], *(null[i] for null in nulls)]))
+            row |= _banded(study, "srcc", own[[0]])
+            row |= _banded(study, "partial", study.sampling.partial(matrix[i], study.y, given))
+            if name in fused:
+                pair = study.srcc(np.stack([fused[name], similarity]))
+                gain = pair[[0]] - pair[[1]]
+                low, high = (NAN, NAN) if study.sampling.too_few() else gain.intervals()[0]
+                row |= {"gain": gain.values[0], "gain_low": low, "gain_high": high}
+            row["untrained"] = float(own.values[1:].mean())
+            rows.append(row | excess(own[[0]], own[1:], study.sampling.too_few()))
+        for name, x in zip(("laplacian", "bytes", "q_sim"), given.T, strict=True):
+            rows.append({"definition": name, "n": len(study.y)} | _banded(study, "srcc", study.srcc(x[None])))
+        return pd.DataFrame(rows)
+
+    def _notes(self) -> list[str]:
+        return [
+            "partial: SRCC with the Laplacian variance, file bytes and q_sim partialled out",
+            f"untrained: mean SRCC of {len(self.seeds)} untrained networks; diff: SRCC less that, signed; its interval "
+            "holds for other seeds too",
+            "gain: SRCC of the fused score less that of q_sim, of cues that are on its scale; others are not fused",
+            f"{' and '.join(SHAPES)}: no theory gives their direction; SRCC is signed, and none is fused",
+            *([] if self.statistics_from else ["no experiment.statistics_from=FOLDER: whitened, conformity and "
+                                               "mahalanobis are left out"]),
+        ]  # fmt: skip
+
+
+def _fits(cue: Magnitude) -> bool:
+    """Tell whether a cue is on the scale of q_sim, so that fusing it means something."""
+    return not isinstance(cue, Plain) and cue not in SHAPES.values() and getattr(cue, "standardize", True)
+
+
+def _banded(study: Study, name: str, statistic: Sampled) -> dict[str, Any]:
+    """Return a statistic with its interval as columns."""
+    ((low, high),) = study.bands(statistic)
+    return {name: statistic.values[0], f"{name}_low": low, f"{name}_high": high}
+
+
+def _figure(study: Study, table: pd.DataFrame) -> Figure:
+    """Return the figure that answers which magnitude."""
+    series = {
+        "srcc": "SRCC",
+        "partial": "partial SRCC",
+        "untrained": "untrained networks",
+        "gain": "gain in fusion",
+    }
+    table = table.assign(untrained_low=NAN, untrained_high=NAN)
+    frame = long(table, series, name=table["definition"].map(lambda d: SCORES.get(d, option_name(d))))
+    caption = (
+        "SRCC of the magnitude cue by its definition and of its rivals; partial SRCC given sharpness, file size and "
+        "q_sim; mean SRCC of untrained networks; gain in SRCC of the fused score. Bars: 95 % intervals."
+    )
+    return Figure(caption, frame, {"xlabel": f"SRCC with {study.label}"})
 
 
 def excess(method: Sampled, nulls: Sampled, few: str = "") -> dict[str, Any]:

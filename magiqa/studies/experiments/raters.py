@@ -1,8 +1,7 @@
 """The raters' own noise."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.report.words import SCORES
 from magiqa.stats.raters import krasula
-from magiqa.studies.experiments.study import CUES, Lacking, Study, Tables, long
+from magiqa.studies.experiments.study import CUES, Figure, Findings, Lacking, Study, long
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Raters(Checked, key="experiment"):
         if not 0 < self.level < 1:
             raise UserError(f"experiment.level={self.level} must lie between 0 and 1")
 
-    def tables(self, study: Study) -> tuple[Tables, list[str]]:
+    def tables(self, study: Study) -> Findings:
         """``pairs`` (Krasula et al.)."""
         study.need("mos_std")
         table, ratings = study.features.table, self.ratings
@@ -53,22 +52,12 @@ class Raters(Checked, key="experiment"):
             pairs = krasula(x, study.y, std, ratings, study.sampling, seed=seed, level=self.level)
             rows.append({"score": name} | asdict(pairs))
         bounds = {f"ci_{side}": f"ordered_rightly_{side}" for side in ("low", "high")}
-        return {"pairs": pd.DataFrame(rows).rename(columns=bounds)}, [
-            f"{many} ratings an image; told apart at {self.level:g} two-sided"
-        ]
-
-    def captions(self, tables: Tables) -> dict[str, str]:
-        """Return the caption of each figure."""
-        ratings = "each image's own number of" if self.ratings is None else f"{self.ratings:g}"
-        return {
-            "pairs": f"Share of image pairs that a score orders as raters do, among pairs that raters tell apart (p < "
-            f"{1 - self.level:.2g}, {ratings} ratings). No skill is 0.5. Bars: 95 % intervals."
-        }
-
-    def draw(self, folder: Path, tables: Tables, record: dict[str, Any]) -> None:
-        """Draw the share of pairs ordered rightly."""
-        from magiqa.report.plots import dots
-
-        table = tables["pairs"]
+        table = pd.DataFrame(rows).rename(columns=bounds)
+        caption = (
+            "Share of image pairs that a score orders as raters do, among pairs that raters tell apart "
+            f"(p < {1 - self.level:.2g}, {many} ratings). No skill is 0.5. Bars: 95 % intervals."
+        )
         frame = long(table, {"ordered_rightly": ""}, name=table["score"].map(SCORES)).drop(columns="series")
-        dots(folder / "pairs", frame, xlabel="Share of pairs ordered rightly", zero=0.5)
+        options = {"xlabel": "Share of pairs ordered rightly", "zero": 0.5}
+        note = f"{many} ratings an image; told apart at {self.level:g} two-sided"
+        return {"pairs": table}, [note], {"pairs": Figure(caption, frame, options)}

@@ -44,22 +44,24 @@ def run(job: RunConfig, compose: Compose | None = None, *, progress: bool = True
 def _run(
     study: Study, experiment: Any, results: ResultFolder
 ) -> tuple[Tables, Sequence[str], dict[str, Any]]:
-    tables, notes = experiment.tables(study)
+    tables, notes, figures = experiment.tables(study)
     record: dict[str, Any] = {
         **job_record(study.job, "experiment", study.clock, f"{experiment.name}-{study.job.name}"),
         **study.features.record,
         "experiment": {"name": experiment.name, "notes": notes},
     }
-    captions = {name: f"{text} {where(record)}" for name, text in experiment.captions(tables).items()}
+    captions = {name: f"{figure.caption} {where(record)}" for name, figure in figures.items()}
     record["experiment"]["captions"] = captions
     for name, table in tables.items():
         results.csv(name, table)
     if study.job.output.figures:
+        from magiqa.report import plots
         from magiqa.report.exhibit import write_captions
         from magiqa.report.style import styled
 
         with results.drawing(record) as folder, styled(study.job.output.style):
-            experiment.draw(folder, tables, record)
+            for name, figure in figures.items():
+                getattr(plots, figure.kind)(folder / name, figure.rows, **figure.options)
             write_captions(folder, captions)
     results.record(record)
     return tables, notes, record

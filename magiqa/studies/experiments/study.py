@@ -1,7 +1,7 @@
 """Experiments: the tables and figures of the paper's kind, and the controls that it lacks, on one data set.
 
-An experiment is a config object with ``tables(study)``, which returns tables by name and notes, and ``draw``. All of
-them score through `magiqa.scoring`, so that features are encoded once and numbers equal those of single runs.
+An experiment is a config object with ``tables(study)``, which returns tables by name, notes, and figures by name. All
+of them score through `magiqa.scoring`, so that features are encoded once and numbers equal those of single runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ import pandas as pd
 from magiqa.errors import UserError
 from magiqa.features.images import Features
 from magiqa.features.source import prepare
+from magiqa.report.words import short_label
 from magiqa.runs.config import RunConfig
 from magiqa.runs.provenance import Clock
 from magiqa.scoring.score import score
@@ -25,6 +26,19 @@ from magiqa.stats.sampling import Sampling, column
 from magiqa.studies.ablation import Compose, override
 
 Tables = dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: its caption, and rows of a function of `magiqa.report.plots` with its options."""
+
+    caption: str
+    rows: pd.DataFrame
+    options: Mapping[str, Any]
+    kind: str = "dots"
+
+
+Findings = tuple[Tables, list[str], dict[str, Figure]]
 
 CUES = ("q_sim", "q_mag", "q")
 
@@ -67,6 +81,11 @@ class Study:
     def y(self) -> np.ndarray:
         """The label (N,)."""
         return self.features.table[self.features.labels.label].to_numpy(float)
+
+    @property
+    def label(self) -> str:
+        """The label's name in figures."""
+        return short_label(self.features.labels.label)
 
     @cached_property
     def sampling(self) -> Sampling:
@@ -128,8 +147,9 @@ class Study:
         return out
 
     def statistics(self, matrix: np.ndarray, reference: int) -> pd.DataFrame:
-        """Return a row a method, as in an ablation."""
-        return against(matrix, self.y, reference, self.sampling, self.job.statistics.equivalence)
+        """Return a row a method, as in an ablation: SRCC with its tests first, then within groups, then PLCC."""
+        table = against(matrix, self.y, reference, self.sampling, self.job.statistics.equivalence)
+        return table[sorted(table, key=lambda name: 2 * ("plcc" in name) + ("within" in name))]
 
     def srcc(self, matrix: np.ndarray, rows: np.ndarray | None = None) -> Sampled:
         """Return SRCC of scores (M, n) with the label; rows: of some of the images, by position."""
@@ -142,10 +162,10 @@ class Study:
         bands = statistic.correlation_intervals()
         return np.full_like(bands, np.nan) if self.sampling.too_few() else bands
 
-    def tested(self, rows: Sequence[Mapping[str, Any]], difference: Sampled) -> pd.DataFrame:
+    def tested(self, rows: Any, difference: Sampled) -> pd.DataFrame:
         """Return rows with their differences: interval and p of each alone, and of all of them at once."""
         tests = differences(difference, self.sampling.too_few(), self.job.statistics.equivalence)
-        return pd.concat([pd.DataFrame(list(rows)), tests], axis=1)
+        return pd.concat([pd.DataFrame(rows), tests], axis=1)
 
 
 def at_once(table: pd.DataFrame) -> pd.DataFrame:

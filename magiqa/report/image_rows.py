@@ -1,0 +1,62 @@
+"""Rows of pictures with words below them, and maps over them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from magiqa.report.style import LINE, WIDTHS, make, save, styled, width
+
+PIXELS = 480  # of a picture's longer side in the file
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture with the words below it, and a map (H, W) over it or None."""
+
+    path: str
+    words: str = ""
+    map: np.ndarray | None = None
+
+
+def image_rows(stem: Path, rows: Mapping[str, Sequence[Tile]]) -> list[Path]:
+    """Draw rows of pictures.
+
+    Args:
+        rows: by the words at their left. The maps of a row have one scale of colors, which stands at its right.
+    """
+    across = max(map(len, rows.values()))
+    side = WIDTHS[width()] / across - 0.1
+    tall = [max(_shape(tile) * side + LINE * (1.2 * len(tile.words.splitlines()) + 0.6) for tile in tiles)
+            for tiles in rows.values()]  # fmt: skip
+    with styled():
+        figure = make(sum(tall))
+        grid = figure.subplots(len(rows), across, squeeze=False, height_ratios=tall)
+        for (name, tiles), axes in zip(rows.items(), grid, strict=True):
+            maps = [tile.map for tile in tiles if tile.map is not None]
+            low, high = (float(f([f(m) for m in maps])) if maps else 0.0 for f in (np.nanmin, np.nanmax))
+            for ax in axes:
+                ax.set(xticks=[], yticks=[], frame_on=False)
+            for ax, tile in zip(axes, tiles, strict=False):
+                with Image.open(tile.path) as opened:
+                    picture = opened.convert("RGB")
+                picture.thumbnail((PIXELS, PIXELS))
+                box = (0, picture.width, picture.height, 0)
+                ax.imshow(
+                    picture if tile.map is None else ImageOps.grayscale(picture).convert("RGB"), extent=box
+                )
+                if tile.map is not None:
+                    drawn = ax.imshow(tile.map, extent=box, alpha=0.55, cmap="viridis", vmin=low, vmax=high)
+                ax.set_xlabel(tile.words)
+            axes[0].set_ylabel(name)
+            if maps:
+                figure.colorbar(drawn, ax=axes, pad=0.01, aspect=12).outline.set_visible(False)
+        return save(figure, stem)
+
+
+def _shape(tile: Tile) -> float:
+    """Return a picture's height over its width."""
+    with Image.open(tile.path) as opened:
+        return opened.height / opened.width
