@@ -37,10 +37,13 @@ def experiment(folder, name, out, *more):
     return run(tiny.configs().job(args), compose, progress=False)
 
 
-@pytest.mark.parametrize("name", [n for n in OPTIONS if n not in ("align", "magnitude", "attribution")])
+@pytest.mark.parametrize(
+    "name", [n for n in OPTIONS if n not in ("align", "magnitude", "attribution", "pristine")]
+)
 @pytest.mark.slow
 def test_every_experiment_writes_tables_a_figure_and_a_record(folder, name, tmp_path):
-    more = ["experiment.ratings=10"] if name == "raters" else MACLIP if name == "main" else []
+    own = {"raters": ["experiment.ratings=10"], "main": MACLIP, "few_labels": ["experiment.labels=[5]"]}
+    more = own.get(name, [])
     printed = experiment(folder, name, tmp_path, "figures=true", *more)
     assert "untrained, seed 0" in printed
     assert list(tmp_path.glob("*.csv"))

@@ -160,7 +160,7 @@ class FewLabels(Checked, key="experiment"):
             for k in self.labels:
                 fit = pool[:k]
                 if len(fit) < k:
-                    raise UserError(
+                    raise Lacking(
                         f"experiment.labels: {k} labels, but {len(pool)} images are left to fit on; use fewer labels"
                     )
                 predicted = {cue: cues[cue].to_numpy()[test] for cue in CUES}
