@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from magiqa.report.style import LINE, WIDTHS, make, save, styled, width
+from magiqa.report.style import LINE, WIDTHS, is_wide, make, save, styled
 
 PIXELS = 480  # of a picture's longer side in the file
 
@@ -28,7 +28,7 @@ def image_rows(stem: Path, rows: Mapping[str, Sequence[Tile]]) -> list[Path]:
         rows: by the words at their left. The maps of a row have one scale of colors, which stands at its right.
     """
     across = max(map(len, rows.values()))
-    side = WIDTHS[width()] / across - 0.1
+    side = WIDTHS["page" if is_wide() else "column"] / across - 0.1
     tall = [max(_shape(tile) * side + LINE * (1.2 * len(tile.words.splitlines()) + 0.6) for tile in tiles)
             for tiles in rows.values()]  # fmt: skip
     with styled():
