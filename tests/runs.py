@@ -18,6 +18,7 @@ from magiqa.backbones.weights import Weights
 from magiqa.config.compose import Configs
 from magiqa.datasets.base import Labels
 from magiqa.features.images import Features, Images
+from magiqa.images.controls import laplacian_variance
 from magiqa.studies import evaluate
 
 DEMO = {
@@ -110,7 +111,10 @@ def make_run(
     if images:
         images.mkdir(parents=True, exist_ok=True)
         for i, name in enumerate(names):
-            Image.new("RGB", (48, 32), (i * 37 % 256, i * 91 % 256, int(50 * mos[i]))).save(images / name)
+            grain = np.random.default_rng(i).integers(0, 9, (32, 48, 3))
+            pixels = grain + (i * 37 % 240, i * 91 % 240, int(45 * mos[i]))
+            Image.fromarray(pixels.astype(np.uint8)).save(images / name)
+        scores["laplacian"] = [laplacian_variance(Image.open(images / name)) for name in names]
         scores["bytes"] = [(images / name).stat().st_size for name in names]
     notes = ("<script>alert(1)</script>",)
     labels = Labels("agiqa3k", scores.assign(path=""), higher_is_better=True, notes=notes, annotated=n)

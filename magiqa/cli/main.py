@@ -108,6 +108,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Arguments]:
         >>> parse(["compare", "-m", "a", "--", "b=c"])[1]
         Arguments(command='compare', typed=('a',), paths=('b=c',), sweep=True, config_dir=None)
     """
+    argv = [*argv[:1], *map(_as_path, argv[1:])]
     end = argv.index("--") if "--" in argv else len(argv)
     parser = _Parser(prog="magiqa", add_help=False, allow_abbrev=False)
     parser.add_argument("words", nargs="*")
@@ -119,6 +120,11 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Arguments]:
     flags = parser.parse_intermixed_args(argv[:end])
     command, *typed = flags.words or [""]
     return flags, Arguments(command, tuple(typed), tuple(argv[end + 1 :]), flags.multirun, flags.config_dir)
+
+
+def _as_path(argument: str) -> str:
+    """Return an argument that exists as a path so that it is none of ours: a flag, or somebody's home."""
+    return f"./{argument}" if argument[:1] in ("-", "~") and os.path.lexists(argument) else argument
 
 
 def main(argv: Sequence[str] | None = None) -> int:

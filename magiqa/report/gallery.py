@@ -61,10 +61,12 @@ class Pictures:
         note = f"{missing:,} of {len(paths):,} files are not under the data set's root, or have changed"
         return note if missing else ""
 
-    def _place(self, path: Path) -> int | None:
-        """Return the place of a file's copy in the page's data; None where the file cannot be read."""
+    def _place(self, path: Path | None, row: pd.Series) -> int | None:
+        """Return the place of a file's copy in the page's data; None where the file is not the recorded image."""
+        if path is None:
+            return None
         if path not in self._places:
-            uri = data_uri(thumbnail(path))
+            uri = data_uri(thumbnail(path, laplacian=row.get("laplacian", np.nan)))
             self._places[path] = len(self._codes) if uri else None
             self._codes += [uri] if uri else []
         return self._places[path]
@@ -82,9 +84,7 @@ class Pictures:
                     text = f"{label} {row[run.label]:.3g}, score {row[score]:.4g}"
                     side = "above" if gap[i] > 0 else "below"
                     words = f"score rank {abs(100 * gap[i]):.0f} percentile points {side} {label} rank"
-                    images.append(
-                        Shown(str(row["image"]), None if path is None else self._place(path), text, words)
-                    )
+                    images.append(Shown(str(row["image"]), self._place(path, row), text, words))
                 yield f"{kind}rated by the {AXES[score].lower()}", images
 
     def first_of_each(self, run: Run, rows: np.ndarray) -> list[int]:

@@ -2,9 +2,11 @@
 
 import base64
 import io
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,8 @@ from PIL import Image
 
 from magiqa.cores import allowed_cores
 from magiqa.errors import printable
-from magiqa.images.decode import identify, read_image
+from magiqa.images.controls import laplacian_variance
+from magiqa.images.decode import Limits, identify, prepared, read_image
 from magiqa.package import expanded
 from magiqa.report.page import page
 from magiqa.report.style import shorten, styled
@@ -25,16 +28,28 @@ LARGE = 224  # pixels of a side of a small copy
 MOST_PIXELS = 900  # of a side of a map as drawn
 
 
-def thumbnail(path: Path, side: int = LARGE) -> Image.Image | None:
-    """Return an RGB copy of at most ``side`` pixels a side; None for what Pillow cannot read."""
+def thumbnail(path: Path, side: int = LARGE, laplacian: float | None = None) -> Image.Image | None:
+    """Return an RGB copy of at most ``side`` pixels a side; None for what Pillow cannot read.
+
+    Args:
+        laplacian: the variance that a record holds; no other image is copied. Whoever wrote the record had the image,
+            so a page never shows a file that its author only knows by name.
+    """
     try:
         file = identify(read_image(path), str(path))
-        file.draft("RGB", (side, side))  # JPEG decodes at a fraction of its size
+        if laplacian is None:
+            file.draft("RGB", (side, side))  # JPEG decodes at a fraction of its size
+        elif not any(_fits(laplacian, file, alpha) for alpha in ("drop", "white", "black")):
+            return None
         image = file.convert("RGB")
         image.thumbnail((side, side), reducing_gap=2.0)
         return image
     except (OSError, ValueError, SyntaxError):
         return None
+
+
+def _fits(laplacian: float, file: Image.Image, alpha: Any) -> bool:
+    return math.isclose(laplacian_variance(prepared(file, "", Limits(alpha=alpha))), laplacian, rel_tol=1e-6)
 
 
 def data_uri(image: Image.Image | None, quality: int = 70) -> str:

@@ -216,8 +216,10 @@ def _compared(record: Record, outs: Mapping[str, str], places: Places) -> list[s
             words.append(shlex.quote(outs[str(source.absolute())]))
         else:
             return []
-    options = [shlex.quote(f"{key}={record[key]}") for key in ("score", "equivalence") if key in record]
-    return [*dict.fromkeys(words), *options] if words else []
+    options = {key: record[key] for key in ("score", "equivalence") if key in record}
+    if not words or _foreign_words(options):
+        return []
+    return [*dict.fromkeys(words), *(shlex.quote(f"{key}={value}") for key, value in options.items())]
 
 
 def _own(record: Record) -> list[str]:

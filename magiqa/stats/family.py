@@ -4,6 +4,10 @@ Each row is tested by t = difference / standard error. A whole table is tested b
 distribution follows from the correlations between the rows (single-step max-T). Rows that rise and fall together, as
 101 settings of one parameter do, then cost little more than one test.
 
+Few units estimate these correlations badly: all pairs of ten methods on five clusters of unequal size had a difference
+called significant in 18 % of tables without one. So each row keeps a share of its own, (3 / degrees of freedom)^2, that
+rises and falls with no other row. Then it is 5 %. With hundreds of images the share is nothing.
+
 Source: Hothorn, Bretz and Westfall, Biometrical Journal 50(3), 2008; degrees of freedom: Satterthwaite, Biometrics
 Bulletin 2(6), 1946.
 """
@@ -92,7 +96,7 @@ def family(values: np.ndarray, parts: np.ndarray) -> Family:
     own = -ndtri(SIGNIFICANCE / 2)
     together, adjusted = own, p
     if len(values) > 1:
-        largest = np.sort(_largest(parts / error[:, None]))
+        largest = np.sort(_largest(parts / error[:, None], np.square(np.fmin(3 / degrees, 1.0))[:, None]))
         reached = len(largest) - np.searchsorted(largest, z - 1e-12)
         drawn = (1 + reached) / (len(largest) + 1)
         adjusted = np.clip(np.fmin(drawn, len(values) * p), p, 1.0)
@@ -117,12 +121,21 @@ def family(values: np.ndarray, parts: np.ndarray) -> Family:
     )
 
 
-def _largest(directions: np.ndarray) -> np.ndarray:
-    """Return draws of the largest of M correlated normal deviations, from unit vectors (M, U)."""
-    root = np.linalg.qr(directions.T)[1].T
-    rng = np.random.default_rng(0)
+def _largest(directions: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return draws of the largest of M correlated normal deviations.
+
+    Args:
+        directions: unit vectors (M, U), whose products are the correlations. own: (M, 1), the share of a deviation's
+            variance that is independent of all others.
+    """
+    root, rng = np.linalg.qr(directions.T)[1].T, np.random.default_rng(0)
+
+    def draw(count: int) -> np.ndarray:
+        return rng.standard_normal((count, 500))
+
     blocks = [
-        np.abs(root @ rng.standard_normal((root.shape[1], 500))).max(axis=0) for _ in range(_DRAWS // 500)
+        np.abs(np.sqrt(1 - own) * (root @ draw(root.shape[1])) + np.sqrt(own) * draw(len(own))).max(axis=0)
+        for _ in range(_DRAWS // 500)
     ]
     return np.concatenate(blocks)
 

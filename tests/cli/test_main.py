@@ -167,6 +167,12 @@ def test_an_argument_that_exists_as_a_path_is_a_path(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     arguments = cli.parse(["score", *names, "top=3"])[1]
     assert arguments.words == names[1:] and arguments.overrides == ["cache_dir=..", "top=3"]
+    looks = ["-", "--config-dir=x", "-m", "~", "~x=y"]  # of flags, standard input and somebody's home
+    for name in looks:
+        (tmp_path / name).touch()
+    arguments = cli.parse(["score", *looks])[1]
+    assert arguments.words == [f"./{name}" for name in looks] and not arguments.overrides
+    assert not arguments.sweep and arguments.config_dir is None
 
 
 def test_help_fits_80_columns_and_names_every_command_option_and_default(capsys):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,18 @@ def test_the_samples_images_are_found_and_one_file_is_shown_once(tmp_path, monke
     (tmp_path / "sample" / "labels.csv").unlink()
     os.mkfifo(tmp_path / "sample" / "labels.csv")  # a stranger's root: never opened
     assert sample.file_names(tmp_path / "sample") == {}
+
+
+def test_a_page_shows_only_images_that_the_records_author_had(base):
+    (run,), _ = read([base / "demo"])
+
+    def pictures(run: Run) -> set[bool]:
+        return {i.large is not None for _, images in Pictures([run], True).gallery(run) for i in images}
+
+    assert pictures(run) == {True}
+    guessed = run.scores.assign(laplacian=run.scores["laplacian"] + 1)
+    assert pictures(replace(run, scores=guessed)) == {False}
+    assert pictures(replace(run, scores=run.scores.drop(columns="laplacian"))) == {False}
 
 
 def test_any_other_result_is_shown_with_its_tables_figures_and_notes(base, tmp_path):

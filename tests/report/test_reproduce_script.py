@@ -145,6 +145,7 @@ HOSTILE = [
     *({"changed": {"backbone.name": n}, "config": {"backbone": {"name": n}}} for n in LED_AWAY),
     {"command": "compare", "score": "q; touch hacked", "methods": [{"source": "/x.csv"}]},
     {"command": "compare", "score": "q\ntouch hacked", "methods": [{"source": "/x.csv"}]},
+    {"command": "compare", "score": "${oc.env:SECRET}", "methods": [{"source": "/x.csv"}]},
     {
         "command": "ablate -m",
         "parts": [{"name": "", "choices": {"dataset": "koniq", "prompts": "x; touch hacked"}}],

@@ -65,3 +65,16 @@ def test_what_never_differs_is_undefined_or_rests_on_few_is_not_tested():
     )
     assert np.isfinite(result.p).tolist() == [True, False, False, False, False]
     assert np.isnan(family(np.array([np.nan]), parts(1)).p_adjusted).all()
+
+
+@pytest.mark.slow
+def test_all_pairs_of_ten_equal_methods_hold_with_five_clusters():
+    rng, rejected = np.random.default_rng(2), 0
+    first, second = np.triu_indices(10, 1)
+    for _ in range(300):
+        errors = rng.normal(size=(10, 5))
+        own = (errors - errors.mean(axis=1, keepdims=True)) / 5 * np.sqrt(5 / 4)
+        values = errors.mean(axis=1)
+        tests = family(values[first] - values[second], own[first] - own[second])
+        rejected += (tests.p_adjusted < SIGNIFICANCE).any()
+    assert rejected / 300 < 0.1
