@@ -112,7 +112,7 @@ def make_run(
         images.mkdir(parents=True, exist_ok=True)
         for i, name in enumerate(names):
             grain = np.random.default_rng(i).integers(0, 9, (32, 48, 3))
-            pixels = grain + (i * 37 % 240, i * 91 % 240, int(45 * mos[i]))
+            pixels = grain + np.array([i * 37 % 240, i * 91 % 240, int(45 * mos[i])])
             Image.fromarray(pixels.astype(np.uint8)).save(images / name)
         scores["laplacian"] = [laplacian_variance(Image.open(images / name)) for name in names]
         scores["bytes"] = [(images / name).stat().st_size for name in names]
