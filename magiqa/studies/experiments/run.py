@@ -55,13 +55,12 @@ def _run(
     for name, table in tables.items():
         results.csv(name, table)
     if study.job.output.figures:
-        from magiqa.report import plots
         from magiqa.report.exhibit import write_captions
         from magiqa.report.style import styled
 
         with results.drawing(record) as folder, styled(study.job.output.style):
             for name, figure in figures.items():
-                getattr(plots, figure.kind)(folder / name, figure.rows, **figure.options)
+                figure.draw(folder / name)
             write_captions(folder, captions)
     results.record(record)
     return tables, notes, record

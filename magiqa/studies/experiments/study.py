@@ -7,6 +7,7 @@ of them score through `magiqa.scoring`, so that features are encoded once and nu
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,12 @@ class Figure:
     rows: pd.DataFrame
     options: Mapping[str, Any]
     kind: str = "dots"
+
+    def draw(self, stem: Path) -> None:
+        """Write the figure's files for a path without suffix."""
+        from magiqa.report import plots
+
+        getattr(plots, self.kind)(stem, self.rows, **self.options)
 
 
 Findings = tuple[Tables, list[str], dict[str, Figure]]
