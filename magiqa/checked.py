@@ -5,11 +5,11 @@ What a field must be stands once, in its annotation, and holds for Python as for
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from magiqa.errors import UserError
 
@@ -62,6 +62,82 @@ class Checked:
             )
 
 
+class Parsed(Checked, Mapping[str, Any]):
+    """A base of frozen dataclasses that are read from JSON: each key of the kind that its annotation says.
+
+    A key that is missing has the field's default; keys that are no field's are let through. It is a mapping too, of
+    its fields and of those keys, so that what names and draws a run takes a record fresh from it or one that was read;
+    a field that is None, and was not given so, is not in it.
+
+    Example:
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Listed(Parsed):
+        ...     sha256: str
+        ...     rows: int | None = None
+        >>> Listed.of({"sha256": "0f", "new": 1}, "files.a").plain()
+        {'sha256': '0f', 'new': 1}
+        >>> Listed.of({"rows": 1}, "files.a")
+        Traceback (most recent call last):
+        magiqa.errors.UserError: files.a.sha256 is missing
+    """
+
+    @classmethod
+    def of(cls, value: Any, key: str = "") -> Self:
+        """Read what JSON holds.
+
+        Args:
+            key: where it stands, for messages.
+
+        Raises:
+            UserError: names the key that is missing or holds something of another kind.
+        """
+        if not isinstance(value, Mapping):
+            raise UserError(f"{key or 'it'} must be a mapping of names")
+        values = {}
+        for name, kind in kinds_of(cls).items():
+            place = f"{key}.{name}".lstrip(".")
+            if name in value:
+                values[name] = checked(value[name], kind, place)
+            elif name in needed_of(cls):
+                raise UserError(f"{place} is missing")
+        parsed = cls(**values)
+        object.__setattr__(parsed, "_given", value)
+        return parsed
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """Return the JSON that it was read from."""
+        return getattr(self, "_given", {})
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON, with defaults for what was missing."""
+        return {name: _as_json(value) for name, value in self.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in kinds_of(type(self)):
+            return self.given[name]
+        value = getattr(self, name)
+        if value is None and name not in self.given:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        fields = kinds_of(type(self))
+        yield from (name for name in fields if name in self.given or getattr(self, name) is not None)
+        yield from (name for name in self.given if name not in fields)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Parsed):
+        return value.plain()
+    if isinstance(value, Mapping):
+        return {name: _as_json(inner) for name, inner in value.items()}
+    return [_as_json(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 @cache
 def kinds_of(cls: Any) -> dict[str, Any]:
     """Return the annotation of each field of a dataclass."""
@@ -75,9 +151,9 @@ def checked(value: Any, kind: Any, key: str) -> Any:
     Raises:
         UserError: it is of another kind; the message names the key and what it must be.
     """
-    found = _as(value, kind, key)
-    if found is not _NO:
-        return found
+    result = _as(value, kind, key)
+    if result is not _NO:
+        return result
     if get_origin(kind) in (tuple, Sequence):
         raise UserError(f"{key}={value} must be a list, such as [{value}]")
     if get_origin(kind) is Literal or _only_literals(kind):
@@ -90,7 +166,7 @@ def needed_of(cls: Any) -> tuple[str, ...]:
     return tuple(f.name for f in fields(cls) if f.default is f.default_factory is MISSING)
 
 
-def check_names(cls: Any, given: Sequence[str], key: str) -> None:
+def check_names(cls: Any, names: Sequence[str], key: str) -> None:
     """Check the names of the fields given for a dataclass.
 
     Raises:
@@ -98,14 +174,14 @@ def check_names(cls: Any, given: Sequence[str], key: str) -> None:
     """
     if not is_dataclass(cls):
         return
-    known, owner = fields(cls), str(cls.__name__)  # type: ignore[union-attr]
-    for name in given:
-        if name not in [f.name for f in known]:
+    own_fields, owner = fields(cls), str(cls.__name__)  # type: ignore[union-attr]
+    for name in names:
+        if name not in [f.name for f in own_fields]:
             raise UserError(
-                f"{key}.{name}: {owner} has no such field; it has {', '.join(f.name for f in known)}"
+                f"{key}.{name}: {owner} has no such field; it has {', '.join(f.name for f in own_fields)}"
             )
     for name in needed_of(cls):
-        if name not in given:
+        if name not in names:
             raise UserError(f"{key}.{name} is not set; {owner} needs it")
 
 
@@ -125,11 +201,15 @@ def _as(value: Any, kind: Any, key: str) -> Any:
     if origin in (tuple, Sequence):
         return _several(value, inner, key)
     if Mapping in (kind, origin) or dict in (kind, origin):
-        return value if isinstance(value, Mapping) else _NO
-    if isinstance(kind, type) and issubclass(kind, Checked):
-        if isinstance(value, Mapping) and not isinstance(value, kind):
+        if not isinstance(value, Mapping):
+            return _NO
+        return {n: checked(v, inner[1], f"{key}.{n}") for n, v in value.items()} if inner else value
+    if isinstance(kind, type) and issubclass(kind, Checked) and not isinstance(value, kind):
+        if issubclass(kind, Parsed) and isinstance(value, Mapping | list):
+            return kind.of(value, key)
+        if isinstance(value, Mapping):
             raise UserError(f"{key}={dict(value)}: add _target_: {kind.__module__}.{kind.__name__} to it")
-        return value if isinstance(value, kind) else _NO
+        return _NO
     return _plain(value, kind)
 
 
@@ -175,7 +255,11 @@ def _words(kind: Any) -> str:
         return " or ".join(_words(k) for k in get_args(kind))
     if origin is Literal:
         return ", ".join(str(a).lower() if isinstance(a, bool) else str(a) for a in get_args(kind))
-    if Mapping in (kind, origin) or dict in (kind, origin):
+    if (
+        Mapping in (kind, origin)
+        or dict in (kind, origin)
+        or (isinstance(kind, type) and issubclass(kind, Parsed))
+    ):
         return "a mapping of keys to values"
     if origin in (tuple, Sequence):
         return "a list"

@@ -40,7 +40,7 @@ from magiqa.engines.engine import probe_views
 from magiqa.engines.resolve import resolve
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
-from magiqa.features.hashing import content_sha256
+from magiqa.features.images import content_sha256
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.images.views import Views
 from magiqa.method.cues import BoxCox, similarity

@@ -23,18 +23,19 @@ from magiqa.stats.correlation import srcc
 from magiqa.stats.paired import against
 from magiqa.stats.sampling import Sampling
 from magiqa.studies.evaluate import evaluate
+from magiqa.studies.protocols import MACLIP
 
 SEEDS = (0, 1, 2)
 CUES = ("q_sim", "q_mag", "q")
 DEMO = "demo, trained on synthetic degradations"
-PROTOCOL = ("prompts=maclip", "views=maclip", "magnitude=boxcox", "fusion=adaptive")
 METHODS = (*CUES, "laplacian", "bytes", *(f"{cue} seed {s}" for s in SEEDS for cue in CUES))
 
 
 def run(name: str, runs: Path, *overrides: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Run ``magiqa evaluate`` and return its scores and record."""
     print(f"== {name}", file=sys.stderr, flush=True)
-    _, record = evaluate(Configs().job([*PROTOCOL, *overrides, f"out={runs / name}"]))
+    protocol = [f"{key}={value}" for key, value in MACLIP.items()]
+    _, record = evaluate(Configs().job([*protocol, *overrides, f"out={runs / name}"]))
     return pd.read_csv(runs / name / "scores.csv"), record
 
 

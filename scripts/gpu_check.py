@@ -43,13 +43,12 @@ from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
 from magiqa.cores import decoders
 from magiqa.engines.build import build
-from magiqa.engines.resolve import ENGINES, hardware, resolve, slow_bf16
+from magiqa.engines.resolve import ENGINES, hardware, resolve
 from magiqa.errors import UserError
-from magiqa.features.batches import way_of
 from magiqa.features.cache import MemoryStore
-from magiqa.features.hashing import content_sha256
-from magiqa.features.pipeline import Recipe, fill_cache
-from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views
+from magiqa.features.images import content_sha256
+from magiqa.features.pipeline import Batches, Recipe, fill_cache
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views, cut
 from magiqa.method.cues import BoxCox, similarity
 from magiqa.method.fusion import Adaptive
 from magiqa.runs.provenance import versions
@@ -195,16 +194,17 @@ def agreement(models: list[Model], precisions: list[str], paths: list[Path]) -> 
 
 def raw(engine: Any, paths: list[Path]) -> Callable[[], int]:
     """Return a run of the engine alone: one image's pixels lie on its device, and batches of its views are encoded."""
-    way = way_of(engine, VIEWS.window)
+    encode = Batches(engine, VIEWS.window).encode
+    make_views = engine.way.cut if engine.way else cut
     with Image.open(paths[0]) as image:
-        blocks = list(way.cut(image.convert("RGB"), VIEWS, name="raw", mean=CLIP_MEAN, std=CLIP_STD))
+        blocks = list(make_views(image.convert("RGB"), VIEWS, name="raw", mean=CLIP_MEAN, std=CLIP_STD))
     pieces = [piece for block in blocks for piece in block]
     batch = [pieces[i % len(pieces)] for i in range(engine.batch_size)]
     count = max(engine.streams, len(pieces) * len(paths) // engine.batch_size)
 
     def run() -> int:
         with ThreadPoolExecutor(engine.streams) as pool:
-            return sum(map(len, pool.map(way.encode, [batch] * count)))
+            return sum(map(len, pool.map(encode, [batch] * count)))
 
     return run
 
@@ -289,9 +289,8 @@ def main(argv: list[str] | None = None) -> int:
     device, quick, begin = options.device, options.quick, time.perf_counter()
     few, few_size, many, many_size = SIZES["quick" if quick else "cpu" if device == "cpu" else "gpu"]
     precisions = list(ENGINES["torch"].precisions[device.partition(":")[0]])[: 1 if quick else None]
-    slow = slow_bf16(device) if not quick else None
     report: Row = {"device": device, "quick": quick, "machine": machine(), "versions": versions()}
-    report |= {"hardware": hardware(device), "parts": {}, "failed": {}, "left_out": [slow] if slow else []}
+    report |= {"hardware": hardware(device), "parts": {}, "failed": {}, "left_out": []}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         paths, timed = photos(folder / "few", few, few_size), photos(folder / "many", many, many_size)
@@ -299,12 +298,11 @@ def main(argv: list[str] | None = None) -> int:
             Model(Backbone(name) if name == "demo" else Backbone(name, untrained=0), device)
             for name in MODELS[: 1 if quick else None]
         ]
-        fast = [p for p in precisions if not (slow and p == "bf16")]
         parts: dict[str, Callable[[], list[Row]]] = {
             "tests": lambda: device_tests(device),
             "golden": lambda: golden(device, precisions, folder),
             "agreement": lambda: agreement(models, precisions, paths),
-            "speed": lambda: [row for model in models[:2] for row in speed(model, fast, timed, quick)],
+            "speed": lambda: [row for model in models[:2] for row in speed(model, precisions, timed, quick)],
         }
         for name in list(parts)[2 if quick else 0 :]:
             if time.perf_counter() - begin > 60 * options.minutes:

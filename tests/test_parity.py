@@ -14,9 +14,8 @@ from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
 from magiqa.engines.build import build
 from magiqa.engines.resolve import resolve
-from magiqa.features.cache import FeatureCache
-from magiqa.features.hashing import content_sha256
-from magiqa.features.key import Maker, feature_key
+from magiqa.features.cache import FeatureCache, Maker, feature_key
+from magiqa.features.images import content_sha256
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.images.views import Resize, Views
 from magiqa.method.cues import BoxCox, similarity

@@ -30,24 +30,18 @@ KEYS = ("ablation", "dataset", "backbone", "out", "seed")
 
 def run(arguments: Arguments) -> int:
     """Run one ablation, or those of ``-m``."""
-    from magiqa.config.jobs import inside, out_folder, run_sweep, single_job
     from magiqa.runs.read import written
     from magiqa.studies.ablate import folder_of, render
 
     if not arguments.sweep:
-        job = single_job(arguments)
+        job = arguments.job()
         print(f"{render(*work(arguments.configs, arguments.only_overrides))}\n\n{written(folder_of(job))}")
         return 0
-    swept = run_sweep(
-        arguments,
-        inside(arguments, "ablation"),
-        work,
-        lambda result: print(render(*result) + "\n", flush=True),
+    done, failures = arguments.run_jobs(
+        work, arguments.inside_out("ablation"), lambda result: print(render(*result) + "\n", flush=True)
     )
-    if swept is None:
-        return 0
-    _leave_one_out(swept[0], out_folder(arguments) or Path("results/ablations"))
-    return 2 if swept[1] else 0
+    _leave_one_out(done, arguments.out or Path("results/ablations"))
+    return 2 if failures else 0
 
 
 def work(configs: Any, overrides: list[str]) -> Any:

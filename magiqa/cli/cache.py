@@ -38,7 +38,7 @@ class CacheKeys(Checked):
 
 def run(arguments: Arguments) -> int:
     """List, verify or prune."""
-    from magiqa.features.cache_upkeep import corrupt_shards, describe, hashes, listing, prune
+    from magiqa.features.cache_upkeep import corrupt_shards, describe, listing, prune
     from magiqa.package import expanded
     from magiqa.report.console import screen
     from magiqa.runs.config import default_cache_dir
@@ -59,7 +59,6 @@ def run(arguments: Arguments) -> int:
         makers = "".join(f"; {n} by {m}" for m, n in sorted(row["makers"].items()))
         print(screen([f"{row['name']}  {contents}\n  {describe(row['key'])}{makers}"], []))
         bad += [f"{s}: not readable" for s in row["unreadable"]]
-    print(hashes(root))
     if words:
         bad = [str(error) for _, error in corrupt_shards(root)]
     print(f"{root}" + (": every shard matches its checksum" if words and not bad else ""))

@@ -26,7 +26,7 @@ def run(arguments: Arguments) -> int:
     """List."""
     import pandas as pd
 
-    from magiqa.config.roots import find_root, roots_file
+    from magiqa.config.loader import find_root, roots_file
     from magiqa.datasets.sets import sets
     from magiqa.package import expanded
     from magiqa.report.console import screen

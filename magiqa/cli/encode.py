@@ -45,22 +45,24 @@ def work(configs: Any, overrides: list[str]) -> str:
     features = prepare(configs.job(overrides), clock)
     record = features.record
     own = record["engine"]
-    others = [
-        f", {made['images']} images by {made['engine']} {made['device']}"
-        for made in record["cache"].get("made_by", [])
-        if any(made[k] != own[k].partition(":")[0] for k in ("engine", "device"))
-    ]
     lines = [
         f"{record['dataset']['name']}: {len(features.images)} images, {record['views']['count']} views, "
-        f"{record['cache']['views_encoded']} of them new; {own['engine']} {own['precision']} {own['device']}"
-        f"{''.join(others)}; features/{record['cache']['key']} of the cache"
+        f"{record['cache']['views_encoded']} of them new; {own['engine']} {own['precision']} {own['device']}; "
+        f"features/{record['cache']['key']} of the cache"
     ]
     lines += [f"left out: {skipped['reason']}" for skipped in features.skipped]
     return "\n".join([*lines, *(f"note: {warning}" for warning in clock.warnings)])
 
 
+def _task(config_dir: str | None, overrides: list[str]) -> str:
+    """Encode one part in a process that has only its words."""
+    from magiqa.config.compose import Configs
+
+    return work(Configs(config_dir), overrides)
+
+
 def _launched(arguments: Arguments, every: list[list[str]], jobs: list[Any]) -> int:
-    from magiqa.config.jobs import fetch, run_job
+    from magiqa.backbones.weights import load_weights
     from magiqa.config.launch import launch, watch
 
     launcher = jobs[0].launcher
@@ -68,11 +70,13 @@ def _launched(arguments: Arguments, every: list[list[str]], jobs: list[Any]) -> 
         raise UserError("part= and launcher= both share out the images: drop one of them")
     if any(job.source.bundle for job in jobs):
         raise UserError("launcher=: a bundle holds its features already; drop bundle= or launcher=")
-    for job in jobs:
-        fetch(job)
+    for job in jobs:  # an error is shown once, and nodes may be without a network
+        job.source.dataset.load()
+    for backbone in {job.method.backbone for job in jobs}:
+        load_weights(backbone)
     n = launcher.jobs
     shares = [[[*overrides, f"part={i}/{n}"] for overrides in every] for i in range(1, n + 1)]
-    launched = launch(launcher, partial(run_job, work, arguments.config_dir), shares)
+    launched = launch(launcher, partial(_task, arguments.config_dir), shares)
     print(f"{n} tasks: {launched.ids}; logs in {launched.folder}/", flush=True)
     if not launcher.wait:
         print("the same command with launcher=none encodes what they left to do")

@@ -6,8 +6,7 @@ magiqa evaluate -m dataset=koniq,spaq backbone=rn50,vit_b_32   every combination
 The command writes scores.csv, agreement.csv, comparison.csv, groups.csv (where
 there are groups), record.json and figures/ into out=DIR (default:
 results/runs/...). bundle=FILE takes features and labels from a file of magiqa
-pack, in place of images and weights. launcher=slurm or local shares the jobs of
--m among launcher.jobs tasks. Paths and texts are taken as typed.
+pack, in place of images and weights. Paths and texts are taken as typed.
 
 Example:
   magiqa evaluate dataset=koniq dataset.root=~/koniq10k backbone=rn50
@@ -47,18 +46,16 @@ KEYS = (
 
 def run(arguments: Arguments) -> int:
     """Evaluate one run, or those of ``-m``."""
-    from magiqa.config.jobs import out_folder, run_sweep, single_job
     from magiqa.runs.read import written
     from magiqa.studies.sweep import combine, sweep_folder
 
     if not arguments.sweep:
-        job = single_job(arguments)
+        job = arguments.job()
         work(arguments.configs, arguments.only_overrides)
         print(written(job.folder))
         return 0
-    what = "\n".join(a for a in arguments.typed if not a.startswith("launcher"))
-    default = Path("results/runs") / f"sweep-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
-    folder = out_folder(arguments) or default
+    digest = hashlib.sha256("\n".join(arguments.typed).encode()).hexdigest()
+    folder = arguments.out or Path("results/runs") / f"sweep-{digest[:8]}"
     names: dict[str, list[str]] = {}
 
     def prepare(overrides: list[str]) -> list[str]:
@@ -69,12 +66,10 @@ def run(arguments: Arguments) -> int:
         return [*overrides, f"out={folder / name}"]
 
     with sweep_folder(folder) as results:
-        swept = run_sweep(arguments, prepare, work, lambda result: None)
-        if swept is None:
-            return 0
-        print(combine(results, *swept))
+        done, failures = arguments.run_jobs(work, prepare, lambda result: None)
+        print(combine(results, done, failures))
     print(f"\n{written(folder, 'sweep.json')}, and one folder a job")
-    return 2 if swept[1] else 0
+    return 2 if failures else 0
 
 
 def work(configs: Any, overrides: list[str]) -> Any:

@@ -23,14 +23,11 @@ KEYS = ("experiment", "dataset", "backbone", "out", "seed")
 
 def run(arguments: Arguments) -> int:
     """Run one experiment, or those of ``-m``."""
-    from magiqa.config.jobs import inside, run_sweep, single_job
-
-    if not arguments.sweep:
-        single_job(arguments)
-        print(work(arguments.configs, arguments.only_overrides))
-        return 0
-    swept = run_sweep(arguments, inside(arguments, "experiment"), work, print)
-    return 2 if swept is not None and swept[1] else 0
+    if arguments.sweep:
+        return 2 if arguments.run_jobs(work, arguments.inside_out("experiment"), print)[1] else 0
+    arguments.here_only()
+    print(work(arguments.configs, arguments.only_overrides))
+    return 0
 
 
 def work(configs: Any, overrides: list[str]) -> str:

@@ -28,7 +28,6 @@ TASK = "publish"
 
 def run(arguments: Arguments) -> int:
     """Pack."""
-    from magiqa.config.jobs import out_folder
     from magiqa.studies.pack import pack
 
     words = arguments.words
@@ -43,7 +42,7 @@ def run(arguments: Arguments) -> int:
         with suppress(UserError):  # prompts that need a file
             sets.append(arguments.configs.job([f"prompts={option}"]).method.prompts)
     with as_recorded([(folder, job)], overrides):
-        path = pack(folder, job, sets, out_folder(arguments))
+        path = pack(folder, job, sets, arguments.out)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; no images, no weights")
     return 0
 

@@ -47,8 +47,8 @@ def run(arguments: Arguments) -> int:
     keys, overrides = arguments.split(ProbeKeys)
     job = arguments.configs.job(["dataset.root=.", *overrides])
     if arguments.words:
-        found = find_files(arguments.words, sys.stdin, recursive=keys.recursive)
-        photos = [Photo(path, str(expanded(path))) for path in found]
+        paths = find_files(arguments.words, sys.stdin, recursive=keys.recursive)
+        photos = [Photo(path, str(expanded(path))) for path in paths]
     else:
         photos = sample_photos(expanded(job.machine.cache_dir) / "sample")
     scorer = Scorer.of(job, cache_dir=job.machine.cache_dir)

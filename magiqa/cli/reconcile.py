@@ -44,7 +44,6 @@ class ReconcileKeys(Checked):
 def run(arguments: Arguments) -> int:
     """Reconcile."""
     from magiqa.cli.pack import as_recorded
-    from magiqa.config.jobs import out_folder
     from magiqa.runs.folder import ResultFolder
     from magiqa.runs.provenance import Clock
     from magiqa.runs.read import read_record, written
@@ -71,7 +70,7 @@ def run(arguments: Arguments) -> int:
         raise UserError(
             "reconcile: give two runs' folders, or a published row METHOD:DATASET with overrides of yours"
         )
-    folder, clock = out_folder(arguments) or default, Clock()
+    folder, clock = arguments.out or default, Clock()
     with as_recorded(recorded, overrides), ResultFolder(folder, "reconcile", ["reconcile.csv"]) as results:
         table, features = reconcile(first, last, score=keys.score, clock=clock, records=records)
         results.csv("reconcile", table)

@@ -1,18 +1,21 @@
 """A command's arguments: words, keys of its own, and overrides of the config."""
 
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 from magiqa.checked import Checked, kinds_of
-from magiqa.errors import UserError
+from magiqa.config.typed import is_text, split_literal
+from magiqa.errors import UserError, one_line
 from magiqa.package import expanded
 
 if TYPE_CHECKING:
     from magiqa.config.compose import Configs
+    from magiqa.runs.config import RunConfig
 
 Keys = TypeVar("Keys", bound=Checked)
 
@@ -107,6 +110,73 @@ class Arguments:
         ]
         return [path for path in paths if path not in tables], tables
 
+    @property
+    def out(self) -> Path | None:
+        """The folder that ``out=`` names."""
+        out = split_literal(self.typed)[1].get("out")
+        return expanded(out) if out else None
+
+    def job(self) -> "RunConfig":
+        """Return the job of a command without ``-m`` and without words.
+
+        Raises:
+            UserError: see `here_only`.
+        """
+        self.here_only()
+        return self.configs.job(self.only_overrides)
+
+    def here_only(self) -> None:
+        """Refuse a launcher: scoring takes seconds once the features are cached.
+
+        Raises:
+            UserError: ``launcher=`` asks for tasks.
+        """
+        cluster = self.configs.job([o for o in self.typed if o.startswith("launcher")]).launcher.cluster
+        if cluster:
+            raise UserError(
+                f"launcher={cluster}: tasks encode images and do nothing else; fill the cache first with magiqa "
+                f"encode, then type magiqa {self.command} without launcher="
+            )
+
+    def run_jobs(
+        self,
+        work: Callable[["Configs", list[str]], Any],
+        prepare: Callable[[list[str]], list[str]],
+        show: Callable[[Any], object],
+    ) -> tuple[list[Any], list[dict[str, str]]]:
+        """Run the jobs of ``-m``, and return the results, and the errors of those that failed.
+
+        Args:
+            work: does a job. prepare: makes the overrides that a job runs with. show: prints a result.
+        """
+        self.here_only()
+        every = self.configs.jobs(self.only_overrides)
+        results: list[Any] = []
+        failures: list[dict[str, str]] = []
+        for i, overrides in enumerate(every):
+            print(f"[{i + 1}/{len(every)}] {' '.join(overrides)}", flush=True)
+            try:
+                results.append(work(self.configs, prepare(overrides)))
+            except Exception as error:
+                if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    raise
+                failures.append({"job": " ".join(overrides), "error": one_line(error)})
+                print(f"magiqa: {one_line(error)}", file=sys.stderr, flush=True)
+            else:
+                show(results[-1])
+        return results, failures
+
+    def inside_out(self, study: str) -> Callable[[list[str]], list[str]]:
+        """Return a function that gives each job of a study a folder of its own inside ``out``."""
+
+        def prepare(overrides: list[str]) -> list[str]:
+            if self.out is None:
+                return overrides
+            job = self.configs.job(overrides)
+            return [*overrides, f"out={self.out}/{getattr(job, study).name}-{job.name}"]
+
+        return prepare
+
 
 def _is_word(argument: str) -> bool:
     try:
@@ -123,7 +193,7 @@ def _value(key: str, text: str, kind: Any) -> Any:
     """Return a typed value as a field of that kind takes it; the brackets of lists and mappings may be left out."""
     import yaml
 
-    if set(get_args(kind) or (kind,)) - {NoneType} == {str}:
+    if is_text(kind):
         return None if text == "null" else text
     origin = get_origin(kind)
     brackets = "[]" if origin in (tuple, Sequence) else "{}" if origin is Mapping else ""

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from magiqa.config.loader import loader_of
+from magiqa.config.loader import find_root, loader_of
 from magiqa.config.objects import (
     bundled,
     changed_keys,
@@ -24,7 +24,6 @@ from magiqa.config.objects import (
     targets,
     typed_model,
 )
-from magiqa.config.roots import find_root
 from magiqa.config.typed import GROUPS, OTHERS, STUDIES, override_value, split_literal, sweep_jobs, typed_keys
 from magiqa.errors import UserError, one_line
 from magiqa.method.presets import GROUPS as VARIED

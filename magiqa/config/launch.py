@@ -195,7 +195,7 @@ def watch(launched: Launched, cache_dir: str | Path) -> list[list[Outcome]]:
     absent: Counter[int] = Counter()
     shards = expanded(cache_dir) / "features"
     before = len(list(shards.glob("*/*.safetensors")))
-    with progress_bar(total=len(tasks), unit="task") as bar:
+    with progress_bar(total=len(tasks), unit="task", miniters=0) as bar:
         try:
             while True:
                 states = launched.states()
@@ -206,42 +206,21 @@ def watch(launched: Launched, cache_dir: str | Path) -> list[list[Outcome]]:
                     if outcomes is not None:
                         ended[task] = outcomes
                         bar.update()
-                        _report(launched, task, outcomes, bar)
+                        job = launched.jobs[task]
+                        for error in dict.fromkeys(o.error for o in outcomes if o.error):
+                            log = f"\n  its log: {job.paths.stderr}"
+                            bar.write(f"task {task} ({job.job_id}): {error}{log}", sys.stderr)
                 failed = sum(any(o.error for o in outcomes) for outcomes in ended.values())
                 running = sum(states[t] == "running" for t in tasks if t not in ended) if states else 0
                 new = len(list(shards.glob("*/*.safetensors"))) - before
-                bar.set_postfix_str(f"{running} running, {failed} failed, {new} new shards")
+                bar.set_postfix_str(f"{running} running, {failed} failed, {new} new shards", refresh=False)
+                bar.update(0)  # which keeps to the log's interval
                 if len(ended) == len(tasks):
                     return [ended[task] for task in tasks]
                 time.sleep(0.2 if launched.local else QUEUE_SECONDS)
         except (KeyboardInterrupt, SystemExit):
             launched.stop()
             raise
-
-
-def _report(launched: Launched, task: int, outcomes: list[Outcome], bar: Any) -> None:
-    paths = launched.jobs[task].paths
-    errors = dict.fromkeys(o.error for o in outcomes if o.error)
-    for error in errors:
-        bar.write(
-            f"task {task} ({launched.jobs[task].job_id}): {error}\n  its log: {paths.stderr}", sys.stderr
-        )
-
-
-def deal(items: Sequence[Any], groups: Sequence[Any], tasks: int) -> list[list[Any]]:
-    """Share out items; items of one group stay together, since they need the same features.
-
-    Example:
-        >>> deal(["a1", "b1", "a2", "c1"], ["a", "b", "a", "c"], 2)
-        [['a1', 'a2'], ['b1', 'c1']]
-    """
-    together: dict[Any, list[Any]] = {}
-    for item, group in zip(items, groups, strict=True):
-        together.setdefault(group, []).append(item)
-    shares: list[list[Any]] = [[] for _ in range(min(tasks, len(together)))]
-    for group in sorted(together.values(), key=len, reverse=True):
-        min(shares, key=len).extend(group)
-    return shares
 
 
 def launch(launcher: Launcher, run: Callable[[Any], Any], shares: Sequence[Sequence[Any]]) -> Launched:

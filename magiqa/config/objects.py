@@ -111,8 +111,8 @@ def bundled(
 
     header = open_bundle(bundle).header
     config = {k: v for k, v in header.config.given.items() if k not in typed}
-    known = [k for k in KEYS if k not in (*MACHINE, *OTHERS)]
-    check_config(config, header.choices, f"bundle={bundle}", known)
+    keys = [k for k in KEYS if k not in (*MACHINE, *OTHERS)]
+    check_config(config, header.choices, f"bundle={bundle}", keys)
     return portable(config), header.choices, header.changed
 
 
@@ -134,13 +134,13 @@ def targets(node: Any) -> Iterator[str]:
 
 
 def check_config(
-    config: Any, choices: Any, where: str, known: Collection[str] = KEYS, typed: Collection[str] = ()
+    config: Any, choices: Any, where: str, keys: Collection[str] = KEYS, typed: Collection[str] = ()
 ) -> None:
     """Refuse a config that could do anything but name magiqa's own classes and their values.
 
     Args:
         config: from a bundle or record. choices: its options by group. where: the file, for messages.
-        known: the keys that it may have. typed: classes of options that the user typed.
+        keys: those that it may have. typed: classes of options that the user typed.
 
     Raises:
         UserError: another class, an unknown key, the name of an option that is a path.
@@ -148,7 +148,7 @@ def check_config(
     if not isinstance(config, Mapping) or not isinstance(choices, Mapping):
         raise UserError(f"{where}: its config is no mapping of keys; run magiqa evaluate anew")
     for key, value in config.items():
-        if key not in known:
+        if key not in keys:
             raise UserError(f"{where}: its config holds the key {_short(key)}, which magiqa does not know")
         if key in GROUPS and not (isinstance(value, Mapping) and "_target_" in value):
             raise UserError(f"{where}: its config's {key} names no _target_; run magiqa evaluate anew")

@@ -30,12 +30,6 @@ def typed_keys(overrides: Sequence[str]) -> list[str]:
     return [o.lstrip("+~").partition("=")[0].partition("@")[0] for o in overrides]
 
 
-def is_path(override: str) -> bool:
-    """Return whether an override sets a path, which is taken as typed even in a sweep."""
-    match = _OVERRIDE.fullmatch(override)
-    return match is not None and re.fullmatch(_PATHS, match[1]) is not None
-
-
 @cache
 def text_keys() -> frozenset[str]:
     """Return the keys whose values are text, by the annotations of magiqa's own classes."""
@@ -58,11 +52,12 @@ def text_keys() -> frozenset[str]:
         for prefix, classes in owners.items()
         for owner in classes
         for name, kind in kinds_of(owner).items()
-        if _is_text(kind)
+        if is_text(kind)
     )
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Tell if an annotation asks for text, or text or null."""
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
@@ -89,7 +84,7 @@ def split_literal(overrides: Sequence[str], *, sweep: bool = False) -> tuple[lis
         key, value = (match[1], match[2]) if match else ("", "")
         if re.match(r"hydra\b", key):
             raise UserError(f"{override}: magiqa takes no key of Hydra's; out=DIR says where results go")
-        if is_path(override):
+        if re.fullmatch(_PATHS, key):
             literal[key] = None if value == "null" else value
         elif key in text_keys() and not (sweep and _readable(override)):
             literal[key] = _text(override, value)
@@ -148,9 +143,9 @@ def sweep_jobs(overrides: Sequence[str], loader: Any = None) -> list[list[str]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     rest = split_literal(overrides, sweep=True)[0]
-    kept = [o for o in overrides if o not in rest and "out" not in typed_keys([o])]
+    literal = [o for o in overrides if o not in rest and "out" not in typed_keys([o])]
     batches = BasicSweeper.split_arguments([_parsed(o, loader) for o in rest], max_batch_size=None)
-    return [[*job, *kept] for batch in batches for job in batch]
+    return [[*job, *literal] for batch in batches for job in batch]
 
 
 def override_value(override: str) -> tuple[str, Any]:

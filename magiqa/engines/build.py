@@ -22,7 +22,7 @@ from magiqa.engines.engine import (
     probe_views,
     refuse_forks,
 )
-from magiqa.engines.resolve import ENGINES, slow_bf16
+from magiqa.engines.resolve import ENGINES
 from magiqa.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,8 +84,6 @@ def build(
         ) from error
     finally:
         torch.set_num_threads(cores)
-    if resolved.precision == "bf16" and (warning := slow_bf16(resolved.device)):
-        engine.warnings.append(warning)
     return engine
 
 

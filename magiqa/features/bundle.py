@@ -9,7 +9,7 @@ reports; whoever has the images and the weights too can verify it.
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -17,13 +17,13 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from magiqa.checked import Parsed, checked
 from magiqa.errors import UserError
 from magiqa.features.cache import Shards
 from magiqa.features.shard import Blocks, read_shard, read_text_shard, verify_shard, write_shard
 from magiqa.method.rivals import Reference
 from magiqa.package import expanded
-from magiqa.runs.parsed import Parsed, parsed
-from magiqa.runs.record import Bone, Count, DataSet, Engine, Skipped, read_as
+from magiqa.runs.record import Bone, Count, DataSet, Engine, LabelFacts, Skipped, read_as
 
 _KINDS: dict[str, Any] = {"float": float | None, "int": int, "str": str | None}
 
@@ -47,30 +47,10 @@ class Column(Parsed):
         kind = value[0] if isinstance(value, list) and len(value) == 2 else None
         if not isinstance(kind, str) or kind not in _KINDS or not isinstance(value[1], list):
             raise UserError(f"{key} must be a kind ({', '.join(_KINDS)}) and a list of values")
-        cells = tuple(parsed(one, _KINDS[kind], f"{key}[{i}]") for i, one in enumerate(value[1]))
-        if kind == "int" and any(abs(one) >= 2**63 for one in cells):
+        cells = tuple(checked(cell, _KINDS[kind], f"{key}[{i}]") for i, cell in enumerate(value[1]))
+        if kind == "int" and any(abs(cell) >= 2**63 for cell in cells):
             raise UserError(f"{key} holds a number that is too large")
         return cls(kind=kind, cells=cells)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelFacts(Parsed):
-    """The fields of `magiqa.datasets.base.Labels` other than its table."""
-
-    name: str
-    variant: str
-    label: str
-    higher_is_better: bool
-    cluster: str | None
-    expected: Count | None
-    page: str
-    layout: str
-    every: Count
-    notes: tuple[str, ...]
-
-    def facts(self) -> dict[str, Any]:
-        """Return the fields, as `Labels` takes them."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +110,8 @@ class Header(Parsed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.labels.higher_is_better is None:
+            raise UserError("labels.higher_is_better is missing")
         if len({len(column.cells) for column in self.table.values()} | {len(self.images)}) > 1:
             raise UserError("table must hold a row for each image, in every column")
         for name, kinds in (("image", ("str",)), (self.labels.label, ("float", "int"))):

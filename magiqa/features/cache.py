@@ -5,13 +5,18 @@ Layout under ``cache_dir``::
     features/<key>/key.json              all that shaped these features
     features/<key>/<name>.safetensors    a shard: features (views, D), counts and controls (images, ...), and in its
                                          header the images' sha256, who made it, and a checksum of all this
-    text/<key>.safetensors               embeddings of a prompt set, and the logit scale
+    text/<key>.safetensors               embeddings of a prompt set, and the logit scale: see `magiqa.features.text`
+
+Engines that agree share one key: a float32 feature that was verified against plain float32 torch within `SHARING` is
+the same feature whatever engine and device made it. What misses that, and half precision, whose features differ by
+percents between devices, has keys of its own by engine and device.
 
 An image is known by the sha256 of its file, so data sets, subsets and folders share features, and a changed file is
 another image. Shards are never rewritten: several writers may fill one folder at once. Where an image is there twice,
 the shard that comes first by name counts, the older one: the same for every reader, and for good.
 """
 
+import hashlib
 import json
 import time
 import uuid
@@ -19,49 +24,80 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from magiqa.errors import UserError
-from magiqa.features.key import SHARING, Maker, key_hash, own_key, shared
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.weights import Weights
+from magiqa.engines.engine import Resolved
 from magiqa.features.shard import (
-    CorruptShard,
     cache_writes,
     read_features,
     read_shard,
-    read_text_shard,
     verify_features,
-    verify_shard,
     write_atomically,
     write_shard,
 )
 from magiqa.images.controls import CONTROLS
+from magiqa.images.views import Resize, Views
 from magiqa.package import expanded
 
+FEATURE_VERSION = 3  # raise it when a change of code changes features: old caches are then never hit
 
-class Readable(Protocol):
-    """Features that can be read, by the sha256 of their images."""
-
-    def blocks(self, images: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield owner (M,), the position in ``images`` of each row, and the rows (M, D)."""
-        ...
+SHARING = 5e-6  # of |f - f_torch| / |f_torch|: the same for all engines and devices, whatever each may tolerate itself
 
 
-class Store(Readable, Protocol):
-    """Features that can be added to."""
+@dataclass(frozen=True)
+class Maker:
+    """The maker of a feature: an engine on a kind of device (``cpu``, ``cuda``, ``mps``)."""
 
-    def __contains__(self, image: str) -> bool:
-        """Return whether it holds an image's features."""
-        ...
+    engine: str
+    device: str
 
-    def prepare(self) -> None:
-        """Check before hours of encoding that it can be written."""
-        ...
+    @classmethod
+    def of(cls, resolved: Resolved) -> "Maker":
+        """The maker that a resolved engine is; one GPU is like another.
 
-    def write(self, images: Sequence[str], features: Sequence[np.ndarray], controls: np.ndarray) -> None:
-        """Take images' features (V_i, D) and controls (N, 4)."""
-        ...
+        Example:
+            >>> Maker.of(Resolved("torch", "fp32", "cuda:1"))
+            Maker(engine='torch', device='cuda')
+        """
+        return cls(resolved.engine, resolved.kind)
+
+
+def feature_key(
+    backbone: Backbone, weights: Weights, views: Views, resize: Resize | None, precision: str
+) -> dict[str, Any]:
+    """All that shapes a feature, the image's content and its maker apart."""
+    return {
+        "version": FEATURE_VERSION,
+        "weights_sha256": weights.sha256,
+        "architecture": {k: weights.config[k] for k in sorted(weights.config)},
+        "activation": "quickgelu" if weights.quickgelu else "gelu",
+        "positional_embedding": backbone.positional_embedding,
+        "precision": precision,
+        "mean": list(weights.mean),
+        "std": list(weights.std),
+        "decode": "pillow rgb, no exif rotation",
+        "resize": asdict(resize) if resize is not None else None,
+        "views": views.plain(),
+    }
+
+
+def own_key(key: dict[str, Any], maker: Maker) -> dict[str, Any]:
+    """The key of features that one maker shares with nobody."""
+    return key | {"maker": asdict(maker)}
+
+
+def shared(key: dict[str, Any]) -> bool:
+    """Tell if verified features of a key count whoever made them."""
+    return key.get("precision") == "fp32"
+
+
+def key_hash(key: dict[str, Any]) -> str:
+    """A short, stable name of a key: any field that differs gives another."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
 
 
 class MemoryStore:
@@ -194,6 +230,7 @@ class FeatureCache(Shards):
 
     Attributes:
         key, name, folder: the one looked up first: the shared key for float32, the maker's own for half precision.
+        max_error: the engine's distance from plain float32 torch; past `SHARING`, features go to the maker's own key.
     """
 
     def __init__(
@@ -227,10 +264,6 @@ class FeatureCache(Shards):
     def _rank(self, path: Path) -> tuple[bool, str]:
         return path.parent != self.folder, path.name
 
-    def verified(self, max_error: float) -> None:
-        """Take the engine's distance from plain float32 torch; past `SHARING`, features go to the maker's own key."""
-        self.max_error = max_error
-
     @property
     def target(self) -> str:
         """The key that new features go to."""
@@ -250,12 +283,8 @@ class FeatureCache(Shards):
         """Add a shard: the images' sha256, their features (V_i, D) and their controls (N, 4).
 
         Raises:
-            UserError: the folder cannot be written; a feature is NaN or infinite.
+            UserError: the folder cannot be written.
         """
-        if not all(np.isfinite(f).all() for f in features):
-            raise UserError(
-                "cache: a feature is NaN or infinite and is not stored; check the backbone's weights"
-            )
         folder = self.root / self.target
         if not (folder / "key.json").exists():
             self.prepare()
@@ -280,43 +309,4 @@ def width_of(key: dict[str, Any]) -> int | None:
     return architecture.get("embed_dim") if isinstance(architecture, dict) else None
 
 
-def text_shape(key: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Return how many embeddings of how many numbers a text key stands for, where the key says it."""
-    pairs, texts = key.get("pairs"), key.get("texts")
-    count = 2 * len(pairs) if isinstance(pairs, list) else len(texts) if isinstance(texts, list) else None
-    return count, width_of(key)
-
-
-def text_path(root: str | Path, key: dict[str, Any]) -> Path:
-    """Return the file of a prompt set's embeddings."""
-    return expanded(root) / "text" / f"{key_hash(key)}.safetensors"
-
-
-def read_text(root: str | Path, key: dict[str, Any]) -> tuple[np.ndarray, float] | None:
-    """Return cached embeddings (T, D) and the logit scale; None where they are absent or damaged."""
-    path = text_path(root, key)
-    if not path.is_file():
-        return None
-    try:
-        verify_shard(path)
-        return read_text_shard(path, *text_shape(key))
-    except CorruptShard:
-        return None
-
-
-def write_text(root: str | Path, key: dict[str, Any], text: np.ndarray, logit_scale: float) -> None:
-    """Cache embeddings (T, D) and the logit scale; those of pairs are stored as (P, 2, D).
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    path = text_path(root, key)
-    with cache_writes(path):
-        write_shard(
-            path,
-            {
-                "text": text.astype(np.float32).reshape(-1, 2 if "pairs" in key else 1, text.shape[-1]),
-                "logit_scale": np.array([logit_scale]),
-            },
-            {"key": json.dumps(key, sort_keys=True)},
-        )
+Store = FeatureCache | MemoryStore

@@ -5,13 +5,12 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from magiqa.errors import UserError
-from magiqa.features.cache import text_shape, width_of
-from magiqa.features.key import FEATURE_VERSION
+from magiqa.features.cache import FEATURE_VERSION, width_of
 from magiqa.features.shard import (
     CorruptShard,
     read_features,
@@ -20,6 +19,7 @@ from magiqa.features.shard import (
     verify_features,
     verify_shard,
 )
+from magiqa.features.text import text_shape
 from magiqa.package import expanded
 
 LEFTOVER_SECONDS = 3600.0
@@ -33,36 +33,32 @@ _OWN = re.compile(
 )
 
 
-def _json(text: str) -> dict[str, Any]:
+def _key(text: str | bytes) -> dict[str, Any]:
+    """Return a key, which is for people only (features are found by the folder's name); none if it is damaged."""
     try:
         key = json.loads(text)
     except (ValueError, RecursionError):
-        return {}
+        key = {}
     return key if isinstance(key, dict) else {}
 
 
-def _read_key(path: Path) -> dict[str, Any]:
-    try:  # for people only: features are found by the folder's name
-        return _json(path.read_text())
-    except (OSError, ValueError):
-        return {}
+def _key_of(folder: Path) -> dict[str, Any]:
+    file = folder / "key.json"
+    return _key(file.read_bytes() if file.is_file() else "")
 
 
 def _files(base: Path) -> list[Path]:
     """Return the cache's files, none behind a link; without the temporary ones of writers at work, which are young."""
     tops = [base / name for name in FOLDERS if not (base / name).is_symlink()]
-    files = [
-        Path(folder, name) for top in tops for folder, _, names in os.walk(top) for name in sorted(names)
-    ]
-    files = [file for file in files if _OWN.fullmatch(file.relative_to(base).as_posix())]
+    files = [Path(folder, name) for top in tops for folder, _, names in os.walk(top) for name in names]
+    return sorted(f for f in files if _OWN.fullmatch(f.relative_to(base).as_posix()) and not _live(f))
 
-    def live(file: Path) -> bool:
-        try:
-            return file.suffix == ".tmp" and file.lstat().st_mtime > time.time() - LEFTOVER_SECONDS
-        except FileNotFoundError:  # renamed meanwhile: its shard is complete
-            return True
 
-    return [file for file in files if not live(file)]
+def _live(file: Path) -> bool:
+    try:
+        return file.suffix == ".tmp" and file.lstat().st_mtime > time.time() - LEFTOVER_SECONDS
+    except FileNotFoundError:  # renamed meanwhile: its shard is complete
+        return True
 
 
 def describe(key: dict[str, Any]) -> str:
@@ -80,44 +76,29 @@ def describe(key: dict[str, Any]) -> str:
         return "no key.json, or a damaged one: written by something else, or cut short"
 
 
-def hashes(root: str | Path) -> str:
-    """Describe the size of the index of images' sha256."""
-    files = list((expanded(root) / "hashes").glob("*/*.json"))
-    folders = len({f.parent for f in files})
-    return f"hashes of images: {folders} roots, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB"
-
-
-def listing(root: str | Path) -> Iterable[dict[str, Any]]:
-    """Yield a row for each key in the cache: folder, key, shards, images, makers, views, bytes, corrupt shards."""
+def listing(root: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield a row for each key in the cache: folder, key, images, views, bytes, makers, unreadable shards."""
     folder = expanded(root) / "features"
     for parent in sorted(f for f in folder.glob("*") if f.is_dir() and not f.is_symlink()):
-        shards = sorted(parent.glob("*.safetensors"))
-        row: dict[str, Any] = {
-            "name": parent.name,
-            "key": _read_key(parent / "key.json"),
-            "shards": len(shards),
-            "images": 0,
-            "views": 0,
-            "bytes": sum(s.lstat().st_size for s in shards),
-            "unreadable": [],
-            "makers": Counter(),
-        }
+        shards, key, makers = sorted(parent.glob("*.safetensors")), _key_of(parent), Counter[str]()
+        size = sum(s.lstat().st_size for s in shards)
+        row: dict[str, Any] = {"name": parent.name, "key": key, "makers": makers, "bytes": size}
+        row |= {"images": 0, "views": 0, "unreadable": []}
         for path in shards:
             try:
-                shard = read_features(path, width_of(row["key"]))
-                made = shard.maker
-                row["makers"][f"{made['engine']} {made['device']}" if made else "unknown"] += len(
-                    shard.images
-                )
-                row["images"] += len(shard.images)
-                row["views"] += len(shard.features)
-            except (UserError, KeyError, TypeError):
+                shard = read_features(path, width_of(key))
+            except UserError:
                 row["unreadable"].append(path)
+                continue
+            made = f"{shard.maker['engine']} {shard.maker['device']}" if shard.maker else "unknown"
+            makers[made] += len(shard.images)
+            row["images"] += len(shard.images)
+            row["views"] += len(shard.features)
         yield row
 
 
 def corrupt_shards(root: str | Path) -> list[tuple[Path, UserError]]:
-    """Return every damaged shard of features or text, and those whose shapes do not fit their key."""
+    """Return every damaged shard of features or text, those whose shapes do not fit their key, and links to nothing."""
     bad: list[tuple[Path, UserError]] = []
     for path in _files(expanded(root)):
         if path.suffix != ".safetensors":
@@ -125,13 +106,11 @@ def corrupt_shards(root: str | Path) -> list[tuple[Path, UserError]]:
         try:
             if path.parent.name == "text":
                 verify_shard(path)
-                read_text_shard(path, *text_shape(_json(read_shard(path)[1].get("key", ""))))
+                read_text_shard(path, *text_shape(_key(read_shard(path)[1].get("key", ""))))
             else:
-                verify_features(path, width_of(_read_key(path.parent / "key.json")))
-        except CorruptShard as error:
-            bad.append((path, error))
+                verify_features(path, width_of(_key_of(path.parent)))
         except UserError as error:
-            if path.is_symlink() and not path.exists():  # a link to nothing, which no run can read either
+            if isinstance(error, CorruptShard) or not path.exists():
                 bad.append((path, error))
     return bad
 
@@ -154,12 +133,13 @@ def prune(root: str | Path, what: str) -> tuple[int, int]:
     elif what == "corrupt":
         doomed = [shard for shard, _ in corrupt_shards(base)]
     else:
-        names = [row["name"] for row in listing(base) if what and row["name"].startswith(what)]
-        if len(names) != 1:
+        keys = {f.parent for f in files if f.parent.parent == base / "features"}
+        folders = [key for key in keys if what and key.name.startswith(what)]
+        if len(folders) != 1:
             raise UserError(
-                f"cache: prune={what} names {len(names)} keys of {base}; see `magiqa cache` for their names"
+                f"cache: prune={what} names {len(folders)} keys of {base}; see `magiqa cache` for their names"
             )
-        doomed = [file for file in files if file.parent == base / "features" / names[0]]
+        doomed = [file for file in files if file.parent == folders[0]]
     doomed = list(dict.fromkeys([*doomed, *(file for file in files if file.suffix == ".tmp")]))
     size = sum(f.lstat().st_size for f in doomed)
     for file in doomed:

@@ -1,22 +1,182 @@
 """The images of a data set that are present and readable, each known by its sha256, and their features."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+import json
+import os
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from magiqa.datasets.base import Labels, fingerprint
-from magiqa.errors import UnreadableImage
+from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.cache import Shards
-from magiqa.features.hashing import HashIndex, hash_files
+from magiqa.features.shard import write_atomically
 from magiqa.images.controls import CONTROLS
+from magiqa.images.decode import LIMITS, Limits, changes, read_image, traits
 from magiqa.method.prompts import PromptSet
 from magiqa.method.rivals import Reference, Rival
 from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
+from magiqa.runs.record import LabelFacts
+
+RACY_NS = 2_000_000_000  # of file systems that keep time by the second or two: what changed since may look unchanged
+SAVED = 2000  # files between two saves of the index: what a killed command may lose
+
+State = tuple[str, int, int, int, int]  # path, size, mtime_ns, ctime_ns, inode
+
+
+def content_sha256(data: bytes) -> str:
+    """The identity of an image file."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def identity(data: bytes, limits: Limits = LIMITS) -> str:
+    """Return an image's identity in the cache: the file's sha256, another one where an option changes its pixels."""
+    return _identity(content_sha256(data), traits(data), limits)
+
+
+def _identity(sha256: str, names: str, limits: Limits) -> str:
+    changed = changes(names, limits)
+    return content_sha256(f"{sha256} {changed}".encode()) if changed else sha256
+
+
+class HashIndex:
+    """The sha256 of image files, of those that changed since they were read anew.
+
+    An index in the cache remembers the sha256 of a file by its path, size, mtime, ctime and inode, as git's index does.
+    It is a folder of files that are written once and never changed, so that any number of writers may fill it at once;
+    a file that does not match its own checksum counts as not there. An image that changed in the last two seconds
+    before it was read is not remembered: it may change once more without a change of its times. Layout:
+    ``hashes/<name of the root>/<name>.json``.
+
+    Args:
+        cache_dir: the cache folder; None: nothing is remembered, here or there.
+        root: of the images; each has an index of its own.
+        rehash: read every file, whatever is remembered. limits: what they make of an image is part of its identity.
+
+    Attributes:
+        read, bytes: files and bytes read. known: files whose sha256 came from the index.
+        traits: how many files have which `magiqa.images.decode.traits`.
+        warning: why nothing is remembered, or None.
+    """
+
+    def __init__(
+        self, cache_dir: str | Path | None, root: str | Path, *, rehash: bool = False, limits: Limits = LIMITS
+    ) -> None:
+        self.limits = limits
+        self.traits: Counter[str] = Counter()
+        name = content_sha256(os.fsencode(os.path.abspath(expanded(root))))[:20]
+        self.folder = expanded(cache_dir) / "hashes" / name if cache_dir is not None else None
+        self.read = self.bytes = self.known = 0
+        self.warning: str | None = None
+        self._entries: dict[State, str] = {}
+        self._new: dict[State, str] = {}
+        self._lock = threading.Lock()
+        if self.folder is not None and not rehash:
+            for file in self.folder.glob("*.json"):
+                self._entries.update(_entries(file))
+
+    def sha256(self, path: str) -> str:
+        """The identity of a file. Threads may call it side by side.
+
+        Raises:
+            UnreadableImage: the file is missing or unreadable.
+        """
+        path = os.path.abspath(path)
+        before, start = _state(path), time.time_ns()
+        entry, data = self._entries.get(before) if before else None, b""
+        if entry is None:
+            data = read_image(path)
+            entry = f"{content_sha256(data)} {traits(data)}"
+        sha, _, names = entry.partition(" ")
+        with self._lock:
+            self.known += not data
+            self.read += bool(data)
+            self.bytes += len(data)
+            self.traits.update(names.split())
+            if data and before is not None and _state(path) == before and not _racy(before, start):
+                self._new[before] = entry
+        return _identity(sha, names, self.limits)
+
+    def save(self) -> None:
+        """Write what is new. A cache that cannot be written is no error."""
+        with self._lock:
+            new, self._new = self._new, {}
+        if not new or self.folder is None:
+            return
+        body = json.dumps([[*state, entry] for state, entry in new.items()]).encode()
+        file = self.folder / f"{int(time.time())}-{uuid.uuid4().hex[:12]}.json"
+        try:
+            write_atomically(file, content_sha256(body).encode() + b"\n" + body)
+        except UserError as error:
+            self.warning = (
+                f"hashes of the images are not remembered, the next command reads them again: {error}"
+            )
+
+
+def _state(path: str) -> State | None:
+    """Return the stat fields that show a change of a file, except within `RACY_NS`. None: there is no file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _racy(state: State, start: int) -> bool:
+    """Tell if a file read from ``start`` on may still change and keep its times."""
+    _, _, mtime, ctime, _ = state
+    return ctime + RACY_NS >= start or abs(mtime - start) <= RACY_NS
+
+
+def _entries(file: Path) -> dict[State, str]:
+    """Return the entries of an index file; none if it is gone, cut short or changed."""
+    try:
+        checksum, _, body = file.read_bytes().partition(b"\n")
+        rows = json.loads(body) if content_sha256(body).encode() == checksum else []
+        # without a space: of older versions, which knew no traits
+        return {tuple(state): entry for *state, entry in rows if " " in entry}
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}
+
+
+def hash_files(
+    paths: Sequence[str], on_error: str, index: HashIndex
+) -> tuple[list[str | None], dict[int, str]]:
+    """sha256 of each file, None for those that cannot be read, and why, by position. A path there twice is read once.
+
+    Raises:
+        UnreadableImage: a file cannot be read and ``on_error`` is not ``skip``.
+    """
+
+    def hashed(path: str) -> tuple[str | None, str]:
+        try:
+            return index.sha256(path), ""
+        except UnreadableImage as error:
+            if on_error != "skip":
+                raise
+            return None, str(error)
+
+    unique = list(dict.fromkeys(paths))
+    results: dict[str, tuple[str | None, str]] = {}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(unique), SAVED):
+            part = unique[start : start + SAVED]
+            try:
+                results |= zip(part, pool.map(hashed, part), strict=True)
+            finally:
+                index.save()
+    failed = {i: results[path][1] for i, path in enumerate(paths) if results[path][0] is None}
+    return [results[path][0] for path in paths], failed
 
 
 @dataclass(frozen=True)
@@ -48,19 +208,8 @@ class Images:
     def record(self, labels: Labels, dataset: Any) -> dict[str, Any]:
         """Return a record's ``dataset``: of the labels, their reader and these images."""
         resize = getattr(dataset, "resize", None)
-        facts = (
-            "name",
-            "variant",
-            "expected",
-            "label",
-            "higher_is_better",
-            "cluster",
-            "every",
-            "layout",
-            "page",
-        )
         return {
-            **{fact: getattr(labels, fact) for fact in facts},
+            **{f.name: getattr(labels, f.name) for f in fields(LabelFacts)},
             "root": str(expanded(getattr(dataset, "root", "")).absolute()),
             "n": len(self.sha256),
             "n_annotated": len(labels.table),

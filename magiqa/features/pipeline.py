@@ -10,20 +10,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from magiqa.engines.engine import Engine, out_of_memory
 from magiqa.errors import UserError
-from magiqa.features.batches import Batches, Encoder, OpenImage, way_of
 from magiqa.features.cache import Store
-from magiqa.features.hashing import identity
+from magiqa.features.images import identity
 from magiqa.images.controls import controls
 from magiqa.images.decode import LIMITS, Limits, open_image, read_image
-from magiqa.images.views import CLIP_MEAN, CLIP_STD, Pixels, Resize, Views
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, Pixels, Resize, Views, cut
 from magiqa.progress import progress_bar
 from magiqa.stop import unbroken
 
@@ -35,8 +35,6 @@ SHARD_SECONDS = (5.0, 60.0)
 PREFETCHED_VIEWS = 64  # of one image, cut in a worker; a larger image's others are cut as they are needed
 
 Load = Callable[[Any, str], tuple[Pixels, np.ndarray]]
-
-Cut = tuple[OpenImage, Iterator[Sequence[Any]]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,21 @@ class Recipe:
     limits: Limits = LIMITS
 
 
+@dataclass
+class OpenImage:
+    """An image on its way: its features arrive view by view."""
+
+    path: str
+    sha256: str
+    controls: np.ndarray
+    features: dict[int, np.ndarray] = field(default_factory=dict)
+    cut: int = 0  # views handed to the batches so far
+    complete: bool = False  # all of its views are cut
+
+
+Cut = tuple[OpenImage, Iterable[Sequence[Any]]]
+
+
 def load_file(path: str, sha256: str, limits: Limits = LIMITS) -> tuple[Pixels, np.ndarray]:
     """Decode an image file that is known by its sha256; return the image and its controls."""
     data = read_image(path)
@@ -66,72 +79,119 @@ def load_file(path: str, sha256: str, limits: Limits = LIMITS) -> tuple[Pixels, 
     return image, controls(image, len(data))
 
 
-class _Shards:
-    """A writer of finished images to the cache, in a thread of its own, a shard at a time."""
+class Batches:
+    """Packs views of all images into micro-batches, and has the engine's threads fill in their images' features.
 
-    def __init__(self, cache: Store) -> None:
-        self.cache = cache
-        self.pool = ThreadPoolExecutor(1)
-        self.writing: Future[None] | None = None
-        self.images: list[OpenImage] = []
-        self.bytes = 0
-        self.since = time.monotonic()
-        self.wait, self.longest = SHARD_SECONDS
+    At most two batches a stream, or one whole image a stream, are on their way, so that memory is bounded. An engine
+    that makes views on its own device has a ``way``, whose ``cut`` and ``encode`` are used. A view is what ``cut``
+    yields, with the ``shape`` (3, H, W) that it has or will have; ``size`` is that of windows.
+    """
 
-    def add(self, image: OpenImage) -> None:
-        """Take a finished image; start a shard when enough has gathered."""
-        self.images.append(image)
-        self.bytes += sum(f.nbytes for f in image.features.values())
-        if self.bytes >= SHARD_BYTES or time.monotonic() - self.since >= self.wait:
-            self.flush()
+    def __init__(self, engine: Engine, size: int) -> None:
+        self.engine, self.shape = engine, (3, size, size)
+        way = getattr(engine, "way", None)
+        self.encode = way.encode if way else lambda views: engine(np.stack(views))
+        self.pool = ThreadPoolExecutor(engine.streams, thread_name_prefix="encode")
+        self.flying: deque[Future[None]] = deque()
+        self.views: list[tuple[OpenImage, int, Any]] = []  # of the next batch, with their places
 
-    def flush(self) -> None:
-        """Hand the gathered images to the writer."""
-        writing, self.writing = self.writing, None
-        if writing is not None:
-            writing.result()
-        if self.images:
-            images, self.images, self.bytes, self.since = self.images, [], 0, time.monotonic()
-            self.wait = min(2 * self.wait, self.longest)
-            self.writing = self.pool.submit(self._write, images)
+    def add(self, image: OpenImage, block: Sequence[Any]) -> None:
+        """Take views of one image; those of another size than a window (whole images) run alone."""
+        for view in block:
+            place = (image, image.cut, view)
+            image.cut += 1
+            if view.shape != self.shape:
+                self._submit(1, [place])
+                continue
+            self.views.append(place)
+            if len(self.views) == self.engine.batch_size:
+                self.run()
 
-    def _write(self, images: list[OpenImage]) -> None:
-        self.cache.write(
-            [i.sha256 for i in images],
-            [np.stack([i.features[v] for v in range(i.cut)]) for i in images],
-            np.stack([i.controls for i in images]),
-        )
+    def run(self) -> None:
+        """Hand over the batch as it is, full or not."""
+        if self.views:
+            self._submit(2, self.views)
+            self.views = []
+
+    def wait(self) -> None:
+        """Until all that was handed over is encoded.
+
+        Raises:
+            The first error of an engine's thread, here and in ``add`` and ``run``.
+        """
+        while self.flying:
+            self.flying.popleft().result()
 
     def close(self) -> None:
-        """Write the rest and wait for it."""
-        with ExitStack() as closing:
-            closing.callback(self.pool.shutdown)
-            closing.callback(
-                self.flush
-            )  # waits for the rest, or hands it over where an earlier error kept it
-            self.flush()
+        """Finish what was begun, whatever came of it, and end the threads."""
+        self.pool.shutdown(cancel_futures=True)
+
+    def _submit(self, each: int, batch: list[tuple[OpenImage, int, Any]]) -> None:
+        while len(self.flying) >= each * self.engine.streams:
+            self.flying.popleft().result()
+        self.flying.append(self.pool.submit(self._encode, batch))
+
+    def _encode(self, batch: list[tuple[OpenImage, int, Any]]) -> None:
+        image, _, view = batch[0]
+        try:
+            features = self.encode([view for _, _, view in batch])
+        except (RuntimeError, MemoryError) as error:
+            if view.shape != self.shape:
+                raise _cannot_encode(image.path, f"{view.shape[2]}x{view.shape[1]}", error) from error
+            if not out_of_memory(error):
+                raise
+            raise UserError(
+                f"out of memory with batches of {self.engine.batch_size} views; end what else fills it, or use "
+                f"batch_size={max(1, self.engine.batch_size // 2)}, or device=cpu"
+            ) from error
+        if not np.isfinite(features).all():
+            raise UserError(
+                "backbone: a feature is NaN or infinite; with precision=fp16 use bf16 or fp32, otherwise check "
+                "the weights"
+            )
+        for (image, index, _), feature in zip(batch, features, strict=True):
+            image.features[index] = feature
+
+
+def _cannot_encode(path: str, size: str, error: Exception) -> UserError:
+    """Return the error for a whole image: it is too large, or smaller than a stride or a positional embedding."""
+    if out_of_memory(error):
+        return UserError(
+            f"{path}: out of memory with the whole image of {size}; use device=cpu, a smaller dataset.resize, or "
+            "windows and global views"
+        )
+    reason = str(error).strip().split("\n")[-1].strip()  # OpenVINO names its source files first
+    return UserError(
+        f"{path}: the backbone cannot encode it whole at {size} ({reason}); it may be too small, or of another size "
+        "than a positional embedding that is not dropped: use windows or global views"
+    )
 
 
 class _Filling:
-    """One pass over the images that a cache lacks.
+    """One pass over the images that a cache lacks; a thread writes the finished ones, a shard at a time.
 
     Attributes:
         encoded: views so far. skipped: reasons by sha256.
     """
 
-    def __init__(self, store: Store, engine: Encoder, recipe: Recipe, load: Load, bar: Any) -> None:
-        size = recipe.views.window
-        self.recipe, self.load, self.way, self.bar = recipe, load, way_of(engine, size), bar
-        self.batches, self.shards = Batches(engine, self.way, size), _Shards(store)
+    def __init__(self, store: Store, engine: Engine, recipe: Recipe, load: Load, bar: Any) -> None:
+        self.store, self.recipe, self.load, self.bar = store, recipe, load, bar
+        way = getattr(engine, "way", None)
+        self.cut_views = way.cut if way else cut
+        self.batches = Batches(engine, recipe.views.window)
         self.open: deque[OpenImage] = deque()
         self.encoded = 0
         self.skipped: dict[str, str] = {}
+        self.writer = ThreadPoolExecutor(1)
+        self.writing: Future[None] | None = None
+        self.finished: list[OpenImage] = []
+        self.bytes, self.since, self.pause = 0, time.monotonic(), SHARD_SECONDS[0]
 
     def cut(self, item: Any, sha256: str) -> Cut:
         """Decode an image and cut its first views, in a worker's thread."""
         pixels, measured = self.load(item, sha256)
         r = self.recipe
-        blocks = self.way.cut(
+        blocks = self.cut_views(
             pixels, r.views, r.resize, name=str(item), mean=r.mean, std=r.std, limits=r.limits
         )
         ready: list[Sequence[Any]] = []
@@ -148,11 +208,14 @@ class _Filling:
         self.collect()
 
     def collect(self) -> None:
-        """Hand the finished images to the cache, in their order."""
+        """Gather the finished images, in their order, and start a shard when there are enough."""
         while self.open and self.open[0].complete and len(self.open[0].features) == self.open[0].cut:
             image = self.open.popleft()
+            self.finished.append(image)
             self.encoded += image.cut
-            self.shards.add(image)
+            self.bytes += sum(f.nbytes for f in image.features.values())
+            if self.bytes >= SHARD_BYTES or time.monotonic() - self.since >= self.pause:
+                self.save()
             self.bar.update()
             seconds = self.bar.format_dict["elapsed"] or 1
             self.bar.set_postfix_str(f"{self.encoded / seconds:.1f} views/s", refresh=False)
@@ -162,10 +225,29 @@ class _Filling:
         self.skipped[sha256] = reason
         self.bar.update()
 
-    def flush(self) -> None:
-        """Wait until every view that was handed over is encoded."""
-        self.batches.run()
-        self.batches.wait()
+    def save(self) -> None:
+        """Hand the finished images to the writer, once it has written those before."""
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
+        if self.finished:
+            images, self.finished, self.bytes, self.since = self.finished, [], 0, time.monotonic()
+            self.pause = min(2 * self.pause, SHARD_SECONDS[1])
+            self.writing = self.writer.submit(self._write, images)
+
+    def _write(self, images: list[OpenImage]) -> None:
+        self.store.write(
+            [i.sha256 for i in images],
+            [np.stack([i.features[v] for v in range(i.cut)]) for i in images],
+            np.stack([i.controls for i in images]),
+        )
+
+    def close(self) -> None:
+        """Write the rest and wait for it."""
+        with ExitStack() as closing:
+            closing.callback(self.writer.shutdown)
+            closing.callback(self.save)  # waits for the rest, or hands it over where an earlier error kept it
+            self.save()
 
 
 def _ahead(
@@ -177,14 +259,13 @@ def _ahead(
         queue.append((sha, pool.submit(cut, item, sha)))
         if len(queue) > depth:
             yield queue.popleft()
-    while queue:
-        yield queue.popleft()
+    yield from queue
 
 
 def fill_cache(
     store: Store,
     wanted: Sequence[tuple[Any, str]],
-    build_engine: Callable[[], Encoder],
+    build_engine: Callable[[], Engine],
     recipe: Recipe,
     *,
     workers: int = 2,
@@ -220,7 +301,7 @@ def fill_cache(
     with ExitStack() as closing:
         # the last first, and each even if the one before it is interrupted: nothing that is encoded gets lost
         closing.callback(bar.close)
-        closing.callback(filling.shards.close)
+        closing.callback(filling.close)
         closing.callback(filling.collect)
         closing.callback(filling.batches.close)
         closing.callback(pool.shutdown, cancel_futures=True)
@@ -234,5 +315,6 @@ def fill_cache(
                         continue
                     filling.take(image, blocks)
         finally:
-            filling.flush()
+            filling.batches.run()
+            filling.batches.wait()
     return filling.encoded, filling.skipped

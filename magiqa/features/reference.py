@@ -7,7 +7,7 @@ from typing import Any
 
 from magiqa.errors import UserError
 from magiqa.features.cache import Shards
-from magiqa.features.hashing import HashIndex, hash_files
+from magiqa.features.images import HashIndex, hash_files
 from magiqa.images.decode import images_in
 from magiqa.method.rivals import Reference, Rival
 from magiqa.package import expanded

@@ -4,23 +4,21 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from magiqa.backbones.model import build_model, fit_positional_embedding
-from magiqa.backbones.weights import Weights, check_files, load_weights
+from magiqa.backbones.weights import check_files, load_weights
 from magiqa.cores import decoders, threads
 from magiqa.datasets.base import Labels
 from magiqa.engines.build import build
+from magiqa.engines.engine import Engine
 from magiqa.engines.resolve import hardware, resolve
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.batches import Encoder
 from magiqa.features.bundle import open_bundle
-from magiqa.features.cache import FeatureCache
-from magiqa.features.hashing import HashIndex
-from magiqa.features.images import Features, Images, find_images
-from magiqa.features.key import Maker, feature_key
+from magiqa.features.cache import FeatureCache, Maker, feature_key
+from magiqa.features.images import Features, HashIndex, Images, find_images
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.features.reference import reference_folder, reference_statistics
 from magiqa.features.text import text_embeddings
@@ -33,7 +31,7 @@ from magiqa.runs.provenance import Clock
 
 
 class BundleSource:
-    """Features that a bundle holds: see `magiqa.features.source.Source`.
+    """Features that a bundle holds.
 
     Raises:
         UserError: a damaged file; a job that asks for other features than the bundle holds.
@@ -78,10 +76,10 @@ class BundleSource:
         header = self.bundle.header
         return Images(labels.table, list(header.images), [image.plain() for image in header.skipped])
 
-    def weights(self) -> None:
+    def weights(self) -> Any:
         """Return nothing: a bundle holds no weights."""
 
-    def features(self, labels: Labels, images: Images, weights: None) -> Features:
+    def features(self, labels: Labels, images: Images, weights: Any) -> Features:
         """Return the bundle's features."""
         header = self.bundle.header
         made = {"magiqa": header.magiqa, "code_sha256": header.code_sha256}
@@ -116,7 +114,7 @@ def workers(job: RunConfig, device: str) -> int:
 
 
 class ImageSource:
-    """Features that are encoded from images: see `magiqa.features.source.Source`.
+    """Features that are encoded from images.
 
     Raises:
         UserError: anything that can be found out at once: a checkpoint that is not there, an unknown engine.
@@ -158,12 +156,12 @@ class ImageSource:
         self.clock.warnings += picture_notes(self.index.traits, self.index.limits)
         return images
 
-    def weights(self) -> Weights:
+    def weights(self) -> Any:
         """Read the backbone's weights."""
         with self.clock.stage("weights"):
             return load_weights(self.job.method.backbone)
 
-    def features(self, labels: Labels, images: Images, weights: Weights) -> Features:
+    def features(self, labels: Labels, images: Images, weights: Any) -> Features:
         """Encode what the cache lacks."""
         job, method, machine = self.job, self.job.method, self.job.machine
         model = cache(
@@ -218,7 +216,7 @@ class ImageSource:
     def _encode(
         self,
         store: FeatureCache,
-        build_engine: Callable[[], Encoder],
+        build_engine: Callable[[], Engine],
         recipe: Recipe,
         paths: Iterable[str],
         sha256: Sequence[str],
@@ -238,7 +236,7 @@ class ImageSource:
                 store.refresh()  # what others wrote meanwhile counts as it will for the next command
         return encoded, bad
 
-    def _build(self, store: FeatureCache, model: Callable[[], Any]) -> Encoder:
+    def _build(self, store: FeatureCache, model: Callable[[], Any]) -> Engine:
         """Build the engine; the record says what it is."""
         job, resolved = self.job, self.resolved
         size = (job.method.views.window, job.method.views.window)
@@ -255,35 +253,15 @@ class ImageSource:
             "tolerance": resolved.tolerance,
             **hardware(resolved.device),
         }
-        store.verified(engine.max_error)
+        store.max_error = engine.max_error
         return engine
 
 
-class Source(Protocol):
-    """The stages that lead to a job's features, in their order.
+def open_source(job: RunConfig, clock: Clock, *, progress: bool = True) -> ImageSource | BundleSource:
+    """Return the source of a job's features; its stages are called in their order.
 
     Each raises a `UserError` for anything a user can mend; what was encoded before stays cached.
     """
-
-    def labels(self) -> Labels:
-        """Return the data set's labels."""
-        ...
-
-    def images(self, labels: Labels) -> Images:
-        """Return the images that are present."""
-        ...
-
-    def weights(self) -> Any:
-        """Return the backbone's weights; a bundle has none."""
-        ...
-
-    def features(self, labels: Labels, images: Images, weights: Any) -> Features:
-        """Return the features of every image."""
-        ...
-
-
-def open_source(job: RunConfig, clock: Clock, *, progress: bool = True) -> Source:
-    """Return the source of a job's features."""
     if job.source.bundle:
         return BundleSource(job, clock)
     return ImageSource(job, clock, progress=progress)

@@ -1,6 +1,8 @@
 """Prompt sets in, their text features out, from the cache where it has them."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +12,10 @@ from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_prompts, tokenizer_name
 from magiqa.backbones.weights import Weights
 from magiqa.errors import UserError
-from magiqa.features.cache import read_text, write_text
-from magiqa.features.key import FEATURE_VERSION
+from magiqa.features.cache import FEATURE_VERSION, key_hash, width_of
+from magiqa.features.shard import CorruptShard, cache_writes, read_text_shard, verify_shard, write_shard
 from magiqa.method.prompts import PromptSet
+from magiqa.package import expanded
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +41,48 @@ def text_key(backbone: Backbone, weights: Weights, prompts: PromptSet) -> dict[s
             "kind": "context" if prompts.context else "features",
         }
     return key
+
+
+def text_shape(key: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Return how many embeddings of how many numbers a text key stands for, where the key says it."""
+    pairs, texts = key.get("pairs"), key.get("texts")
+    count = 2 * len(pairs) if isinstance(pairs, list) else len(texts) if isinstance(texts, list) else None
+    return count, width_of(key)
+
+
+def text_path(root: str | Path, key: dict[str, Any]) -> Path:
+    """Return the file of a prompt set's embeddings."""
+    return expanded(root) / "text" / f"{key_hash(key)}.safetensors"
+
+
+def read_text(root: str | Path, key: dict[str, Any]) -> tuple[np.ndarray, float] | None:
+    """Return cached embeddings (T, D) and the logit scale; None where they are absent or damaged."""
+    path = text_path(root, key)
+    if not path.is_file():
+        return None
+    try:
+        verify_shard(path)
+        return read_text_shard(path, *text_shape(key))
+    except CorruptShard:
+        return None
+
+
+def write_text(root: str | Path, key: dict[str, Any], text: np.ndarray, logit_scale: float) -> None:
+    """Cache embeddings (T, D) and the logit scale; those of pairs are stored as (P, 2, D).
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = text_path(root, key)
+    with cache_writes(path):
+        write_shard(
+            path,
+            {
+                "text": text.astype(np.float32).reshape(-1, 2 if "pairs" in key else 1, text.shape[-1]),
+                "logit_scale": np.array([logit_scale]),
+            },
+            {"key": json.dumps(key, sort_keys=True)},
+        )
 
 
 def text_embeddings(

@@ -65,11 +65,11 @@ def check_direction(metric: Metric, values: np.ndarray, y: np.ndarray) -> None:
     Raises:
         UserError: its SRCC is significantly negative, and its direction was not typed.
     """
-    found = spearmanr(values, y)
-    if not metric.direction and found.statistic < 0 and found.pvalue < 0.05:
+    correlation = spearmanr(values, y)
+    if not metric.direction and correlation.statistic < 0 and correlation.pvalue < 0.05:
         word = f"{metric.file}{metric.choice}"
         raise UserError(
-            f"{word}: SRCC with MOS is {found.statistic:.3f}, so lower values seem better; type {word}:lower, or "
+            f"{word}: SRCC with MOS is {correlation.statistic:.3f}, so lower values seem better; type {word}:lower, or "
             f"{word}:higher if higher values are meant to be better"
         )
 
@@ -101,8 +101,8 @@ def external_scores(metric: Metric, images: Sequence[str]) -> tuple[np.ndarray, 
         if max(Counter(short).values(), default=0) == 1 and set(short) & {_base(t) for t in theirs}:
             theirs, ours = [_base(name) for name in theirs], short
             note = "matched by base names"
-    wanted = set(ours)
-    twice = [name for name, times in Counter(theirs).items() if times > 1 and name in wanted]
+    own_names = set(ours)
+    twice = [name for name, times in Counter(theirs).items() if times > 1 and name in own_names]
     if twice:
         raise UserError(
             f"{file}: scored twice: {twice[0]} (and {len(twice) - 1} more); keep one row an image"
@@ -114,7 +114,7 @@ def external_scores(metric: Metric, images: Sequence[str]) -> tuple[np.ndarray, 
             f"{file}: {len(missing)} of {len(ours)} images have no score (first {missing[0]}); score them all: a "
             "paired test needs the same images"
         )
-    unused = len(theirs) - len(wanted)
+    unused = len(theirs) - len(own_names)
     notes = [note, told]
     notes.append(f"{unused} rows of other images not used" if unused else "")
     return np.array([place[name] for name in ours]), "; ".join(filter(None, notes))

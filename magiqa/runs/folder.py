@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,10 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import pandas as pd
 
-from magiqa import __version__
 from magiqa.errors import UserError
 from magiqa.runs.read import is_below
 from magiqa.stop import unbroken
@@ -67,7 +64,6 @@ class ResultFolder:
     def __enter__(self) -> Self:
         from filelock import FileLock, Timeout
 
-        self._check(self._announced)
         with self._disk_errors():
             self.path.mkdir(parents=True, exist_ok=True)
             if (self.path / LOCK).is_symlink():
@@ -77,7 +73,7 @@ class ResultFolder:
                 self._lock.acquire(timeout=0)
             except Timeout:
                 raise UserError(
-                    f"out={self.path}: {_writer(self.path)} is writing there; wait for it, or set out=DIR to another "
+                    f"out={self.path}: another magiqa command is writing there; wait for it, or set out=DIR to another "
                     "folder"
                 ) from None
         try:
@@ -85,9 +81,8 @@ class ResultFolder:
                 self._tidy()
                 self._check(self._announced)
                 self._stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=self.path))
-                self._mark([])
         except BaseException:
-            self._lock.release()
+            self._unlock()
             raise
         return self
 
@@ -95,12 +90,14 @@ class ResultFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self._stage, ignore_errors=True)
-        for name in (MARK, LOCK):  # the lock's file while it is held: filelock notices one that has no name
-            with suppress(OSError):
-                (self.path / name).unlink()
-        self._lock.release()
+        self._unlock()
         if isinstance(error, OSError) and self._ours(error):
             raise self._unwritable(error) from error
+
+    def _unlock(self) -> None:
+        with suppress(OSError):  # while it is held: filelock notices a file that has no name
+            (self.path / LOCK).unlink()
+        self._lock.release()
 
     def csv(self, name: str, table: pd.DataFrame, float_format: str | None = None) -> None:
         """Write a table as ``name.csv``, in full float precision by default."""
@@ -149,34 +146,24 @@ class ResultFolder:
             )
             self._check(files)
             warnings = [*record.get("warnings", []), *self.warnings]
+            digests = {name: hashlib.sha256((self._stage / name).read_bytes()).hexdigest() for name in files}
             written = {
                 **record,
                 **({"warnings": warnings} if warnings else {}),
-                "files": {name: {**self._rows.get(name, {}), "sha256": self._sha256(name)} for name in files},
+                "files": {name: {**self._rows.get(name, {}), "sha256": digests[name]} for name in files},
             }
             text = json.dumps(written, indent=1, default=str, allow_nan=False)
             self.new(self.name).write_text(text + "\n", encoding="utf-8")
             earlier = [name for name in _earlier(self.path, self.name) if name not in files]
-            self._mark([*files, *earlier, self.name])
-            # the old record goes first: a folder that is half replaced is no result
-            for name in [self.name, *earlier]:
+            os.replace(self._stage / self.name, self.path / MARK)
+            # the old record goes before new files come: a folder that is half replaced is no result
+            for name in [*earlier, self.name]:
                 _remove(self.path, name)
-            for name in [*files, self.name]:
+            for name in files:
                 (self.path / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(self._stage / name, self.path / name)
+            os.replace(self.path / MARK, self.path / self.name)
         return written
-
-    def _sha256(self, name: str) -> str:
-        with open(self._stage / name, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    def _mark(self, files: Collection[str]) -> None:
-        """Write who writes here, and which files a killed command may leave half replaced."""
-        who = {"command": self.command, "host": socket.gethostname(), "process": os.getpid()}
-        text = json.dumps({"magiqa": __version__, **who, "files": sorted(set(files))}, indent=1)
-        fresh = self._stage / MARK
-        fresh.write_text(text + "\n", encoding="utf-8")
-        os.replace(fresh, self.path / MARK)
 
     def _check(self, names: Collection[str]) -> None:
         other = command_of(self.path)
@@ -208,12 +195,11 @@ class ResultFolder:
 
     def _tidy(self) -> None:
         """Remove what a killed command left: files that no record lists, and those not yet in their places."""
-        listed = {name for record in {*RECORDS, self.name} for name in _listed(self.path, record)}
-        for name in set(_names(_own_record(self.path / MARK))) - listed:
+        left = _names(_own_record(self.path / MARK))
+        for name in {*left, *([MARK] if left else [])} - _claimed(self.path, self.name):
             _remove(self.path, name)
-        for left in self.path.glob(f"{STAGE}*"):
-            if not left.is_symlink() and left.is_dir():
-                shutil.rmtree(left)
+        for stage in self.path.glob(f"{STAGE}*"):
+            shutil.rmtree(stage, ignore_errors=True)  # which follows no link
 
     def _ours(self, error: OSError) -> bool:
         if error.filename is None:
@@ -238,16 +224,10 @@ def formula_notes(name: str, table: pd.DataFrame) -> list[str]:
     """Return a note on the texts of a table that a spreadsheet would run as formulas; a CSV keeps them as they are."""
     texts = [table[c].dropna().unique() for c in table if table[c].dtype.kind not in "fiub"]
     cells = [*table.columns, *(cell for column in texts for cell in column)]
-    formulas = [c for c in cells if isinstance(c, str) and c[:1] in _FORMULA and not _is_number(c)]
+    starts = pd.Series([c for c in cells if isinstance(c, str) and c[:1] in _FORMULA], dtype=object)
+    formulas = starts[pd.to_numeric(starts, errors="coerce").isna()].tolist()
     note = f"{name}: a spreadsheet would run {len(formulas)} cells as formulas, such as {formulas[:1]}; import as text"
     return [note] if formulas else []
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
 
 
 def command_of(folder: Path) -> str | None:
@@ -286,10 +266,8 @@ def _earlier(folder: Path, record: str) -> list[str]:
 
 
 def _claimed(folder: Path, record: str) -> set[str]:
-    """Return the files of a folder that magiqa wrote: its records, what they list, what a killed command left."""
-    names = {name for file in {*RECORDS, record} for name in _listed(folder, file)}
-    mark = _own_record(folder / MARK)
-    return names | {MARK, *_names(mark)} if mark else names
+    """Return the files of a folder that magiqa wrote: its records, and what they list."""
+    return {name for file in {*RECORDS, record} for name in _listed(folder, file)}
 
 
 def _remove(folder: Path, name: str) -> None:
@@ -302,9 +280,3 @@ def _remove(folder: Path, name: str) -> None:
     for parent in parents:
         with suppress(OSError):
             parent.rmdir()
-
-
-def _writer(folder: Path) -> str:
-    mark = _own_record(folder / MARK)
-    where = f" (process {mark.get('process')} on {mark.get('host')})" if mark else ""
-    return f"magiqa {mark.get('command', '')}".strip() + where if mark else "another magiqa command"

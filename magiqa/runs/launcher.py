@@ -73,6 +73,6 @@ class Launcher(Checked, key="launcher"):
             >>> Launcher("slurm", jobs=4, gpus_per_node=1, slurm_max_num_timeout=9).parameters()
             {'name': 'magiqa', 'gpus_per_node': 1}
         """
-        given = {k: v for k, v in asdict(self).items() if k not in _OWN and v is not None}
-        chosen = {k: v for k, v in given.items() if (k in _MADE_WITH) == made_with}
+        settings = {k: v for k, v in asdict(self).items() if k not in _OWN and v is not None}
+        chosen = {k: v for k, v in settings.items() if (k in _MADE_WITH) == made_with}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}

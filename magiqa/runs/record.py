@@ -5,17 +5,15 @@ and its own; keys that are not known here are let through.
 """
 
 import json
-import math
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from magiqa.checked import Least
+from magiqa.checked import Least, Parsed
 from magiqa.errors import UserError
-from magiqa.runs.parsed import Parsed
 
 RECORD_BYTES = 256 << 20
 
@@ -35,20 +33,31 @@ class Skipped(Parsed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet(Parsed):
-    """The data set of a run."""
+class LabelFacts(Parsed):
+    """The fields of `magiqa.datasets.base.Labels` other than its table."""
 
     name: str
     label: str
-    n: Count
     variant: str = ""
-    root: str = ""
     higher_is_better: bool | None = None
     cluster: str | None = None
+    expected: Count | None = None
     every: Annotated[int, Least(1)] = 1
     layout: str = ""
     notes: tuple[str, ...] = ()
     page: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields, as `Labels` takes them."""
+        return {f.name: getattr(self, f.name) for f in fields(LabelFacts)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet(LabelFacts):
+    """The data set of a run."""
+
+    n: Count
+    root: str = ""
     fingerprint: str = ""
     images_sha256: str = ""
     resize: Mapping[str, Any] | None = None
@@ -125,19 +134,26 @@ class Experiment(Parsed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared(Parsed):
+class Chosen(Parsed):
+    """A name, and the options that were chosen and changed."""
+
+    name: str = ""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    study: Mapping[str, Any] = field(default_factory=dict)
+    backbone: Bone | None = None
+    engine: Engine | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared(Chosen):
     """A method of a comparison: the source of its scores, and the config of a run."""
 
-    name: str
     source: str = ""
     note: str = ""
     choice: str = ""
     score: str = ""
-    choices: Mapping[str, str] = field(default_factory=dict)
-    changed: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-    backbone: Bone | None = None
-    engine: Engine | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,19 +165,13 @@ class External(Parsed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(Parsed):
+class Record(Chosen):
     """A command's record."""
 
     magiqa: str = ""
     command: str = ""
-    name: str = ""
-    choices: Mapping[str, str] = field(default_factory=dict)
-    changed: Mapping[str, Any] = field(default_factory=dict)
-    study: Mapping[str, Any] = field(default_factory=dict)
     config: RunSettings | None = None
     dataset: DataSet | None = None
-    backbone: Bone | None = None
-    engine: Engine | None = None
     views: Mapping[str, Any] = field(default_factory=dict)
     cache: Mapping[str, Any] = field(default_factory=dict)
     fits: Mapping[str, Fit] = field(default_factory=dict)
@@ -215,8 +225,10 @@ def read_as(kind: type[P], value: Any, where: str) -> P:
         UserError: names the file, the key and what is wrong, in one line.
     """
     try:
+        # halves of characters and infinite numbers are told, too
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         return kind.of(value)
-    except UserError as error:
+    except ValueError as error:
         raise UserError(f"{where}: {' '.join(str(error).split())[:300]}; {_AGAIN}") from None
 
 
@@ -230,7 +242,7 @@ def load_record(file: Path) -> Record:
         status = os.stat(file)
         if not stat.S_ISREG(status.st_mode) or status.st_size > RECORD_BYTES:
             raise ValueError("no plain file, or too large for a record")
-        record = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number, parse_float=_finite)
+        record = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: not readable as JSON ({reason}); {_AGAIN}") from None
@@ -245,14 +257,3 @@ def load_record(file: Path) -> Record:
         if lacking:
             raise UserError(f"{file}: {lacking[0]} is missing; {_AGAIN}")
     return made
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
-    return value

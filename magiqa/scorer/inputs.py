@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.hashing import identity
+from magiqa.features.images import identity
 from magiqa.features.pipeline import load_file
 from magiqa.images.controls import controls
 from magiqa.images.decode import Limits, open_image, prepared, read_image

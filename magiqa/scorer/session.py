@@ -19,8 +19,7 @@ from magiqa.engines.build import build
 from magiqa.engines.engine import Resolved, apart, borrowed, refuse_forks
 from magiqa.engines.resolve import hardware, resolve
 from magiqa.errors import UserError
-from magiqa.features.cache import FeatureCache, MemoryStore, Store
-from magiqa.features.key import Maker, feature_key
+from magiqa.features.cache import FeatureCache, Maker, MemoryStore, Store, feature_key
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.features.text import text_embeddings
 from magiqa.images.decode import Limits
@@ -226,7 +225,7 @@ class Session:
         weights = self._weights()
         engine = self._once(window, lambda: apart(lambda: self._build(weights, window)))
         if not isinstance(store, MemoryStore):
-            store.verified(engine.max_error)
+            store.max_error = engine.max_error
         return engine
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
-from magiqa.features.cache import Readable
+from magiqa.features.cache import MemoryStore, Shards
 from magiqa.images.views import view_mask
 from magiqa.method.fast_variants import magnitudes
 from magiqa.method.pooling import pooled
@@ -35,7 +35,7 @@ class Scorable(Protocol):
         ...
 
     @property
-    def cache(self) -> Readable:
+    def cache(self) -> Shards | MemoryStore:
         """Holds every image."""
         ...
 

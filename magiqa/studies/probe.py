@@ -20,7 +20,7 @@ from scipy.special import bdtr
 from magiqa import __version__
 from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
-from magiqa.features.hashing import content_sha256
+from magiqa.features.images import content_sha256
 from magiqa.images.controls import laplacian_variance
 from magiqa.images.decode import Limits, open_image, read_image
 from magiqa.images.distortions import LEVELS, MORE, SEEN, UNSEEN, distort

@@ -5,7 +5,14 @@ from typing import Any
 
 from magiqa.backbones.spec import Backbone
 from magiqa.errors import UserError
+from magiqa.method.presets import presets
 from magiqa.report.published import PROTOCOLS, option, published
+
+# the paper's method on any backbone, in the overrides of a job
+MACLIP = {group: name for group, name in presets()["maclip"].options.items() if group != "backbone"} | {
+    "pooling": "mean",
+    "backbone.positional_embedding": "drop",
+}
 
 
 def published_row(text: str) -> dict[str, Any]:
@@ -40,22 +47,20 @@ def overrides_of(row: dict[str, Any], options: Sequence[str], backbone: Backbone
     dataset = option(row["method"], row["dataset"])
     if dataset not in options:
         raise UserError(f"reconcile: there is no dataset option {dataset}; this row cannot be run")
-    fusion = "similarity" if protocol.score == "q_sim" else "adaptive"
-    out = [
-        f"dataset={dataset}",
-        f"prompts={protocol.prompts}",
-        f"views={protocol.views}",
-        "magnitude=boxcox",
-        f"fusion={fusion}",
-        "pooling=mean",
-        "precision=fp32",
-        "backbone.positional_embedding=drop",
-        "fit=official" if row["method"].startswith("MA-CLIP") else "fit=logistic4",
-    ]
+    settings = MACLIP | {
+        "dataset": dataset,
+        "prompts": protocol.prompts,
+        "views": protocol.views,
+        "precision": "fp32",
+        "fit": "official" if row["method"].startswith("MA-CLIP") else "logistic4",
+    }
+    if protocol.score == "q_sim":
+        settings["fusion"] = "similarity"
     if backbone.name not in (protocol.backbone, "demo"):
         raise UserError(
             f"reconcile: this row is of {protocol.backbone}, not {backbone.name}; use that backbone"
         )
     if backbone.kind == "published":
-        out += ["backbone.pretrained=openai", "backbone.quickgelu=true", "backbone.label=null"]
-    return out
+        weights = {"pretrained": "openai", "quickgelu": "true", "label": "null"}
+        settings |= {f"backbone.{key}": value for key, value in weights.items()}
+    return [f"{key}={value}" for key, value in settings.items()]

@@ -14,7 +14,7 @@ from magiqa.engines.build import build
 from magiqa.engines.device import Sent
 from magiqa.engines.engine import Resolved
 from magiqa.features.cache import MemoryStore
-from magiqa.features.hashing import content_sha256
+from magiqa.features.images import content_sha256
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.images.views import Views
 

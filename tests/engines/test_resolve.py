@@ -11,7 +11,6 @@ import torch
 
 from magiqa import cores
 from magiqa.engines import engine
-from magiqa.engines import resolve as hardware
 from magiqa.engines import resolve as resolving
 from magiqa.engines.engine import Resolved
 from magiqa.engines.resolve import resolve
@@ -117,24 +116,3 @@ def test_threads_respect_affinity_torch_and_the_environment(limits):
     assert (cores.threads.__wrapped__(), cores.decoders("cpu"), cores.decoders("mps")) == (1, 1, 4)
     limits.setenv(cores.SHARE, "2")  # of three tasks on this machine
     assert (cores.decoders("cpu"), cores.decoders("cuda")) == (1, 2)
-
-
-@pytest.mark.parametrize(
-    ("device", "capability", "flags", "faster"),
-    [
-        ("cuda:0", (7, 5), "", "fp16"),
-        ("cuda:0", (8, 0), "", None),
-        ("cpu", None, "flags\t\t: sse avx2", "fp32"),
-        ("cpu", None, "flags\t\t: avx2 avx512_bf16", None),
-        ("cpu", None, "Features\t: asimd bf16", None),
-        ("cpu", None, "", None),
-    ],
-)
-def test_a_device_without_arithmetic_for_bf16_is_told_what_is_faster(
-    monkeypatch, device, capability, flags, faster
-):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
-    monkeypatch.setattr(Path, "is_file", lambda self: bool(flags))
-    monkeypatch.setattr(Path, "read_text", lambda self: f"{flags}\n")
-    warning = hardware.slow_bf16(device)
-    assert warning is None if faster is None else f"precision={faster}" in warning

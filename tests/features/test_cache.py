@@ -12,11 +12,11 @@ import pytest
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import Weights
 from magiqa.errors import UserError
-from magiqa.features.cache import FeatureCache, read_text, text_path, write_text
+from magiqa.features.cache import FeatureCache, feature_key, key_hash
 from magiqa.features.cache_upkeep import prune
-from magiqa.features.hashing import content_sha256
-from magiqa.features.key import feature_key, key_hash
+from magiqa.features.images import content_sha256
 from magiqa.features.shard import CorruptShard
+from magiqa.features.text import read_text, text_path, write_text
 from magiqa.images.views import Resize, Views
 
 RNG = np.random.default_rng(5)

@@ -6,9 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from magiqa.features import hashing
-from magiqa.features.hashing import HashIndex, content_sha256, hash_files
-from magiqa.features.images import of_part
+from magiqa.features import images as hashing
+from magiqa.features.images import HashIndex, content_sha256, hash_files, of_part
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from magiqa.backbones.model import build_model
 from magiqa.backbones.weights import load_weights
 from magiqa.config.compose import Configs
-from magiqa.features.key import feature_key, key_hash
+from magiqa.features.cache import feature_key, key_hash
 from magiqa.features.text import text_embeddings
 
 # computed by the version of November 2026, with the demo's weights

@@ -11,9 +11,9 @@ from towers import DEVICE, SIZE, error, plain, tower
 from magiqa.engines.build import build
 from magiqa.engines.engine import Resolved
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features import batches, pipeline
+from magiqa.features import pipeline
 from magiqa.features.cache import FeatureCache
-from magiqa.features.hashing import content_sha256
+from magiqa.features.images import content_sha256
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.images.decode import open_image
 from magiqa.images.views import KINDS, Resize, Views, cut
@@ -112,7 +112,7 @@ def test_equal_files_are_encoded_once_and_a_changed_file_again(tmp_path, photos)
 def test_views_in_memory_do_not_grow_with_the_image(tmp_path, monkeypatch):
     """Whatever batch the engine works on, only a few more have been cut than it has encoded."""
     handed = 0
-    plain = batches.cut
+    plain = pipeline.cut
 
     def counting(*args, **options):
         nonlocal handed
@@ -120,7 +120,7 @@ def test_views_in_memory_do_not_grow_with_the_image(tmp_path, monkeypatch):
             handed += len(block)
             yield block
 
-    monkeypatch.setattr(batches, "cut", counting)
+    monkeypatch.setattr(pipeline, "cut", counting)
     path = write_photo(tmp_path / "huge.png", 3000, 300, seed=1)
     seen = []
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from magiqa.errors import UserError
-from magiqa.features.cache import FeatureCache, read_text, write_text
+from magiqa.features.cache import FeatureCache
 from magiqa.features.cache_upkeep import corrupt_shards, prune
 from magiqa.features.shard import CorruptShard, read_features, read_shard, verify_features, write_shard
+from magiqa.features.text import read_text, write_text
 
 KEY = {"weights_sha256": "0" * 64}
 GOOD = {

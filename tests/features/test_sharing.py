@@ -7,8 +7,7 @@ import pytest
 import tiny
 
 from magiqa.errors import UserError
-from magiqa.features.cache import FeatureCache
-from magiqa.features.key import SHARING, Maker, key_hash, own_key
+from magiqa.features.cache import SHARING, FeatureCache, Maker, key_hash, own_key
 from magiqa.features.source import prepare
 from magiqa.runs.provenance import Clock
 
@@ -26,7 +25,7 @@ def write(
     root: Path, key: dict, maker: Maker, images: list[str], value: float, error: float = 1e-7
 ) -> FeatureCache:
     cache = FeatureCache(root, key, maker)
-    cache.verified(error)
+    cache.max_error = error
     cache.write(images, [np.full((2, 4), value, np.float32) for _ in images], np.zeros((len(images), 4)))
     return cache
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from magiqa.errors import UnreadableImage
-from magiqa.features.hashing import identity
+from magiqa.features.images import identity
 from magiqa.images.decode import FORMATS, Limits, identify, open_image, read_image
 from magiqa.images.views import Resize, Views, cut
 

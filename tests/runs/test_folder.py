@@ -58,7 +58,7 @@ def in_child(work):
     return os.waitpid(child, 0)[1]
 
 
-@pytest.mark.parametrize("step", range(9))
+@pytest.mark.parametrize("step", range(8))
 def test_killed_at_any_step_the_folder_holds_one_run_whole_or_none(tmp_path, monkeypatch, step):
     write(tmp_path, 1.0)
     (tmp_path / "mine.csv").write_text("mine")
@@ -79,7 +79,7 @@ def test_killed_at_any_step_the_folder_holds_one_run_whole_or_none(tmp_path, mon
         write(tmp_path, 2.0, figure="new")
 
     ended = in_child(work)
-    assert os.WIFSIGNALED(ended) == (step < 8)  # later than the last step it is done
+    assert os.WIFSIGNALED(ended) == (step < 7)  # later than the last step it is done
     if (tmp_path / "record.json").is_file():
         try:
             assert read(tmp_path)["value"] in (1.0, 2.0)
@@ -93,7 +93,7 @@ def test_killed_at_any_step_the_folder_holds_one_run_whole_or_none(tmp_path, mon
 
 def test_a_second_command_is_refused_in_one_line_at_its_start(tmp_path):
     with ResultFolder(tmp_path, "evaluate", FILES) as results:
-        with pytest.raises(UserError, match=r"magiqa evaluate \(process .* is writing there; wait .*out=DIR"):
+        with pytest.raises(UserError, match=r"another magiqa command is writing there; wait .*out=DIR"):
             write(tmp_path, 2.0)
         results.csv("scores", pd.DataFrame({"q": [1.0]}))
         results.record({"magiqa": "0", "command": "evaluate", "value": 1.0})

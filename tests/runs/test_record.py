@@ -57,16 +57,16 @@ def edited(key, value=None):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("dataset", None, "dataset must be a mapping of names"),
+        ("dataset", None, "dataset=None must be a mapping"),
         ("dataset.n", "3", "dataset.n=3 must be a whole number"),
         ("dataset.n", -1, "dataset.n=-1 must be a whole number from 0"),
-        ("dataset.label", 3, "dataset.label=3 must be text"),
-        ("dataset.skipped", ["a"], r"dataset.skipped\[0\] must be a mapping"),
+        ("dataset.label", [3], r"dataset.label=\[3\] must be text"),
+        ("dataset.skipped", ["a"], r"dataset.skipped\[0\]=a must be a mapping"),
         ("choices", {"prompts": {"a": 1}}, "choices.prompts={'a': 1} must be text"),
-        ("backbone", "RN50", "backbone must be a mapping"),
+        ("backbone", "RN50", "backbone=RN50 must be a mapping"),
         ("fits", {"q": {"params": ["a"]}}, r"fits.q.params\[0\]=a must be a finite number"),
-        ("files", {"a": 3}, "files.a must be a mapping"),
-        ("name", "\ud800", ".*must be text"),  # half a character
+        ("files", {"a": 3}, "files.a=3 must be a mapping"),
+        ("name", "\ud800", ".*surrogates not allowed"),  # half a character
         *(
             (key, missing, f"{key}(.name)? is missing; run the command")
             for key in ("dataset", "dataset.n", "files")

@@ -11,7 +11,7 @@ from bundles import altered
 
 from magiqa.cli import main as cli
 from magiqa.errors import UserError
-from magiqa.features import hashing
+from magiqa.features import images as hashing
 from magiqa.features.bundle import open_bundle
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.pack import pack

@@ -25,6 +25,7 @@ from magiqa.stats.paired import against, differences
 from magiqa.stats.sampled import Sampled
 from magiqa.stats.sampling import Sampling, column
 from magiqa.studies.ablation import Compose, override
+from magiqa.studies.protocols import MACLIP
 
 Tables = dict[str, pd.DataFrame]
 
@@ -48,16 +49,6 @@ class Figure:
 Findings = tuple[Tables, list[str], dict[str, Figure]]
 
 CUES = ("q_sim", "q_mag", "q")
-
-# the paper's method, in the overrides of a job
-MACLIP = (
-    "prompts=maclip",
-    "views=maclip",
-    "magnitude=boxcox",
-    "fusion=adaptive",
-    "pooling=mean",
-    "backbone.positional_embedding=drop",
-)
 
 
 class Lacking(UserError):
@@ -127,7 +118,7 @@ class Study:
 
         def pinned(more: list[str]) -> RunConfig:
             named = {o.partition("=")[0] for o in more}
-            return compose([*(o for o in MACLIP if o.partition("=")[0] not in named), *more])
+            return compose([*(f"{k}={v}" for k, v in MACLIP.items() if k not in named), *more])
 
         self.compose, self.job = pinned, pinned([])
 
