@@ -16,10 +16,9 @@ from magiqa.errors import UserError
 from magiqa.report.ablation_exhibits import ablation_tables, at_edge, like_similarity
 from magiqa.report.escape import tex
 from magiqa.report.exhibits import exhibits
-from magiqa.report.external_metrics import compared_runs, external_runs
 from magiqa.report.latex import latex
 from magiqa.report.main_table import backbones, main_table
-from magiqa.report.material import Asked, Material
+from magiqa.report.material import Asked, Material, compared_runs, external_runs
 from magiqa.report.methods import method_name
 from magiqa.report.published import published
 from magiqa.report.published_exhibits import published_table, refused
