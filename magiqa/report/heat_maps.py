@@ -61,9 +61,8 @@ def heat_map(
             for color, width, line in (("white", 2.4, "-"), (INK, 1.2, dash)):
                 ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, clip_on=False, zorder=5, edgecolor=color,
                                        linewidth=width, linestyle=line))  # fmt: skip
-        bar = figure.colorbar(
-            image, ax=ax, pad=0.02, extend="min" if len(finite) and finite.min() < low else "neither"
-        )
+        extend = "min" if len(finite) and finite.min() < low else "neither"
+        bar = figure.colorbar(image, ax=ax, pad=0.02, extend=extend)
         bar.set_label(textwrap.fill(zlabel, 26))
         bar.outline.set_visible(False)
         _fit(figure, ax, values.shape)
