@@ -57,4 +57,6 @@ def run(arguments: Arguments) -> int:
     beside = "comparison.json"  # in a folder that holds another command's record
     name = beside if (folder / beside).is_file() else "record.json"
     print(f"{render(table, record)}\n\n{written(folder, name)}")
+    if keys.gmad:
+        print(written(expanded(keys.gmad)))
     return 0
