@@ -8,7 +8,8 @@ compares RUN's own cues and controls. It writes comparison.csv into out (RUN).
 
   score=q               the score of runs: q, q_sim or q_mag
   equivalence=0.01      mark pairs that differ by less (≈)
-  gmad=DIR              images that one of two methods calls equal and the other tells apart most
+  gmad=DIR              images that one method calls equal and the other tells
+                        apart most
 
 OTHER.csv:COLUMN:lower takes a column of which lower is better.
 
