@@ -3,8 +3,7 @@ r"""Miniature KonIQ-10k, SPAQ and KADID-10k in their real layouts: to rehearse a
 Photos of the installed wheels, cut, distorted and labeled by SSIM with a little noise, on each set's own scale. They
 are no opinions, and not the sets' images: no number from them says anything of the sets, whose names they bear.
 
-  python scripts/minis.py DIR && python scripts/reproduce.py --root koniq=DIR/koniq --root spaq=DIR/spaq \
-      --root kadid10k=DIR/kadid10k --out DIR/results
+  python scripts/minis.py DIR && MAGIQA_DATA=DIR magiqa evaluate -m dataset=koniq,spaq,kadid10k
 """
 
 import argparse
@@ -20,6 +19,7 @@ from PIL import Image, ImageOps
 from skimage.metrics import structural_similarity
 
 from magiqa.datasets.sample import PHOTOS
+from magiqa.datasets.sets import sets
 from magiqa.images.distortions import SEEN, UNSEEN, distort
 
 KADID_TYPES = {  # their numbers in KADID's file names
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--references", type=int, default=10, help="KADID's, thirty images each")
     given = parser.parse_args()
     for make, count in ((koniq, given.count), (spaq, given.count), (kadid10k, given.references)):
-        root = given.out / make.__name__
+        root = given.out / sets()[make.__name__].folder
         root.mkdir(parents=True)
         make(root, count)
         print(f"{root}/", flush=True)

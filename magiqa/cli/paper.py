@@ -84,8 +84,11 @@ def run(arguments: Arguments) -> int:
         raise UserError("paper: give folders written by magiqa evaluate, ablate, experiment or compare")
     from magiqa.report.paper import paper
     from magiqa.runs.read import written
+    from magiqa.runs.record import load_record
 
     out = expanded(keys.out)
     paper(folders, out, keys.asked(metrics))
     print(written(out, "paper.json"))
+    for note in load_record(out / "paper.json").warnings:
+        print(f"note: {note}")
     return 0

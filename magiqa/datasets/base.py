@@ -109,6 +109,9 @@ class DataSet(Checked, key="dataset"):
         folder = Path(os.path.expanduser(self.root))
         if not self.root or not folder.is_dir():
             where = f"; get the set from {self.page}" if self.page else ""
+            where += (
+                f", which unpacks to {self.folder}/ (docs/datasets.md lists its files)" if self.folder else ""
+            )
             raise UserError(f"dataset.root={self.root}: no such folder{where}")
         return folder.absolute()
 

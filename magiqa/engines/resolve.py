@@ -1,11 +1,13 @@
 """The engines to choose from, what ``auto`` becomes on this machine, and facts about its CPU and GPU."""
 
+import platform
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from magiqa.cores import allowed_cores
 from magiqa.engines.engine import Engine, EngineKind, Resolved
 from magiqa.errors import UserError
 
@@ -147,8 +149,6 @@ def hardware(device: str) -> dict[str, Any]:
     """
     if device == "cpu":
         return {}
-    import platform
-
     import torch
 
     if device == "mps":
@@ -162,6 +162,14 @@ def hardware(device: str) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
     }
+
+
+def machine(device: str) -> str:
+    """Return the name of what computes: the GPU, or the CPU with the cores that this process may use."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.is_file() else []
+    name = (names or [platform.processor() or platform.machine()])[0]
+    return str(hardware(device).get("gpu") or f"{name}, {allowed_cores()} cores")
 
 
 def driver() -> str | None:

@@ -18,7 +18,9 @@ from magiqa.report.words import backbone_name, parameter, set_key, set_name, sta
 from magiqa.runs.read import Sheet
 from magiqa.stats.family import SIGNIFICANCE
 
-MOST_OF_AXIS = 25  # values of a numeric axis that a table prints
+MOST_OF_AXIS, MOST_IN_BLOCK = 25, 11  # values of a numeric axis that a table prints, alone and among others
+
+MOST_SETS = 3  # data sets whose SRCC and PLCC stand side by side
 
 
 def ablations(sheets: Sequence[Sheet]) -> list[Sheet]:
@@ -36,19 +38,19 @@ def axes_of(sheet: Sheet) -> list[str]:
             and table[c].nunique() >= 5]  # fmt: skip
 
 
-def thinned(sheet: Sheet) -> tuple[pd.DataFrame, str]:
+def thinned(sheet: Sheet, most: int = MOST_OF_AXIS, best: bool = True) -> tuple[pd.DataFrame, str]:
     """Return the rows to print and the note on what is left out: values between the steps of one numeric axis.
 
-    Categories are never left out. The reference and the best stay.
+    Categories are never left out. The reference and, with ``best``, the best stay.
     """
     table, axes = sheet.table, axes_of(sheet)
-    if len(axes) != 1 or len(table) <= MOST_OF_AXIS:
+    if len(axes) != 1 or len(table) <= most:
         return table, ""
-    rows, step = round_steps(table[axes[0]].astype(float).tolist(), MOST_OF_AXIS)
-    shown = np.isin(np.arange(len(table)), rows)
-    shown |= (table["variant"] == sheet.record["ablation"]["reference"]).to_numpy()
-    shown[int(table["srcc"].to_numpy(float).argmax())] = True
-    return table[shown], f"{parameter(axes[0])} in steps of {step:g}; the CSV holds all {len(table)} values."
+    rows, step = round_steps(table[axes[0]].astype(float).tolist(), most)
+    kept = np.isin(np.arange(len(table)), rows)
+    kept |= (table["variant"] == sheet.record["ablation"]["reference"]).to_numpy()
+    kept[int(table["srcc"].to_numpy(float).argmax())] |= best
+    return table[kept], f"{parameter(axes[0])} in steps of {step:g}; the CSV holds all {len(table)} values."
 
 
 def at_edge(sheet: Sheet) -> str:
@@ -92,8 +94,19 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
         key = set_name(sheet.record["dataset"])
         key += f", {backbone_name(sheet.record['backbone'])}" if len(bones) > 1 else ""
         blocks.setdefault(ablation_title(sheet.record["ablation"]), {}).setdefault(key, sheet)
-    sets = list(dict.fromkeys(key for of_sets in blocks.values() for key in of_sets))
-    shown = [s for s in ("srcc", "plcc_logistic", "plcc") if all(s in sheet.table for sheet in sheets)][:2]
+    together: dict[tuple[str, ...], dict[str, dict[str, Sheet]]] = {}
+    for title, of_sets in blocks.items():
+        together.setdefault(tuple(of_sets), {})[title] = of_sets
+    for some in together.values():
+        yield _ablation_table(material, some, bones)
+
+
+def _ablation_table(material: Material, blocks: dict[str, dict[str, Sheet]], bones: Sequence[str]) -> Exhibit:
+    """Return the table of the ablations that ran on the same data sets."""
+    sheets = [sheet for of_sets in blocks.values() for sheet in of_sets.values()]
+    sets = list(next(iter(blocks.values())))
+    shown = [s for s in ("srcc", "plcc_logistic", "plcc") if all(s in sheet.table for sheet in sheets)]
+    shown = shown[: 2 if len(sets) <= MOST_SETS else 1]
     rows: list[list[Cell]] = []
     titles: dict[int, str] = {}
     notes = [
@@ -102,27 +115,31 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
     alike: list[str] = []
     for title, of_sets in blocks.items():
         titles[len(rows)] = title
-        parts = {key: _block(sheet, shown) for key, sheet in of_sets.items()}
-        names = list(dict.fromkeys(name for part in parts.values() for name in part))
+        printed = [thinned(sheet, MOST_IN_BLOCK, best=len(sets) == 1) for sheet in of_sets.values()]
+        kept = {str(name) for table, _ in printed for name in table["variant"]}
+        names = [str(n) for n in next(iter(of_sets.values())).table["variant"] if str(n) in kept]
+        parts = {key: _block(sheet, shown, names) for key, sheet in of_sets.items()}
         reference = next(iter(of_sets.values())).record["ablation"]["reference"]
         for name, text in zip(names, _short_names(names), strict=True):
             cells = [parts.get(key, {}).get(name, {}).get(s, Cell(NONE)) for key in sets for s in shown]
             rows.append([name_cell(text + " (reference)" * (name == reference)), *cells])
         for sheet in of_sets.values():
             alike += like_similarity(material, sheet)
-            notes += [at_edge(sheet), thinned(sheet)[1], same_ranking(sheet)]
+            notes += [at_edge(sheet), thinned(sheet, MOST_IN_BLOCK)[1], same_ranking(sheet)]
     notes += (
         [f"Equal to similarity alone to three digits: {'; '.join(dict.fromkeys(alike))}."] if alike else []
     )
     heads = [("", "Variant"), *((key if len(sets) > 1 else "", statistic(s)) for key in sets for s in shown)]
+    if len(shown) == 1:  # which the caption names
+        heads = [("", "Variant"), *(("", key) for key in sets)]
     place = f"on {sets[0]}" if len(sets) == 1 else f"on {len(sets)} data sets"
     weights = f"Backbone: {bones[0]}." if len(bones) == 1 else weights_note(s.record for s in sheets)
     caption = f"Ablations {place}: {' and '.join(map(statistic, shown))} of each variant. {weights}".strip()
     data = pd.concat([s.table.assign(ablation=s.record["ablation"]["name"], dataset=key)
                       for of_sets in blocks.values() for key, s in of_sets.items()])  # fmt: skip
-    notes = list(dict.fromkeys(filter(None, notes)))
-    yield Exhibit(
-        "ablation", "ablations", caption, Table("ablations", caption, heads, rows, data, notes, titles)
+    said = list(dict.fromkeys(filter(None, notes)))
+    return Exhibit(
+        "ablation", "ablations", caption, Table("ablations", caption, heads, rows, data, said, titles)
     )
 
 
@@ -136,9 +153,9 @@ def _short_names(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _block(sheet: Sheet, shown: Sequence[str]) -> dict[str, dict[str, Cell]]:
+def _block(sheet: Sheet, shown: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Cell]]:
     """Return the cells of an ablation by variant and statistic."""
-    table, _ = thinned(sheet)
+    table = sheet.table[sheet.table["variant"].astype(str).isin(names)]
     competing = ~table["variant"].astype(str).str.contains("(control)", regex=False)
     p = table.get("p_adjusted", pd.Series(np.nan, table.index)).to_numpy(float)
     out: dict[str, dict[str, Cell]] = {str(variant): {} for variant in table["variant"]}
@@ -243,7 +260,8 @@ def ablation_details(material: Material) -> Iterator[Exhibit]:
         elif sheet in ablations(material.sheets):
             figures = ablation_figures(sheet, f"ablation_{sheet.name}")
             yield from (figure for figure in figures if figure.kind == "variants")  # curves stand together
-            yield detail_table(sheet, f"ablation_{sheet.name}")
+            if len(axes_of(sheet)) < 2:  # the heat map shows a grid
+                yield detail_table(sheet, f"ablation_{sheet.name}")
 
 
 def detail_table(sheet: Sheet, name: str) -> Exhibit:

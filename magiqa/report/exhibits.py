@@ -23,7 +23,18 @@ SECTIONS: dict[str, tuple[Callable[[Material], Iterable[Exhibit]], ...]] = {
 }
 
 # kinds of a paper's main document; the rest goes into the supplement
-MAIN = ("main", "scatter", "backbones", "groups", "magnitude", "matrix", "ablation", "curves")
+MAIN = (
+    "main",
+    "scatter",
+    "backbones",
+    "groups",
+    "magnitude",
+    "matrix",
+    "ablation",
+    "curves",
+    "cost",
+    "teaser",
+)
 
 KINDS = (
     *MAIN,

@@ -32,7 +32,7 @@ def latex(table: Table, caption: str, notes: Sequence[str] = ()) -> str:
     wrapped = [c for c, width in enumerate(widths) if width == TEXT_CM]
     lines = [max((-(-len(row[c].text) // TEXT_LETTERS) for c in wrapped), default=1) for row in table.rows]
     below = np.cumsum(lines)
-    count = max(1, -(-sum(lines) // PAGE_LINES))
+    count = max(1, -(-sum(lines) * len(_split(table, widths)) // PAGE_LINES))
     part_of = np.minimum((below - 1) * count // max(sum(lines), 1), count - 1)
     parts = [np.flatnonzero(part_of == k).tolist() for k in range(count)]
     floats = [
@@ -78,12 +78,12 @@ def _split(table: Table, widths: Sequence[float]) -> list[list[int]]:
     lead = [c for group, some in spans if not group for c in some]
     if _total(widths, everything) <= PAGE_CM or len(spans) - bool(lead) < 2:
         return [everything]
-    parts: list[list[int]] = []
-    for group, some in spans:
-        if group and parts and _total(widths, [*parts[-1], *some]) <= PAGE_CM:
-            parts[-1] += some
-        elif group:
-            parts.append([*lead, *some])
+    groups = [some for group, some in spans if group]
+    for count in range(2, len(groups) + 1):  # the fewest parts of about as many groups each that fit
+        cut = [part.tolist() for part in np.array_split(np.arange(len(groups)), count)]
+        parts = [[*lead, *(c for g in part for c in groups[g])] for part in cut]
+        if max(_total(widths, part) for part in parts) <= PAGE_CM:
+            break
     return parts
 
 

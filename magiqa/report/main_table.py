@@ -235,7 +235,7 @@ def methods_figure(material: Material) -> Iterator[Exhibit]:
     order, controls = list(names.values()), [method for method, _, control in lines if control]
     caption = "SRCC of each method with 95 % intervals. Hollow: controls, which know nothing of quality. "
     caption += weights_note(material.records.values())
-    yield Exhibit("methods", "methods", caption.strip(),
+    yield Exhibit("methods", "methods", caption.strip(), wide=rows["panel"].nunique() > 2,
                   draw=lambda stem: dots(stem, rows, xlabel="SRCC", order=order, hollow=controls))  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def _kind(record: Record, score: str) -> str:
 
 def primary(record: Record) -> str:
     """Return the score that a run is about: one cue where the fusion takes that alone, else the fused score."""
-    fusion = str((record.get("choices") or {}).get("fusion"))
+    fusion = "" if record.get("external") else str((record.get("choices") or {}).get("fusion"))
     return {"similarity": "q_sim", "magnitude": "q_mag"}.get(fusion, "q")
 
 
@@ -82,16 +82,24 @@ def method_name(record: Record, score: str, shown: Iterable[str] = _WORDS) -> st
         >>> method_name({"choices": choices}, "q_sim"), method_name({"choices": choices}, "q")
         ('CLIP-IQA', 'Fixed fusion (CLIP-IQA prompts; whole views; L2 norm)')
     """
+    if title := _paper_title(record, score):
+        return title
+    parts = _parts(record, score)
+    words = [
+        _WORDS[group].format(value) for group, value in parts.items() if group in shown and group != "fusion"
+    ]
+    return f"{_kind(record, score)} ({'; '.join(words)})" if words else _kind(record, score)
+
+
+def _paper_title(record: Record, score: str) -> str:
+    """Return the title of a paper's own method; empty for any other."""
     parts, choices, changed = _parts(record, score), record.get("choices", {}), record.get("changed", {})
     groups = ("backbone", *_PARTS.get(score, ()))
     for preset in presets().values():
         own = primary({"choices": preset.options}) == score and not preset.changes(choices, changed, groups)
         if own and "pooling" not in parts and (preset.weights or "positional embedding" not in parts):
             return preset.title
-    words = [
-        _WORDS[group].format(value) for group, value in parts.items() if group in shown and group != "fusion"
-    ]
-    return f"{_kind(record, score)} ({'; '.join(words)})" if words else _kind(record, score)
+    return ""
 
 
 def method_names(
@@ -111,10 +119,11 @@ def method_names(
         >>> method_names([("a", a, "q"), ("b", b, "q"), ("b", b, "q_sim")], {"b": "Ours"})
         ['MA-CLIP', 'Ours', 'Ours, similarity']
     """
-    differing = []
+    differing: dict[str, list[str]] = {score: [] for score in _PARTS}
     for group in _WORDS:
-        inner = [(r, s) for _, r, s in rows if not r.get("external") and group in _PARTS.get(s, ())]
-        differing += [group] if len({_parts(r, s).get(group) for r, s in inner}) > 1 else []
+        for score in _PARTS:
+            values = {_parts(r, s).get(group) for _, r, s in rows if s == score and not r.get("external")}
+            differing[score] += [group] if len(values) > 1 else []
     out = []
     for run, record, score in rows:
         own = (names or {}).get(run) or str((record.get("config") or {}).get("name") or "")
@@ -124,8 +133,10 @@ def method_names(
         elif own and score not in CONTROLS:
             cue = "fused" if score == "q" else _kind(record, score).lower()
             out.append(own if score == primary(record) else f"{own}, {cue}")
+        elif (whole := _paper_title(record, "q")) and score in ("q_sim", "q_mag"):
+            out.append(f"{whole}, {_kind(record, score).lower()}")
         else:
-            out.append(method_name(record, score, differing))
+            out.append(method_name(record, score, differing.get(score, ())))
     return out
 
 
@@ -147,7 +158,8 @@ def measurements(runs: Sequence[Run], names: Mapping[str, str] | None = None) ->
                 "" if score in CONTROLS else backbone_name(run.record["backbone"]),
             )
             values = (key, bone, score, *part["statistic"], *part["value"].round(9).map(repr))
-            if values in seen or (one_cue and score == "q"):
+            about, cue = primary(run.record), score in ("q_sim", "q_mag")
+            if values in seen or (one_cue and score == "q") or (cue and about not in ("q", score)):
                 continue
             seen.add(values)
             keys.append((run.name, run.record, str(score)))

@@ -15,6 +15,7 @@ from magiqa.report.material import Asked, Material
 from magiqa.report.page import HERE
 from magiqa.report.protocol import enumeration, full_protocol, protocol
 from magiqa.report.reproduce_script import script
+from magiqa.report.study_exhibits import experiment_name
 from magiqa.runs.folder import ResultFolder
 
 PREAMBLE = r"""\documentclass[10pt,twocolumn]{article}
@@ -40,13 +41,14 @@ PREAMBLE = r"""\documentclass[10pt,twocolumn]{article}
 \begin{document}
 """
 
-END = r"""\FloatBarrier
-\bibliographystyle{plain}
-\bibliography{references}
+END = r"""\raggedbottom
+{\small\bibliographystyle{plain}\bibliography{references}}
+\FloatBarrier
 \end{document}
 """
 
 SENTENCES = {
+    "teaser": "Example images with their scores are shown in {}.",
     "main": "All methods are compared in {}.",
     "scatter": "Predicted scores against MOS are shown in {}.",
     "backbones": "Backbones are compared in {}.",
@@ -55,7 +57,10 @@ SENTENCES = {
     "matrix": "Methods are tested in pairs in {}.",
     "ablation": "Ablations are given in {}.",
     "curves": "SRCC over one parameter is shown in {}.",
+    "cost": "Parameters, arithmetic and time are given in {}.",
 }
+
+MISSED = {"teaser": "example images and maps", "cost": "parameters, GMACs and time"}
 
 
 def paper(folders: Sequence[Path], out: Path, asked: Asked | None = None) -> list[Path]:
@@ -92,7 +97,10 @@ def paper(folders: Sequence[Path], out: Path, asked: Asked | None = None) -> lis
         made: dict[Path, Mapping[str, Any]] = {r.folder: r.record for r in material.runs}
         made |= {s.file.parent / s.result: s.record for s in material.sheets}
         results.text("reproduce.sh", script(made, _words(asked), asked.metrics))
-        listed = results.record({"magiqa": __version__, "command": "paper"})["files"]
+        names = {experiment_name(sheet.record) for sheet in material.sheets}
+        missing = [f"without experiment={name}, which shows {what}: run it and give its folder to have that too"
+                   for name, what in MISSED.items() if name not in names]  # fmt: skip
+        listed = results.record({"magiqa": __version__, "command": "paper", "warnings": missing})["files"]
     return [out / name for name in listed]
 
 
@@ -111,6 +119,7 @@ def _write_exhibits(material: Material, results: ResultFolder) -> tuple[list[Ite
         captions.append(f"**{exhibit.name}.** {md(exhibit.caption)}")
         chosen = exhibit.kind in (material.asked.only or MAIN)
         (main if chosen else rest).append((exhibit, text))
+    main.sort(key=lambda item: item[0].kind != "teaser")
     return main, rest, captions
 
 

@@ -48,6 +48,8 @@ PHRASES = {
     "fusion": "{} fusion",
 }
 
+UNUSED = {"q_sim": ("magnitude", "fusion"), "q_mag": ("prompts", "fusion")}  # by a run of one cue
+
 
 def cite(key: str | None) -> str:
     """Return a citation as text holds it; empty without a key.
@@ -159,8 +161,9 @@ def _methods(material: Material) -> list[str]:
     """Return a sentence a method, of many the first three."""
     out: dict[str, None] = {}
     for record in (run.record for run in material.runs):
+        unused = UNUSED.get(primary(record), ())
         parts = [PHRASES.get(key, f"{key} {{}}").format(*value.split(" (", 1)[:1]) + "".join(value.partition(" (")[1:])
-                 for key, value in method_parts(record).items()]  # fmt: skip
+                 for key, value in method_parts(record).items() if key not in unused]  # fmt: skip
         name = method_name(record, primary(record))
         sources = [re.search(r"arXiv:([\d.]+)", p.paper) for p in presets().values() if p.title == name]
         key = f"arxiv{sources[0][1]}" if sources and sources[0] else ""
@@ -210,8 +213,10 @@ def _statistics(material: Material, records: Sequence[Record]) -> list[str]:
 def full_protocol(material: Material) -> list[str]:
     """Return the paragraphs of the supplement: every setting, weight, data note, machine and version."""
     records = records_of(material)
-    out = [f"{set_name(data)}: {set_facts(data)}." + "".join(f" {note}." for note in data.get("notes") or ())
-           for data in _sets(records)]  # fmt: skip
+    out = []
+    for data in _sets(records):
+        notes = [note for note in data.get("notes") or () if note not in set_facts(data)]
+        out.append(" ".join(f"{text}." for text in (f"{set_name(data)}: {set_facts(data)}", *notes)))
     out += dict.fromkeys(f"{_name(r)}: {'; '.join(f'{k}: {v}' for k, v in method_parts(r).items())}."
                          for r in records if r.get("choices"))  # fmt: skip
     bones = {

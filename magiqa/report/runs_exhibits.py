@@ -103,7 +103,9 @@ def _scatter(material: Material, runs: Sequence[Run], name: str) -> Exhibit:
 def figures_of_runs(material: Material) -> Iterator[Exhibit]:
     """The figures of the first run on each set."""
     for run in material.leading:
-        yield from (replace(exhibit, name=f"{run.name}/{exhibit.name}") for exhibit in run_exhibits(run))
+        for exhibit in run_exhibits(run):
+            kind = exhibit.kind if run is material.leading[0] else exhibit.kind.replace("magnitude", "cues")
+            yield replace(exhibit, kind=kind, name=f"{run.name}/{exhibit.name}")
 
 
 def group_tables(material: Material) -> Iterator[Exhibit]:

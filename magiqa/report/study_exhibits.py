@@ -14,9 +14,9 @@ import pandas as pd
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.heat_maps import heat_map
 from magiqa.report.material import Material
-from magiqa.report.methods import Record, method_names, result_title, study_notes, unit, where
-from magiqa.report.table import frame_table, signed
-from magiqa.report.words import backbone_name, own_weights, set_words, statistic
+from magiqa.report.methods import Record, method_names, primary, result_title, study_notes, unit, where
+from magiqa.report.table import Cell, Table, frame_table, number, signed
+from magiqa.report.words import backbone_name, group_name, own_weights, set_words, statistic
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import Sheet, files_of, read_listed
 from magiqa.stats.family import SIGNIFICANCE
@@ -24,12 +24,14 @@ from magiqa.stats.family import SIGNIFICANCE
 
 def compared_names(material: Material, record: Record) -> dict[str, str]:
     """Return the names of compared methods by their keys in the table, as the other exhibits name them."""
-    every = [(r.name, r.record, s) for r in material.runs for s in (*CUES, *CONTROLS)]
+    shown = material.rows[["run", "score"]].drop_duplicates() if material.runs else pd.DataFrame()
+    every = [(run, material.records[run], score) for run, score in shown.itertuples(index=False)]
     own: list[tuple[str, Record, str]] = []
     for m in record.get("methods") or ():
         run = next((r.name for r in material.runs if _same(r.record, m)), m["name"])
         external = {"external": {"method": m["name"]}}
-        own.append((run, m, m["score"]) if m.get("score") in (*CUES, *CONTROLS) else (run, external, "q"))
+        score = primary(m) if m.get("score") == "q" else m.get("score")
+        own.append((run, m, score) if score in (*CUES, *CONTROLS) else (run, external, "q"))
     names = method_names([*every, *own], material.asked.names)[len(every) :]
     bones = [backbone_name(m["backbone"]) if m.get("backbone") and s in CUES else "" for _, m, s in own]
     if len(set(filter(None, bones))) > 1:
@@ -104,25 +106,58 @@ def experiments(material: Material) -> Iterator[Exhibit]:
             continue
         if sheet.result not in done:
             done.add(sheet.result)
-            yield from _figures(sheet)
-        stem, about = sheet.file.stem, record.get("experiment") or {}
-        title = result_title(record, stem) + (f", {stem}" if stem != about.get("name") else "")
-        caption = f"{title} ({where(record)[:-1]})." if where(record) else f"{title}."
-        table = frame_table(sheet.table, name=sheet.name, title=caption)
+            if experiment_name(record) != "teaser" or material.asked.thumbnails:
+                yield from _figures(sheet)
+        stem, name = sheet.file.stem, experiment_name(record)
+        if name == "cost":
+            yield _cost(sheet)
+        if name in ("cost", "teaser"):
+            continue
+        title = f"Experiment {name}" if name else result_title(record, stem)
+        caption = f"{title}{f', {stem}' if name and stem != name else ''}. {where(record)}".strip()
+        frame = sheet.table[[c for c in sheet.table if "_within" not in str(c)]]
+        if "group" in frame:
+            frame = frame.assign(group=[group_name(str(g), record["dataset"]) for g in frame["group"]])
+        table = frame_table(frame, name=sheet.name, title=caption)
         table.notes.extend(study_notes(record))
-        yield Exhibit("experiments", sheet.name, caption, table, of=sheet.result)
+        yield Exhibit("experiments", sheet.name, caption, replace(table, data=sheet.table), of=sheet.result)
+
+
+def experiment_name(record: Record) -> str:
+    """Return the name of a record's experiment; empty for any other record."""
+    return str((record.get("experiment") or {}).get("name") or "")
+
+
+def _cost(sheet: Sheet) -> Exhibit:
+    """Return the cost of each method and backbone: a group of columns for each size of image."""
+    heads = [
+        (size.replace("x", "×"), {"gmacs": "GMACs", "views": "Views"}.get(what, what))
+        if size else ("", "Parameters (M)" if what == "parameters" else what.capitalize())
+        for what, _, size in (str(column).partition("_") for column in sheet.table)
+    ]  # fmt: skip
+    cells = [
+        [Cell(f"{v:,}", v) if isinstance(v, int) else number(v, form=".1f") if isinstance(v, float) else Cell(v, v)
+         for v in row] for row in sheet.table.itertuples(index=False)]  # fmt: skip
+    engine = sheet.record.given["engine"]
+    caption = (
+        "Parameters and multiply-accumulates (GMACs) of the image tower, and time for an image of each size. "
+        f"{engine['machine']}, {engine['engine']} {engine['precision']}."
+    )
+    table = Table(sheet.name, caption, heads, cells, sheet.table)
+    return Exhibit("cost", sheet.name, caption, table, of=sheet.result)
 
 
 def _figures(sheet: Sheet) -> Iterator[Exhibit]:
     """The figures that a record lists, copied as they were drawn; nothing else that lies there."""
     captions = (sheet.record.get("experiment") or {}).get("captions") or {}
     wide = ((sheet.record.get("config") or {}).get("style") or {}).get("width") == "page"
-    for name in files_of(sheet.record):
-        if name.startswith("figures/") and name.endswith(".png"):
-            stem = Path(name).stem
-            caption = str(captions.get(stem) or f"{stem.replace('_', ' ')}. {where(sheet.record)}")
-            yield Exhibit("experiments", f"{sheet.result}/{stem}", caption, draw=_copy(sheet, name), of=sheet.result,
-                          wide=wide)  # fmt: skip
+    names = [n for n in files_of(sheet.record) if n.startswith("figures/") and n.endswith(".png")]
+    for name in sorted(names, key=lambda name: [*captions, Path(name).stem].index(Path(name).stem)):
+        stem = Path(name).stem
+        caption = str(captions.get(stem) or f"{stem.replace('_', ' ')}. {where(sheet.record)}")
+        main = experiment_name(sheet.record) == "teaser" and stem != "disagreements"
+        yield Exhibit("teaser" if main else "experiments", f"{sheet.result}/{stem}", caption, draw=_copy(sheet, name),
+                      of=sheet.result, wide=wide)  # fmt: skip
 
 
 def _copy(sheet: Sheet, name: str) -> Callable[[Path], list[Path]]:

@@ -153,7 +153,8 @@ def frame_table(
             c for c in names[1:] if len(frame) > 1 and len(set(frame[c].astype(str))) == 1 and c != "srcc"
         ]
         columns = {c: heading(c) for c in names if c not in same}
-        shared = "; ".join(f"{heading(c)} {shown[c].iloc[0]}" for c in same)
+        cells = {c: _cell(c, shown[c].iloc[0], np.nan, np.nan, "", f".{digits}f") for c in same}
+        shared = "; ".join(f"{heading(c)} {cell.text}" for c, cell in cells.items())
         notes = [f"In every row: {shared}."] if same else []
     controls = frame[frame.columns[0]].astype(str).str.contains("(control)", regex=False)
     lines = []

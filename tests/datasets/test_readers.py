@@ -83,7 +83,8 @@ def test_every_reader_finds_all_images_and_says_what_it_expected(name, tmp_path)
 def test_what_is_missing_empty_or_damaged_is_named(name, tmp_path):
     reader = sets()[name]
     with pytest.raises(
-        UserError, match=rf"dataset.root={tmp_path}/gone: no such folder; get the set from http"
+        UserError,
+        match=rf"dataset.root={tmp_path}/gone: no such folder; get the set from http.*{reader.folder}/",
     ):
         reader(root=str(tmp_path / "gone")).load()
     with pytest.raises(

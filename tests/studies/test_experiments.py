@@ -9,14 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
+from runs import write_run
 from scipy.stats import f as f_distribution
 from scipy.stats import f_oneway, rankdata, spearmanr
 
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
+from magiqa.report.material import Asked
+from magiqa.report.paper import paper
+from magiqa.report.report import report
 from magiqa.stats.sampled import Sampled
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.experiments.bias import Bias, content_share
+from magiqa.studies.experiments.cost import multiply_adds
 from magiqa.studies.experiments.groups import Regimes
 from magiqa.studies.experiments.magnitude import Magnitudes, excess
 from magiqa.studies.experiments.methods import FACTORS
@@ -38,7 +43,8 @@ def experiment(folder, name, out, *more):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in OPTIONS if n not in ("align", "magnitude", "attribution", "pristine")]
+    "name",
+    [n for n in OPTIONS if n not in ("align", "magnitude", "attribution", "pristine", "cost", "teaser")],
 )
 @pytest.mark.slow
 def test_every_experiment_writes_tables_a_figure_and_a_record(folder, name, tmp_path):
@@ -301,3 +307,62 @@ def scores(folder):
     """The scores of a plain run, for experiments to be compared with."""
     evaluate(tiny.job(folder, f"out={folder / 'run'}"), progress=False)
     return pd.read_csv(folder / "run" / "scores.csv")
+
+
+@pytest.mark.slow
+def test_cost_measures_each_method_without_the_data_set(folder, tmp_path):
+    sizes = ["experiment.sizes=[[256,224],[352,352]]", "experiment.images=1", "experiment.repeats=1"]
+    printed = experiment(folder, "cost", tmp_path / "cost", *sizes, "dataset.root=.")
+    assert "cores" in printed
+    table = pd.read_csv(tmp_path / "cost" / "cost.csv").set_index("method")
+    assert table["views_256x224"].to_dict() == {"CLIP-IQA": 1, "MA-CLIP": 2}
+    assert table["views_352x352"].to_dict() == {"CLIP-IQA": 1, "MA-CLIP": 5}
+    row = table.loc["MA-CLIP"]
+    assert row["gmacs_352x352"] == pytest.approx(2.5 * row["gmacs_256x224"])
+    assert (table[["ms_256x224", "ms_352x352"]] > 0).all(axis=None)
+    write_run(tmp_path / "run")
+    paper([tmp_path / "run", tmp_path / "cost"], tmp_path / "paper")
+    text = (tmp_path / "paper" / "results.tex").read_text()
+    assert "Parameters, arithmetic and time are given in Table" in text
+    notes = json.loads((tmp_path / "paper" / "paper.json").read_text())["warnings"]
+    assert len(notes) == 1 and notes[0].startswith("without experiment=teaser")
+
+
+def test_multiply_adds_are_those_of_the_layers():
+    import torch
+
+    conv = torch.nn.Conv2d(3, 8, 4, stride=4, device="meta")  # a view of 32 x 16: 8 x 4 places
+    tower = torch.nn.Sequential(conv, torch.nn.Flatten(), torch.nn.Linear(8 * 32, 10, device="meta"))
+    assert multiply_adds(tower, (32, 16)) == 32 * 8 * 3 * 16 + 8 * 32 * 10
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "gmacs"), [("RN50", 12.22 / 2), ("ViT-B-32", 8.82 / 2)])
+def test_multiply_adds_of_clip_are_those_that_open_clip_lists(name, gmacs):
+    import open_clip
+
+    tower = open_clip.create_model(name, pretrained=None).visual.eval().to("meta")
+    assert multiply_adds(tower, (224, 224)) / 1e9 == pytest.approx(gmacs, abs=0.01)
+
+
+@pytest.mark.slow
+def test_teaser_shows_the_images_named_and_the_largest_disagreements(folder, tmp_path):
+    named = ["experiment.images=[03.png,20.png]", "experiment.stride=16", "figures=true"]
+    experiment(folder, "teaser", tmp_path / "teaser", *named)
+    table = pd.read_csv(tmp_path / "teaser" / "teaser.csv")
+    row = table[table["figure"] == "teaser"]
+    assert set(row["image"]) == {"03.png", "20.png"} and row["q"].is_monotonic_decreasing
+    evaluate(tiny.job(folder, f"out={tmp_path / 'run'}"), progress=False)
+    scores = pd.read_csv(tmp_path / "run" / "scores.csv").set_index("image")
+    gap = scores["q_mag"].rank() - scores["mos"].rank()
+    part = table[(table["figure"] == "disagreements") & (table["cue"] == "q_mag")]
+    assert gap[part["image"]].tolist() == [*gap.nlargest(2), *gap.nsmallest(2)]
+    figures = {p.name for p in (tmp_path / "teaser" / "figures").glob("*.pdf")}
+    assert figures == {"teaser.pdf", "disagreements.pdf", "maps.pdf"}
+    with pytest.raises(UserError, match=r"experiment.images: no.png is no image .*scores.csv"):
+        experiment(folder, "teaser", tmp_path / "other", "experiment.images=[no.png]")
+    paper([tmp_path / "run", tmp_path / "teaser"], tmp_path / "paper")
+    text = (tmp_path / "paper" / "results.tex").read_text()
+    assert text.index("/maps.pdf") < text.index("tables/agreement")
+    report([tmp_path / "run", tmp_path / "teaser"], tmp_path / "report", Asked(thumbnails=False))
+    assert not list((tmp_path / "report").rglob("maps.png"))

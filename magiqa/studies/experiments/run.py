@@ -47,14 +47,14 @@ def _run(
     tables, notes, figures = experiment.tables(study)
     record: dict[str, Any] = {
         **job_record(study.job, "experiment", study.clock, f"{experiment.name}-{study.job.name}"),
-        **study.features.record,
+        **study.facts,
         "experiment": {"name": experiment.name, "notes": notes},
     }
     captions = {name: f"{figure.caption} {where(record)}" for name, figure in figures.items()}
     record["experiment"]["captions"] = captions
     for name, table in tables.items():
         results.csv(name, table)
-    if study.job.output.figures:
+    if study.job.output.figures and figures:
         from magiqa.report.exhibit import write_captions
         from magiqa.report.style import styled
 
@@ -68,12 +68,12 @@ def _run(
 
 def render(tables: Tables, notes: Sequence[str], record: dict[str, Any]) -> str:
     """Return what ``magiqa experiment`` prints: its tables, then its notes."""
-    clusters = record["dataset"]["cluster"]
-    place = f"{set_line(record['dataset'])}; {backbone_name(record['backbone'])}"
-    head = [
-        f"experiment {record['experiment']['name']}: {place}; [95 % interval]"
-        + (f", by {clusters}" if clusters else "")
-    ]
+    data, name = record["dataset"], record["experiment"]["name"]
+    place = record["engine"].get("machine", "")
+    if data:
+        place = f"{set_line(data)}; {backbone_name(record['backbone'])}; [95 % interval]"
+        place += f", by {data['cluster']}" if data["cluster"] else ""
+    head = [f"experiment {name}: {place}"]
     blocks: list[Table | str] = []
     for title, table in tables.items():
         blocks += ["", title, frame_table(table)]

@@ -32,18 +32,20 @@ Tables = dict[str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its caption, and rows of a function of `magiqa.report.plots` with its options."""
+    """A figure: its caption, and rows of a function of `magiqa.report.plots` with its options; or rows of pictures."""
 
     caption: str
-    rows: pd.DataFrame
+    rows: Any
     options: Mapping[str, Any]
     kind: str = "dots"
 
     def draw(self, stem: Path) -> None:
         """Write the figure's files for a path without suffix."""
-        from magiqa.report import plots
+        from magiqa.report import image_rows, plots
 
-        getattr(plots, self.kind)(stem, self.rows, **self.options)
+        getattr(image_rows if self.kind == "image_rows" else plots, self.kind)(
+            stem, self.rows, **self.options
+        )
 
 
 Findings = tuple[Tables, list[str], dict[str, Figure]]
@@ -74,6 +76,11 @@ class Study:
     def features(self) -> Features:
         """The features of the job as configured."""
         return prepare(self.job, self.clock, progress=self.progress)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """Data set, backbone and engine for the record; an experiment without a data set puts its own here."""
+        return self.features.record
 
     @property
     def y(self) -> np.ndarray:
