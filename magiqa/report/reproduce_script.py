@@ -29,6 +29,8 @@ STUDIES = {"ablate": "ablation", "experiment": "experiment"}
 _MACHINE = {*MACHINE, "hydra"} - {"name"}
 _SCIENCE = {f.name for part in PARTS.values() for f in fields(part)} - {*MACHINE, *GROUPS}
 _KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
+REFERENCES = "experiment.statistics_from"  # the place of an experiment's reference images
+
 _OPTION = re.compile(r"\w[\w.+-]*", re.ASCII)
 _RESIZE = "magiqa.images.views.Resize"  # the one class that a value may name
 
@@ -138,7 +140,8 @@ def _study(record: Record) -> dict[str, Any]:
     """Return the study's option and its changes; of a record that does not hold them, its name."""
     group = STUDIES.get(str(record.get("command")), "")
     about = record.get(group) if group else None
-    return dict(record.get("study") or ({group: about["name"]} if about else {}))
+    study = dict(record.get("study") or ({group: about["name"]} if about else {}))
+    return {key: value for key, value in study.items() if key != REFERENCES}
 
 
 def _changed(record: Record) -> dict[str, Any]:
@@ -184,7 +187,7 @@ def _foreign_words(value: Any) -> list[str]:
 
 
 def _elsewhere(record: Record, places: Places) -> list[str]:
-    """Return the words that name the places of annotation, split and weights."""
+    """Return the words that name the places of annotation, split, weights and reference images."""
     config, choices = record.get("config") or {}, record["choices"]
     data, bone = (dict(config.get(group) or {}) for group in ("dataset", "backbone"))
     annotation, words = str(data.get("annotation") or "labels.csv"), []
@@ -195,9 +198,17 @@ def _elsewhere(record: Record, places: Places) -> list[str]:
     for group, part, keys in (
         ("dataset", data, ("annotation", "split_file")),
         ("backbone", bone, ("checkpoint",)),
+        ("magnitude", config.get("magnitude") or {}, ("statistics_from",)),
+        (
+            "experiment",
+            {"statistics_from": (record.get("study") or {}).get(REFERENCES)},
+            ("statistics_from",),
+        ),
     ):
         words += [
-            f"{group}.{key}={places.of(choices[group], key, part[key])}" for key in keys if part.get(key)
+            f"{group}.{key}={places.of(choices.get(group, group), key, part[key])}"
+            for key in keys
+            if part.get(key)
         ]
     if ":" in (name := str(bone.get("name", ""))):
         meaning = f"hf-hub:NAME or local-dir:FOLDER of the backbone, if you trust it; the record says {name}"

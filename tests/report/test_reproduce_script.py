@@ -43,9 +43,11 @@ def record_of(job, name):
         ("evaluate", ["dataset=spaq", "dataset.root=/x", "dataset.resize=null"]),
         (
             "experiment",
-            ["experiment=bias", "experiment.lams=[1,0.5]", "experiment.smallest=3", "fusion.alpha=2"],
+            ["experiment=bias", "experiment.lams=[1,0.5]", "fusion.alpha=2"],
         ),
         ("experiment", ["experiment=raters", "experiment.ratings=21"]),
+        ("evaluate", ["magnitude=whitened", "magnitude.statistics_from=/my images"]),
+        ("experiment", ["experiment=magnitude", "experiment.statistics_from=/my images"]),
         ("ablate", ["ablation=lambda", "ablation.axes={magnitude.lam:{step:0.5}}", "+ablation.score=q_mag"]),
         (
             "ablate",
