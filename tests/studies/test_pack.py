@@ -311,3 +311,14 @@ def test_the_header_states_its_length(bundle):
     (length,) = struct.unpack("<Q", data[:8])
     assert length % 8 == 0
     assert json.loads(data[8 : 8 + length])["features"]["dtype"] == "F32"
+
+
+def test_a_bundle_of_the_first_format_still_reads(folder, bundle, tmp_path):
+    def older(arrays, meta):
+        texts = meta.pop("texts")[:10]  # the run's own five pairs
+        meta |= {"format": 1, "pairs": [texts[i : i + 2] for i in range(0, 10, 2)]}
+        arrays["text"] = arrays["text"].reshape(-1, arrays["text"].shape[-1])[:10].reshape(5, 2, -1)
+
+    old = altered(bundle, tmp_path / "old", older)
+    evaluate(from_bundle(old, f"out={tmp_path / 'out'}"), progress=False)
+    assert (tmp_path / "out" / "scores.csv").read_bytes() == (folder / "run" / "scores.csv").read_bytes()
