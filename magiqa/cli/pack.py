@@ -64,6 +64,8 @@ def as_recorded(jobs: Sequence[tuple[Path, Any]], overrides: Sequence[str]) -> I
                 "dataset.root": getattr(job.source.dataset, "root", None),
                 "dataset.annotation": getattr(job.source.dataset, "annotation", None),
                 "backbone.checkpoint": job.method.backbone.checkpoint,
+                "prompts.context": job.method.prompts.context,
+                "prompts.features": job.method.prompts.features,
                 "cache_dir": job.machine.cache_dir,
             }
             for key, place in places.items():

@@ -555,6 +555,13 @@ def test_one_network_is_one_network_in_any_dialect(tmp_path, states, dialect, su
     assert weights.record(Backbone("tiny-vit"))["source"].startswith(str(path))
 
 
+def test_safetensors_may_hold_types_that_numpy_lacks(tmp_path, states):
+    state = {k: v.bfloat16() if v.is_floating_point() else v for k, v in states["tiny-vit"].items()}
+    save_file(contiguous(state), tmp_path / "x.safetensors")
+    weights = load_weights(Backbone("tiny-vit", checkpoint=str(tmp_path / "x.safetensors"), quickgelu=False))
+    assert weights.sha256 == fingerprint(state)
+
+
 def test_the_activation_of_transformers_weights_stands_in_their_config(tmp_path, states):
     save_file(as_transformers(states["tiny-vit"]), tmp_path / "model.safetensors")
     spec = Backbone("tiny-vit", checkpoint=str(tmp_path / "model.safetensors"))
