@@ -13,10 +13,8 @@ The set has no standard deviations.
 from dataclasses import dataclass
 from typing import Literal
 
-import pandas as pd
-
 from magiqa.datasets.base import DataSet, Labels, read_table
-from magiqa.errors import UserError
+from magiqa.errors import some
 
 
 @dataclass(frozen=True)
@@ -32,45 +30,26 @@ class Agiqa1k(
     """AGIQA-1K (Zhang et al., arXiv:2303.12618): 1,080 rows, 1,079 names.
 
     Args:
-        duplicate: the policy for a name that stands twice: ``keep`` both rows (1,080 in all, as published), the
-            ``first`` or the ``last`` row, the ``mean`` of the MOS in the first row's place, ``drop`` the image, or
-            stop with an ``error``.
+        duplicate: ``keep`` both rows of the name that stands twice (1,080 in all, as published), or ``drop`` both.
     """
 
-    duplicate: Literal["keep", "first", "last", "mean", "drop", "error"] = "keep"
+    duplicate: Literal["keep", "drop"] = "keep"
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the generator: the name up to its first underscore."""
         root = self.folder_path()
         file = self.find_file(root, "AIGC_MOS_Zscore.xlsx")
         raw = read_table(file, ["Image", "Prompt", "MOS"])
-        names = raw["Image"].astype(str)
-        twice = sorted(set(names[names.duplicated()]))
-        if twice and self.duplicate == "error":
-            raise UserError(
-                f"{file}: annotated twice: {', '.join(twice)}; choose with dataset.duplicate=keep, first, last, mean "
-                "or drop"
-            )
-        notes = []
-        if twice and self.duplicate != "keep":
-            notes = [f"annotated twice: {', '.join(twice)}; duplicate={self.duplicate}"]
-            if self.duplicate == "mean":
-                raw["MOS"] = pd.to_numeric(raw["MOS"], errors="coerce").groupby(names).transform("mean")
-            copies: Literal["first", "last", False] = "first"
-            if self.duplicate in ("last", "drop"):
-                copies = "last" if self.duplicate == "last" else False
-            raw = raw[~names.duplicated(keep=copies)]
+        twice = raw["Image"].duplicated(keep=False) & (self.duplicate == "drop")
+        notes = [f"annotated twice and left out: {some(sorted(set(raw['Image'][twice])))}"] if twice.any() else []
+        raw = raw[~twice]
         columns = {
             "image": raw["Image"],
             "mos": raw["MOS"],
             "group": raw["Image"].astype(str).str.split("_").str[0],
             "prompt": raw["Prompt"].astype(str),
         }
-        return self.labels(
-            file,
-            [root / "file", root / "images", root],
-            columns,
-            variant="" if self.duplicate == "keep" else f"duplicate_{self.duplicate}",
-            count={"keep": 1080, "drop": 1078}.get(self.duplicate, 1079),
-            notes=notes,
-        )
+        folders = [root / "file", root / "images", root]
+        if self.duplicate == "keep":
+            return self.labels(file, folders, columns)
+        return self.labels(file, folders, columns, variant="duplicate_drop", count=1078, notes=notes)

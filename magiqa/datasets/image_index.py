@@ -113,14 +113,14 @@ def find_images(
             "another computer"
         )
     index = ImageIndex([root, file.parent])
-    known: dict[str, str] = {}  # by name as written: a million are looked up at once
+    on_disk: dict[str, str] = {}  # by name as written: a million are looked up at once
     for inner in {name.rpartition("/")[0] for name in plain}:
         prefix = f"{inner}/" if inner else ""
         for place in (f"{folder}/{prefix}" for folder in reversed(index.folders)):
-            known |= {
+            on_disk |= {
                 prefix + name: place + name for name in (os.listdir(place) if os.path.isdir(place) else ())
             }
-    paths = [known.get(name, "") for name in plain]
+    paths = [on_disk.get(name, "") for name in plain]
     for i in out:
         path = os.path.normpath(os.path.join(root, plain[i]))
         paths[i] = path if os.path.lexists(path) else ""
@@ -150,16 +150,16 @@ def _find_otherwise(
     counts = Counter(map(folded, bases.values()))
     by_base = 0
     for i, base in bases.items():
-        found = {path: None for folder in everywhere.folders for path in everywhere.paths(folder, base)}
-        if not found:
+        candidates = {path: None for folder in everywhere.folders for path in everywhere.paths(folder, base)}
+        if not candidates:
             continue
         paths[i] = index.find(names[i])
         if not paths[i] and counts[folded(base)] == 1:
-            if len(found) > 1:
+            if len(candidates) > 1:
                 raise UserError(
-                    f"{names[i]}: could be {some(sorted(found), ' or ')}; name its folder in the table"
+                    f"{names[i]}: could be {some(sorted(candidates), ' or ')}; name its folder in the table"
                 )
-            paths[i], by_base = next(iter(found)), by_base + 1
+            paths[i], by_base = next(iter(candidates)), by_base + 1
     if by_base:
         notes.append(f"{by_base} images are found by their base names")
 

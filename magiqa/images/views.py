@@ -95,10 +95,10 @@ class Views(Checked, key="views"):
         """
 
         def starts(side: int) -> list[int]:
-            at = list(range(0, side - self.window + 1, self.stride))
-            if self.cover and at and at[-1] + self.window < side:
-                at.append(side - self.window)
-            return at
+            places = list(range(0, side - self.window + 1, self.stride))
+            if self.cover and places and places[-1] + self.window < side:
+                places.append(side - self.window)
+            return places
 
         if self.seed is not None:
             sides = np.maximum(np.array([width, height]) - self.window + 1, 0)
@@ -152,9 +152,9 @@ def normalize(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarr
 def taps(side: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the pixels (size,) that a bilinear resize from ``side`` reads: lower, upper, weight of the upper."""
     scale = float(np.float32(side) / np.float32(size))  # float32, then one rounding: torch's multiply-add
-    at = np.maximum((np.arange(size) + 0.5) * scale - 0.5, 0).astype(np.float32)
-    low = at.astype(np.int64)
-    return low, np.minimum(low + 1, side - 1), (at - low).astype(np.float32)
+    place = np.maximum((np.arange(size) + 0.5) * scale - 0.5, 0).astype(np.float32)
+    low = place.astype(np.int64)
+    return low, np.minimum(low + 1, side - 1), (place - low).astype(np.float32)
 
 
 def global_view(pixels: np.ndarray, size: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -279,12 +279,12 @@ def cut(
         else:
             for y in dict.fromkeys(y for _, y in sheet.corners):
                 row = [x for x, top in sheet.corners if top == y]
-                for at in range(
+                for start in range(
                     0, len(row), BLOCK
                 ):  # windows of a row overlap: their pixels are normalized once
-                    first, last = row[at], row[at : at + BLOCK][-1]
+                    first, last = row[start], row[start : start + BLOCK][-1]
                     band = normalize(pixels[y : y + size, first : last + size], mean_, std_)
-                    for x in row[at : at + BLOCK]:
+                    for x in row[start : start + BLOCK]:
                         yield band[None, :, :, x - first : x - first + size]
 
 

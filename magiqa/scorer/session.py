@@ -14,7 +14,6 @@ import pandas as pd
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.text import encode_prompts
 from magiqa.backbones.weights import load_weights
-from magiqa.cores import decoders
 from magiqa.engines.build import build
 from magiqa.engines.engine import Resolved, apart, borrowed, refuse_forks
 from magiqa.engines.resolve import hardware, resolve
@@ -157,7 +156,7 @@ class Session:
                 reasons[i] = str(error)
                 return ""
 
-        with ThreadPoolExecutor(self._workers()) as threads:
+        with ThreadPoolExecutor(workers(self.job, self.resolved.device)) as threads:
             keys = list(threads.map(key_of, range(len(images))))
         with borrowed():
             _, bad = fill_cache(
@@ -165,7 +164,7 @@ class Session:
                 [(item, key) for item, key in zip(images, keys, strict=True) if key],
                 lambda: self._encoder(views.window, store),
                 Recipe(views, self.resize, weights.mean, weights.std, limits),
-                workers=self._workers(),
+                workers=workers(self.job, self.resolved.device),
                 skippable=UserError if skip else (),
                 load=lambda item, key: item.load(key, limits, measured=not in_memory),
                 progress=progress,
@@ -203,10 +202,6 @@ class Session:
         return Scored(
             cues, pd.concat([by_view[["position", "view"]], places, scores], axis=1), sizes, skipped
         )
-
-    def _workers(self) -> int:
-        workers = self.job.machine.workers
-        return workers if isinstance(workers, int) else decoders(self.resolved.device)
 
     def _weights(self) -> Any:
         return self._once("weights", lambda: load_weights(self.job.method.backbone))

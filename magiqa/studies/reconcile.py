@@ -39,8 +39,8 @@ _PLACE = ("root",)  # where the files are, on whichever machine
 def _part(before: Any, after: Any, names: Sequence[str] | None, *, but: Sequence[str] = ()) -> Any:
     """Return a reader with some fields, or all but some, of another."""
     own = [f.name for f in fields(before)]
-    wanted = [n for n in own if n not in but] if names is None else [n for n in own if n in names]
-    return replace(before, **{n: getattr(after, n) for n in wanted})
+    chosen = [n for n in own if n not in but] if names is None else [n for n in own if n in names]
+    return replace(before, **{n: getattr(after, n) for n in chosen})
 
 
 # what a step takes from the job that the walk leads to

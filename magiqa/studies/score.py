@@ -59,23 +59,23 @@ def find_files(words: Iterable[str], listed: Iterable[str] = (), *, recursive: b
     Note:
         Of a folder, what has the suffix of an image that is read here; a file that is named is taken, whatever it is.
     """
-    found: list[str] = []
+    files: list[str] = []
     for word in words:
         path = expanded(word)
         if word == "-":
-            found += _some(
+            files += _some(
                 [line.strip() for line in listed if line.strip()], "-: the list on standard input is empty"
             )
         elif path.is_dir():
             deeper = "" if recursive else "; its sub-folders are looked into by recursive=true"
-            found += _some(images_in(path, recursive), f"{word}: holds no images{deeper}")
+            files += _some(images_in(path, recursive), f"{word}: holds no images{deeper}")
         elif has_magic(word) and not path.exists():
             matches = [p for p in sorted(glob(str(path), recursive=True)) if Path(p).is_file()]
-            found += _some(matches, f"{word}: no file matches")
+            files += _some(matches, f"{word}: no file matches")
         else:
-            found.append(word)
+            files.append(word)
     return _some(
-        list(dict.fromkeys(found)), "score: give files, folders, globs, or - for a list on standard input"
+        list(dict.fromkeys(files)), "score: give files, folders, globs, or - for a list on standard input"
     )
 
 
@@ -87,9 +87,9 @@ def _some(paths: list[str], complaint: str) -> list[str]:
 
 def rank(scorer: Scorer, paths: Sequence[str], *, progress: bool = True) -> Ranking:
     """Score files and sort them, the best first; equal ones by name."""
-    found = scorer.score([file_item(p) for p in paths], skip=True, progress=progress)
-    table = found.cues.sort_values(["q", "image"], ascending=[False, True], kind="stable", ignore_index=True)
-    return Ranking(table, found.skipped, scorer.record())
+    scored = scorer.score([file_item(p) for p in paths], skip=True, progress=progress)
+    table = scored.cues.sort_values(["q", "image"], ascending=[False, True], kind="stable", ignore_index=True)
+    return Ranking(table, scored.skipped, scorer.record())
 
 
 def render(
@@ -180,11 +180,11 @@ def write_maps(
     views = scorer.map_views(window, stride)
     paths = list(part["image"])
     with ResultFolder(expanded(folder), "score") as results:
-        found = scorer.score([file_item(p) for p in paths], views, progress=progress)
-        limits = {n: (float(found.views[n].min()), float(found.views[n].max())) for n in MAPPED}
+        scored = scorer.score([file_item(p) for p in paths], views, progress=progress)
+        limits = {n: (float(scored.views[n].min()), float(scored.views[n].max())) for n in MAPPED}
         names = [f"{i + 1}-{slug(Path(path).stem)}.png" for i, path in enumerate(paths)]
         for i, (path, name) in enumerate(zip(paths, names, strict=True)):
-            maps = scorer.map(found, i, views)
+            maps = scorer.map(scored, i, views)
             note = f"{method_line(scorer.record())}; windows of {views.window} pixels, stride {views.stride}"
             map_figure(results.new(name), path, {n: maps[n] for n in MAPPED}, limits, note)
         results.record(

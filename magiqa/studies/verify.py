@@ -99,17 +99,17 @@ def _compare_facts(header: Header, job: RunConfig, features: Features) -> list[s
     labels = label_facts(features.labels)
     bone, claims = features.record["backbone"], header.record.backbone
     names = ("kind", "label", "name", "positional_embedding", "weights_sha256")
-    here, there = {n: bone[n] for n in names}, {n: getattr(claims, n) for n in names}
-    if here["kind"] == "given" and there["kind"] == "published":  # a file may stand for a tag
+    here, claimed = {n: bone[n] for n in names}, {n: getattr(claims, n) for n in names}
+    if here["kind"] == "given" and claimed["kind"] == "published":  # a file may stand for a tag
         here["kind"] = "published"
-    for side in (here, there):
+    for side in (here, claimed):
         side["name"] = plain_name(side["name"])
     key = {k: v for k, v in json.loads(json.dumps(features.cache.key)).items() if k != "weights_sha256"}
     record = {k: v for k, v in header.record.dataset.items() if k in labels}
     return [
         *_differences("labels", labels, header.labels.facts()),
         *_differences("labels", {k: labels[k] for k in record}, record),
-        *_differences("weights", here, there),
+        *_differences("weights", here, claimed),
         *_differences("features", key, header.key),
     ]
 

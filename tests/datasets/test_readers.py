@@ -118,9 +118,6 @@ LABELS = {
     "agiqa3k align": ({"label_column": "mos_align"}, "align", 2982, {"mos": [4, 3, 2, 1]}),
     "agiqa1k": ({}, "", 1080, {"mos": [1, 0.441, 3, 2.084, 4],
                 "group": ["dreamStudio", "dreamStudio", "SD2", "dreamStudio", "SD2"]}),
-    "agiqa1k first": ({"duplicate": "first"}, "duplicate_first", 1079, {"mos": [1, 0.441, 3, 4]}),
-    "agiqa1k last": ({"duplicate": "last"}, "duplicate_last", 1079, {"mos": [1, 3, 2.084, 4]}),
-    "agiqa1k mean": ({"duplicate": "mean"}, "duplicate_mean", 1079, {"mos": [1, 1.2625, 3, 4]}),
     "agiqa1k drop": ({"duplicate": "drop"}, "duplicate_drop", 1078, {"mos": [1, 3, 4]}),
     "kadid10k": ({}, "", 10125, {"mos": [137 / 30, 1.2, 3], "level": [1, 5, 3],
                  "reference": ["I01.png", "I01.png", "I02.png"],
@@ -170,7 +167,7 @@ NOTES = {
     "csiq": ("dmos is lower = better: mos = -dmos", {}),
     "live": ("labels: dmos_new of dmos_realigned.mat; 1 references left out", {}),
     "agiqa3k": ("mos is mos_align: fit to the prompt, not quality", {"label_column": "mos_align"}),
-    "agiqa1k": ("annotated twice: dreamStudio_8_9_1_1.jpg; duplicate=drop", {"duplicate": "drop"}),
+    "agiqa1k": ("annotated twice and left out: dreamStudio_8_9_1_1.jpg", {"duplicate": "drop"}),
 }
 
 
@@ -336,10 +333,8 @@ def test_the_list_of_sets_says_counts_pages_and_which_are_here(tmp_path, monkeyp
     )
 
 
-def test_an_image_that_is_annotated_twice_or_without_a_number_is_named(tmp_path):
+def test_an_image_without_a_number_is_named(tmp_path):
     load("agiqa1k", tmp_path)
-    words = "annotated twice: dreamStudio_8_9_1_1.jpg; choose with dataset.duplicate"
-    refused(words, "agiqa1k", tmp_path, duplicate="error")
     book = tmp_path / "AIGC_MOS_Zscore.xlsx"
     pd.read_excel(book).assign(MOS=[1, 2, np.nan, 4, 5]).to_excel(book, index=False)
     refused("column MOS holds nan in row 3, which is no finite number", "agiqa1k", tmp_path)
