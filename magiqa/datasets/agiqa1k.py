@@ -41,7 +41,9 @@ class Agiqa1k(
         file = self.find_file(root, "AIGC_MOS_Zscore.xlsx")
         raw = read_table(file, ["Image", "Prompt", "MOS"])
         twice = raw["Image"].duplicated(keep=False) & (self.duplicate == "drop")
-        notes = [f"annotated twice and left out: {some(sorted(set(raw['Image'][twice])))}"] if twice.any() else []
+        notes = (
+            [f"annotated twice and left out: {some(sorted(set(raw['Image'][twice])))}"] if twice.any() else []
+        )
         raw = raw[~twice]
         columns = {
             "image": raw["Image"],

@@ -20,6 +20,7 @@ from magiqa.engines.resolve import hardware, resolve
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache, Maker, MemoryStore, Store, feature_key
 from magiqa.features.pipeline import Recipe, fill_cache
+from magiqa.features.source import workers
 from magiqa.features.text import text_embeddings
 from magiqa.images.decode import Limits
 from magiqa.images.views import Resize, Views, geometry

@@ -46,6 +46,7 @@ EXPANDED = {
     "lambda": (101, "lam=0.5"),
     "lambda_magnitude": (101, "lam=0.5"),
     "magnitude": (7, "magnitude=boxcox"),
+    "methods": (10, "MA-CLIP"),
     "pairs": (1 + 5, "as configured"),
     "pooling": (3, "pooling=mean"),
     "positional_embedding": (3, "positional_embedding=drop"),
