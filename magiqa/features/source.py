@@ -164,9 +164,8 @@ class ImageSource:
     def features(self, labels: Labels, images: Images, weights: Any) -> Features:
         """Encode what the cache lacks."""
         job, method, machine = self.job, self.job.method, self.job.machine
-        model = cache(
-            partial(build_model, method.backbone, weights)
-        )  # built once, if something must be encoded
+        # built once, if something must be encoded
+        model = cache(partial(build_model, method.backbone, weights))
         resize = getattr(job.source.dataset, "resize", None)
         with self.clock.stage("cache"):
             key = feature_key(method.backbone, weights, method.views, resize, self.resolved.precision)
