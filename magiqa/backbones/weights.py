@@ -68,6 +68,11 @@ class Weights:
         """Tell if the towers use QuickGELU."""
         return bool(self.config.get("quick_gelu", False))
 
+    @property
+    def described(self) -> str:
+        """The source, with what was done to read it."""
+        return "; ".join([self.source, *self.notes])
+
     def record(self, spec: Backbone) -> dict[str, Any]:
         """Return a record's words on the backbone with these weights."""
         return {
@@ -76,7 +81,7 @@ class Weights:
             "kind": spec.kind,
             "label": spec.shown_label,
             "weights_sha256": self.sha256,
-            "source": "; ".join([self.source, *self.notes]),
+            "source": self.described,
             "activation": "quickgelu" if self.quickgelu else "gelu",
             "positional_embedding": spec.positional_embedding,
         }

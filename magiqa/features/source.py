@@ -21,7 +21,7 @@ from magiqa.features.cache import FeatureCache, Maker, feature_key
 from magiqa.features.images import Features, HashIndex, Images, find_images
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.features.reference import reference_folder, reference_statistics
-from magiqa.features.text import text_embeddings
+from magiqa.features.text import learned_source, text_embeddings
 from magiqa.images.decode import picture_notes
 from magiqa.method.prompts import PromptSet
 from magiqa.method.rivals import Rival
@@ -190,7 +190,7 @@ class ImageSource:
         text = partial(text_embeddings, machine.cache_dir, method.backbone, weights, model)
         record = {
             "dataset": images.record(labels, job.source.dataset),
-            "backbone": weights.record(method.backbone),
+            "backbone": weights.record(method.backbone) | learned_source(weights, method.prompts),
             "engine": self.engine,
             "views": method.views.plain() | {"count": sum(store.entries[sha].count for sha in images.sha256)},
             "cache": {

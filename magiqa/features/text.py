@@ -85,6 +85,13 @@ def write_text(root: str | Path, key: dict[str, Any], text: np.ndarray, logit_sc
         )
 
 
+def learned_source(weights: Weights, prompts: PromptSet) -> dict[str, str]:
+    """Return a record's words on the weights with the sha256 of learned contexts or text features."""
+    learned = read_learned(prompts)
+    what = "contexts" if prompts.context else "text features"
+    return {"source": f"{weights.described}; {what} of sha256 {learned.sha256}"} if learned else {}
+
+
 def text_embeddings(
     cache_dir: str,
     backbone: Backbone,

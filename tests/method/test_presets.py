@@ -1,5 +1,7 @@
 """A published method is one option: it equals the run that spells it out, from composition to bundle."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -125,6 +127,8 @@ def test_a_bundle_of_a_method_evaluates_without_weights(folder, tmp_path, name, 
     again = tiny.configs().job([f"bundle={bundle}", f"out={tmp_path / 'again'}", "figures=false"])
     evaluate(again, progress=False)
     assert (tmp_path / "again" / "scores.csv").read_bytes() == (tmp_path / "run" / "scores.csv").read_bytes()
+    source = json.loads((tmp_path / "again" / "record.json").read_text())["backbone"]["source"]
+    assert ("of sha256" in source) == bool(job.method.prompts.context or job.method.prompts.features)
     q_sim = pd.read_csv(tmp_path / "run" / "scores.csv")["q_sim"]
     low, high = job.method.prompts.range
     assert q_sim.between(low, high).all() and q_sim.std() > 0
