@@ -13,9 +13,9 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 from PIL import Image
+from tiny import configs
 
 from magiqa.backbones.weights import Weights
-from magiqa.config.compose import Configs
 from magiqa.datasets.base import Labels
 from magiqa.features.images import Features, Images
 from magiqa.images.controls import laplacian_variance
@@ -52,7 +52,7 @@ def put(table: pd.DataFrame, file: Path) -> None:
 
 @cache
 def _job(overrides: tuple[str, ...]):
-    return Configs().job(list(overrides))
+    return configs().job(list(overrides))
 
 
 @cache
@@ -63,15 +63,22 @@ def _templates() -> Path:
     return Path(folder)
 
 
-def write_run(folder: Path, **options: Any) -> Path:
-    """Write a run's folder. Runs with the same options are made once and copied; `make_run` says the options."""
+def write_run(
+    folder: Path, *, backbone: dict[str, Any] = DEMO, dataset: dict[str, Any] | None = None, **options: Any
+) -> Path:
+    """Write a run's folder whose record names this backbone and data set; `make_run` says the other options.
+
+    Runs with the same other options are made once and copied.
+    """
     key = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
     template = _templates() / key
     if not template.exists() or options.get("images"):
         make_run(template, **options)
     shutil.copytree(template, folder, dirs_exist_ok=True)
-    record = json.loads((folder / "record.json").read_text())  # under a name that tests can know
-    (folder / "record.json").write_text(json.dumps(record | {"name": folder.name}))
+    record = json.loads((folder / "record.json").read_text()) | {"name": folder.name}
+    record["backbone"] |= backbone
+    record["dataset"] |= dataset or {}
+    (folder / "record.json").write_text(json.dumps(record))
     return folder
 
 
@@ -79,9 +86,7 @@ def make_run(
     folder: Path,
     *,
     n: int = 60,
-    backbone: dict[str, Any] = DEMO,
     choices: dict[str, str] | None = None,
-    dataset: dict[str, Any] | None = None,
     images: Path | None = None,
     groups: int = 3,
     noise: float = 0.5,
@@ -124,9 +129,8 @@ def make_run(
         "dataset": {
             **Images(labels.table, shas).record(labels, job.source.dataset),
             "root": str(images) if images else "",
-            **(dataset or {}),
         },
-        "backbone": weights.record(job.method.backbone) | backbone,
+        "backbone": weights.record(job.method.backbone) | DEMO,
         "engine": {"engine": "torch", "precision": "fp32", "device": "cpu"},
     }
     features = Features(labels, labels.table, None, shas, [], record, None, None)

@@ -195,18 +195,6 @@ def test_golden_texts_of_learned_contexts(golden, models, name, position, tmp_pa
         np.testing.assert_allclose(found[:, :8], [t["head"] for t in texts], atol=1e-6)
 
 
-def test_pairs_are_groups_of_two_texts():
-    rng = np.random.default_rng(0)
-    features, text = rng.standard_normal((7, 32)), rng.standard_normal((4, 32))
-    text = (text / np.linalg.norm(text, axis=1, keepdims=True)).astype(np.float32)
-    pairs = PromptSet("p", pairs=tuple(zip("ac", "bd", strict=True)))
-    groups = PromptSet("g", groups=tuple({"texts": list(t), "levels": [1, 0]} for t in ("ab", "cd")))
-    np.testing.assert_allclose(
-        pairs.scores(features, text, 30.0), groups.scores(features, text, 30.0), rtol=1e-12
-    )
-    assert pairs.range == groups.range == (0.0, 1.0)
-
-
 def stock(name, tmp_path):
     """A model of open_clip itself with weights of another seed, and the file that holds them."""
     import open_clip

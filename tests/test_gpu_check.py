@@ -32,10 +32,3 @@ def test_the_quick_form_on_the_cpu(tmp_path):
     assert (tmp_path / "cpu.md").read_text() == done.stdout
     for row in rows:
         assert f"| {row['contender']} |" in done.stdout
-
-
-@pytest.mark.slow
-def test_a_device_that_is_not_there_is_said(tmp_path):
-    command = [sys.executable, str(SCRIPT), "--device", "cuda:99", "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and "device=cuda:99: " in done.stderr and not (tmp_path / "out").exists()

@@ -149,14 +149,12 @@ def frame_table(
             c for c in frame if str(c).endswith(("_low", "_high")) or f"{c}_adjusted" in frame or c in _QUIET
         ]
         names = [str(c) for c in frame if c not in sides and not frame[c].isna().all()]
-        same = [
-            c for c in names[1:] if len(frame) > 1 and len(set(frame[c].astype(str))) == 1 and c != "srcc"
-        ]
+        same = [c for c in names[1:] if len(frame) > 1 and len(set(map(str, frame[c]))) == 1 and c != "srcc"]
         columns = {c: heading(c) for c in names if c not in same}
         cells = {c: _cell(c, shown[c].iloc[0], np.nan, np.nan, "", f".{digits}f") for c in same}
         shared = "; ".join(f"{heading(c)} {cell.text}" for c, cell in cells.items())
         notes = [f"In every row: {shared}."] if same else []
-    controls = frame[frame.columns[0]].astype(str).str.contains("(control)", regex=False)
+    controls = pd.Series(["(control)" in str(name) for name in frame.iloc[:, 0]], frame.index, dtype=bool)
     lines = []
     for key in columns:
         stem = "ci" if key == "value" else key

@@ -4,7 +4,7 @@ import sys
 
 import pandas as pd
 
-from magiqa.report.console import round_steps, screen, spread
+from magiqa.report.console import screen
 from magiqa.report.table import frame_table
 
 FRAME = pd.DataFrame(
@@ -59,15 +59,3 @@ def test_the_best_is_bold_in_a_terminal_and_nowhere_else(monkeypatch):
     assert "\x1b[1m 0.500 [0.400, 0.600]\x1b[0m" in terminal and terminal.count("\x1b") == 2
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
     assert "\x1b" not in screen([], [table])
-
-
-def test_an_axis_is_thinned_to_round_values():
-    rows, step = round_steps([round(-1 + 0.02 * k, 10) for k in range(101)], 25)
-    assert (rows, step) == (list(range(0, 101, 5)), 0.1)
-    assert round_steps([1.0, 2.0, 3.0], 25)[0] == [0, 1, 2]
-
-
-def test_a_long_table_becomes_a_wide_one():
-    long = pd.DataFrame({"score": ["q", "q"], "statistic": ["srcc", "plcc"], "value": [0.5, 0.6]})
-    wide = spread(long.assign(ci_low=0.1, ci_high=0.9), "score", "statistic", "value")
-    assert wide.loc["q", ["srcc", "srcc_low", "plcc_high"]].tolist() == [0.5, 0.1, 0.9]

@@ -1,8 +1,6 @@
 """Figures as they are printed: type of 8 points, nothing cut, no word over another, the same bytes each time."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -131,25 +129,6 @@ def test_matrices_fit_and_frames_lie_around_the_numbers(tmp_path, drawn, width, 
     )
 
 
-def test_one_bad_cell_does_not_use_up_the_colors(tmp_path, drawn):
-    heat_map(tmp_path / "m", pd.DataFrame([[-0.9, 0.50], [0.51, 0.52]]), zlabel="SRCC")
-    low, high = drawn[0].axes[0].images[0].get_clim()
-    assert high == 0.52 and low > 0.4
-
-
-@WIDTHS
-def test_methods_by_sets_fit_in_the_order_given(tmp_path, drawn, width):
-    names = ["CLIP-IQA, five pairs", "MA-CLIP", "Magnitude (MA-CLIP views)", "file bytes (control)"]
-    rows = pd.DataFrame(
-        [{"name": n, "panel": s, "value": 0.5} for n in names for s in ("AGIQA-3K", "SPAQ", "KonIQ-10k")]
-    )
-    with styled(Style(width=width)):
-        dots(tmp_path / "f", rows.assign(low=0.4, high=0.6), xlabel="SRCC", order=names, hollow=names[-1:])
-    check(drawn[0])
-    labels = [t.get_text() for t in drawn[0].axes[0].get_yticklabels()]
-    assert [label.replace("\n", " ") for label in labels] == names
-
-
 @WIDTHS
 def test_curves_in_panels_fit_with_their_legend(tmp_path, drawn, width):
     frame = pd.DataFrame(
@@ -220,24 +199,3 @@ def test_names_may_hold_anything_and_what_no_font_draws_is_numbered(tmp_path, mo
     monkeypatch.setattr(style, "font_with", lambda character: "")
     files = dots(tmp_path / "names", rows, xlabel="SRCC")
     assert set(re.findall(r": (.*)", files[-1].read_text(encoding="utf-8"))) == {"夜景", "人像"}
-
-
-@pytest.mark.slow
-def test_the_same_numbers_give_the_same_bytes_whatever_the_users_style(base, tmp_path):
-    (tmp_path / "matplotlibrc").write_text("font.size: 22\nlines.linewidth: 9\nsavefig.dpi: 31\n")
-    code = (
-        "import sys; from pathlib import Path; from magiqa.report.exhibit import draw_all; "
-        "from magiqa.report.runs_exhibits import run_exhibits; from magiqa.runs.config import Style; "
-        "from magiqa.runs.read import read; (run,), _ = read([Path(sys.argv[1])]); "
-        "draw_all(run_exhibits(run)[1:], Path(sys.argv[2]), Style())"
-    )
-    # matplotlib reads a matplotlibrc of the working directory
-    for name, cwd in (("a", tmp_path), ("b", base)):
-        (tmp_path / name).mkdir()
-        subprocess.run(
-            [sys.executable, "-c", code, str(base / "demo"), str(tmp_path / name)], cwd=cwd, check=True
-        )
-    names = sorted(f.name for f in (tmp_path / "a").iterdir())
-    assert len(names) == 8
-    for name in names:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name

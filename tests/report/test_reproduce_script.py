@@ -5,8 +5,8 @@ import re
 import subprocess
 
 import pytest
+import tiny
 
-from magiqa.config.compose import Configs
 from magiqa.report.reproduce_script import Places, command, script
 
 RUN = {
@@ -57,7 +57,7 @@ def record_of(job, name):
 )
 @pytest.mark.slow
 def test_a_command_typed_again_makes_the_same_job(name, overrides):
-    job = Configs().job(overrides)
+    job = tiny.configs().job(overrides)
     places = Places()
     line = command(record_of(job, name), "o", {}, places)
     values = dict(places.paths)
@@ -68,7 +68,7 @@ def test_a_command_typed_again_makes_the_same_job(name, overrides):
     )  # fmt: skip
     words = printed.stdout.split("\0")[:-1]
     assert words[:2] == ["magiqa", name] and words[-1] == "out=o"
-    again = Configs().job(words[2:])
+    again = tiny.configs().job(words[2:])
     assert again.name == job.name and again.method == job.method and again.statistics == job.statistics
     assert (again.ablation, again.experiment, again.study) == (job.ablation, job.experiment, job.study)
     assert again.source.dataset == job.source.dataset
@@ -103,11 +103,6 @@ def test_a_script_names_no_path_of_this_machine_and_asks_for_what_it_needs(tmp_p
         ["sh"], input=text, text=True, capture_output=True, env={"PATH": os.environ["PATH"]}
     )
     assert unset.returncode != 0 and "KONIQ_ROOT: the folder of the data set koniq" in unset.stderr
-
-
-def test_a_comparison_with_a_run_that_is_not_there_is_a_comment():
-    record = {"command": "compare", "name": "x", "methods": [{"source": "/elsewhere/run"}], "score": "q"}
-    assert command(record, "o", {}, Places()) == "# compare x: see its record; its command is not in it"
 
 
 ELSEWHERE = (

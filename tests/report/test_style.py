@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from magiqa.report.style import COLORS, DASHES, MARKERS, SERIES
+from magiqa.report.style import SERIES
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, of linear RGB
 DEFICIENCIES = {
@@ -43,11 +43,6 @@ def test_series_differ_in_lightness():
     assert min(abs(a - b) for a, b in combinations(light, 2)) > 6
     assert min(abs(a - b) for a, b in combinations(light[:4], 2)) > 11  # what most figures have
     assert max(light) < 75  # against white paper
-
-
-def test_every_series_has_a_marker_and_a_dash_of_its_own():
-    assert len(set(SERIES)) == len(SERIES) <= len(DASHES) == len({str(dash) for dash in DASHES})
-    assert len(set(MARKERS)) == len(MARKERS) >= len(COLORS) == len(set(COLORS))
 
 
 @pytest.mark.parametrize("kind", DEFICIENCIES)

@@ -1,8 +1,6 @@
 """The adapters: within torchmetrics itself, and called as pyiqa's evaluation loops call a metric."""
 
-import pickle
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +15,6 @@ from magiqa.scorer.as_pyiqa import PyiqaMetric
 torchmetrics = pytest.importorskip("torchmetrics")
 
 from magiqa.scorer.as_torchmetrics import MeanQuality  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tiny.make(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -47,32 +40,6 @@ def test_the_mean_is_over_images_not_batches(scorer, batches):
     with pytest.raises(UserError, match="call update"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchmetrics' own, of the same
         metric.compute()
-
-
-def test_a_long_evaluation_rounds_nowhere():
-    metric = MeanQuality(lambda images: np.full(1000, 0.9))
-    for _ in range(1000):
-        metric.update(None)
-    assert float(metric.compute()) == pytest.approx(0.9, abs=1e-7)
-
-
-def test_it_lives_in_collections_copies_pickles_and_processes(scorer, batches):
-    collection = torchmetrics.MetricCollection({"quality": MeanQuality(scorer)})
-    collection.update(batches[0])
-    own = MeanQuality(scorer)
-    own.update(batches[0])
-    assert collection.compute()["quality"] == own.compute()
-    other = pickle.loads(pickle.dumps(own.clone()))
-    other.reset()
-    other.update(batches[1])
-    alone = MeanQuality(scorer)
-    for batch in batches[:2]:
-        alone.update(batch)
-    own = own.clone()
-    own._computed = None  # torchmetrics keeps what it computed before the merge
-    own.merge_state(other)  # as of another process
-    assert float(own.compute()) == pytest.approx(float(alone.compute()), rel=1e-6)
-    assert own.higher_is_better and not own.is_differentiable
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """`magiqa score`: which files are meant, the ranking, what is written, what cannot be scored."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,20 @@ def test_what_cannot_be_scored_comes_last_with_its_reason_and_the_exit_code(scor
     assert "broken.png: not an image" in Path("a.html").read_text()
     code, out, err = score("broken.png", "csv=b.csv", "map=maps")
     assert code == 2 and "0 images" in out and Path("b.csv").read_text().startswith("image,q,")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 on a Mac")
+def test_file_names_that_are_no_utf8_are_written_as_escapes(score, folder, tmp_path):
+    photos = [tmp_path / os.fsdecode(b"\xca\xfd%d.png" % i) for i in range(2)]
+    for photo in photos:
+        photo.write_bytes((folder / "set" / "03.png").read_bytes())
+    code, _, _ = score(*photos, "csv=a.csv", "html=a.html", "json=a.json", "map=maps")
+    assert code == 0 and len(list(Path("maps").glob("*.png"))) == 2
+    names = set(pd.read_csv("a.csv")["image"])
+    assert len(names) == 2 and all(r"\udcca\udcfd" in name for name in names)
+    assert all(name in Path("a.html").read_text(encoding="utf-8") for name in names)
+    assert {row["image"] for row in json.loads(Path("a.json").read_text())["images"]} == {*map(str, photos)}
 
 
 @pytest.mark.slow
