@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.io import savemat
 from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -43,6 +44,7 @@ from magiqa.backbones.weights import load_weights
 from magiqa.cli.main import COMMANDS, main
 from magiqa.config.objects import check_config
 from magiqa.datasets.folder import Folder
+from magiqa.datasets.matlab import read_mat
 from magiqa.errors import UserError
 from magiqa.features.bundle import open_bundle
 from magiqa.features.shard import read_features, read_text_shard, verify_features, verify_shard
@@ -330,6 +332,26 @@ def read_labels(case: Case) -> None:
     same_labels(file, found.table)
 
 
+def read_containers(case: Case) -> None:
+    """A changed list of ratings in a workbook, JSON, Parquet or MATLAB file."""
+    table = pd.read_csv(case.base / "set" / "labels.csv")
+    kind = case.dice.choice(["xlsx", "json", "jsonl", "parquet", "mat"])
+    file = case.folder / f"labels.{kind}"
+    if kind == "xlsx":
+        table.to_excel(file, index=False)
+    elif kind == "parquet":
+        table.to_parquet(file)
+    elif kind == "mat":
+        savemat(file, {"mos": table["mos"].to_numpy(), "names": table["image"].to_numpy(object)})
+    else:
+        table.to_json(file, orient="records", lines=kind == "jsonl")
+    file.write_bytes(case.broken(file.read_bytes()))
+    if kind == "mat":
+        read_mat(file, "mos", "names")
+    else:
+        Folder(str(case.base / "set"), annotation=str(file)).load()
+
+
 def read_images(case: Case) -> None:
     """A changed file of each format: pixels of the size that its header says, or none."""
     name = case.dice.choice(FORMATS)
@@ -409,7 +431,7 @@ def read_models(case: Case) -> None:
 READERS: dict[str, Callable[[Case], None]] = {
     f.__name__: f
     for f in (
-        *(read_labels, read_images, read_shards, read_runs, read_bundles),
+        *(read_labels, read_containers, read_images, read_shards, read_runs, read_bundles),
         *(read_scores, read_weights, read_models),
     )
 }

@@ -5,8 +5,8 @@ distribution follows from the correlations between the rows (single-step max-T).
 101 settings of one parameter do, then cost little more than one test.
 
 Few units estimate these correlations badly: all pairs of ten methods on five clusters of unequal size had a difference
-called significant in 18 % of tables without one. So each row keeps a share of its own, (3 / degrees of freedom)^2, that
-rises and falls with no other row. Then it is 5 %. With hundreds of images the share is nothing.
+called significant in 14 % of tables without one. So each row keeps a share of its own, (3 / degrees of freedom)^2, that
+rises and falls with no other row. Then it is 4 %. With hundreds of images the share is nothing.
 
 Source: Hothorn, Bretz and Westfall, Biometrical Journal 50(3), 2008; degrees of freedom: Satterthwaite, Biometrics
 Bulletin 2(6), 1946.
