@@ -31,6 +31,7 @@ from magiqa.errors import UserError
 TASK = "evaluate on ratings"
 KEYS = (
     "dataset",
+    "method",
     "backbone",
     "prompts",
     "views",

@@ -34,7 +34,7 @@ from magiqa.config.arguments import Arguments
 from magiqa.errors import UserError
 
 TASK = "score images"
-KEYS = ("backbone", "prompts", "magnitude", "fusion", "device", "cache_dir")
+KEYS = ("method", "backbone", "prompts", "magnitude", "fusion", "device", "cache_dir")
 
 Count = Annotated[int, Least(1)] | None
 
