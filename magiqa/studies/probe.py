@@ -231,13 +231,7 @@ def probe(
     Raises:
         UserError: a type that does not exist, under three photos or two of one name, photos that no type changes.
     """
-    if unknown := [t for t in types if t not in TYPES]:
-        raise UserError(f"types: {unknown[0]!r} is not known: use {', '.join(TYPES)}")
-    names = [p.name for p in photos]
-    if len(photos) < 3:
-        raise UserError(f"probe: {len(photos)} images are too few, a median needs at least 3")
-    if len(set(names)) < len(names):
-        raise UserError("probe: two images have one name; give each file once")
+    names = _checked_names(photos, types)
     clock = Clock()
     with ResultFolder(folder, "probe", FILES) as results:
         with clock.stage("score"):
@@ -249,8 +243,7 @@ def probe(
                     f"probe: {', '.join(types)} changes none of these {len(photos)} images at every level; give other "
                     "types, or photos in color"
                 )
-            table = summary(inside)
-            curve, level = curves(scores), levels(scores)
+            tables = {"probe": summary(inside), "curves": curves(scores), "levels": levels(scores)}
         record = {
             "magiqa": __version__,
             "command": "probe",
@@ -263,12 +256,10 @@ def probe(
             "warnings": [*scorer.warnings, *_unchanged_types(same, len(photos))],
             "seconds": clock.seconds,
         }
-        results.csv("probe", table)
-        results.csv("curves", curve)
-        results.csv("levels", level)
-        results.csv("scores", scores)
+        for name, table in (tables | {"scores": scores}).items():
+            results.csv(name, table)
         if show:
-            show(render(table, record))
+            show(render(tables["probe"], record))
         if figures:
             from magiqa.report.exhibit import write_captions
             from magiqa.report.plots import probe_captions, probe_figures
@@ -276,10 +267,22 @@ def probe(
             from magiqa.runs.config import Style
 
             with clock.stage("figures"), results.drawing(record) as folder, styled(Style(width=width)):
-                probe_figures(folder, table, curve)
+                probe_figures(folder, tables["probe"], tables["curves"])
                 write_captions(folder, probe_captions(record))
         results.record(record)
-    return table, record
+    return tables["probe"], record
+
+
+def _checked_names(photos: Sequence[Photo], types: Sequence[str]) -> list[str]:
+    """Return the photos' names; refuse unknown types, too few photos and two of one name."""
+    if unknown := [t for t in types if t not in TYPES]:
+        raise UserError(f"types: {unknown[0]!r} is not known: use {', '.join(TYPES)}")
+    names = [p.name for p in photos]
+    if len(photos) < 3:
+        raise UserError(f"probe: {len(photos)} images are too few, a median needs at least 3")
+    if len(set(names)) < len(names):
+        raise UserError("probe: two images have one name; give each file once")
+    return names
 
 
 def _unchanged_types(same: pd.DataFrame, total: int) -> list[str]:
