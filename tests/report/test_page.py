@@ -199,7 +199,7 @@ def test_a_folder_without_results_is_named(tmp_path):
             "groups.csv: the column ci_low is missing",
         ),
         ("comparison.csv", "a,b,diff\nq,q_sim,much\n", "comparison.csv: column diff holds 'much', no number"),
-        ("record.json", '{"command": "evaluate", "dataset": {}}', "record.json: dataset.name is missing"),
+        ("record.json", '{"command": "evaluate", "dataset": {}}', "record.json: backbone is missing"),
     ],
 )
 def test_a_broken_file_is_named_in_one_line(base, tmp_path, file, content, message):

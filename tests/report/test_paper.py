@@ -143,7 +143,7 @@ def test_the_command_says_what_it_needs_and_what_it_does_not_understand(base, tm
     for words, message in (
         (["paper", run], "out is not set"),
         (["paper", run, out, "style.width=wide"], "style.width=wide is not known: use column, page"),
-        (["paper", run, out, "names=[a"], "names=[a must be a mapping"),
+        (["paper", run, out, "names=[a"], "is not understood; put each text between quotes"),
         (["paper", run, out, "only=nosuch"], "only=nosuch is not known"),
         (["report", run, out, "statistics=nosuch"], "statistics=nosuch is in no run here: use srcc"),
     ):
