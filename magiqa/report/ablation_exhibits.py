@@ -78,12 +78,13 @@ def same_ranking(sheet: Sheet) -> str:
     keys = [sheet.table[c].astype(float).round(9) for c in ("srcc", "plcc") if c in sheet.table]
     groups = [", ".join(map(variant_name, part)) for _, part in sheet.table["variant"].astype(str).groupby(keys)
               if len(part) > 1]  # fmt: skip
-    return f"The same but for scale: {'; '.join(groups)}." if 0 < len(groups) < 4 else ""
+    return f"The same ranking: {'; '.join(groups)}." if 0 < len(groups) < 4 else ""
 
 
 def ablation_tables(material: Material) -> Iterator[Exhibit]:
     """Variants by data sets: a block an ablation, the reference marked, one mark for significance."""
-    sheets = [s for s in ablations(material.sheets) if len(axes_of(s)) < 2]
+    varied = [s for s in ablations(material.sheets) if s.table["srcc"].astype(float).round(9).nunique() > 1]
+    sheets = [s for s in varied if len(axes_of(s)) < 2]
     if not sheets:
         return
     bones = sorted(

@@ -51,8 +51,7 @@ def _panels(frame: pd.DataFrame, height: float, across: int, more: float) -> tup
     titles, series = _values(frame, "panel"), _values(frame, "series")
     across = min(across, len(titles))
     down = -(-len(titles) // across)
-    columns = 4 if is_wide() else 2
-    legend = LINE * -(-len(series) // columns) + 0.1 if len(series) > 1 else 0.0
+    legend = LINE * -(-len(series) // _columns(series)) + 0.1 if len(series) > 1 else 0.0
     figure = make(min(9.0, down * height + more + legend) if len(titles) > 1 else height + more + legend)
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
     for k, ax in enumerate(grid):
@@ -70,10 +69,14 @@ def _finish(figure: Figure, axes: Sequence[Any], xlabel: str, ylabel: str, stem:
     (figure.supylabel if several else axes[0].set_ylabel)(textwrap.fill(ylabel, 60 if several else 30))
     handles, labels = axes[0].get_legend_handles_labels()
     if len(labels) > 1:
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(4 if is_wide() else 2, len(labels))
-        )
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(_columns(labels), len(labels)))
     return save(figure, stem)
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Return the columns of a legend: as many as its longest name allows."""
+    letters, most = (104, 4) if is_wide() else (54, 2)
+    return max(1, min(most, letters // (max(map(len, names), default=0) + 5)))
 
 
 def dots(
