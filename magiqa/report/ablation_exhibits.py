@@ -83,7 +83,7 @@ def same_ranking(sheet: Sheet) -> str:
 
 def ablation_tables(material: Material) -> Iterator[Exhibit]:
     """Variants by data sets: a block an ablation, the reference marked, one mark for significance."""
-    varied = [s for s in ablations(material.sheets) if s.table["srcc"].astype(float).round(9).nunique() > 1]
+    varied = [s for s in ablations(material.sheets) if len({*s.table["srcc"].astype(float).round(9)}) > 1]
     sheets = [s for s in varied if len(axes_of(s)) < 2]
     if not sheets:
         return
