@@ -260,6 +260,7 @@ def gains(material: Material) -> Iterator[Exhibit]:
             {"set": f"Mean of {len(sets)} data sets", "n": None, **dict(zip(GAIN, mean, strict=True))}
         )
         caption += " Mean: unweighted, each set once, t interval over sets."
+    caption = f"{caption} {weights_note(material.records.values())}".strip()
     table = pd.DataFrame(rows)
     frame = table.rename(columns=dict(zip(["set", *GAIN], ["name", "value", "low", "high"], strict=True)))
     yield Exhibit("gains", "gains", caption, frame_table(table, name="gains", title=caption),
