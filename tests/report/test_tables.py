@@ -12,7 +12,7 @@ from runs import DEMO, RN50, put, write_ablation, write_run
 from scipy import stats
 
 from magiqa.errors import UserError
-from magiqa.report.ablation_exhibits import ablation_tables
+from magiqa.report.ablation_exhibits import ablation_details, ablation_tables
 from magiqa.report.escape import tex
 from magiqa.report.latex import latex
 from magiqa.report.main_table import backbones, main_table
@@ -274,7 +274,9 @@ def test_published_rows_keep_to_their_set_count_kind_of_plcc_and_grade(base, tmp
 def test_a_numeric_axis_is_printed_in_steps_and_categories_are_never_left_out(material, tmp_path):
     (exhibit,) = ablation_tables(material)
     names = [row[0].text for row in exhibit.table.rows]
-    assert {"λ = -1.00", "λ = 0.00", "λ = 0.36", "λ = 0.50 (reference)"} <= set(names) and len(names) < 22
+    assert {"λ = -1.00", "λ = 0.20", "λ = 0.36", "λ = 0.50 (reference)"} <= set(names) and len(names) == 13
+    (detail,) = [e for e in ablation_details(material) if e.table]
+    assert "λ = 0.10" in [row[0].text for row in detail.table.rows] and len(detail.table.rows) == 22
     assert len(exhibit.table.data) == 101
     folder = write_ablation(tmp_path / "many")
     table = pd.read_csv(folder / "ablation.csv").drop(columns="lam")
