@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -250,3 +252,39 @@ def test_tasks_are_not_read_from_a_folder_that_others_can_write(tmp_path):
         os.chown(tmp_path / "shared" / "d", 12345, -1)
         with pytest.raises(UserError, match="other users"):
             private_folder(tmp_path / "shared" / "d" / "e")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_and_its_tasks_in_seconds(tmp_path, signum):
+
+    def heard() -> None:  # by a shell's background job, too
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from magiqa.cli import encode, main\n"
+        "def work(folder):\n"
+        "    (Path(folder) / 'begun').touch()\n"
+        "    try:\n"
+        "        time.sleep(300)\n"
+        "    finally:\n"
+        "        (Path(folder) / 'saved').touch()\n"
+        "from magiqa.config.launch import launch, watch\n"
+        "from magiqa.runs.launcher import Launcher\n"
+        "def run(arguments):\n"
+        "    launched = launch(Launcher('local', folder=sys.argv[1] + '/launches'), work, [[sys.argv[1]]])\n"
+        "    watch(launched, sys.argv[1])\n"
+        "encode.run = run\n"
+        "sys.exit(main.main(['encode']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stderr=subprocess.PIPE, preexec_fn=heard
+    )
+    for _ in range(600):
+        if (tmp_path / "begun").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(signum)
+    assert process.wait(30) == 128 + signum and (tmp_path / "saved").exists()

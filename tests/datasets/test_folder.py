@@ -309,3 +309,11 @@ def test_parquet_rows_that_share_a_long_text_take_no_memory(root):
     parquet.write_table(pa.table({"image": names, "mos": [1.0] * 1000}), root / "long.parquet")
     with pytest.raises(UserError, match=r"long.parquet: .* bytes are more than a table of ratings has"):
         Folder(root=str(root), annotation="long.parquet").load()
+
+
+def test_a_row_that_is_wider_than_its_header_is_refused_before_it_takes_memory(root):
+    (root / "wide.csv").write_text("image,mos\na.png,1" + "," * 20_000 + "\n" + "b.png,1\n" * 50_000)
+    with pytest.raises(
+        UserError, match=r"wide.csv: .* rows of 20002 columns are more than a table of ratings has"
+    ):
+        Folder(root=str(root), annotation="wide.csv").load()

@@ -30,6 +30,7 @@ from magiqa.cli.main import main
 from magiqa.datasets.base import fingerprint
 from magiqa.datasets.check import check, recognize, render
 from magiqa.datasets.folder import Folder
+from magiqa.datasets.image_index import ImageIndex
 from magiqa.datasets.sets import sets
 from magiqa.errors import UserError
 from magiqa.images.views import Resize
@@ -338,3 +339,13 @@ def test_an_image_without_a_number_is_named(tmp_path):
     book = tmp_path / "AIGC_MOS_Zscore.xlsx"
     pd.read_excel(book).assign(MOS=[1, 2, np.nan, 4, 5]).to_excel(book, index=False)
     refused("column MOS holds nan in row 3, which is no finite number", "agiqa1k", tmp_path)
+
+
+def test_names_that_differ_in_case_only_are_never_guessed(tmp_path):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "A.png").touch()
+    if len(list(tmp_path.iterdir())) < 2:
+        pytest.skip("this file system does not tell case")
+    assert ImageIndex([tmp_path]).find("A.png") == str(tmp_path / "A.png")
+    with pytest.raises(UserError, match=r"a.PNG: could be \S+/A.png or \S+/a.png; keep one of them"):
+        ImageIndex([tmp_path]).find("a.PNG")

@@ -173,3 +173,14 @@ def test_one_set_left_out_is_reported(tmp_path):
     text = left_out.read_text()
     assert "KonIQ-10k" in text and "λ = " in text and "best on the other sets" in text
     assert "koniq" not in text and "lam=" not in text and "chosen_on" not in text
+
+
+@pytest.mark.slow
+def test_names_that_differ_in_case_alone_get_files_of_their_own(base, tmp_path):
+    for name in ("grid", "GRID"):
+        shutil.copytree(base / "grid", tmp_path / name)
+        file = tmp_path / name / "record.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"name": name}))
+    made = Material.read([tmp_path / "grid", tmp_path / "GRID"], Asked())
+    names = [(e.table is None, e.name.lower()) for _, e in exhibits(made)]
+    assert len(set(names)) == len(names) > 3
