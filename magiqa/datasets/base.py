@@ -32,7 +32,8 @@ class Labels:
     Args:
         name, variant: ``koniq``, ``test`` ("" is the default variant).
         table: columns ``image`` (as annotated), ``path`` (absolute; "" where the file is missing), the label's
-            column, and where the set has them ``group``, ``level``, ``reference``, ``prompt``, ``split``, ``mos_std``.
+            column, and where the set has them ``group``, ``level``, ``reference``, ``prompt``, ``split``,
+            ``mos_std``, ``ratings``.
         label: the label's column: ``mos``, or ``ssim`` where no human gave it. Always higher = better.
         higher_is_better: the direction as distributed; where False the reader has negated the label.
         cluster: the column to resample by, where images are not independent.

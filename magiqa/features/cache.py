@@ -11,9 +11,10 @@ Engines that agree share one key: a float32 feature that was verified against pl
 the same feature whatever engine and device made it. What misses that, and half precision, whose features differ by
 percents between devices, has keys of its own by engine and device.
 
-An image is known by the sha256 of its file, so data sets, subsets and folders share features, and a changed file is
-another image. Shards are never rewritten: several writers may fill one folder at once. Where an image is there twice,
-the shard that comes first by name counts, the older one: the same for every reader, and for good.
+An image is known by the sha256 of its file (and by alpha and orientation where they change it). So data sets, subsets
+and folders share features, and a changed file is another image. Shards are never rewritten: several writers may fill
+one folder at once. Where an image is there twice, the folder and then the name decides which counts: the same for every
+reader, and for good.
 """
 
 import hashlib

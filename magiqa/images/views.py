@@ -1,4 +1,4 @@
-"""An image file in, the views that the backbone sees out.
+"""Cut decoded pixels into the views that the backbone sees (on a GPU: `magiqa.engines.device`, the same values).
 
 Protocol (MA-CLIP, arXiv:2511.09948, zhix000/MA-CLIP at 9581a2c): Pillow's RGB without EXIF rotation, every full
 window in row-major order from the top left, then the *global view*: the normalized image resized to the window's
@@ -26,7 +26,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Pixels = Image.Image | np.ndarray  # as decoded, or (H, W, 3) of uint8 or of float32 in [0, 1]
 
-BLOCK = 16  # windows cut at once: bounds the memory that a long panorama's row would take
+BLOCK = 16  # windows of a row that lie in memory: bounds the memory that a long panorama's row would take
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ class Views(Checked, key="views"):
             native size, CLIP-IQA's input), ``center_crop`` (CLIP's own: short side resized bicubic, center cut).
         window: side of a window in pixels. stride: between windows' corners.
         cover: add windows flush with the right and bottom edge where the stride leaves a remainder.
-        take: how many windows are taken, evenly spaced among all in their order (LIQE); all of them where there are
-            fewer. With ``seed`` they lie at random (UniQA): the same places in every image of a size.
+        take: how many of the n windows are taken: the first, and then each (n // take)th (LIQE); all where there are
+            fewer. With ``seed``, so many windows lie at random (UniQA), without regard to ``stride`` and ``cover``:
+            the same places in every image of a size.
         small: what to do with an image that has a side under the window size: ``error``, or ``upscale`` its short
             side to the window size (bicubic).
     """
@@ -110,7 +111,7 @@ class Views(Checked, key="views"):
         return [corners[i * (len(corners) // self.take)] for i in range(self.take)]
 
     def draws(self) -> np.ndarray:
-        """Return the places of random windows (count, 2), each in [0, 1)."""
+        """Return the places of random windows (take, 2), each in [0, 1)."""
         return np.random.default_rng(self.seed).random((self.take or 0, 2))
 
     def plain(self) -> dict[str, Any]:
@@ -120,7 +121,7 @@ class Views(Checked, key="views"):
         return {name: value for name, value in fields.items() if name not in later or value is not None}
 
     def upscales(self, width: int, height: int) -> bool:
-        """Tell if an image of that size has a side shorter than a window."""
+        """Tell if an image of that size has a side too short for a window that these views need."""
         return min(width, height) < self.window and not set(self.kinds) <= {"whole", "center_crop"}
 
     def labels(self, width: int, height: int) -> list[str]:
@@ -255,7 +256,7 @@ def cut(
     std: tuple[float, ...] = CLIP_STD,
     limits: Limits = LIMITS,
 ) -> Iterator[np.ndarray]:
-    """Cut an image into its views, in blocks of one shape each, in the order of ``views.kinds``.
+    """Cut an image into its views, one after the other, in the order of ``views.kinds``.
 
     A generator, so that the windows of a very large photo never lie in memory together.
 
@@ -263,7 +264,7 @@ def cut(
         image, resize, name, limits: see `sheets`. mean, std: the backbone's.
 
     Yields:
-        float32 (k, 3, H, W), normalized; windows one at a time, ``BLOCK`` of a row in memory.
+        float32 (1, 3, H, W), normalized; at most ``BLOCK`` windows of a row lie in memory.
 
     Raises:
         UserError, UnreadableImage: see `sheets`.

@@ -1,4 +1,4 @@
-"""Paired tests of methods on the same images. Pure."""
+"""Paired tests of methods on the same images; p values and intervals come from `magiqa.stats.family`. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

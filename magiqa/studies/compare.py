@@ -193,7 +193,7 @@ def render(table: pd.DataFrame, record: dict[str, Any]) -> str:
         blocks.append(frame_table(part.assign(pair=names), {"pair": str(statistic), **columns}))
         if part["detectable"].notna().any():
             ends = dict.fromkeys(f"{x:.3f}" for x in (part["detectable"].min(), part["detectable"].max()))
-            blocks.append(f"smallest difference that these images could show: {' to '.join(ends)}")
+            blocks.append(f"detectable difference (half the width of the interval): {' to '.join(ends)}")
     return screen(head, blocks)
 
 
