@@ -83,6 +83,17 @@ def test_a_signal_to_a_command_that_is_failing_hides_no_failure(tmp_path, capsys
     assert capsys.readouterr().err == "magiqa: cache_dir=/c: No space left on device\n"
 
 
+@pytest.fixture
+def plain_handlers():
+    """Python's own handlers, whatever another test or its runner has set."""
+    plain = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in plain.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler or signal.SIG_DFL)
+
+
+@pytest.mark.usefixtures("plain_handlers")
 def test_a_signal_waits_for_the_end_of_what_is_not_to_be_broken():
     done = []
     with pytest.raises(Terminated) as caught, listening(), unbroken():

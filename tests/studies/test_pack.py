@@ -199,7 +199,7 @@ def test_a_run_that_left_an_image_out(packed, tmp_path, capsys):
     )
 
 
-def test_a_bundle_of_the_first_format_still_reads(folder, bundle, tmp_path):
+def test_a_bundle_of_the_first_format_still_reads(bundle, tmp_path):
     def older(arrays, meta):
         texts = meta.pop("texts")[:10]  # the run's own five pairs
         meta |= {"format": 1, "pairs": [texts[i : i + 2] for i in range(0, 10, 2)]}
@@ -207,4 +207,4 @@ def test_a_bundle_of_the_first_format_still_reads(folder, bundle, tmp_path):
 
     old = altered(bundle, tmp_path / "old", older)
     evaluate(from_bundle(old, f"out={tmp_path / 'out'}"), progress=False)
-    assert (tmp_path / "out" / "scores.csv").read_bytes() == (folder / "run" / "scores.csv").read_bytes()
+    assert (tmp_path / "out" / "scores.csv").read_bytes() == bundle.with_name("scores.csv").read_bytes()
