@@ -35,10 +35,7 @@ def latex(table: Table, caption: str, notes: Sequence[str] = ()) -> str:
     count = max(1, -(-sum(lines) * len(_split(table, widths)) // PAGE_LINES))
     part_of = np.minimum((below - 1) * count // max(sum(lines), 1), count - 1)
     parts = [np.flatnonzero(part_of == k).tolist() for k in range(count)]
-    floats = [
-        _float(table, rows, widths, caption, notes if k == count - 1 else (), k)
-        for k, rows in enumerate(parts)
-    ]
+    floats = [_float(table, rows, widths, caption, () if k else notes, k) for k, rows in enumerate(parts)]
     text = "\n".join(floats)
     macros = MACROS if "scripttext" in text or "cyrillictext" in text else ""
     return f"{PACKAGES}\n{macros}{text}"
@@ -47,15 +44,18 @@ def latex(table: Table, caption: str, notes: Sequence[str] = ()) -> str:
 def _float(
     table: Table, rows: Sequence[int], widths: Sequence[float], caption: str, notes: Sequence[str], k: int
 ) -> str:
-    """Return one float; the first carries the label."""
-    columns = _split(table, widths)
+    """Return one float; the first carries the number, the caption and the label."""
+    columns, name = _split(table, widths), label(table.name)
     wide = any(_total(widths, part) > COLUMN_CM for part in columns)
     star = "*" if wide else ""
     head = [
         rf"\begin{{table{star}}}[tp]",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{cited(caption)}{' (continued)' if k else ''}}}",
-        *([] if k else [rf"\label{{tab:{label(table.name)}}}"]),
+        *(
+            [rf"Table~\ref{{tab:{name}}} (continued).\par\smallskip"]
+            if k
+            else [rf"\caption{{{cited(caption)}}}", rf"\label{{tab:{name}}}"]
+        ),
     ]
     body = r"\par\medskip".join(_tabular(table, rows, part, widths) for part in columns)
     line = r"\textwidth" if wide else r"\columnwidth"
@@ -96,8 +96,9 @@ def _tabular(table: Table, rows: Sequence[int], columns: Sequence[int], widths: 
     )  # fmt: skip
     lines = [rf"\begin{{tabular}}{{@{{}}{kinds}@{{}}}}", r"\toprule", *_spans(table, columns)]
     lines += [" & ".join(tex(table.columns[c][1]) for c in columns) + r" \\", r"\midrule"]
+    begun = [t for first, t in table.blocks.items() if first < min(rows, default=0)]  # the last goes on here
     for row in rows:
-        if (title := table.blocks.get(row)) is not None:
+        if (title := table.blocks.get(row, begun[-1] if begun and row == rows[0] else None)) is not None:
             lines += [r"\midrule"] if row > rows[0] else []
             lines += (
                 [rf"\multicolumn{{{len(columns)}}}{{@{{}}l}}{{\emph{{{tex(title)}}}}} \\"] if title else []
