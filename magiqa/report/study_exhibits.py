@@ -15,7 +15,7 @@ from magiqa.report.exhibit import Exhibit
 from magiqa.report.heat_maps import heat_map
 from magiqa.report.material import Material
 from magiqa.report.methods import Record, method_names, primary, result_title, study_notes, unit, where
-from magiqa.report.table import Cell, Table, frame_table, number, signed
+from magiqa.report.table import Cell, Table, frame_table, number, signed, simultaneous
 from magiqa.report.words import backbone_name, group_name, own_weights, set_words, statistic
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import Sheet, files_of, read_listed
@@ -85,7 +85,7 @@ def comparison(sheet: Sheet, names: dict[str, str]) -> Iterator[Exhibit]:
                   draw=lambda stem: heat_map(stem, values, words=words, zlabel=bar, symmetric=True))  # fmt: skip
     named = table.assign(
         **{side: table[side].map(lambda k: names.get(k, k)) for side in ("a", "b")},
-        **{f"diff_{s}": table[f"ci_simultaneous_{s}"] for s in ("low", "high")},  # whose p stands beside it
+        **simultaneous(table),
         statistic=table["statistic"].map(statistic),
     )
     caption = f"All pairs on {place} Brackets: simultaneous 95 % intervals, by {unit(record)}."
@@ -118,8 +118,9 @@ def experiments(material: Material) -> Iterator[Exhibit]:
         frame = sheet.table[[c for c in sheet.table if "_within" not in str(c)]]
         if "group" in frame:
             frame = frame.assign(group=[group_name(str(g), record["dataset"]) for g in frame["group"]])
-        table = frame_table(frame, name=sheet.name, title=caption)
-        table.notes.extend(study_notes(record))
+        table = frame_table(frame.assign(**simultaneous(frame)), name=sheet.name, title=caption)
+        sides = ["Intervals of differences and p hold for all rows at once; other intervals for one row."]
+        table.notes.extend(sides * ("ci_simultaneous_low" in frame) + study_notes(record))
         yield Exhibit("experiments", sheet.name, caption, replace(table, data=sheet.table), of=sheet.result)
 
 

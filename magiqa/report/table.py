@@ -121,6 +121,13 @@ def best_marks(values: Any, competing: Any = True, lower: bool = False) -> list[
     return [MARKS.get(rank, "") for rank in ranks(shown, lower)]
 
 
+def simultaneous(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the columns of the intervals of differences that hold for all rows, as the adjusted p do."""
+    return {
+        f"diff_{s}": frame[f"ci_simultaneous_{s}"] for s in ("low", "high") if f"ci_simultaneous_{s}" in frame
+    }
+
+
 def frame_table(
     frame: pd.DataFrame,
     columns: Mapping[str, str] | None = None,
