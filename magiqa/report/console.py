@@ -65,6 +65,7 @@ def round_steps(values: Sequence[float], most: int) -> tuple[list[int], float]:
     for step in (step for step in steps if span / step < most):
         ratios = np.asarray(values, float) / step
         rows = np.flatnonzero(np.isclose(ratios, ratios.round(), rtol=0, atol=1e-6))
-        if len(rows) > 1:
-            return rows.tolist(), step
+        gaps = np.diff(np.unique(np.asarray(values, float)[rows]))
+        if len(gaps) and np.allclose(gaps, gaps[0]):
+            return rows.tolist(), float(gaps[0])
     return list(range(len(values))), span

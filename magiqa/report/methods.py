@@ -12,6 +12,7 @@ import pandas as pd
 
 from magiqa.method.presets import presets
 from magiqa.report.words import (
+    BASES,
     SCORES,
     backbone_name,
     option_name,
@@ -189,7 +190,7 @@ def set_titles(sets: Sequence[Record]) -> dict[str, str]:
 
 _VARIED = {  # by an ablation's name
     "alpha": "α",
-    "base": "difference of the bases",
+    "base": BASES,
     "lambda": "λ",
     "lambda_magnitude": "λ",
     "positional_embedding": "positional embedding",

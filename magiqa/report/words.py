@@ -56,10 +56,14 @@ OPTIONS = {
     "boxcox_raw": "Box-Cox, not standardized",
     "clipiqa": "CLIP-IQA",
     "clipiqa_attributes": "CLIP-IQA attributes",
+    "high_low_quality": "High quality / Low quality",
     "l1": "L1 norm",
     "l2": "L2 norm",
     "maclip": "MA-CLIP",
+    "std": "standard deviation",
 }
+
+BASES = "difference of the bases"  # all that matters of the two
 
 COLUMNS = {
     **SCORES,
@@ -284,15 +288,19 @@ def variant_name(name: str) -> str:
     Example:
         >>> variant_name("lam=-0.50, base_sim=1"), variant_name("fixed, w_sim = 0.25"), variant_name("adaptive")
         ('λ = -0.50, base of similarity = 1', 'fixed, weight of similarity = 0.25', 'adaptive')
-        >>> variant_name("pooling=worst_tenth"), variant_name("magnitude=boxcox")
-        ('pooling = worst tenth', 'magnitude = Box-Cox')
+        >>> variant_name("pooling=worst_tenth"), variant_name("base_sim=0.4, base_mag=0")
+        ('pooling = worst tenth', 'difference of the bases = 0.4')
     """
 
     def shown(match: re.Match[str]) -> str:
         value = option_name(match[2]) if match[2] and match[1] in GROUPS else match[2] or ""
         return f"{SIGNS.get(match[1], match[1].replace('_', ' '))} = {value}"
 
-    return re.sub(r"\b([A-Za-z_]+) ?= ?([A-Za-z_]\w*)?", shown, name)
+    return re.sub(
+        r"\b([A-Za-z_]+) ?= ?([A-Za-z_]\w*)?",
+        shown,
+        re.sub(r"\bbase_sim=(\S+), base_mag=0$", rf"{BASES} = \1", name),
+    )
 
 
 def statistic(key: str) -> str:

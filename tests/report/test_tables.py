@@ -12,7 +12,7 @@ from runs import DEMO, RN50, put, write_ablation, write_run
 from scipy import stats
 
 from magiqa.errors import UserError
-from magiqa.report.ablation_exhibits import ablation_details, ablation_tables
+from magiqa.report.ablation_exhibits import ablation_curves, ablation_details, ablation_tables
 from magiqa.report.escape import tex
 from magiqa.report.latex import latex
 from magiqa.report.main_table import backbones, main_table
@@ -21,7 +21,7 @@ from magiqa.report.methods import method_name
 from magiqa.report.published import published
 from magiqa.report.published_exhibits import published_table, refused
 from magiqa.report.runs_exhibits import group_tables
-from magiqa.report.study_exhibits import comparisons, matrix
+from magiqa.report.study_exhibits import comparisons, experiments, matrix
 from magiqa.report.table import Cell, Table, frame_table, number, p_cell
 from magiqa.runs.read import read
 from magiqa.studies.compare import compare
@@ -286,6 +286,104 @@ def test_a_numeric_axis_is_printed_in_steps_and_categories_are_never_left_out(ma
     (exhibit,) = ablation_tables(Material.read([folder], Asked()))
     assert len(exhibit.table.rows) == 101
     assert latex(exhibit.table, "x").count(r"\\") > 101  # over several floats
+
+
+def varied(folder: Path, data: str, srcc: dict[str, float], **about) -> Path:
+    """Write an ablation of a few variants on a data set."""
+    table = pd.DataFrame({"variant": list(srcc), "srcc": list(srcc.values()), **about.pop("columns", {})})
+    put(table, write_ablation(folder) / "ablation.csv")
+    about = {"parameter": None, "score": "q", "reference": next(iter(srcc)), **about}
+    edited_record(folder, lambda r: (r["ablation"].update(about), r["dataset"].update(name=data)))
+    return folder
+
+
+def ablation_of(*folders: Path) -> Table:
+    (exhibit,) = ablation_tables(Material.read(folders, Asked()))
+    return exhibit.table
+
+
+def test_notes_name_the_data_sets_for_which_they_hold_and_rows_of_the_table_alone(tmp_path):
+    lam = np.round(np.linspace(-1, 1, 41), 2)
+    fused = {"adaptive": 0.5, "similarity only": 0.4, "fixed, weight of similarity = 0.75": 0.3}
+    like = {"adaptive": 0.5, "similarity only": 0.3, "fixed, weight of similarity = 0.75": 0.3}
+    folders = [
+        varied(tmp_path / f"f_{k}", k, v, name="fusion") for k, v in (("spaq", fused), ("koniq", like))
+    ]
+    for k, best in (("spaq", -1.0), ("koniq", 0.9)):
+        srcc = {f"lam={x:g}": 0.39 - 0.1 * (x - best) ** 2 for x in lam}
+        columns = {"magnitude.lam": lam, "plcc": np.arange(len(lam)) / 100}
+        folders.append(
+            varied(tmp_path / f"l_{k}", k, srcc, name="lambda", reference="lam=0.5", columns=columns)
+        )
+    table = ablation_of(*folders)
+    notes = set(table.notes[1:])
+    assert {row[0].text for row in table.rows} >= {"λ = -1", "λ = 0.5 (reference)"}
+    assert notes == {
+        "Fusion on KonIQ-10k: the same ranking: similarity only and fixed, weight of similarity = 0.75.",
+        "Fusion on KonIQ-10k: equal to similarity only to three digits: fixed, weight of similarity = 0.75.",
+        "λ: in steps of 0.2 and the reference; the CSV holds all 41 values.",
+        "λ on SPAQ: best at the edge of the range (λ = -1).",
+        "λ on KonIQ-10k: rows not printed are higher: SRCC 0.390 at λ = 0.9.",
+    }
+
+
+def test_steps_are_those_of_the_rows_and_bases_go_by_their_difference(tmp_path):
+    base = np.round(np.linspace(-2, 2, 21), 1)
+    srcc = {f"base_sim={x:g}, base_mag=0": 0.5 - 0.1 * (x - 0.4) ** 2 for x in base}
+    columns = {"fusion.base_sim": base, "fusion.base_mag": 0.0}
+    folder = varied(tmp_path / "base", "spaq", srcc, name="base", reference="base_sim=0.4, base_mag=0",
+                    columns=columns)  # fmt: skip
+    bases = {"fusion": {"base_sim": 1.0, "base_mag": 0.6}}
+    edited_record(folder, lambda record: record.update(config=bases))
+    table = ablation_of(folder)
+    assert [row[0].text for row in table.rows] == ["-2", "-1", "0", "0.4 (reference)", "1", "2"]
+    assert any("in steps of 1, the best and the reference" in note for note in table.notes)
+    (curve,) = ablation_curves(Material.read([folder], Asked()))
+    assert "SRCC over difference of the bases on" in curve.caption and "0.4 (1 - 0.6)" in curve.caption
+
+
+def test_rows_go_without_the_word_of_their_block_and_code_words(tmp_path):
+    pairs = {"prompts.pairs": ["a / b | c / d", "a / b", "c / d"]}
+    folders = [
+        varied(tmp_path / "a", "spaq", {"magnitude=std": 0.1, "magnitude=l1": 0.2}, name="magnitude"),
+        varied(tmp_path / "b", "spaq", {"prompts=high_low_quality": 0.1, "prompts=maclip": 0.2}, name="prompts"),
+        varied(tmp_path / "c", "spaq", {"as configured": 0.1, "pairs=a / b": 0.2, "pairs=c / d": 0.3}, name="pairs",
+               columns=pairs),
+        varied(tmp_path / "d", "spaq", {"stride 128 (paper)": 0.1, "stride 64": 0.2}, name="stride"),
+    ]  # fmt: skip
+    assert [row[0].text for row in ablation_of(*folders).rows] == [
+        *("standard deviation (reference)", "L1 norm", "High quality / Low quality (reference)", "MA-CLIP"),
+        *("all 2 pairs (reference)", "a / b", "c / d", "stride 128 (paper, reference)", "stride 64"),
+    ]
+
+
+def test_a_table_over_two_pages_has_one_number_and_names_the_block_that_goes_on():
+    rows = [[Cell(f"r{k}", f"r{k}"), Cell("0.5", 0.5)] for k in range(70)]
+    table = Table(
+        "long", "Title", [("", "name"), ("", "SRCC")], rows, notes=["Bold: best."], blocks={0: "Block"}
+    )
+    first, second = latex(table, table.title, table.notes).split(r"\end{table}")[:2]
+    assert r"\caption{Title}" in first and "Bold: best." in first and r"\label{tab:long}" in first
+    assert r"Table~\ref{tab:long} (continued)." in second and r"\emph{Block}" in second
+    assert r"\caption" not in second and "Bold" not in second
+
+
+def test_differences_of_an_experiment_have_the_intervals_of_their_adjusted_p(tmp_path):
+    folder = write_ablation(tmp_path / "any")
+    rows = {"cue": ["q", "q_sim"], "diff": [0.1, 0.2], "diff_low": [0.09, 0.19], "diff_high": [0.11, 0.21]}
+    rows |= {
+        "p_adjusted": [0.02, 0.01],
+        "ci_simultaneous_low": [0.05, 0.15],
+        "ci_simultaneous_high": [0.15, 0.25],
+    }
+    (folder / "ablation.csv").unlink()
+    put(pd.DataFrame(rows), folder / "main.csv")
+    edited_record(
+        folder, lambda r: (r.pop("ablation"), r.update(command="experiment", experiment={"name": "main"}))
+    )
+    (exhibit,) = experiments(Material.read([folder], Asked()))
+    assert exhibit.table.rows[0][1].detail == "[+0.050, +0.150]"
+    assert any("hold for all rows at once" in note for note in exhibit.table.notes)
 
 
 def test_a_comparisons_matrix_is_antisymmetric_and_stars_what_is_significant(material):
