@@ -53,8 +53,9 @@ class Cost(Checked, key="experiment"):
             "engine": asdict(engine) | {"machine": machine(engine.device)},
         }
         notes = [
-            "parameters (millions) and GMACs: of the image tower as published; the prompts are encoded once",
-            f"ms: an image, from pixels to score, median of {self.repeats} calls with {self.images} images each",
+            "parameters (millions) and GMACs are those of the image tower; the prompts are encoded once",
+            f"ms: time of an image from pixels in memory to its score, median of {self.repeats} repeats with "
+            f"{self.images} images each, after one call to warm up",
         ]
         return {"cost": pd.DataFrame(rows)}, notes, {}
 

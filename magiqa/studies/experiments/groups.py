@@ -8,8 +8,8 @@ import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
-from magiqa.report.words import AXES, SCORES, group_name
-from magiqa.stats.arrays import bins
+from magiqa.report.words import AXES, SCORES, group_name, group_word
+from magiqa.stats.arrays import bins, is_constant
 from magiqa.stats.sampled import stacked
 from magiqa.studies.experiments.study import CUES, Figure, Findings, Study, at_once, long
 
@@ -24,7 +24,8 @@ class Breakdown(Checked, key="experiment"):
         """``group`` (and ``level``): SRCC of each cue, and the paired difference of q and q_sim."""
         study.need("group")
         matrix = study.cues()[list(CUES)].to_numpy().T
-        tables, figures = {}, {}
+        data = study.features.record["dataset"]
+        tables, figures, notes = {}, {}, []
         for by in ("group", "level"):
             names = study.column(by)
             if names is None:
@@ -39,19 +40,26 @@ class Breakdown(Checked, key="experiment"):
                     [study.bands(a)[k] for a in inside]
                 ).T
             tables[by] = study.tested(columns, stacked([a[[2]] - a[[0]] for a in inside]))
-            data = study.features.record["dataset"]
-            shown = [group_name(name, data) if by == "group" else name for name in order]
+            shown = [group_name(name, data) if by == "group" else f"Level {name}" for name in order]
+            alike = [
+                name for name, rows in zip(shown, parts.values(), strict=True) if is_constant(study.y[rows])
+            ]
+            notes += (
+                [f"{', '.join(alike)}: all images have one {study.label}, so SRCC is undefined"]
+                if alike
+                else []
+            )
+            word = group_word(data) if by == "group" else by
             caption = (
-                f"SRCC inside each {by}. Bars: 95 % intervals. Compare cues inside one {by}: SRCC falls with the range "
-                "of MOS."
+                f"SRCC inside each {word}. Bars: 95 % intervals. Compare cues inside one {word}: SRCC falls with the "
+                f"range of {study.label}."
             )
             frame = long(tables[by], {c: AXES[c] for c in CUES}, name=shown)
             figures[f"by_{by}"] = Figure(caption, frame, {"xlabel": f"SRCC with {study.label}"})
-        notes = [
-            "SRCC inside each group; difference: fused score less similarity cue; a group under 3 images has empty "
-            "values, one of fewer than 5 images or clusters no interval",
-            "SRCC inside a group falls with the range of its labels: compare cues inside one group, never groups with "
-            "each other",
+        notes += [
+            "difference: fused score minus similarity cue; a row of under 3 images has empty values, one of fewer than "
+            "5 images or clusters no interval",
+            f"SRCC falls with the range of {study.label}: compare cues inside one row, never rows with each other",
         ]
         return tables, notes, figures
 
@@ -84,8 +92,8 @@ class Regimes(Checked, key="experiment"):
             series=table["a"].map(SCORES) + " minus " + table["b"].map(SCORES),
         )
         caption = (
-            f"Differences in SRCC between cues inside {self.bins} bins of MOS. Bars: simultaneous 95 % intervals. "
-            "Compare cues inside one bin: SRCC falls where the range is cut."
+            f"Differences in SRCC between cues inside {self.bins} bins of {study.label}. Bars: simultaneous 95 % "
+            "intervals. Compare cues inside one bin: SRCC falls where the range is cut."
         )
         note = "SRCC falls where the range is cut: compare cues inside one bin, never bins with each other"
         figure = Figure(caption, at_once(frame), {"xlabel": "Difference in SRCC"})
@@ -117,12 +125,10 @@ class Weights(Checked, key="experiment"):
         agreement, table = study.srcc(cues["w_sim"].to_numpy()[None]), pd.DataFrame(rows)
         ((low, high),) = study.bands(agreement)
         note = (
-            f"SRCC of the weight of similarity with the label {agreement.values[0]:+.4f} [{low:+.3f}, {high:+.3f}]; "
-            "the magnitude's weight is 1 less that"
+            f"SRCC of the weight of similarity with {study.label} {agreement.values[0]:+.4f} [{low:+.3f}, {high:+.3f}]"
+            "; the weight of magnitude is 1 minus that"
         )
-        caption = (
-            f"Mean weight of similarity and mean cues in {len(table)} bins of MOS. Bands: 95 % intervals."
-        )
+        caption = f"Mean weight of similarity and cues in {len(table)} bins of {study.label}. Bands: 95 % intervals."
         series = {c: AXES.get(c, "Weight of similarity") for c in ("q_sim", "q_mag", "w_sim")}
         options = {"xlabel": study.label, "ylabel": "Mean"}
         figure = Figure(caption, long(table, series, x=table["label"]), options, "curves")

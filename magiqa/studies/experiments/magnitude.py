@@ -57,8 +57,8 @@ class Magnitudes(Checked, key="experiment"):
                 "use other seeds"
             )
         print(
-            f"note: {len(self.seeds)} untrained networks encode all images too, each as long as the network itself; "
-            "their features are cached",
+            f"note: {len(self.seeds)} untrained networks encode {len(job.source.dataset.load().table):,} images each: "
+            f"about {len(self.seeds)} times as long as encoding with the network itself; features are cached",
             file=sys.stderr,
             flush=True,
         )
@@ -126,9 +126,9 @@ class Magnitudes(Checked, key="experiment"):
     def _notes(self) -> list[str]:
         return [
             "partial: SRCC with the Laplacian variance, file bytes and q_sim partialled out",
-            f"untrained: mean SRCC of {len(self.seeds)} untrained networks; diff: SRCC less that, signed; its interval "
-            "holds for other seeds too",
-            "gain: SRCC of the fused score less that of q_sim, of cues that are on its scale; others are not fused",
+            f"untrained: mean SRCC of {len(self.seeds)} untrained networks; difference: SRCC minus that, signed; its "
+            "interval holds for other seeds too",
+            "gain: SRCC of the fused score minus that of q_sim, of cues that are on its scale; others are not fused",
             f"{' and '.join(SHAPES)}: no theory gives their direction; SRCC is signed, and none is fused",
             *([] if self.statistics_from else ["no experiment.statistics_from=FOLDER: whitened, conformity and "
                                                "mahalanobis are left out"]),

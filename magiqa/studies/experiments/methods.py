@@ -41,8 +41,8 @@ class Main(Checked, key="experiment"):
         frame = long(table, {"srcc": "pooled", "srcc_within": "mean within groups"}, name=table["method"])
         caption = "SRCC of CLIP-IQA, MA-CLIP, its cues and two controls. Bars: 95 % intervals."
         notes = [
-            "diff: method less MA-CLIP, on the same images",
-            "methods have their own options and parameters, whatever views, fusion or pooling the command names",
+            "difference: SRCC of the method minus that of MA-CLIP, on the same images",
+            "each method has its own prompts, views, pooling and fusion",
         ]
         figure = Figure(caption, frame, {"xlabel": f"SRCC with {study.label}"})
         return {"main": table}, notes, {"main": figure}
@@ -89,7 +89,7 @@ class Attribution(Checked, key="experiment"):
         notes = [
             "steps: gain of a factor in SRCC, whatever else is on; shares: its mean over the six orders of adding them "
             "(Shapley), which sum to the whole gain",
-            "factors are MA-CLIP's and CLIP-IQA's own, whatever views, fusion or pooling the command names",
+            "prompts, views and fusion of a factor are those of MA-CLIP, else of CLIP-IQA",
         ]
         caption = (
             "Gain in SRCC of each factor of MA-CLIP, added to CLIP-IQA and the factors named. Bars: simultaneous 95 % "
@@ -131,6 +131,6 @@ class Align(Checked, key="experiment"):
             "SRCC with the MOS of quality and with the MOS of alignment to the prompt. Bars: 95 % intervals."
         )
         both = srcc(y["mos_quality"], y["mos_align"])
-        note = f"SRCC of the two labels with each other {both:+.4f}; diff: quality less align"
+        note = f"SRCC of the two labels with each other {both:+.4f}; difference: SRCC with quality minus alignment"
         frame = long(table, LABELS, name=table["score"].map(SCORES))
         return {"align": table}, [note], {"align": Figure(caption, frame, {"xlabel": "SRCC"})}

@@ -93,5 +93,8 @@ class Teaser(Checked, key="experiment"):
         rows = {"Image": [Tile(path) for path in some]}
         for cue in ("q_sim", "q_mag"):
             rows[AXES[cue]] = [Tile(path, map=m[cue]) for path, m in zip(some, maps, strict=True)]
-        caption = f"Cues of windows at stride {self.stride}, over the image. A row has one scale of colors."
+        caption = (
+            f"Cues of windows at stride {self.stride}, which is for display (scores use stride "
+            f"{study.job.method.views.stride}), over the image in light gray. A row has one scale of colors."
+        )
         return figures | {"maps": Figure(caption, rows, {}, "image_rows")}
