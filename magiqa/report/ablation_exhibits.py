@@ -11,7 +11,7 @@ from magiqa.report.console import round_steps
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.heat_maps import heat_map
 from magiqa.report.material import Material
-from magiqa.report.methods import ablation_title, result_title, study_notes, weights_note, where
+from magiqa.report.methods import ablation_title, study_notes, weights_note, where
 from magiqa.report.plots import curves, dots
 from magiqa.report.protocol import enumeration
 from magiqa.report.table import NONE, Cell, Table, best_marks, frame_table, name_cell, number, simultaneous
@@ -316,15 +316,9 @@ def _map(sheet: Sheet, name: str, across: str, down: str) -> Exhibit:
 
 
 def ablation_details(material: Material) -> Iterator[Exhibit]:
-    """The figure and the whole table of each ablation, and the tables of one data set left out."""
+    """The figure and the whole table of each ablation."""
     for sheet in material.sheets:
-        if sheet.record.get("command") == "ablate -m":
-            title = result_title(sheet.record, sheet.file.stem)
-            table = frame_table(sheet.table, name=sheet.name, title=title)
-            yield Exhibit(
-                "details", sheet.name, f"{title}: the variant chosen on the others.", table, of=sheet.result
-            )
-        elif sheet in ablations(material.sheets):
+        if sheet in ablations(material.sheets):
             figures = ablation_figures(sheet, f"ablation_{sheet.name}")
             yield from (figure for figure in figures if figure.kind == "variants")  # curves stand together
             if len(axes_of(sheet)) < 2:  # the heat map shows a grid

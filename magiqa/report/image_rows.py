@@ -44,16 +44,19 @@ def image_rows(stem: Path, rows: Mapping[str, Sequence[Tile]]) -> list[Path]:
                     picture = opened.convert("RGB")
                 picture.thumbnail((PIXELS, PIXELS))
                 box = (0, picture.width, picture.height, 0)
-                ax.imshow(
-                    picture if tile.map is None else ImageOps.grayscale(picture).convert("RGB"), extent=box
-                )
+                ax.imshow(picture if tile.map is None else faint(picture), extent=box)
                 if tile.map is not None:
-                    drawn = ax.imshow(tile.map, extent=box, alpha=0.55, cmap="viridis", vmin=low, vmax=high)
+                    drawn = ax.imshow(tile.map, extent=box, alpha=0.6, cmap="viridis", vmin=low, vmax=high)
                 ax.set_xlabel(tile.words)
             axes[0].set_ylabel(name)
             if maps:
                 figure.colorbar(drawn, ax=axes, pad=0.01, aspect=12).outline.set_visible(False)
         return save(figure, stem)
+
+
+def faint(picture: Image.Image) -> Image.Image:
+    """Return a picture in light gray, so that the colors of a map over it are those of the color bar."""
+    return ImageOps.grayscale(picture).point(lambda v: 255 - 0.3 * (255 - v)).convert("RGB")
 
 
 def _shape(tile: Tile) -> float:

@@ -15,7 +15,7 @@ from magiqa.report.methods import fit_words, primary, weights_note
 from magiqa.report.plots import dots
 from magiqa.report.published_exhibits import published_rows
 from magiqa.report.table import MARKS, NONE, Cell, Table, best_marks, frame_table, name_cell, number, ranks
-from magiqa.report.words import LOWER_IS_BETTER, STATISTICS, set_key, statistic
+from magiqa.report.words import LOWER_IS_BETTER, STATISTICS, set_key, short_label, statistic
 from magiqa.runs.names import CONTROLS
 from magiqa.runs.read import Run
 from magiqa.stats.family import SIGNIFICANCE
@@ -135,6 +135,7 @@ def main_table(material: Material) -> Iterator[Exhibit]:
     weights = f"Backbone: {bones[0]}." if len(bones) == 1 else weights_note(material.records.values())
     caption = f"{' and '.join(map(statistic, chosen))} of each method {place}. {weights}".strip()
     notes = _notes(material, rows, chosen)
+    notes += [f"{NONE} not scored."] if any(cell.text == NONE for row in body for cell in row) else []
     notes += [f"Average: {', '.join(alike)}."] if averages and len(alike) < len(sets) else []
     notes += ["First rows: as published."] if quoted else []
     table = Table("agreement", caption, heads, body, rows, [" ".join(notes)], blocks, details=len(sets) == 1)
@@ -191,7 +192,10 @@ def _notes(material: Material, rows: pd.DataFrame, chosen: Sequence[str]) -> lis
     if "plcc_logistic" in chosen:
         notes.append(f"PLCC: after a {fit_words(material.records.values())} fit on the same images.")
     if rows["in_best_set"].eq(True).any():
-        notes.append(f"{DAGGER} not significantly worse than the best (paired tests, all pairs at once).")
+        controls = "; controls are not tested" if rows["score"].isin(list(CONTROLS)).any() else ""
+        notes.append(
+            f"{DAGGER} not significantly worse than the column's best SRCC (paired tests{controls})."
+        )
     if (rows["untested"].eq(True) & ~rows["statistic"].isin(FITTED)).any():
         notes.append(f"{UNTESTED} not tested: other images.")
     return notes
@@ -243,23 +247,31 @@ def gains(material: Material) -> Iterator[Exhibit]:
     """A forest plot of the gain in SRCC, from two data sets on; from five on with the mean over them."""
     rows: list[dict[str, Any]] = []
     sets: dict[str, float] = {}
+    alike = sets_to_average(material, list(material.titles.values()))
     for run in material.leading:
         data = run.record["dataset"]
         if primary(run.record) != "q":
             continue
         pair, y = {"q": run.scores["q"], "q_sim": run.scores["q_sim"]}, run.scores[run.label]
         tested = compare(pair, y, Sampling.of(run.scores, data["cluster"])).iloc[0]
-        rows.append({"set": material.titles[set_key(data)], "n": data["n"], **tested[GAIN].to_dict()})
-        sets.setdefault(data["name"], tested["diff"])  # variants of one set count once
+        title = material.titles[set_key(data)]
+        rows.append({"set": title, "n": data["n"], **tested[GAIN].to_dict()})
+        if title in alike:
+            sets.setdefault(data["name"], tested["diff"])  # variants of one set count once
     if len(rows) < 2:
         return
-    caption = "Gain in SRCC of the fused score over the similarity cue. Bars: 95 % intervals."
+    caption = "Gain in SRCC of the fused score over the similarity cue, with 95 % intervals."
     if len(sets) >= MIN_SETS:
         mean = mean_over_sets(list(sets.values()))
         rows.append(
             {"set": f"Mean of {len(sets)} data sets", "n": None, **dict(zip(GAIN, mean, strict=True))}
         )
-        caption += " Mean: unweighted, each set once, t interval over sets."
+        label = next(
+            run.label for run in material.runs if material.titles[set_key(run.record["dataset"])] in alike
+        )
+        caption += (
+            f" Mean: over the data sets with {short_label(label)}, each once; t interval over data sets."
+        )
     caption = f"{caption} {weights_note(material.records.values())}".strip()
     table = pd.DataFrame(rows)
     frame = table.rename(columns=dict(zip(["set", *GAIN], ["name", "value", "low", "high"], strict=True)))

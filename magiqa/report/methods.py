@@ -270,14 +270,15 @@ def fit_words(records: Iterable[Record]) -> str:
     return ", ".join(FITS.get(method, method) for method in methods)
 
 
-def unit(record: Record) -> str:
-    """Return the units that are sampled.
+def clustered(record: Record) -> str:
+    """Return the words for intervals of images that share a reference or prompt; empty for independent images.
 
     Example:
-        >>> unit({"dataset": {"cluster": "reference"}}), unit({"dataset": {}})
-        ('references', 'images')
+        >>> clustered({"dataset": {"cluster": "reference"}}), clustered({"dataset": {}})
+        (', clustered by reference', '')
     """
-    return f"{(record.get('dataset') or {}).get('cluster') or 'image'}s"
+    cluster = (record.get("dataset") or {}).get("cluster")
+    return f", clustered by {cluster}" if cluster else ""
 
 
 def study_notes(record: Record) -> list[str]:

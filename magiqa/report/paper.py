@@ -50,7 +50,7 @@ END = r"""\raggedbottom
 SENTENCES = {
     "teaser": "Example images with their scores are shown in {}.",
     "main": "All methods are compared in {}.",
-    "scatter": "Predicted scores against MOS are shown in {}.",
+    "scatter": "MOS against predicted scores is shown in {}.",
     "backbones": "Backbones are compared in {}.",
     "groups": "SRCC by generator, distortion type or group is given in {}.",
     "magnitude": "MOS over the magnitude cue is shown in {}.",

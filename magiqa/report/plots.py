@@ -114,6 +114,7 @@ def dots(
             if reference in place:
                 row = place[str(reference)]
                 ax.axhspan(row - 0.5, row + 0.5, color="#f3f4f6", zorder=0)
+            ax.locator_params(axis="x", nbins=6 if is_wide() and len(panels) == 1 else 4)
             ax.set_yticks(list(place.values()), labels)
             ax.set_ylim(-len(place) + 0.4, 0.6)
             ax.grid(axis="y", visible=False)

@@ -11,7 +11,7 @@ from typing import Any
 from magiqa.method.presets import presets
 from magiqa.package import conf_dir
 from magiqa.report.material import Material
-from magiqa.report.methods import fit_words, method_name, primary, unit
+from magiqa.report.methods import fit_words, method_name, method_names, primary
 from magiqa.report.words import (
     OWN_SENTENCES,
     backbone_name,
@@ -143,6 +143,9 @@ def _sets(records: Sequence[Record]) -> list[Record]:
 
 def _data(sets: Sequence[Record]) -> list[str]:
     out = [f"We evaluate on {enumeration(set_words(data) + cite(SETS.get(data['name'])) for data in sets)}."]
+    subsets = enumeration(f"{d['n']:,} of the {d['expected']:,} images of {set_name(d)}" for d in sets
+                          if d["n"] < (d.get("expected") or 0))  # fmt: skip
+    out += [f"We use subsets: {subsets}."] if subsets else []
     out += [OWN_SENTENCES["sample"]] if any(data["name"] == "sample" for data in sets) else []
     out += [
         f"{set_name(d)} has {label_name(d['label'])} in place of MOS." for d in sets if d["label"] != "mos"
@@ -158,7 +161,7 @@ def _name(record: Record) -> str:
 
 
 def _methods(material: Material) -> list[str]:
-    """Return a sentence a method, of many the first three."""
+    """Return a sentence a method, of many the first three, and one on scores of other programs."""
     out: dict[str, None] = {}
     for record in (run.record for run in material.runs):
         unused = UNUSED.get(primary(record), ())
@@ -168,8 +171,11 @@ def _methods(material: Material) -> list[str]:
         sources = [re.search(r"arXiv:([\d.]+)", p.paper) for p in presets().values() if p.title == name]
         key = f"arxiv{sources[0][1]}" if sources and sources[0] else ""
         out[f"{_name(record)}{cite(key)} uses {enumeration(parts)}."] = None
-    more = f"The supplement lists the settings of all {len(out)} methods."
-    return [*out] if len(out) <= 3 else [*list(out)[:3], more]
+    names = enumeration(
+        method_names([(r.name, r.record, "q") for r in material.others], material.asked.names)
+    )
+    others = [f"Scores of {names} come from files of other programs, matched by image."] if names else []
+    return [*list(out)[:3], *others]
 
 
 def _backbones(records: Sequence[Record]) -> list[str]:
@@ -196,18 +202,16 @@ def _statistics(material: Material, records: Sequence[Record]) -> list[str]:
     if any(r.get("fits") for r in records):
         out.append(f"PLCC is computed after a {fit_words(records)} fit to MOS on the same images "
                    "[@sheikh2006statistical] and carries the sign of the raw PLCC.")  # fmt: skip
-    units = enumeration(unit(r) for r in records)
-    out.append(
-        f"Intervals are 95 %, by {units}: from influence functions [@croux2010influence] or, for clusters of images, "
-        "the jackknife."
-    )
+    clusters = enumeration(str(r["dataset"].get("cluster") or "") for r in records)
+    out.append("Intervals are 95 %, from influence functions [@croux2010influence]"
+               + (f" or, where images are clustered by {clusters}, the jackknife." if clusters else "."))  # fmt: skip
     if len(material.every_run) > 1:
         out.append("We mark methods whose SRCC is not significantly worse than the best, in paired tests on the same "
                    "images that are adjusted for all pairs.")  # fmt: skip
     if any(r.get("command") in ("ablate", "compare") for r in records):
         out.append("Paired differences are tested on the same images; p values are adjusted for all comparisons of a "
                    "table by the distribution of its largest t [@hothorn2008simultaneous].")  # fmt: skip
-    return out
+    return [*out, "The supplement holds the settings of all methods, and all other exhibits."]
 
 
 def full_protocol(material: Material) -> list[str]:

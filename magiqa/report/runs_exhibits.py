@@ -9,9 +9,9 @@ import pandas as pd
 
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.material import Material
-from magiqa.report.methods import each_once, fit_words, method_names, primary, unit, where
+from magiqa.report.methods import clustered, each_once, fit_words, method_names, primary, where
 from magiqa.report.plots import dots
-from magiqa.report.scatter import Panel, magnitude_figure, scatter
+from magiqa.report.scatter import Panel, binned_by_magnitude, magnitude_figure, scatter
 from magiqa.report.table import best_marks, frame_table
 from magiqa.report.words import AXES, backbone_name, group_name, group_word, set_key, set_name, short_label
 from magiqa.runs.names import CUES
@@ -44,11 +44,13 @@ def run_exhibits(run: Run) -> list[Exhibit]:
     panels = [Panel(run, score, agreement_words(run, score)) for score in shown_scores(run)]
     unfitted = [p.score for p in panels if p.params is None]
     line = f"Line: {fit_words([run.record])} fit" + (f" (none for {', '.join(unfitted)})" if unfitted else "")
+    few = binned_by_magnitude(run)["low"].isna().any()
     out = [
-        Exhibit("cues", "scatter", f"Cues and predicted score against {label} on {place} {line}.",
+        Exhibit("cues", "scatter", f"{label} against each cue and the predicted score on {place} {line}.",
                 draw=lambda stem: scatter(stem, panels), of=run.name, wide=len(panels) > 1),
         Exhibit("magnitude", "magnitude", f"{label} against the magnitude cue on {place} Line: mean {label} in ten "
-                f"bins of the cue, with 95 % intervals, by {unit(run.record)}.",
+                f"bins of the cue, with 95 % intervals{clustered(run.record)}."
+                + f" No interval: too few {run.record['dataset'].get('cluster') or 'image'}s in the bin." * bool(few),
                 draw=lambda stem: magnitude_figure(stem, run), of=run.name),
     ]  # fmt: skip
     return out if run.groups is None or run.groups.empty else [*out, _group_figure(run, run.groups)]
@@ -76,7 +78,7 @@ def _group_figure(run: Run, groups: pd.DataFrame) -> Exhibit:
 
 
 def scatter_figure(material: Material) -> Iterator[Exhibit]:
-    """Predicted score against MOS: a figure each of one or two data sets, else a panel each in one figure."""
+    """MOS against predicted score: a figure each of one or two data sets, else a panel each in one figure."""
     runs = material.leading
     if len(runs) > 2:
         yield _scatter(material, runs, "scatter")
@@ -95,7 +97,7 @@ def _scatter(material: Material, runs: Sequence[Run], name: str) -> Exhibit:
     bones = "; ".join(sorted({backbone_name(run.record["backbone"]) for run in runs}))
     place = f"each data set. Backbone: {bones}." if several else where(runs[0].record)
     fit = fit_words(run.record for run in runs)
-    caption = f"Predicted score ({method}) against {label} on {place} Line: {fit} fit."
+    caption = f"{label} against predicted score ({method}) on {place} Line: {fit} fit."
     caption += f" Colors: {group_word(data)}s." if "group" in runs[0].scores and not several else ""
     return Exhibit("scatter", name, caption, draw=lambda stem: scatter(stem, panels), wide=several)
 

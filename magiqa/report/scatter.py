@@ -1,4 +1,4 @@
-"""Predicted score against MOS, an image a point."""
+"""MOS against predicted score, an image a point."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,11 +110,16 @@ def binned(x: np.ndarray, y: np.ndarray, sampling: Sampling) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def binned_by_magnitude(run: Run) -> pd.DataFrame:
+    """Return the mean MOS of a run's images in bins of the magnitude cue."""
+    x, y = run.scores["q_mag"].to_numpy(float), run.scores[run.label].to_numpy(float)
+    return binned(x, y, Sampling.of(run.scores, run.record["dataset"].get("cluster")))
+
+
 def magnitude_figure(stem: Path, run: Run) -> list[Path]:
     """Draw MOS against the magnitude cue, with the mean MOS in ten bins of the cue."""
-    cluster = run.record["dataset"].get("cluster")
     x, y = run.scores["q_mag"].to_numpy(float), run.scores[run.label].to_numpy(float)
-    table = binned(x, y, Sampling.of(run.scores, cluster))
+    table = binned_by_magnitude(run)
     with styled():
         figure = make(2.1, wide=False)
         ax = figure.subplots()

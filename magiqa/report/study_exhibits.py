@@ -14,12 +14,48 @@ import pandas as pd
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.heat_maps import heat_map
 from magiqa.report.material import Material
-from magiqa.report.methods import Record, method_names, primary, result_title, study_notes, unit, where
+from magiqa.report.methods import (
+    Record,
+    ablation_title,
+    clustered,
+    method_names,
+    primary,
+    result_title,
+    study_notes,
+    where,
+)
 from magiqa.report.table import Cell, Table, frame_table, number, signed, simultaneous
-from magiqa.report.words import backbone_name, group_name, own_weights, set_words, statistic
+from magiqa.report.words import (
+    backbone_name,
+    group_name,
+    group_word,
+    own_weights,
+    set_name,
+    set_words,
+    short_label,
+    statistic,
+)
 from magiqa.runs.names import CONTROLS, CUES
 from magiqa.runs.read import Sheet, files_of, read_listed
 from magiqa.stats.family import SIGNIFICANCE
+
+TABLES = {  # captions of the experiments' tables; {label} is MOS or what stands for it
+    "align": "SRCC with the MOS of quality and of alignment to the prompt",
+    "bias": "Effect of content on the magnitude cue and {label}",
+    "cells": "SRCC with and without each factor of MA-CLIP",
+    "few_labels": "SRCC of predictors that are fitted to few labels",
+    "group": "SRCC of each cue by {group}",
+    "level": "SRCC of each cue by distortion level",
+    "magnitude": "Definitions of the magnitude cue and their rivals",
+    "main": "SRCC of CLIP-IQA, MA-CLIP, its cues and controls",
+    "pairs": "Image pairs that a score orders as raters do",
+    "pristine": "Agreement with the distortions of pristine images",
+    "redundancy": "SRCC between definitions of the magnitude cue",
+    "regimes": "Differences in SRCC between cues inside bins of {label}",
+    "shares": "Mean gain in SRCC of each factor of MA-CLIP",
+    "steps": "Gain in SRCC of each factor of MA-CLIP, added to CLIP-IQA and other factors",
+    "weights": "Mean weight of similarity and mean cues in bins of {label}",
+}
 
 
 def compared_names(material: Material, record: Record) -> dict[str, str]:
@@ -88,7 +124,7 @@ def comparison(sheet: Sheet, names: dict[str, str]) -> Iterator[Exhibit]:
         **simultaneous(table),
         statistic=table["statistic"].map(statistic),
     )
-    caption = f"All pairs on {place} Brackets: simultaneous 95 % intervals, by {unit(record)}."
+    caption = f"All pairs on {place} Brackets: simultaneous 95 % intervals{clustered(record)}."
     heads = {"a": "a", "b": "b", "statistic": "statistic", "value_a": "value of a", "value_b": "value of b"}
     whole = frame_table(
         named, heads | {"diff": "a − b", "p_adjusted": "p (adjusted)"}, name=sheet.name, title=caption
@@ -113,15 +149,43 @@ def experiments(material: Material) -> Iterator[Exhibit]:
             yield _cost(sheet)
         if name in ("cost", "teaser"):
             continue
-        title = f"Experiment {name}" if name else result_title(record, stem)
-        caption = f"{title}{f', {stem}' if name and stem != name else ''}. {where(record)}".strip()
+        data = record.get("dataset") or {}
+        words = {"label": short_label(str(data.get("label") or "mos")), "group": group_word(data)}
+        title = f"{TABLES[stem].format(**words)} on" if stem in TABLES else f"{result_title(record, stem)}."
+        caption = f"{title} {where(record)}".strip()
         frame = sheet.table[[c for c in sheet.table if "_within" not in str(c)]]
         if "group" in frame:
             frame = frame.assign(group=[group_name(str(g), record["dataset"]) for g in frame["group"]])
         table = frame_table(frame.assign(**simultaneous(frame)), name=sheet.name, title=caption)
+        heads = [(group, head.replace("MOS", words["label"])) for group, head in table.columns]
         sides = ["Intervals of differences and p hold for all rows at once; other intervals for one row."]
-        table.notes.extend(sides * ("ci_simultaneous_low" in frame) + study_notes(record))
+        sides *= "ci_simultaneous_low" in frame
+        table = replace(table, columns=heads, notes=[*table.notes, *sides, *study_notes(record)])
         yield Exhibit("experiments", sheet.name, caption, replace(table, data=sheet.table), of=sheet.result)
+
+
+def left_out(material: Material) -> Iterator[Exhibit]:
+    """The variants of each ablation that are best on the other data sets of its sweep."""
+    for sheet in (s for s in material.sheets if s.record.get("command") == "ablate -m"):
+        name, labels = sheet.file.stem.removesuffix("-left_out"), set(sheet.table["label"])
+        others = [
+            s.record["dataset"]
+            for s in material.sheets
+            if s.ablation and s.record["ablation"]["name"] == name
+        ]
+        missing = {
+            set_name(d): "not in the same sweep" if d["label"] in labels else short_label(d["label"])
+            for d in others if f"{d['name']} {d['variant']}".strip() not in set(sheet.table["dataset"])
+        }  # fmt: skip
+        title = (
+            f"{ablation_title({'name': name})}: the variant that is best on the other data sets of the sweep."
+        )
+        table = frame_table(sheet.table, name=sheet.name, title=title)
+        notes = [*table.notes, "Gains are in SRCC, each of the variant at its left. Shortfall: the gain of the best on "
+                 "this data set minus that of the variant chosen on the others.",
+                 *[f"Not among them: {'; '.join(f'{k} ({v})' for k, v in missing.items())}."] * bool(missing),
+                 ]  # fmt: skip
+        yield Exhibit("details", sheet.name, title, replace(table, notes=notes), of=sheet.result)
 
 
 def experiment_name(record: Record) -> str:
@@ -131,20 +195,23 @@ def experiment_name(record: Record) -> str:
 
 def _cost(sheet: Sheet) -> Exhibit:
     """Return the cost of each method and backbone: a group of columns for each size of image."""
+    bone, alike = sheet.table.iloc[0], len(set(sheet.table["backbone"])) == 1
+    shown = sheet.table.drop(columns=["backbone", "parameters"] if alike else [])
     heads = [
         (size.replace("x", "×"), {"gmacs": "GMACs", "views": "Views"}.get(what, what))
         if size else ("", "Parameters (M)" if what == "parameters" else what.capitalize())
-        for what, _, size in (str(column).partition("_") for column in sheet.table)
+        for what, _, size in (str(key).partition("_") for key in shown)
     ]  # fmt: skip
     cells = [
         [Cell(f"{v:,}", v) if isinstance(v, int) else number(v, form=".1f") if isinstance(v, float) else Cell(v, v)
-         for v in row] for row in sheet.table.itertuples(index=False)]  # fmt: skip
+         for v in row] for row in shown.itertuples(index=False)]  # fmt: skip
+    notes = [f"Backbone: {bone['backbone']}, {bone['parameters']:.1f} M parameters."] if alike else []
     engine = sheet.record.given["engine"]
     caption = (
-        "Parameters and multiply-accumulates (GMACs) of the image tower, and time for an image of each size. "
+        "Multiply-accumulates (GMACs) of the image tower and time (ms) for an image of each size. "
         f"{engine['machine']}, {engine['engine']} {engine['precision']}."
     )
-    table = Table(sheet.name, caption, heads, cells, sheet.table)
+    table = Table(sheet.name, caption, heads, cells, sheet.table, [*notes, *study_notes(sheet.record)])
     return Exhibit("cost", sheet.name, caption, table, of=sheet.result)
 
 

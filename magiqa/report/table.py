@@ -174,9 +174,13 @@ def frame_table(
 
 
 def _cell(key: str, value: Any, low: float, high: float, mark: str, form: str) -> Cell:
-    """Return the cell of a column: a p value, a number with its interval, a count, or text."""
+    """Return the cell of a column: a p value, a number with its interval, a count, yes or no, or text."""
     if key in P_VALUES:
         return p_cell(value)
+    if key == "n" and pd.notna(value):  # a column with an empty cell holds floats
+        value = int(value)
+    if isinstance(value, bool | np.bool_):
+        return Cell("yes" if value else "no", float(value))
     if isinstance(value, float):
         return number(value, low, high, form=form, band=form, mark=mark)
     return Cell(f"{value:,}" if isinstance(value, int) else str(value), value)

@@ -32,7 +32,7 @@ def test_a_number_and_its_interval_are_one_cell_and_all_columns_are_there():
 def test_without_columns_what_all_rows_share_stands_once():
     table = frame_table(FRAME)
     names = ["score", "SRCC", "difference", "p"]
-    assert table.notes == ["In every row: n 2982."] and [name for _, name in table.columns] == names
+    assert table.notes == ["In every row: n 2,982."] and [name for _, name in table.columns] == names
 
 
 def test_a_wide_table_breaks_into_blocks_that_name_their_rows():

@@ -13,12 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
-from runs import DEMO, write_run
+from PIL import Image
+from runs import DEMO, put, write_run
 
 from magiqa.report import heat_maps, plots, scatter, style
 from magiqa.report.ablation_exhibits import ablation_figures
 from magiqa.report.exhibit import Exhibit, draw
 from magiqa.report.heat_maps import heat_map
+from magiqa.report.image_rows import faint
 from magiqa.report.plots import curves, dots
 from magiqa.report.runs_exhibits import run_exhibits, scatter_figure
 from magiqa.report.style import POINTS, styled
@@ -104,10 +106,30 @@ def test_dots_fit_and_the_reference_has_a_band(tmp_path, drawn, width):
     both = pd.concat([rows.assign(series="pooled"), rows.assign(series="mean within groups")])
     with styled(Style(width=width)):
         dots(tmp_path / "dots", both, xlabel="SRCC with MOS", reference="product")
-    check(drawn[0])
+        strides = rows.assign(
+            name=["stride 224, covering", "224", "128", "64"], value=0.0, low=-0.0694, high=0.0612
+        )
+        dots(tmp_path / "strides", strides, xlabel="Difference in SRCC to the reference")
+        for figure in drawn:
+            check(figure)
     ax = drawn[0].axes[0]
     assert sum(isinstance(p, Rectangle) for p in ax.patches) == 1
     np.testing.assert_allclose(ax.lines[0].get_xdata(), rows["value"])
+
+
+def test_bins_without_an_interval_are_said_in_the_caption(tmp_path):
+    folder = write_run(tmp_path / "run", dataset={"cluster": "reference"})
+    scores = pd.read_csv(folder / "scores.csv")
+    for count, said in ((3, True), (60, False)):
+        put(scores.assign(reference=[f"r{i % count}" for i in range(len(scores))]), folder / "scores.csv")
+        (run,), _ = read([folder])
+        caption = next(e for e in run_exhibits(run) if e.kind == "magnitude").caption
+        assert ("No interval: too few references in the bin." in caption) == said
+        assert "clustered by reference" in caption
+
+
+def test_a_picture_under_a_map_is_so_light_that_colors_are_those_of_the_bar():
+    assert np.asarray(faint(Image.new("RGB", (4, 4)))).min() > 170
 
 
 @WIDTHS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from runs import DEMO, write_ablation
+from runs import DEMO, write_ablation, write_run
 
 from magiqa.cli.main import main
 from magiqa.errors import UserError
@@ -98,6 +98,15 @@ def test_the_protocol_is_short_and_says_what_the_records_hold(material):
     assert text.count("16 photos") == 1 and text.count("The demo backbone is") == 1 and "SSIM" in text
 
 
+def test_the_protocol_names_subsets_other_programs_and_the_supplement_once(tmp_path):
+    run = write_run(tmp_path / "run", dataset={"name": "spaq", "expected": 11125})
+    scores = pd.read_csv(run / "scores.csv")
+    scores.assign(Other=scores["mos"])[["image", "Other"]].to_csv(tmp_path / "other.csv", index=False)
+    text = protocol(Material.read([run], Asked(metrics=[tmp_path / "other.csv"])))
+    assert "We use subsets: 60 of the 11,125 images of SPAQ." in text and text.count("upplement") == 1
+    assert "other programs, matched by image" in text
+
+
 @pytest.mark.parametrize(
     ("where", "value"),
     [
@@ -168,11 +177,17 @@ def test_one_set_left_out_is_reported(tmp_path):
         (folder / "record.json").write_text(json.dumps(record))
         done.append((pd.read_csv(folder / "ablation.csv"), record))
     write_transfer(tmp_path / "sweep", done)
+    for name, label in (("csiq", "mos"), ("sample", "ssim")):
+        alone = write_ablation(tmp_path / "sweep" / name, points=9)
+        record = json.loads((alone / "record.json").read_text())
+        record["dataset"] |= {"name": name, "label": label}
+        (alone / "record.json").write_text(json.dumps(record))
     report([tmp_path / "sweep"], tmp_path / "report")
     (left_out,) = (tmp_path / "report" / "tables").glob("*left_out*.md")
     text = left_out.read_text()
-    assert "KonIQ-10k" in text and "λ = " in text and "best on the other sets" in text
+    assert "KonIQ-10k" in text and "λ = " in text and "best on the other data sets" in text
     assert "koniq" not in text and "lam=" not in text and "chosen_on" not in text
+    assert "Not among them: CSIQ (not in the same sweep); magiqa sample (SSIM)." in text
 
 
 @pytest.mark.slow

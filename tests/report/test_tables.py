@@ -15,7 +15,7 @@ from magiqa.errors import UserError
 from magiqa.report.ablation_exhibits import ablation_curves, ablation_details, ablation_tables
 from magiqa.report.escape import tex
 from magiqa.report.latex import latex
-from magiqa.report.main_table import backbones, main_table
+from magiqa.report.main_table import backbones, gains, main_table
 from magiqa.report.material import Asked, Material, external_runs
 from magiqa.report.methods import method_name
 from magiqa.report.published import published
@@ -155,6 +155,22 @@ def test_averages_are_over_sets_of_one_kind_of_label_and_methods_on_all_of_them(
     table = table_of(Material.read([*folders, ssim], Asked(statistics=["srcc"])))
     first, second, _, mean = (cell.value for cell in rows_of(table)["MA-CLIP"])
     assert mean == pytest.approx((first + second) / 2) and "Average: AGIQA-3K, SPAQ." in table.notes[0]
+
+
+def test_the_mean_gain_is_over_sets_of_one_kind_of_label_and_counts_are_whole(tmp_path):
+    sets = ("agiqa3k", "spaq", "koniq", "csiq", "tid2013")
+    folders = [write_run(tmp_path / name, n=40 + k, dataset={"name": name}) for k, name in enumerate(sets)]
+    ssim = write_run(tmp_path / "c", n=50, dataset={"name": "sample", "label": "ssim"})
+    put(pd.read_csv(ssim / "scores.csv").rename(columns={"mos": "ssim"}), ssim / "scores.csv")
+    (exhibit,) = gains(Material.read([*folders, ssim], Asked()))
+    *rows, mean = exhibit.table.rows
+    values = {row[0].text: row[2].value for row in rows}
+    assert mean[0].text == "Mean of 5 data sets" and "magiqa sample" in values and "MOS" in exhibit.caption
+    assert mean[2].value == pytest.approx(
+        np.mean([v for name, v in values.items() if name != "magiqa sample"])
+    )
+    texts = [row[1].text for row in exhibit.table.rows]
+    assert sorted(texts) == ["40", "41", "42", "43", "44", "50", "–"]
 
 
 def test_backbones_share_a_table_where_a_method_ran_with_several(base, tmp_path):

@@ -18,6 +18,7 @@ from magiqa.package import conf_dir
 from magiqa.report.material import Asked
 from magiqa.report.paper import paper
 from magiqa.report.report import report
+from magiqa.report.study_exhibits import TABLES
 from magiqa.stats.sampled import Sampled
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.experiments.bias import Bias, content_share
@@ -57,6 +58,7 @@ def test_every_experiment_writes_tables_a_figure_and_a_record(folder, name, tmp_
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["command"] == "experiment"
     assert record["experiment"]["notes"]
+    assert {p.stem for p in tmp_path.glob("*.csv")} <= TABLES.keys()  # each has a caption
     assert record["backbone"]["label"] == "untrained, seed 0"
 
 
@@ -113,7 +115,7 @@ def test_magnitude_stands_beside_its_rivals_and_its_null(folder, tmp_path, capsy
     table = pd.read_csv(tmp_path / "magnitude.csv").set_index("definition")
     rivals = ["whitened", "conformity", "mahalanobis", "entropy", "participation"]
     assert list(table.index) == ["boxcox", "l2", *rivals, "laplacian", "bytes", "q_sim"]
-    assert "1 untrained networks encode all images too" in capsys.readouterr().err
+    assert "1 untrained networks encode 24 images each" in capsys.readouterr().err
     runs = {}
     for name, more in {
         "own": ["magnitude=l2"],
@@ -184,6 +186,11 @@ def test_breakdown_equals_scipy_inside_a_group(folder, scores, tmp_path):
     for group, part in scores.groupby("group"):
         assert table.loc[group, "q"] == pytest.approx(spearmanr(part["q"], part["mos"])[0], abs=1e-12)
         assert table.loc[group, "n"] == len(part)
+    labels = pd.read_csv(folder / "set" / "labels.csv", dtype=str)
+    labels.loc[labels["gen"] == labels["gen"][0], "mos"] = "3"
+    labels.to_csv(folder / "set" / "alike.csv", index=False)
+    printed = experiment(folder, "breakdown", tmp_path / "alike", "dataset.annotation=alike.csv")
+    assert f"{labels['gen'][0]}: all images have one MOS, so SRCC is undefined" in printed
 
 
 @pytest.mark.slow
@@ -324,6 +331,8 @@ def test_cost_measures_each_method_without_the_data_set(folder, tmp_path):
     paper([tmp_path / "run", tmp_path / "cost"], tmp_path / "paper")
     text = (tmp_path / "paper" / "results.tex").read_text()
     assert "Parameters, arithmetic and time are given in Table" in text
+    table = next((tmp_path / "paper" / "tables").glob("*cost*.tex")).read_text()
+    assert "median of 1 repeats" in table and "Parameters (M)" not in table and "M parameters" in table
     notes = json.loads((tmp_path / "paper" / "paper.json").read_text())["warnings"]
     assert len(notes) == 1 and notes[0].startswith("without experiment=teaser")
 
