@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from magiqa.backbones.learned import read_learned
 from magiqa.backbones.spec import Backbone
 from magiqa.checked import Checked, Least
 from magiqa.datasets.folder import Folder
@@ -297,6 +298,12 @@ class RunConfig(Checked):
         # a folder is its root, a set is not
         if isinstance(data, dict) and not isinstance(self.source.dataset, Folder):
             shaping["dataset"] = {k: v for k, v in data.items() if k != "root"}
+        prompts = self.method.prompts
+        path = prompts.context or prompts.features
+        if (
+            path and expanded(path).is_file() and (learned := read_learned(prompts))
+        ):  # its tensors, wherever they lie
+            shaping["prompts"] = self.config["prompts"] | {"context": None, "features": learned.sha256}
         digest = hashlib.sha256(json.dumps(shaping, sort_keys=True, default=str).encode()).hexdigest()
         return "-".join([*filter(None, shown), digest[:8]])
 

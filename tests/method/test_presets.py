@@ -192,3 +192,14 @@ def test_an_ablation_compares_methods_and_refuses_their_keys(folder, tmp_path, m
 
 def test_the_options_of_a_method_are_groups():
     assert all(set(preset.options) == set(GROUPS) - {"dataset"} for preset in presets().values())
+
+
+def test_a_run_is_named_by_its_context_vectors_and_not_by_their_place(tmp_path):
+    vectors = torch.ones(16, 32)
+    for name, values in (("a.pt", vectors), ("b.pt", vectors), ("c.pt", 2 * vectors)):
+        torch.save({"ctx": values}, tmp_path / name)
+    names = [
+        compose("method=clipiqa_plus", f"prompts.context={tmp_path / n}").job().name
+        for n in ("a.pt", "b.pt", "c.pt")
+    ]
+    assert names[0] == names[1] != names[2]
