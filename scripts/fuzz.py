@@ -443,7 +443,7 @@ def same_labels(file: Path, table: pd.DataFrame) -> None:
         rows = [{str(k).strip(): v for k, v in row.items()} for row in csv.DictReader(opened)]
     if not rows or not {"image", "mos"} <= rows[0].keys():
         return  # read as a list without a header
-    theirs = [(row["image"], float(row["mos"])) for row in rows]
+    theirs = [(row["image"].strip(), float(row["mos"])) for row in rows]  # blanks around a value do not count
     ours = list(zip(table["image"], table["mos"], strict=True))
     assert set(ours) <= set(theirs), "other labels, without a word"
 
