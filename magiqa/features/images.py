@@ -28,7 +28,7 @@ from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
 from magiqa.runs.record import LabelFacts
 
-RACY_NS = 2_000_000_000  # of file systems that keep time by the second or two: what changed since may look unchanged
+RACY_NS = 60_000_000_000  # what changed since may look unchanged: coarse times, and the late clock of a network disk
 SAVED = 2000  # files between two saves of the index: what a killed command may lose
 
 State = tuple[str, int, int, int, int]  # path, size, mtime_ns, ctime_ns, inode
@@ -54,8 +54,8 @@ class HashIndex:
 
     An index in the cache remembers the sha256 of a file by its path, size, mtime, ctime and inode, as git's index does.
     It is a folder of files that are written once and never changed, so that any number of writers may fill it at once;
-    a file that does not match its own checksum counts as not there. An image that changed in the last two seconds
-    before it was read is not remembered: it may change once more without a change of its times. Layout:
+    a file that does not match its own checksum counts as not there. An image that changed in the last minute before
+    it was read is not remembered: it may change once more without a change of its times. Layout:
     ``hashes/<name of the root>/<name>.json``.
 
     Args:

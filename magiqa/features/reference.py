@@ -35,12 +35,14 @@ def reference_statistics(
     encode: Callable[..., tuple[int, dict[str, str]]],
     evaluated: Collection[str],
     record: dict[str, Any],
+    warn: Callable[[str], object],
     rival: Rival,
 ) -> Reference:
     """Return the statistics of a rival's reference images, and describe these in the record.
 
     Args:
         encode: paths and sha256 of images into the store. evaluated: sha256 of the data set's images.
+        warn: takes a remark on images that are left out.
 
     Raises:
         UserError: the folder holds no images, or one that is evaluated.
@@ -59,7 +61,9 @@ def reference_statistics(
     images = sorted(sha for sha in names if sha not in bad)
     if not images:
         raise UserError(f"magnitude.statistics_from={folder}: holds no images; give a folder with some")
+    if left_out := hashes.count(None) + len(bad):
+        warn(f"{left_out} of {len(paths)} reference images left out (on_error=skip)")
     reference = Reference.of(len(images), lambda: (rows for _, rows in store.blocks(images)))
     digest = hashlib.sha256("\n".join(images).encode()).hexdigest()
-    record["reference"] = reference.facts() | {"images_sha256": digest}
+    record["reference"] = reference.facts() | {"images_sha256": digest, "skipped": left_out}
     return reference

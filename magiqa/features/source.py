@@ -24,7 +24,7 @@ from magiqa.features.reference import reference_folder, reference_statistics
 from magiqa.features.text import learned_source, text_embeddings
 from magiqa.images.decode import picture_notes
 from magiqa.method.prompts import PromptSet
-from magiqa.method.rivals import Rival
+from magiqa.method.rivals import Reference, Rival
 from magiqa.runs.config import RunConfig, portable
 from magiqa.runs.names import other_than_published
 from magiqa.runs.provenance import Clock
@@ -93,8 +93,18 @@ class BundleSource:
             images.skipped,
             record,
             self._text,
-            lambda rival: self.bundle.reference(),
+            self._reference,
         )
+
+    def _reference(self, rival: Rival) -> Reference:
+        reference = self.bundle.reference()
+        packed = self.bundle.header.config.given.get("magnitude") or {}
+        if rival.statistics_from not in (None, packed.get("statistics_from")):
+            raise UserError(
+                f"bundle={self.name}: holds the statistics of its own reference images; leave out "
+                f"magnitude.statistics_from={rival.statistics_from}"
+            )
+        return reference
 
     def _text(self, prompts: PromptSet) -> tuple[np.ndarray, float]:
         text, scale = self.bundle.text()
@@ -209,7 +219,17 @@ class ImageSource:
             images.skipped,
             record,
             partial(text, warn=self.clock.warnings.append),
-            cache(partial(reference_statistics, job, store, encode, set(images.sha256), record)),
+            cache(
+                partial(
+                    reference_statistics,
+                    job,
+                    store,
+                    encode,
+                    set(images.sha256),
+                    record,
+                    self.clock.warnings.append,
+                )
+            ),
         )
 
     def _encode(

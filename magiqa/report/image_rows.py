@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from magiqa.report.pictures import thumbnail
 from magiqa.report.style import LINE, WIDTHS, is_wide, make, save, styled
 
 PIXELS = 480  # of a picture's longer side in the file
@@ -29,7 +30,10 @@ def image_rows(stem: Path, rows: Mapping[str, Sequence[Tile]]) -> list[Path]:
     """
     across = max(map(len, rows.values()))
     side = WIDTHS["page" if is_wide() else "column"] / across - 0.1
-    tall = [max(_shape(tile) * side + LINE * (1.2 * len(tile.words.splitlines()) + 0.6) for tile in tiles)
+    names = {tile.path for tiles in rows.values() for tile in tiles}
+    pictures = {name: thumbnail(Path(name), PIXELS) or Image.new("RGB", (1, 1), "white") for name in names}
+    shapes = {name: picture.height / picture.width for name, picture in pictures.items()}
+    tall = [max(shapes[tile.path] * side + LINE * (1.2 * len(tile.words.splitlines()) + 0.6) for tile in tiles)
             for tiles in rows.values()]  # fmt: skip
     with styled():
         figure = make(sum(tall))
@@ -40,9 +44,7 @@ def image_rows(stem: Path, rows: Mapping[str, Sequence[Tile]]) -> list[Path]:
             for ax in axes:
                 ax.set(xticks=[], yticks=[], frame_on=False)
             for ax, tile in zip(axes, tiles, strict=False):
-                with Image.open(tile.path) as opened:
-                    picture = opened.convert("RGB")
-                picture.thumbnail((PIXELS, PIXELS))
+                picture = pictures[tile.path]
                 box = (0, picture.width, picture.height, 0)
                 ax.imshow(picture if tile.map is None else faint(picture), extent=box)
                 if tile.map is not None:
@@ -57,9 +59,3 @@ def image_rows(stem: Path, rows: Mapping[str, Sequence[Tile]]) -> list[Path]:
 def faint(picture: Image.Image) -> Image.Image:
     """Return a picture in light gray, so that the colors of a map over it are those of the color bar."""
     return ImageOps.grayscale(picture).point(lambda v: 255 - 0.3 * (255 - v)).convert("RGB")
-
-
-def _shape(tile: Tile) -> float:
-    """Return a picture's height over its width."""
-    with Image.open(tile.path) as opened:
-        return opened.height / opened.width

@@ -70,8 +70,9 @@ def best_tests(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
         part = part.sort_values("value", ascending=lower, kind="stable")
         p = _p_best(part, str(name), by_name)
         tied = np.nan_to_num(p) >= SIGNIFICANCE
-        marks = {"rank": ranks(part["value"], lower), "p_best": p, "untested": ~np.isfinite(p) & (len(part) > 1),
-                 "in_best_set": tied & tied[1:].any()}  # fmt: skip
+        untested = (name in TESTED) & ~np.isfinite(p) & (len(part) > 1)
+        marks = {"rank": ranks(part["value"], lower), "p_best": p, "untested": untested}
+        marks["in_best_set"] = tied & tied[1:].any()
         out.append(part[KEYS].assign(**marks))
     return pd.concat(out, ignore_index=True).astype({"untested": object, "in_best_set": object})
 
@@ -100,7 +101,7 @@ def _on_images_of(best: Run, run: Run, score: str) -> np.ndarray | None:
 
 
 def main_table(material: Material) -> Iterator[Exhibit]:
-    """Methods by data sets: best bold, second underlined, those not significantly worse than the best SRCC marked."""
+    """Methods by data sets: best bold, second underlined, those not significantly worse than the best marked."""
     if not material.runs:
         return
     chosen = statistics_of(material)
@@ -179,7 +180,7 @@ def _averages(
 ) -> dict[tuple[str, str, str, str], Cell]:
     """Return the mean over sets of each method that is on all of them."""
     values = rows.groupby(["method", "backbone"])["value"].agg(
-        lambda v: v.mean() if len(v) == count else np.nan
+        lambda v: v.mean(skipna=False) if len(v) == count else np.nan
     )
     means = [float(values.get((method, bone), np.nan)) for method, bone, _ in lines]
     marks = best_marks(means, [not control for _, _, control in lines], name in LOWER_IS_BETTER)
@@ -194,7 +195,7 @@ def _notes(material: Material, rows: pd.DataFrame, chosen: Sequence[str]) -> lis
     if rows["in_best_set"].eq(True).any():
         controls = "; controls are not tested" if rows["score"].isin(list(CONTROLS)).any() else ""
         notes.append(
-            f"{DAGGER} not significantly worse than the column's best SRCC (paired tests{controls})."
+            f"{DAGGER} not significantly worse than the best of the column (paired tests{controls})."
         )
     if (rows["untested"].eq(True) & ~rows["statistic"].isin(FITTED)).any():
         notes.append(f"{UNTESTED} not tested: other images.")

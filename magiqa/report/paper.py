@@ -50,10 +50,10 @@ END = r"""\raggedbottom
 SENTENCES = {
     "teaser": "Example images with their scores are shown in {}.",
     "main": "All methods are compared in {}.",
-    "scatter": "MOS against predicted scores is shown in {}.",
+    "scatter": "Predicted scores are plotted in {}.",
     "backbones": "Backbones are compared in {}.",
     "groups": "SRCC by generator, distortion type or group is given in {}.",
-    "magnitude": "MOS over the magnitude cue is shown in {}.",
+    "magnitude": "The magnitude cue is plotted in {}.",
     "matrix": "Methods are tested in pairs in {}.",
     "ablation": "Ablations are given in {}.",
     "curves": "SRCC over one parameter is shown in {}.",

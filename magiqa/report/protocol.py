@@ -22,6 +22,7 @@ from magiqa.report.words import (
     set_key,
     set_name,
     set_words,
+    short_label,
 )
 from magiqa.runs.names import pooling
 
@@ -199,8 +200,10 @@ def _statistics(material: Material, records: Sequence[Record]) -> list[str]:
     out = [
         "We report Spearman's rank correlation (SRCC) and Pearson's linear correlation (PLCC), both signed."
     ]
-    if any(r.get("fits") for r in records):
-        out.append(f"PLCC is computed after a {fit_words(records)} fit to MOS on the same images "
+    fitted = [r for r in records if r.get("fits")]
+    if fitted:
+        labels = " or ".join(dict.fromkeys(short_label(r["dataset"]["label"]) for r in fitted))
+        out.append(f"PLCC is computed after a {fit_words(records)} fit to {labels} on the same images "
                    "[@sheikh2006statistical] and carries the sign of the raw PLCC.")  # fmt: skip
     clusters = enumeration(str(r["dataset"].get("cluster") or "") for r in records)
     out.append("Intervals are 95 %, from influence functions [@croux2010influence]"

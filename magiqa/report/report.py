@@ -115,7 +115,7 @@ def _runs(material: Material, exhibits: Sequence[Exhibit], pictures: Pictures) -
             title=title, anchor=f"run-{k}", run=k, facts=_facts(run, pictures), folds=folds,
             panels=[_panel(run, s) for s in shown_scores(run)],
             groups=[group_name(name, run.record["dataset"]) for name in names],
-            figures=[e for e in mine if e.png and e.kind != "cues"],
+            figures=[e for e in mine if e.png and not e.name.endswith("/scatter")],
             gallery=list(pictures.gallery(run)), record=run.record.given,
         ))  # fmt: skip
     return blocks

@@ -161,7 +161,7 @@ def frame_table(
         cells = {c: _cell(c, shown[c].iloc[0], np.nan, np.nan, "", f".{digits}f") for c in same}
         shared = "; ".join(f"{heading(c)} {cell.text}" for c, cell in cells.items())
         notes = [f"In every row: {shared}."] if same else []
-    controls = pd.Series(["(control)" in str(name) for name in frame.iloc[:, 0]], frame.index, dtype=bool)
+    controls = pd.Series(["(control)" in str(row) for row in frame.to_numpy(object)], frame.index, dtype=bool)
     lines = []
     for key in columns:
         stem = "ci" if key == "value" else key

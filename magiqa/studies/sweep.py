@@ -11,6 +11,7 @@ from magiqa.report.console import screen
 from magiqa.report.table import Table, frame_table
 from magiqa.report.words import set_line
 from magiqa.runs.folder import ResultFolder
+from magiqa.runs.names import CONTROLS
 
 SWEEP = "evaluate -m"
 
@@ -61,6 +62,7 @@ def _columns(record: dict[str, Any]) -> dict[str, Any]:
 def _wide(long: pd.DataFrame, chosen: list[str]) -> Table:
     """Return SRCC and PLCC of each method by data set."""
     rows = long[long["statistic"].isin(["srcc", "plcc"])]
+    rows = rows.assign(score=rows["score"].map(lambda s: f"{s} (control)" if s in CONTROLS else s))
     keys = [*chosen, *(["weights"] if len(set(rows["weights"])) > 1 else []), "score"]
     # a parameter that varies inside an option has no column: the run's name tells
     keys = [*keys, "run"] if rows.duplicated(["set", "statistic", *keys]).any() else keys

@@ -94,7 +94,9 @@ def test_a_sweep_writes_a_folder_a_job_and_one_table_when_some_jobs_fail_too(run
     assert code == 2 and "fusion.alpha=abc must be a finite number" in err
     assert pd.read_csv(tmp_path / "sweep" / "agreement.csv")["run"].nunique() == 2
     markdown = (tmp_path / "sweep" / "table.md").read_text()
-    assert all(part in markdown for part in ("1 failed", "fusion.alpha=abc", "untrained, seed 0"))
+    assert all(
+        part in markdown for part in ("1 failed", "fusion.alpha=abc", "untrained, seed 0", "bytes (control)")
+    )
     assert len([p for p in (tmp_path / "sweep").iterdir() if p.is_dir()]) == 2
     assert "1 failed:" in out and "weights: untrained, seed 0" in out
     code, _, err = run("evaluate", *args[:-1])

@@ -1,6 +1,7 @@
 """Rival magnitude cues equal their sources' formulas, and runs carry the statistics of the reference images."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -110,6 +111,10 @@ def test_a_run_and_its_bundle_carry_the_statistics_and_no_path(folder, tmp_path)
     one, two = (pd.read_csv(tmp_path / name / "scores.csv") for name in ("run", "again"))
     assert two["q_mag"].to_numpy() == pytest.approx(one["q_mag"].to_numpy(), abs=1e-12)
     assert one["q_mag"].between(0, 1).all()
+    other = ["magnitude=whitened", f"magnitude.statistics_from={folder / 'set'}"]
+    other_job = tiny.configs().job([f"bundle={bundle}", f"out={tmp_path / 'other'}", "figures=false", *other])
+    with pytest.raises(UserError, match=r"statistics of its own .* leave out magnitude.statistics_from="):
+        evaluate(other_job, progress=False)
     evaluate(tiny.job(folder, f"out={tmp_path / 'plain'}"), progress=False)
     plain = pack(tmp_path / "plain", tiny.job(folder))
     with pytest.raises(UserError, match="holds no statistics of reference images"):
@@ -127,3 +132,15 @@ def test_reference_images_are_checked(folder, tmp_path):
     own = f"magnitude.statistics_from={folder / 'set'}"
     with pytest.raises(UserError, match="24 of its images are evaluated too"):
         evaluate(rival(folder, "whitened", own, f"out={tmp_path / 'o'}"), progress=False)
+
+
+@pytest.mark.slow
+def test_reference_images_that_are_left_out_are_said(folder, tmp_path):
+    shutil.copytree(folder / "pristine", tmp_path / "pristine")
+    (tmp_path / "pristine" / "bad.png").write_bytes(b"no image")
+    keys = [f"magnitude.statistics_from={tmp_path / 'pristine'}", f"out={tmp_path / 'o'}"]
+    with pytest.raises(UserError, match=r"bad.png"):
+        evaluate(rival(folder, "mahalanobis", *keys), progress=False)
+    _, record = evaluate(rival(folder, "mahalanobis", *keys, "on_error=skip"), progress=False)
+    assert (record["reference"]["images"], record["reference"]["skipped"]) == (30, 1)
+    assert "1 of 31 reference images left out (on_error=skip)" in record["warnings"]

@@ -56,6 +56,10 @@ def data_of(out: Path) -> dict:
     return json.loads(re.search(script, (out / "report.html").read_text())[1])
 
 
+def test_the_first_run_of_each_set_shows_its_magnitude(page):
+    assert page.text.count("against the magnitude cue") == 2
+
+
 @pytest.mark.slow
 def test_tables_figures_and_page_are_written(out, folders):
     for stem in ("agreement", "groups_demo", "ablations", "ablation_grid", "compare-demo-comparison"):

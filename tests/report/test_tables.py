@@ -155,6 +155,17 @@ def test_averages_are_over_sets_of_one_kind_of_label_and_methods_on_all_of_them(
     table = table_of(Material.read([*folders, ssim], Asked(statistics=["srcc"])))
     first, second, _, mean = (cell.value for cell in rows_of(table)["MA-CLIP"])
     assert mean == pytest.approx((first + second) / 2) and "Average: AGIQA-3K, SPAQ." in table.notes[0]
+    numbers = pd.read_csv(folders[1] / "agreement.csv")
+    numbers.loc[numbers["score"].eq("q") & numbers["statistic"].eq("srcc"), "value"] = np.nan
+    put(numbers, folders[1] / "agreement.csv")  # undefined on one set: no mean of the others
+    table = table_of(Material.read([*folders, ssim], Asked(statistics=["srcc"])))
+    assert [cell.text for cell in rows_of(table)["MA-CLIP"]][1::2] == ["–", "–"]
+
+
+def test_a_control_is_never_the_best_wherever_its_name_stands():
+    frame = pd.DataFrame({"prompts": ["a"] * 3, "score": ["q", "q_sim", "bytes (control)"], "SRCC": [0.5, 0.4, 0.9]})
+    table = frame_table(frame, {c: c for c in frame}, best=["SRCC"])
+    assert [row[2].mark for row in table.rows] == ["best", "", ""]
 
 
 def test_the_mean_gain_is_over_sets_of_one_kind_of_label_and_counts_are_whole(tmp_path):

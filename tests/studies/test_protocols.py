@@ -1,6 +1,7 @@
 """Protocols that reviewers ask for equal independent computations: splits, pristine, few labels, gMAD, across sets."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -93,6 +94,31 @@ def test_pristine_equals_mann_whitney(folder, tmp_path):
         u = mannwhitneyu(pristine[name], distorted[name]).statistic / (6 * 24)
         assert table.loc[name, "auroc"] == pytest.approx(u, abs=1e-9)
     assert (tmp_path / "e" / "figures" / "auroc.png").is_file()
+
+
+@pytest.mark.slow
+def test_pristine_says_which_references_are_missing_and_refuses_two_of_one_name(folder, tmp_path):
+    made = tmp_path / "copy"
+    shutil.copytree(folder, made)
+    (made / "set" / "originals" / "S0.png").rename(made / "S0.png")
+    experiment(made, "pristine", tmp_path / "e")
+    table = pd.read_csv(tmp_path / "e" / "pristine.csv")
+    assert set(table["references"]) == {5} and set(table["distorted"]) == {20}
+    warnings = json.loads((tmp_path / "e" / "record.json").read_text())["warnings"]
+    assert any(w.startswith("1 of 6 reference images are not below") for w in warnings)
+    (made / "set" / "small").mkdir()
+    shutil.copy(made / "set" / "originals" / "S1.png", made / "set" / "small" / "s1.png")
+    with pytest.raises(UserError, match=r"reference image .*S1.png and .*s1.png: one name, two files"):
+        experiment(made, "pristine", tmp_path / "f")
+
+
+@pytest.mark.slow
+def test_pristine_with_two_levels_has_auroc_alone(folder, tmp_path):
+    labels = pd.read_csv(folder / "set" / "labels.csv", dtype={"image": str})
+    labels.assign(level=1 + labels["level"] // 3).to_csv(tmp_path / "two.csv", index=False)
+    experiment(folder, "pristine", tmp_path / "e", f"dataset.annotation={tmp_path / 'two.csv'}")
+    table = pd.read_csv(tmp_path / "e" / "pristine.csv")
+    assert table["auroc"].notna().all() and "srcc_level" not in table
 
 
 def test_srcc_with_the_level_is_a_mean_over_references():

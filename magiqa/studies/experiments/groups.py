@@ -8,6 +8,7 @@ import pandas as pd
 
 from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
+from magiqa.report.table import interval
 from magiqa.report.words import AXES, SCORES, group_name, group_word
 from magiqa.stats.arrays import bins, is_constant
 from magiqa.stats.sampled import stacked
@@ -125,8 +126,8 @@ class Weights(Checked, key="experiment"):
         agreement, table = study.srcc(cues["w_sim"].to_numpy()[None]), pd.DataFrame(rows)
         ((low, high),) = study.bands(agreement)
         note = (
-            f"SRCC of the weight of similarity with {study.label} {agreement.values[0]:+.4f} [{low:+.3f}, {high:+.3f}]"
-            "; the weight of magnitude is 1 minus that"
+            f"SRCC of the weight of similarity with {study.label} {agreement.values[0]:+.4f} "
+            f"{interval(low, high, '+.3f')}; the weight of magnitude is 1 minus that"
         )
         caption = f"Mean weight of similarity and cues in {len(table)} bins of {study.label}. Bands: 95 % intervals."
         series = {c: AXES.get(c, "Weight of similarity") for c in ("q_sim", "q_mag", "w_sim")}

@@ -59,7 +59,7 @@ class Pristine(Checked, key="experiment"):
         )
         options = {"xlabel": "AUROC, pristine against distorted", "zero": 0.5}
         figures = {"auroc": Figure(caption, _frame(table, "auroc", shown), options)}
-        if levels is not None:
+        if "srcc_level" in table:
             caption = (
                 "Mean SRCC with the level within reference and type (-1 is right). Bars: 95 % intervals."
             )
@@ -91,17 +91,23 @@ def _references(study: Study, names: np.ndarray) -> pd.DataFrame:
     """
     study.from_images("reference images")
     features, root = study.features, study.job.source.dataset.root
-    annotated = set(features.labels.table["path"])
+    annotated, twice = set(features.labels.table["path"]), dict[str, str]()
     files: dict[str, str] = {}
     for path in images_in(expanded(root), recursive=True):
-        if path not in annotated:
-            files.setdefault(Path(path).stem.casefold(), path)
+        if path not in annotated and (other := files.setdefault(Path(path).stem.casefold(), path)) != path:
+            twice.setdefault(Path(path).stem.casefold(), f"{other} and {path}")
     wanted = {name: Path(name).stem.casefold() for name in dict.fromkeys(names)}
+    if both := next((twice[stem] for stem in wanted.values() if stem in twice), None):
+        raise UserError(f"reference image {both}: one name, two files; keep one of them below {root}")
     paths = {name: files[stem] for name, stem in wanted.items() if stem in files}
     if len(paths) < 3:
         raise Lacking(
             f"dataset {features.labels.name}: {len(paths)} of {len(wanted)} reference images lie below "
             f"dataset.root={root}; put them there, under their names"
+        )
+    if missing := len(wanted) - len(paths):
+        study.clock.warnings.append(
+            f"{missing} of {len(wanted)} reference images are not below {root}: they and their distortions are left out"
         )
     table = pd.DataFrame({"image": list(paths), "path": list(paths.values()), features.labels.label: 0.0})
     labels = replace(features.labels, table=table)
@@ -127,7 +133,8 @@ def level_srcc(
         return {}
     mean = Sampling(len(means)).mean(means.to_numpy(), np.arange(len(means)))
     ((low, high),) = mean.intervals()
-    return {"srcc_level": float(mean.values[0]), "srcc_level_low": low, "srcc_level_high": high}
+    row = {"srcc_level": float(mean.values[0]), "srcc_level_low": low, "srcc_level_high": high}
+    return row | {"level_references": len(means)}
 
 
 @dataclass(frozen=True)

@@ -35,17 +35,19 @@ class Teaser(Checked, key="experiment"):
     def tables(self, study: Study) -> Findings:
         """``teaser``: the images of each figure, with their scores and their ranks as percentiles."""
         study.from_images("image files")
-        frame = pd.concat([study.features.table["image"], study.cues()[list(CUES)]], axis=1).assign(
-            mos=study.y
-        )
-        ranks = 100 * frame[[*CUES, "mos"]].rank(pct=True)
+        frame = pd.concat([study.features.table["image"], study.cues()[list(CUES)]], axis=1)
+        label = study.features.labels.label
+        frame[label] = study.y
+        ranks = 100 * frame[[*CUES, label]].rank(pct=True)
         frame = frame.join(ranks.add_prefix("rank_"))
         parts = [frame.loc[self._row(frame)].assign(figure="teaser", cue="q")]
         clusters = study.sampling.clusters
         frame["content"] = frame["image"] if clusters is None else clusters
         for cue in CUES:
             order = (
-                (frame[f"rank_{cue}"] - frame["rank_mos"]).sort_values(ascending=False, kind="stable").index
+                (frame[f"rank_{cue}"] - frame[f"rank_{label}"])
+                .sort_values(ascending=False, kind="stable")
+                .index
             )
             for some in (order, order[::-1]):
                 rows = frame.loc[some].drop_duplicates("content").head(TWO)
@@ -70,9 +72,10 @@ class Teaser(Checked, key="experiment"):
     def _figures(self, study: Study, table: pd.DataFrame) -> dict[str, Figure]:
         """Return the row, the disagreements and the maps."""
         paths = dict(zip(study.features.table["image"], study.features.table["path"], strict=True))
-        row = table[table["figure"] == "teaser"]
+        row, label = table[table["figure"] == "teaser"], study.features.labels.label
         tiles = [
-            Tile(paths[r.image], f"Score {r.q:.2f}\n{study.label} {r.mos:.2f}") for r in row.itertuples()
+            Tile(paths[r["image"]], f"Score {r['q']:.2f}\n{study.label} {r[label]:.2f}")
+            for r in row.to_dict("records")
         ]
         figures = {
             "teaser": Figure(
@@ -81,12 +84,14 @@ class Teaser(Checked, key="experiment"):
         }
         rows: dict[str, list[Tile]] = {}
         for r in table[table["figure"] == "disagreements"].to_dict("records"):
-            words = f"Cue {r['rank_' + r['cue']]:.0f} %, {study.label} {r['rank_mos']:.0f} %"
+            words = f"Cue {r['rank_' + r['cue']]:.0f} %, {study.label} {r[f'rank_{label}']:.0f} %"
             rows.setdefault(AXES[r["cue"]], []).append(Tile(paths[r["image"]], words))
         if not study.job.output.figures:
             return {}
-        caption = "Images on which a cue and MOS disagree most: two that the cue overrates and two that it underrates. "
-        caption += "Numbers: percentiles of rank."
+        caption = (
+            f"Images on which a cue and {study.label} disagree most: two that the cue overrates and two that it "
+            "underrates. Numbers: percentiles of rank."
+        )
         figures["disagreements"] = Figure(caption, rows, {}, "image_rows")
         some = [paths[image] for image in row["image"]]
         maps = Scorer.of(study.job, cache_dir=study.job.machine.cache_dir).heatmap(some, stride=self.stride)
