@@ -66,6 +66,7 @@ def as_recorded(jobs: Sequence[tuple[Path, Any]], overrides: Sequence[str]) -> I
                 "backbone.checkpoint": job.method.backbone.checkpoint,
                 "prompts.context": job.method.prompts.context,
                 "prompts.features": job.method.prompts.features,
+                "magnitude.statistics_from": getattr(job.method.magnitude, "statistics_from", None),
                 "cache_dir": job.machine.cache_dir,
             }
             for key, place in places.items():

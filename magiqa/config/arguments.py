@@ -173,7 +173,7 @@ class Arguments:
             if self.out is None:
                 return overrides
             job = self.configs.job(overrides)
-            return [*overrides, f"out={self.out}/{getattr(job, study).name}-{job.name}"]
+            return [*overrides, f"out={self.out}/{getattr(getattr(job, study), 'name', study)}-{job.name}"]
 
         return prepare
 

@@ -21,7 +21,7 @@ from magiqa.checked import Parsed, checked
 from magiqa.errors import UserError
 from magiqa.features.cache import Shards
 from magiqa.features.shard import Blocks, read_shard, read_text_shard, verify_shard, write_shard
-from magiqa.method.rivals import Reference
+from magiqa.method.rivals import DIRECTIONS, Reference
 from magiqa.package import expanded
 from magiqa.runs.record import Bone, Count, DataSet, Engine, LabelFacts, Skipped, read_as
 
@@ -35,7 +35,7 @@ class Column(Parsed):
     """A column of a bundle's table, in JSON a list of both.
 
     Args:
-        kind: ``float``, ``int`` or ``str``. cells: of that kind, or None but for ``int``.
+        kind: ``float``, ``int`` or ``str``. cells: of that kind (a number passes for text), or None but for ``int``.
     """
 
     kind: str
@@ -170,12 +170,14 @@ class Bundle:
         """
         tensors, width = read_shard(self.path)[0], self.features.width
         arrays = [np.array(tensors.get(name, 0.0), np.float64) for name in REFERENCE]
-        if [a.shape for a in arrays[:2]] != [(width,), (width, width)] or not np.isfinite(arrays[1]).all():
+        shapes = [(width,), (width, width), (3 + 2 * len(DIRECTIONS),)]
+        reference = Reference.from_arrays(*arrays) if [a.shape for a in arrays] == shapes else None
+        if reference is None or not reference.sound:
             raise UserError(
                 f"bundle={self.path}: holds no statistics of reference images, which the magnitude cue needs; pack a "
                 "run with such a cue"
             )
-        return Reference.from_arrays(*arrays)
+        return reference
 
 
 def open_bundle(path: str | Path) -> Bundle:

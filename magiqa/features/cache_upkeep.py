@@ -43,8 +43,10 @@ def _key(text: str | bytes) -> dict[str, Any]:
 
 
 def _key_of(folder: Path) -> dict[str, Any]:
-    file = folder / "key.json"
-    return _key(file.read_bytes() if file.is_file() else "")
+    try:
+        return _key((folder / "key.json").read_bytes())
+    except OSError:
+        return {}
 
 
 def _files(base: Path) -> list[Path]:

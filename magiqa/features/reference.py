@@ -8,7 +8,7 @@ from typing import Any
 from magiqa.errors import UserError
 from magiqa.features.cache import Shards
 from magiqa.features.images import HashIndex, hash_files
-from magiqa.images.decode import images_in
+from magiqa.images.decode import images_in, picture_notes
 from magiqa.method.rivals import Reference, Rival
 from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
@@ -49,8 +49,10 @@ def reference_statistics(
     """
     folder = reference_folder(rival)
     paths = images_in(folder, recursive=True)
-    index = HashIndex(job.machine.cache_dir, folder, limits=job.source.limits)
+    index = HashIndex(job.machine.cache_dir, folder, rehash=job.machine.rehash, limits=job.source.limits)
     hashes, _ = hash_files(paths, job.source.on_error, index)
+    for remark in (*picture_notes(index.traits, index.limits), *filter(None, [index.warning])):
+        warn(f"reference images: {remark}")
     names = {sha: path for path, sha in zip(paths, hashes, strict=True) if sha}
     if both := [path for sha, path in names.items() if sha in evaluated]:
         raise UserError(

@@ -186,7 +186,8 @@ class ImageSource:
                 for note in labels.warnings if self.progress else ():
                     print(f"note: {labels.name}: {note}", file=sys.stderr, flush=True)
         recipe = Recipe(method.views, resize, weights.mean, weights.std, job.source.limits)
-        encode = partial(self._encode, store, partial(self._build, store, model), recipe)
+        # one engine, as building changes the model; the reference images of a cue are encoded by it too
+        encode = partial(self._encode, store, cache(partial(self._build, store, model)), recipe)
         encoded, bad = encode(images.table["path"], images.sha256)
         images = images.without(bad)
         if images.skipped:

@@ -94,7 +94,7 @@ class Reference:
         shrinkage = float(min((fourth - square) / views / apart, 1.0)) if apart > 0 else 0.0
         new = cls(images, views, mean, covariance, shrinkage, {})
         for kind in DIRECTIONS:
-            if kind != "whitened" or new.spanned:
+            if new.allows(kind):
                 values = np.concatenate([new.cue(kind, rows) for rows in blocks()])
                 scale = float(np.median(values)), float(median_abs_deviation(values, scale="normal"))
                 new.scales[kind] = scale
@@ -120,7 +120,8 @@ class Reference:
         """Return what `arrays` made."""
         pairs = dict(zip(DIRECTIONS, numbers[3:].reshape(-1, 2), strict=True))
         scales = {kind: (float(m), float(s)) for kind, (m, s) in pairs.items() if np.isfinite(s)}
-        return cls(int(numbers[0]), int(numbers[1]), mean, covariance, float(numbers[2]), scales)
+        images, views = (int(n) if np.isfinite(n) else 0 for n in numbers[:2])
+        return cls(images, views, mean, covariance, float(numbers[2]), scales)
 
     def cue(self, kind: Kind, features: np.ndarray) -> np.ndarray:
         """Return a cue's own values: (V, D) -> (V,)."""
@@ -140,6 +141,21 @@ class Reference:
         """True if the features vary in all D directions, without which nothing can be whitened."""
         values = self._spectrum[0]
         return bool(values[0] > values[-1] * len(values) * np.finfo(float).eps)
+
+    def allows(self, kind: str) -> bool:
+        """Tell if the features vary in enough directions for a cue."""
+        values = self._spectrum[0]
+        if kind == "mahalanobis":
+            return bool((1 - self.shrinkage) * values[0] + self.shrinkage * values.mean() > 0)
+        return self.spanned or kind != "whitened"
+
+    @property
+    def sound(self) -> bool:
+        """False for numbers that no images give."""
+        numbers = [self.mean, self.covariance.ravel(), *map(np.asarray, self.scales.values())]
+        if not np.isfinite(np.concatenate(numbers)).all() or not 0 <= self.shrinkage <= 1:
+            return False
+        return np.allclose(self.covariance, self.covariance.T) and all(map(self.allows, self.scales))
 
     @cached_property
     def whitening(self) -> np.ndarray:
@@ -179,7 +195,7 @@ class Rival(Checked, key="magnitude"):
         if self.kind not in reference.scales:
             raise UserError(
                 f"magnitude={self.kind}: {many} do not vary in all {len(reference.mean)} numbers of a feature; put "
-                "more images into magnitude.statistics_from, or use mahalanobis"
+                "more images into magnitude.statistics_from, or use conformity"
             )
         median, spread = reference.scales[self.kind]
         if not spread > 0:

@@ -1,7 +1,8 @@
 """Records: typed and checked when they are read.
 
 Records travel between people. A key that is missing, or holds something of another kind, is told with the file's name
-and its own; keys that are not known here are let through.
+and its own; keys that are not known here are let through, and a number passes for
+text.
 """
 
 import json
@@ -228,7 +229,7 @@ def read_as(kind: type[P], value: Any, where: str) -> P:
         # halves of characters and infinite numbers are told, too
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         return kind.of(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())[:300]}; {_AGAIN}") from None
 
 

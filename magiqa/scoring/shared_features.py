@@ -8,6 +8,7 @@ import numpy as np
 from magiqa.errors import UserError
 from magiqa.features.images import Features
 from magiqa.features.source import prepare
+from magiqa.method.rivals import Rival
 from magiqa.runs.config import RunConfig
 from magiqa.runs.provenance import Clock
 from magiqa.scoring.score import score_many
@@ -27,6 +28,8 @@ def _part_of(job: RunConfig, source: RunConfig) -> bool:
         == (source.method.backbone, source.source, source.machine)
         and replace(job.method.views, kinds=source.method.views.kinds) == source.method.views
         and set(job.method.views.kinds) <= set(source.method.views.kinds)
+        # statistics of reference images are of a job's own views
+        and not (isinstance(job.method.magnitude, Rival) and job.method.views != source.method.views)
         and (
             job.method.views.small == "error"
             or _alone(job.method.views.kinds) == _alone(source.method.views.kinds)

@@ -1,7 +1,7 @@
 """Pack a run in one file: features, labels, text embeddings and records, without images or weights."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ def pack(
     folder = expanded(run)
     recorded = read_record(folder)
     features = prepare(job.having(rehash=True), Clock())
+    magnitude = job.method.magnitude
+    reference = features.reference(magnitude) if isinstance(magnitude, Rival) else None
     _check_unchanged(folder, recorded, features.record)
     texts: dict[str, np.ndarray] = {}
     scale = 1.0
@@ -48,8 +50,6 @@ def pack(
         embeddings, scale = features.text(prompts)
         for name, embedding in zip(prompts.text_names, embeddings, strict=True):
             texts.setdefault(name, embedding)
-    magnitude = job.method.magnitude
-    reference = features.reference(magnitude) if isinstance(magnitude, Rival) else None
     record = _portable_record(features)
     meta = {
         "magiqa": __version__,
@@ -92,11 +92,17 @@ def _check_unchanged(folder: Path, recorded: Any, now: dict[str, Any]) -> None:
         ),
         ("the weights", recorded.backbone.weights_sha256, now["backbone"]["weights_sha256"]),
         ("what shapes the features", recorded.cache.get("key"), now["cache"]["key"]),
+        ("contexts or text features from a file", *(_learned(r) for r in (recorded.given, now))),
+        ("reference images", *(r.get("reference", {}).get("images_sha256") for r in (recorded.given, now))),
     ):
         if then != here:
             raise UserError(
                 f"{folder}: {what} changed since this run; run magiqa evaluate again with out={folder}, then pack"
             )
+
+
+def _learned(record: Mapping[str, Any]) -> str:
+    return str(record["backbone"]["source"]).partition(" of sha256 ")[2]
 
 
 def _portable_record(features: Features) -> dict[str, Any]:

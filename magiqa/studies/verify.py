@@ -14,6 +14,7 @@ from magiqa.datasets.base import fingerprint, occurrences
 from magiqa.features.bundle import Bundle, Header, columns_of, open_bundle
 from magiqa.features.images import Features, Images
 from magiqa.features.source import ImageSource
+from magiqa.method.cues import BoxCox
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import RunConfig, plain_name
 from magiqa.runs.provenance import Clock
@@ -55,7 +56,8 @@ def verify(
     with tempfile.TemporaryDirectory() as temporary:
         # a part may have few images; what the bundle leaves out may be unreadable here too
         skip = {"on_error": "skip"} if header.skipped else {}
-        job = job.having(bundle=None, cache_dir=temporary, part="1/1", **skip)
+        # the magnitude plays no part, and may need a folder of reference images
+        job = job.having(bundle=None, cache_dir=temporary, part="1/1", magnitude=BoxCox(), **skip)
         source = ImageSource(job, Clock(), progress=progress)
         labels, weights = source.labels(), source.weights()
         images = source.images(labels)

@@ -253,3 +253,8 @@ def test_bad_input_takes_one_line_before_images_are_hashed_or_weights_read(
     code, out, err = run("evaluate", *folder_args(root), *extra)
     assert code == 2 and message in err and "Traceback" not in out + err
     assert err.startswith("magiqa: ") and err.count("\n") == 1
+
+
+def test_a_sweep_of_a_study_that_is_not_named_says_so(run):
+    code, _, err = run("ablate", "-m", "seed=0,1", "out=x")
+    assert code == 2 and err.count("ablation is not set: add ablation=NAME") >= 1

@@ -13,7 +13,7 @@ from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import Weights
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache, feature_key, key_hash
-from magiqa.features.cache_upkeep import prune
+from magiqa.features.cache_upkeep import listing, prune
 from magiqa.features.images import content_sha256
 from magiqa.features.shard import CorruptShard
 from magiqa.features.text import read_text, text_path, write_text
@@ -239,3 +239,9 @@ def test_text_comes_back_bit_for_bit_by_its_key(tmp_path):
     path.write_bytes(flipped(path.read_bytes(), -2))
     assert read_text(tmp_path, KEY) is None  # a damaged file counts as absent
     assert prune(tmp_path, "corrupt")[0] == 1
+
+
+def test_a_key_that_cannot_be_read_hides_no_other(tmp_path):
+    for name in ("a" * 20, "b" * 20):
+        (tmp_path / "features" / name / "key.json").mkdir(parents=True)
+    assert [row["name"] for row in listing(tmp_path)] == ["a" * 20, "b" * 20]

@@ -9,9 +9,12 @@ import pytest
 import tiny
 from scipy.stats import multivariate_normal
 
+from magiqa.cli.main import main
 from magiqa.errors import UserError
 from magiqa.method import rivals
 from magiqa.method.rivals import Reference, Rival
+from magiqa.runs.provenance import Clock
+from magiqa.scoring.shared_features import score_all
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.pack import pack
 
@@ -144,3 +147,54 @@ def test_reference_images_that_are_left_out_are_said(folder, tmp_path):
     _, record = evaluate(rival(folder, "mahalanobis", *keys, "on_error=skip"), progress=False)
     assert (record["reference"]["images"], record["reference"]["skipped"]) == (30, 1)
     assert "1 of 31 reference images left out (on_error=skip)" in record["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mean", np.nan),
+        ("covariance", np.nan),
+        ("covariance", -1.0),
+        ("numbers", np.nan),
+        ("numbers", np.inf),
+    ],
+)
+def test_statistics_that_no_images_give_are_not_sound(name, value):
+    arrays = dict(zip(("mean", "covariance", "numbers"), measured().arrays(), strict=True))
+    assert Reference.from_arrays(**arrays).sound
+    arrays[name] = arrays[name] * value
+    assert not Reference.from_arrays(**arrays).sound
+
+
+@pytest.mark.slow
+def test_reference_images_are_encoded_by_the_same_tower_as_the_data_set(folder, tmp_path):
+    keys = ["backbone.positional_embedding=interpolate_tokens", "views.kinds=[whole]", "batch_size=1"]
+    caches = [f"cache_dir={tmp_path / name}" for name in "ab"]
+    evaluate(tiny.job(folder, *keys, caches[1], f"out={tmp_path / 'before'}"), progress=False)
+    scales = []
+    for cache in caches:
+        job = rival(folder, "mahalanobis", *keys, cache, f"out={tmp_path / 'o'}")
+        scales.append(evaluate(job, progress=False)[1]["reference"]["scales"]["mahalanobis"])
+    assert scales[0] == pytest.approx(scales[1], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_variants_statistics_are_of_its_own_views(folder, tmp_path):
+    jobs = [rival(folder, "conformity", f"views.kinds=[{kinds}]") for kinds in ("windows,global", "windows")]
+    _, both = score_all(jobs, Clock(), "q_mag", progress=False)
+    _, alone = score_all(jobs[1:], Clock(), "q_mag", progress=False)
+    assert np.array_equal(both[1], alone[0])
+
+
+@pytest.mark.slow
+def test_pack_names_the_reference_folder_and_refuses_other_images_than_the_runs(folder, tmp_path, capsys):
+    made = tmp_path / "made"
+    shutil.copytree(folder, made)
+    run = tmp_path / "run"
+    evaluate(rival(made, "mahalanobis", f"out={run}"), progress=False)
+    command = ["pack", str(run), f"cache_dir={made / 'cache'}", tiny.named(made)]
+    assert main(command) == 0
+    assert f"magnitude.statistics_from={made / 'pristine'}: as " in capsys.readouterr().out
+    next((made / "pristine" / "more").glob("*.png")).unlink()
+    assert main(command) == 2
+    assert "reference images changed since this run" in capsys.readouterr().err

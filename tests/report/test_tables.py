@@ -163,9 +163,11 @@ def test_averages_are_over_sets_of_one_kind_of_label_and_methods_on_all_of_them(
 
 
 def test_a_control_is_never_the_best_wherever_its_name_stands():
-    frame = pd.DataFrame({"prompts": ["a"] * 3, "score": ["q", "q_sim", "bytes (control)"], "SRCC": [0.5, 0.4, 0.9]})
+    frame = pd.DataFrame(
+        {"prompts": ["a"] * 3, "score": ["q", "q_sim", "bytes (control)"], "SRCC": [0.5, 0.4, 0.9]}
+    )
     table = frame_table(frame, {c: c for c in frame}, best=["SRCC"])
-    assert [row[2].mark for row in table.rows] == ["best", "", ""]
+    assert [row[2].mark for row in table.rows] == ["best", "second", ""]
 
 
 def test_the_mean_gain_is_over_sets_of_one_kind_of_label_and_counts_are_whole(tmp_path):
