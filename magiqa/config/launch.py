@@ -14,20 +14,80 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from subprocess import CalledProcessError
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from magiqa.checked import Checked, Least
 from magiqa.cores import SHARE, usable_cores
 from magiqa.errors import UserError, one_line, users_mistake
 from magiqa.package import expanded
 from magiqa.progress import progress_bar
-from magiqa.runs.launcher import Launcher
 
-LINGER_SECONDS = 600.0  # after SIGTERM, for what a cluster sends next
+_OWN = ("cluster", "jobs", "wait", "folder")  # every other field is a parameter of submitit's AutoExecutor
+_MADE_WITH = ("slurm_max_num_timeout",)  # what it takes when it is made
+
+
+@dataclass(frozen=True)
+class Launcher(Checked, key="launcher"):
+    """The number of tasks that share a command's work, and the resources of each.
+
+    Args:
+        cluster: ``slurm``, ``local`` (processes on this machine), or None: here, one after the other.
+        jobs: tasks that share the work. wait: watch them to their end; otherwise submit and return.
+        folder: of the tasks' files and logs; only its owner may be able to write there. None: the user's cache folder.
+        Others: submitit's ``AutoExecutor`` takes them by these names; None leaves the cluster's own default.
+    """
+
+    cluster: Literal["local", "slurm"] | None = None
+    jobs: Annotated[int, Least(1)] = 1
+    wait: bool = True
+    folder: str | None = None
+    name: str = "magiqa"
+    timeout_min: Annotated[int, Least(1)] | None = None
+    mem_gb: float | None = None
+    cpus_per_task: int | None = None
+    gpus_per_node: int | None = None
+    slurm_partition: str | None = None
+    slurm_account: str | None = None
+    slurm_qos: str | None = None
+    slurm_constraint: str | None = None
+    slurm_gres: str | None = None
+    slurm_exclude: str | None = None
+    slurm_nodelist: str | None = None
+    slurm_mem_per_cpu: str | None = None
+    slurm_array_parallelism: int | None = None
+    slurm_signal_delay_s: int | None = None
+    slurm_max_num_timeout: int | None = None
+    slurm_use_srun: bool | None = None
+    slurm_setup: tuple[str, ...] | None = None
+    slurm_additional_parameters: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cluster == "local" and not self.wait:
+            raise UserError("launcher.wait=false is for launcher=slurm: local tasks end with the command")
+
+    @property
+    def tasks_folder(self) -> Path:
+        """The folder in which each launch has one of its own."""
+        if self.folder is not None:
+            return Path(self.folder)
+        from platformdirs import user_cache_dir
+
+        return Path(user_cache_dir("magiqa", appauthor=False)) / "launches"
+
+    def parameters(self, *, made_with: bool = False) -> dict[str, Any]:
+        """Return the parameters of submitit's ``AutoExecutor``: to update it, or to make it.
+
+        Example:
+            >>> Launcher("slurm", jobs=4, gpus_per_node=1, slurm_max_num_timeout=9).parameters()
+            {'name': 'magiqa', 'gpus_per_node': 1}
+        """
+        settings = {k: v for k, v in asdict(self).items() if k not in _OWN and v is not None}
+        chosen = {k: v for k, v in settings.items() if (k in _MADE_WITH) == made_with}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
 
 
 @dataclass(frozen=True)
@@ -36,10 +96,6 @@ class Outcome:
 
     value: Any = None
     error: str | None = None
-
-
-class Preempted(KeyboardInterrupt):
-    """Raised in a task that is to make room: it stops as by hand, which saves what it has."""
 
 
 class Task:
@@ -57,8 +113,9 @@ class Task:
     def __call__(self) -> list[Outcome]:
         """Do the share; print the error of an item that fails, and go on with the next one."""
         os.environ |= self.variables  # before torch starts
-        with saved_first():
-            return [self._outcome(item) for item in self.items]
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # SLURM ends and requeues a task that ignores it
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        return [self._outcome(item) for item in self.items]
 
     def checkpoint(self) -> Any:
         """Return what submitit requeues: the same share, of which the cache holds what was done."""
@@ -74,41 +131,6 @@ class Task:
                 traceback.print_exc()
             print(f"magiqa: {one_line(error)}", file=sys.stderr, flush=True)
             return Outcome(error=one_line(error))
-
-
-@contextmanager
-def saved_first() -> Iterator[None]:
-    """Save what is encoded at a signal, then let the task be requeued.
-
-    submitit's signal requeues at once, in the midst of the work, and submitit ignores SIGTERM, which SLURM sends some
-    time before it kills. Here both stop the work as Ctrl-C does. Then submitit's own handler requeues if its signal
-    came. After SIGTERM alone the task waits for that signal or for its end, which SLURM follows with a requeue of its
-    own if it preempts: a task that left by itself would count as finished.
-    """
-    signum = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
-    requeue = signal.getsignal(signum)
-    came: set[int] = set()
-
-    def stop(number: int, frame: Any) -> None:
-        came.add(number)
-        if len(came) == 1:
-            raise Preempted
-
-    before = {s: signal.signal(s, stop) for s in (signum, signal.SIGTERM)}
-    try:
-        yield
-    except Preempted:
-        print("magiqa: told to make room; what was encoded is saved", file=sys.stderr, flush=True)
-        until = time.monotonic() + (LINGER_SECONDS if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0)
-        while signum not in came and time.monotonic() < until:
-            time.sleep(0.2)
-        if signum in came and callable(requeue):
-            requeue(signum, None)
-        raise SystemExit(128 + signal.SIGTERM) from None
-    finally:
-        if not came:
-            for s, handler in before.items():
-                signal.signal(s, handler)
 
 
 STOP_SECONDS = 60.0  # processes of this machine have this long to save what they encoded
@@ -138,50 +160,45 @@ class Launched:
         """Tell if the tasks are processes of this machine."""
         return type(self.jobs[0]).__name__ != "SlurmJob"
 
-    def states(self) -> list[str] | None:
-        """Return the state of each task, "" for one that has left; None while the queue does not answer."""
+    def absent(self) -> list[int]:
+        """Return the tasks that are not in the queue (submitit asks sacct, which few small clusters have)."""
         if self.local:
-            return ["" if job.done() else "running" for job in self.jobs]
-        command = ["squeue", "--noheader", "--array", "--format=%i %T", "--jobs", self.ids]
+            return [task for task, job in enumerate(self.jobs) if job.done()]
+        command = ["squeue", "--noheader", "--array", "--format=%i", "--jobs", self.ids]
         try:
             queue = subprocess.run(command, capture_output=True, text=True, timeout=60)
         except (OSError, subprocess.TimeoutExpired):
-            return None
+            return []
         if queue.returncode and "Invalid job id" not in queue.stderr:
-            return None
-        rows = [line.split() for line in queue.stdout.splitlines()]
-        states = {row[0]: row[1].lower() for row in rows if len(row) == 2}
-        return [states.get(job.job_id, "") for job in self.jobs]
+            return []
+        return [task for task, job in enumerate(self.jobs) if job.job_id not in queue.stdout.split()]
 
     def outcomes(self, task: int, lost: bool) -> list[Outcome] | None:
         """Return the outcomes of a task's items; None while it works. All of a lost task's items have errors."""
-        try:
-            with open(self.jobs[task].paths.result_pickle, "rb") as file:
-                kind, value = pickle.load(file)
-        except (OSError, EOFError):
-            if not lost:
-                return None
-            kind, value = "error", f"ended without a result; its log's last line: {self._last_line(task)}"
-        if kind == "success":
-            return list(value)
-        return [Outcome(error=str(value).strip().splitlines()[-1]) for _ in self.shares[task]]
-
-    def _last_line(self, task: int) -> str:
         paths = self.jobs[task].paths
-        logs = [path.read_text(errors="replace") for path in (paths.stdout, paths.stderr) if path.is_file()]
-        lines = [line.strip() for log in logs for line in log.splitlines() if line.strip()]
-        return lines[-1] if lines else "its log is empty"
+        if paths.result_pickle.is_file():
+            kind, value = pickle.loads(paths.result_pickle.read_bytes())
+            if kind == "success":
+                return list(value)
+        elif lost:
+            logs = [
+                path.read_text(errors="replace") for path in (paths.stdout, paths.stderr) if path.is_file()
+            ]
+            last = "".join(logs).strip().rpartition("\n")[2].strip()
+            value = f"ended without a result; its log's last line: {last or 'its log is empty'}"
+        else:
+            return None
+        return [Outcome(error=str(value).strip().splitlines()[-1]) for _ in self.shares[task]]
 
     def stop(self) -> None:
         """End the processes of this machine once they have saved their work; a cluster's tasks go on."""
         if not self.local:
             print(f"the tasks go on; to end them: scancel {self.ids}", file=sys.stderr, flush=True)
             return
-        running = [job for job in self.jobs if not job.done()]
-        for job in running:
+        for job in self.jobs:
             job._process.terminate()  # which tells the task's process; cancel() would kill it a second later
         until = time.monotonic() + STOP_SECONDS
-        while any(not job.done() for job in running) and time.monotonic() < until:
+        while any(not job.done() for job in self.jobs) and time.monotonic() < until:
             time.sleep(0.1)
 
 
@@ -192,35 +209,34 @@ def watch(launched: Launched, cache_dir: str | Path) -> list[list[Outcome]]:
     """
     tasks = range(len(launched.jobs))
     ended: dict[int, list[Outcome]] = {}
-    absent: Counter[int] = Counter()
+    looks = Counter[int]()
     shards = expanded(cache_dir) / "features"
     before = len(list(shards.glob("*/*.safetensors")))
     with progress_bar(total=len(tasks), unit="task", miniters=0) as bar:
         try:
-            while True:
-                states = launched.states()
-                for task in (t for t in tasks if t not in ended):
-                    absent[task] = absent[task] + 1 if states and not states[task] else 0
-                    lost = absent[task] >= (1 if launched.local else GONE_LOOKS)
-                    outcomes = launched.outcomes(task, lost)
-                    if outcomes is not None:
-                        ended[task] = outcomes
-                        bar.update()
-                        job = launched.jobs[task]
-                        for error in dict.fromkeys(o.error for o in outcomes if o.error):
-                            log = f"\n  its log: {job.paths.stderr}"
-                            bar.write(f"task {task} ({job.job_id}): {error}{log}", sys.stderr)
-                failed = sum(any(o.error for o in outcomes) for outcomes in ended.values())
-                running = sum(states[t] == "running" for t in tasks if t not in ended) if states else 0
-                new = len(list(shards.glob("*/*.safetensors"))) - before
-                bar.set_postfix_str(f"{running} running, {failed} failed, {new} new shards", refresh=False)
-                bar.update(0)  # which keeps to the log's interval
-                if len(ended) == len(tasks):
-                    return [ended[task] for task in tasks]
+            while len(ended) < len(tasks):
                 time.sleep(0.2 if launched.local else QUEUE_SECONDS)
+                absent = launched.absent()
+                looks = Counter({task: looks[task] + 1 for task in absent})
+                for task in (t for t in tasks if t not in ended):
+                    outcomes = launched.outcomes(task, looks[task] >= (1 if launched.local else GONE_LOOKS))
+                    if outcomes is None:
+                        continue
+                    ended[task] = outcomes
+                    bar.update()
+                    job = launched.jobs[task]
+                    for error in dict.fromkeys(o.error for o in outcomes if o.error):
+                        bar.write(
+                            f"task {task} ({job.job_id}): {error}\n  its log: {job.paths.stderr}", sys.stderr
+                        )
+                failed = sum(any(o.error for o in outcomes) for outcomes in ended.values())
+                new = len(list(shards.glob("*/*.safetensors"))) - before
+                bar.set_postfix_str(f"{failed} failed, {new} new shards", refresh=False)
+                bar.update(0)  # which keeps to the log's interval
         except (KeyboardInterrupt, SystemExit):
             launched.stop()
             raise
+    return [ended[task] for task in tasks]
 
 
 def launch(launcher: Launcher, run: Callable[[Any], Any], shares: Sequence[Sequence[Any]]) -> Launched:
@@ -250,15 +266,7 @@ def launch(launcher: Launcher, run: Callable[[Any], Any], shares: Sequence[Seque
         )
         executor.update_parameters(**launcher.parameters())
         jobs = executor.submit_array(tasks)
-    except (
-        RuntimeError,
-        NameError,
-        TypeError,
-        ValueError,
-        AssertionError,
-        CalledProcessError,
-        OSError,
-    ) as error:
+    except Exception as error:  # submitit's own, assertions among them, and sbatch's
         raise UserError(
             f"launcher={launcher.cluster}: the tasks could not be submitted: {one_line(error)}; without SLURM's sbatch "
             "on this machine use launcher=local"

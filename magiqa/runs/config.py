@@ -21,7 +21,6 @@ from magiqa.images.views import Views
 from magiqa.method import pooling
 from magiqa.method.prompts import PromptSet
 from magiqa.package import expanded
-from magiqa.runs.launcher import Launcher
 
 Magnitude = Callable[[np.ndarray], np.ndarray]
 
@@ -240,7 +239,7 @@ class RunConfig(Checked):
     output: Output = field(default_factory=Output)
     ablation: Any = None
     experiment: Any = None
-    launcher: Launcher = field(default_factory=Launcher)
+    launcher: Any = None
     choices: dict[str, str] = field(default_factory=dict)
     changed: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from typing import Any, Self
 import pandas as pd
 
 from magiqa.errors import UserError
-from magiqa.runs.read import is_below
+from magiqa.runs.read import files_of
 from magiqa.stop import unbroken
 
 LOCK, MARK, STAGE = ".lock", ".writing.json", ".writing-"
@@ -64,25 +64,27 @@ class ResultFolder:
     def __enter__(self) -> Self:
         from filelock import FileLock, Timeout
 
-        with self._disk_errors():
+        try:
             self.path.mkdir(parents=True, exist_ok=True)
             if (self.path / LOCK).is_symlink():
                 raise UserError(f"{self.path / LOCK}: is a link, where magiqa keeps its lock; remove it")
             self._lock = FileLock(self.path / LOCK)
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                raise UserError(
-                    f"out={self.path}: another magiqa command is writing there; wait for it, or set out=DIR to another "
-                    "folder"
-                ) from None
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"out={self.path}: another magiqa command is writing there; wait for it, or set out=DIR to another "
+                "folder"
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from error
         try:
-            with self._disk_errors():
-                self._tidy()
-                self._check(self._announced)
-                self._stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=self.path))
-        except BaseException:
+            self._tidy()
+            self._check(self._announced)
+            self._stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=self.path))
+        except BaseException as error:
             self._unlock()
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
             raise
         return self
 
@@ -101,20 +103,17 @@ class ResultFolder:
 
     def csv(self, name: str, table: pd.DataFrame, float_format: str | None = None) -> None:
         """Write a table as ``name.csv``, in full float precision by default."""
-        with self._disk_errors():
-            table.to_csv(self.new(f"{name}.csv"), index=False, lineterminator="\n", float_format=float_format)
+        table.to_csv(self.new(f"{name}.csv"), index=False, lineterminator="\n", float_format=float_format)
         self._rows[f"{name}.csv"] = {"rows": len(table)}
         self.warnings += formula_notes(f"{name}.csv", table)
 
     def text(self, name: str, text: str) -> None:
         """Write a file of text in UTF-8."""
-        with self._disk_errors():
-            self.new(name).write_text(text, encoding="utf-8")
+        self.new(name).write_text(text, encoding="utf-8")
 
     def new(self, name: str) -> Path:
         """Return the path to write a file to, which ``record`` moves to its place in the folder."""
-        with self._disk_errors():
-            (self._stage / name).parent.mkdir(parents=True, exist_ok=True)
+        (self._stage / name).parent.mkdir(parents=True, exist_ok=True)
         return self._stage / name
 
     def figure_path(self, name: str = "") -> Path:
@@ -140,7 +139,7 @@ class ResultFolder:
         Raises:
             UserError: a file would overwrite one that no record there lists; the folder is as it was.
         """
-        with unbroken(), self._disk_errors():
+        with unbroken():
             files = sorted(
                 p.relative_to(self._stage).as_posix() for p in self._stage.rglob("*") if p.is_file()
             )
@@ -154,7 +153,9 @@ class ResultFolder:
             }
             text = json.dumps(written, indent=1, default=str, allow_nan=False)
             self.new(self.name).write_text(text + "\n", encoding="utf-8")
-            earlier = [name for name in _earlier(self.path, self.name) if name not in files]
+            # with a run go the comparisons that were made of it
+            records = [self.name, *(["comparison.json"] if self.name == "record.json" else [])]
+            earlier = [name for name in _listed(self.path, *records) if name not in (*files, self.name)]
             os.replace(self._stage / self.name, self.path / MARK)
             # the old record goes before new files come: a folder that is half replaced is no result
             for name in [*earlier, self.name]:
@@ -179,7 +180,7 @@ class ResultFolder:
                 f"out={self.path}: holds {others[0]} of another command, and no two results share a folder; set "
                 "out=DIR to another folder"
             )
-        claimed = _claimed(self.path, self.name)
+        claimed = _listed(self.path, *RECORDS, self.name)
         for name in sorted(names):
             linked = next((p for p in (self.path / name).parents if p != self.path and p.is_symlink()), None)
             if linked is not None and linked.is_relative_to(self.path):
@@ -195,8 +196,7 @@ class ResultFolder:
 
     def _tidy(self) -> None:
         """Remove what a killed command left: files that no record lists, and those not yet in their places."""
-        left = _names(_own_record(self.path / MARK))
-        for name in {*left, *([MARK] if left else [])} - _claimed(self.path, self.name):
+        for name in {*_listed(self.path, MARK)} - {*_listed(self.path, *RECORDS, self.name)}:
             _remove(self.path, name)
         for stage in self.path.glob(f"{STAGE}*"):
             shutil.rmtree(stage, ignore_errors=True)  # which follows no link
@@ -211,13 +211,6 @@ class ResultFolder:
             f"out={self.path}: cannot be written ({error.strerror or error}); set out=DIR to a folder of yours with "
             "room"
         )
-
-    @contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise self._unwritable(error) from error
 
 
 def formula_notes(name: str, table: pd.DataFrame) -> list[str]:
@@ -247,27 +240,10 @@ def _own_record(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _names(record: Mapping[str, Any]) -> list[str]:
-    """Return the files that a record lists, if they lie below its folder."""
-    files = record.get("files")
-    return [name for name in files if is_below(name)] if isinstance(files, dict | list) else []
-
-
-def _listed(folder: Path, record: str) -> list[str]:
-    """Return a record's own name and the files that it lists."""
-    content = _own_record(folder / record)
-    return [record, *_names(content)] if content else []
-
-
-def _earlier(folder: Path, record: str) -> list[str]:
-    """Return the files to remove with an old record: those it lists, and the comparisons of an old run."""
-    also = _listed(folder, "comparison.json") if record == "record.json" else []
-    return [name for name in [*_listed(folder, record), *also] if name != record]
-
-
-def _claimed(folder: Path, record: str) -> set[str]:
-    """Return the files of a folder that magiqa wrote: its records, and what they list."""
-    return {name for file in {*RECORDS, record} for name in _listed(folder, file)}
+def _listed(folder: Path, *records: str) -> list[str]:
+    """Return the names of records of a folder that magiqa wrote, and the files that they list."""
+    contents = {name: _own_record(folder / name) for name in records}
+    return [file for name, content in contents.items() if content for file in (name, *files_of(content))]
 
 
 def _remove(folder: Path, name: str) -> None:

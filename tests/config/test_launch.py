@@ -15,10 +15,9 @@ import tiny
 
 from magiqa.cli.main import main
 from magiqa.config import launch as launching
-from magiqa.config.launch import Launched, Outcome, Task, launch, private_folder, watch
+from magiqa.config.launch import Launched, Launcher, Outcome, Task, launch, private_folder, watch
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
-from magiqa.runs.launcher import Launcher
 
 pytest.importorskip("submitit")
 
@@ -65,7 +64,7 @@ def test_an_unreadable_image_fails_its_task_and_no_other(tmp_path, capsys):
     assert main(["encode", *tiny.overrides(folder, "launcher=local", "launcher.jobs=2")]) == 2
     err = capsys.readouterr().err
     assert "02.png: " in err and "1 of 2 tasks failed" in err and "_log.err" in err
-    assert "0 running, 1 failed" in err and "Traceback" not in err
+    assert "1 failed, " in err and "Traceback" not in err
     assert len(features(tmp_path / "cache")) >= tiny.N // 2
     assert main(["encode", *tiny.overrides(folder, "launcher=local", "on_error=skip")]) == 0
     assert len(features(tmp_path / "cache")) == tiny.N - 1
@@ -138,9 +137,8 @@ def test_killed_preempted_and_terminated_tasks(tmp_path, capsys):
     assert killed.error is not None and "ended without a result" in killed.error
     assert not (launched.folder / "saved-0").exists()
     assert preempted == Outcome("second attempt") and (launched.folder / "saved-1").exists()
-    assert "what was encoded is saved" in launched.jobs[1].paths.stderr.read_text()
     assert "Requeued job" in launched.jobs[1].paths.stdout.read_text()
-    assert terminated.error is not None and "told to make room; what was encoded is saved" in terminated.error
+    assert terminated.error is not None and "ended without a result" in terminated.error
     assert (launched.folder / "saved-2").exists()
     assert f"task 0 ({launched.jobs[0].job_id}): ended without a result" in capsys.readouterr().err
 
@@ -201,7 +199,7 @@ def queue(tmp_path, monkeypatch):
     folder = tmp_path / "bin"
     folder.mkdir()
     said = tmp_path / "said"
-    said.write_text("7_0 RUNNING\n7_1 PENDING\n")
+    said.write_text("7_0\n7_1\n")
     (folder / "squeue").write_text(
         f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n[ -f {said} ] || exit 1\ncat {said}\n'
     )
@@ -229,7 +227,7 @@ def test_a_task_that_left_the_queue_without_a_result_is_lost_and_told(queue, cap
     ]
     err = capsys.readouterr().err
     assert f"task 1 (7_1): {watching_error()}" in err and err.count("task 1 (7_1)") == 1
-    assert err.count("running,") < 3  # a log gets no line for each look at the queue
+    assert err.count("new shards") < 3  # a log gets no line for each look at the queue
     assert (launched.folder / "asked").read_text().split()[-1] == "7"
 
 
@@ -271,8 +269,7 @@ def test_a_signal_ends_the_command_and_its_tasks_in_seconds(tmp_path, signum):
         "        time.sleep(300)\n"
         "    finally:\n"
         "        (Path(folder) / 'saved').touch()\n"
-        "from magiqa.config.launch import launch, watch\n"
-        "from magiqa.runs.launcher import Launcher\n"
+        "from magiqa.config.launch import Launcher, launch, watch\n"
         "def run(arguments):\n"
         "    launched = launch(Launcher('local', folder=sys.argv[1] + '/launches'), work, [[sys.argv[1]]])\n"
         "    watch(launched, sys.argv[1])\n"

@@ -153,7 +153,7 @@ def test_a_record_that_lists_other_places_has_nothing_removed_there(tmp_path, na
     record = json.loads((run / "record.json").read_text())
     listed = str(mine) if name == "/mine.csv" else name
     (run / "record.json").write_text(json.dumps(record | {"files": {**record["files"], listed: {}}}))
-    (run / ".writing.json").write_text(json.dumps({"magiqa": "0", "files": [listed, "sub/x"]}))
+    (run / ".writing.json").write_text(json.dumps({"magiqa": "0", "files": {listed: {}, "sub/x": {}}}))
     write(run, 2.0)
     assert mine.read_text() == "mine" and read(run)["value"] == 2.0
 
