@@ -6,7 +6,7 @@ What a field must be stands once, in its annotation, and holds for Python as for
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
@@ -94,11 +94,13 @@ class Parsed(Checked, Mapping[str, Any]):
         if not isinstance(value, Mapping):
             raise UserError(f"{key or 'it'} must be a mapping of names")
         values = {}
+        own: Any = cls
+        needed = [f.name for f in fields(own) if f.default is f.default_factory is MISSING]
         for name, kind in kinds_of(cls).items():
             place = f"{key}.{name}".lstrip(".")
             if name in value:
                 values[name] = checked(value[name], kind, place)
-            elif name in needed_of(cls):
+            elif name in needed:
                 raise UserError(f"{place} is missing")
         parsed = cls(**values)
         object.__setattr__(parsed, "_given", value)
@@ -154,35 +156,11 @@ def checked(value: Any, kind: Any, key: str) -> Any:
     result = _as(value, kind, key)
     if result is not _NO:
         return result
-    if get_origin(kind) in (tuple, Sequence):
+    origins = [get_origin(part) for part in (kind, *get_args(kind))]
+    if origins[0] in (tuple, Sequence):
         raise UserError(f"{key}={value} must be a list, such as [{value}]")
-    if get_origin(kind) is Literal or _only_literals(kind):
-        raise UserError(f"{key}={value} is not known: use {_words(kind)}")
-    raise UserError(f"{key}={value} must be {_words(kind)}")
-
-
-def needed_of(cls: Any) -> tuple[str, ...]:
-    """Return the fields of a dataclass that have no default."""
-    return tuple(f.name for f in fields(cls) if f.default is f.default_factory is MISSING)
-
-
-def check_names(cls: Any, names: Sequence[str], key: str) -> None:
-    """Check the names of the fields given for a dataclass.
-
-    Raises:
-        UserError: a field that it does not have, or one that it needs is missing.
-    """
-    if not is_dataclass(cls):
-        return
-    own_fields, owner = fields(cls), str(cls.__name__)  # type: ignore[union-attr]
-    for name in names:
-        if name not in [f.name for f in own_fields]:
-            raise UserError(
-                f"{key}.{name}: {owner} has no such field; it has {', '.join(f.name for f in own_fields)}"
-            )
-    for name in needed_of(cls):
-        if name not in names:
-            raise UserError(f"{key}.{name} is not set; {owner} needs it")
+    only_words = Literal in origins and Annotated not in origins
+    raise UserError(f"{key}={value} {'is not known: use' if only_words else 'must be'} {_words(kind)}")
 
 
 def _as(value: Any, kind: Any, key: str) -> Any:
@@ -200,7 +178,7 @@ def _as(value: Any, kind: Any, key: str) -> Any:
         return next((a for a in inner if type(a) is type(value) and a == value), _NO)
     if origin in (tuple, Sequence):
         return _several(value, inner, key)
-    if Mapping in (kind, origin) or dict in (kind, origin):
+    if {kind, origin} & {Mapping, dict}:
         if not isinstance(value, Mapping):
             return _NO
         return {n: checked(v, inner[1], f"{key}.{n}") for n, v in value.items()} if inner else value
@@ -214,19 +192,16 @@ def _as(value: Any, kind: Any, key: str) -> Any:
 
 
 def _plain(value: Any, kind: Any) -> Any:
+    kind = NoneType if kind is None else kind
+    if kind not in _WORDS:
+        return value
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if kind is bool:
-        return value if isinstance(value, bool) else _NO
-    if kind is int:
-        return int(value) if whole else _NO
     if kind is float:  # a whole number of more than 308 digits is none
         finite = isinstance(value, float) or (whole and abs(value) < 10**308)
         return float(value) if finite and math.isfinite(value) else _NO
-    if kind is str:
-        return str(value) if isinstance(value, str) or whole else _NO
-    if kind is None or kind is NoneType:
-        return None if value is None else _NO
-    return value
+    if whole and kind in (int, str):
+        return kind(value)
+    return value if isinstance(value, kind) and kind is not int else _NO
 
 
 def _several(value: Any, kinds: tuple[Any, ...], key: str) -> Any:
@@ -238,14 +213,6 @@ def _several(value: Any, kinds: tuple[Any, ...], key: str) -> Any:
     return tuple(checked(v, k, f"{key}[{i}]") for i, (v, k) in enumerate(zip(value, inner, strict=True)))
 
 
-def _only_literals(kind: Any) -> bool:
-    """Tell if a union holds words to choose from, and at most null besides."""
-    parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
-    return any(get_origin(p) is Literal for p in parts) and all(
-        get_origin(p) is Literal or p is NoneType for p in parts
-    )
-
-
 def _words(kind: Any) -> str:
     origin = get_origin(kind)
     if origin is Annotated:
@@ -255,12 +222,6 @@ def _words(kind: Any) -> str:
         return " or ".join(_words(k) for k in get_args(kind))
     if origin is Literal:
         return ", ".join(str(a).lower() if isinstance(a, bool) else str(a) for a in get_args(kind))
-    if (
-        Mapping in (kind, origin)
-        or dict in (kind, origin)
-        or (isinstance(kind, type) and issubclass(kind, Parsed))
-    ):
+    if {kind, origin} & {Mapping, dict} or (isinstance(kind, type) and issubclass(kind, Parsed)):
         return "a mapping of keys to values"
-    if origin in (tuple, Sequence):
-        return "a list"
-    return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
+    return "a list" if origin in (tuple, Sequence) else _WORDS.get(kind, getattr(kind, "__name__", str(kind)))

@@ -44,7 +44,7 @@ from magiqa.features.images import content_sha256
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.images.views import Views
 from magiqa.method.cues import BoxCox, similarity
-from magiqa.runs.provenance import versions
+from magiqa.runs.record import versions
 
 PAIRS = [
     ("Good image", "bad image"),

@@ -51,7 +51,7 @@ from magiqa.features.pipeline import Batches, Recipe, fill_cache
 from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views, cut
 from magiqa.method.cues import BoxCox, similarity
 from magiqa.method.fusion import Adaptive
-from magiqa.runs.provenance import versions
+from magiqa.runs.record import versions
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"

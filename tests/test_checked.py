@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 import numpy as np
 import pytest
 
-from magiqa.checked import Checked, Least, check_names
+from magiqa.checked import Checked, Least
 from magiqa.datasets.folder import Folder
 from magiqa.errors import UserError
 from magiqa.images.views import Views
 from magiqa.method.cues import BoxCox
-from magiqa.method.fusion import Adaptive, Fixed
+from magiqa.method.fusion import Fixed
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,3 @@ def test_whole_numbers_and_numpys_scalars_are_welcome():
     assert made == Thing(3, 0.25, True, "7", "b", 4, (1.0, 2.0))
     assert [type(v) for v in (made.count, made.share, made.on, made.size)] == [int, float, bool, int]
     assert Fixed(1) == Fixed(1.0) and type(Fixed(1).w_sim) is float
-
-
-def test_names_of_fields_are_checked():
-    with pytest.raises(
-        UserError, match=r"^fusion.alhpa: Adaptive has no such field; it has base_sim, base_mag, "
-    ):
-        check_names(Adaptive, ["alhpa"], "fusion")
-    with pytest.raises(UserError, match=r"^dataset.root is not set; Folder needs it$"):
-        check_names(Folder, [], "dataset")

@@ -58,7 +58,7 @@ def run(arguments: Arguments) -> int:
         contents = f"{row['images']} images, {row['views']} views, {row['bytes'] / 1e6:.1f} MB"
         makers = "".join(f"; {n} by {m}" for m, n in sorted(row["makers"].items()))
         print(screen([f"{row['name']}  {contents}\n  {describe(row['key'])}{makers}"], []))
-        bad += [f"{s}: not readable" for s in row["unreadable"]]
+        bad += map(str, row["unreadable"])
     if words:
         bad = [str(error) for _, error in corrupt_shards(root)]
     print(f"{root}" + (": every shard matches its checksum" if words and not bad else ""))

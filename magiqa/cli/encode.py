@@ -39,7 +39,7 @@ def run(arguments: Arguments) -> int:
 def work(configs: Any, overrides: list[str]) -> str:
     """Encode one job, or one part of it, and return what came of it in words."""
     from magiqa.features.source import prepare
-    from magiqa.runs.provenance import Clock
+    from magiqa.runs.record import Clock
 
     clock = Clock()
     features = prepare(configs.job(overrides), clock)
@@ -50,7 +50,7 @@ def work(configs: Any, overrides: list[str]) -> str:
         f"{record['cache']['views_encoded']} of them new; {own['engine']} {own['precision']} {own['device']}; "
         f"features/{record['cache']['key']} of the cache"
     ]
-    lines += [f"left out: {skipped['reason']}" for skipped in features.skipped]
+    lines += [f"left out: {skipped['reason']}" for skipped in record["dataset"]["skipped"]]
     return "\n".join([*lines, *(f"note: {warning}" for warning in clock.warnings)])
 
 

@@ -45,8 +45,8 @@ def run(arguments: Arguments) -> int:
     """Reconcile."""
     from magiqa.cli.pack import as_recorded
     from magiqa.runs.folder import ResultFolder
-    from magiqa.runs.provenance import Clock
     from magiqa.runs.read import read_record, written
+    from magiqa.runs.record import Clock
     from magiqa.studies.protocols import overrides_of, published_row
     from magiqa.studies.reconcile import reconcile, reconcile_record, render
 

@@ -12,7 +12,6 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from magiqa.checked import check_names
 from magiqa.config.typed import GROUPS, OTHERS, STUDIES
 from magiqa.errors import UserError, one_line
 from magiqa.package import conf_dir
@@ -61,7 +60,6 @@ def instantiate(node: Any, key: str) -> Any:
     if not isinstance(node, Mapping):
         return node
     target = node.get("_target_")
-    names = [str(name) for name in node if name != "_target_"]
     if target is None:
         return {name: instantiate(value, f"{key}.{name}") for name, value in node.items()}
     module, _, name = str(target).rpartition(".")
@@ -69,7 +67,6 @@ def instantiate(node: Any, key: str) -> Any:
         owner = getattr(import_module(module), name)
     except Exception as error:
         raise UserError(f"{key}._target_={target}: no such class ({one_line(error)})") from error
-    check_names(owner, names, key)
     values = {n: instantiate(v, f"{key}.{n}") for n, v in node.items() if n != "_target_"}
     try:
         return owner(**values)

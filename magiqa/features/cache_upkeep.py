@@ -14,12 +14,10 @@ from magiqa.features.cache import FEATURE_VERSION, width_of
 from magiqa.features.shard import (
     CorruptShard,
     read_features,
-    read_shard,
     read_text_shard,
     verify_features,
     verify_shard,
 )
-from magiqa.features.text import text_shape
 from magiqa.package import expanded
 
 LEFTOVER_SECONDS = 3600.0
@@ -33,20 +31,13 @@ _OWN = re.compile(
 )
 
 
-def _key(text: str | bytes) -> dict[str, Any]:
+def _key_of(folder: Path) -> dict[str, Any]:
     """Return a key, which is for people only (features are found by the folder's name); none if it is damaged."""
     try:
-        key = json.loads(text)
-    except (ValueError, RecursionError):
-        key = {}
-    return key if isinstance(key, dict) else {}
-
-
-def _key_of(folder: Path) -> dict[str, Any]:
-    try:
-        return _key((folder / "key.json").read_bytes())
-    except OSError:
+        key = json.loads((folder / "key.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return key if isinstance(key, dict) else {}
 
 
 def _files(base: Path) -> list[Path]:
@@ -79,24 +70,28 @@ def describe(key: dict[str, Any]) -> str:
 
 
 def listing(root: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield a row for each key in the cache: folder, key, images, views, bytes, makers, unreadable shards."""
+    """Yield a row for each key in the cache: name, key, images, views, bytes, makers, errors of unreadable shards."""
     folder = expanded(root) / "features"
     for parent in sorted(f for f in folder.glob("*") if f.is_dir() and not f.is_symlink()):
-        shards, key, makers = sorted(parent.glob("*.safetensors")), _key_of(parent), Counter[str]()
-        size = sum(s.lstat().st_size for s in shards)
-        row: dict[str, Any] = {"name": parent.name, "key": key, "makers": makers, "bytes": size}
-        row |= {"images": 0, "views": 0, "unreadable": []}
-        for path in shards:
+        shards, errors, key = [], [], _key_of(parent)
+        paths = sorted(parent.glob("*.safetensors"))
+        for path in paths:
             try:
-                shard = read_features(path, width_of(key))
-            except UserError:
-                row["unreadable"].append(path)
-                continue
-            made = f"{shard.maker['engine']} {shard.maker['device']}" if shard.maker else "unknown"
-            makers[made] += len(shard.images)
-            row["images"] += len(shard.images)
-            row["views"] += len(shard.features)
-        yield row
+                shards.append(read_features(path, width_of(key)))
+            except UserError as error:
+                errors.append(error)
+        makers = Counter[str]()
+        for shard in shards:
+            makers[" ".join((shard.maker or {"engine": "unknown"}).values())] += len(shard.images)
+        yield {
+            "name": parent.name,
+            "key": key,
+            "makers": makers,
+            "bytes": sum(path.lstat().st_size for path in paths),
+            "images": makers.total(),
+            "views": sum(len(shard.features) for shard in shards),
+            "unreadable": errors,
+        }
 
 
 def corrupt_shards(root: str | Path) -> list[tuple[Path, UserError]]:
@@ -108,7 +103,7 @@ def corrupt_shards(root: str | Path) -> list[tuple[Path, UserError]]:
         try:
             if path.parent.name == "text":
                 verify_shard(path)
-                read_text_shard(path, *text_shape(_key(read_shard(path)[1].get("key", ""))))
+                read_text_shard(path)
             else:
                 verify_features(path, width_of(_key_of(path.parent)))
         except UserError as error:

@@ -64,7 +64,7 @@ class HashIndex:
         rehash: read every file, whatever is remembered. limits: what they make of an image is part of its identity.
 
     Attributes:
-        read, bytes: files and bytes read. known: files whose sha256 came from the index.
+        read: files read. known: files whose sha256 came from the index.
         traits: how many files have which `magiqa.images.decode.traits`.
         warning: why nothing is remembered, or None.
     """
@@ -76,7 +76,7 @@ class HashIndex:
         self.traits: Counter[str] = Counter()
         name = content_sha256(os.fsencode(os.path.abspath(expanded(root))))[:20]
         self.folder = expanded(cache_dir) / "hashes" / name if cache_dir is not None else None
-        self.read = self.bytes = self.known = 0
+        self.read = self.known = 0
         self.warning: str | None = None
         self._entries: dict[State, str] = {}
         self._new: dict[State, str] = {}
@@ -101,7 +101,6 @@ class HashIndex:
         with self._lock:
             self.known += not data
             self.read += bool(data)
-            self.bytes += len(data)
             self.traits.update(names.split())
             if data and before is not None and _state(path) == before and not _racy(before, start):
                 self._new[before] = entry
@@ -264,7 +263,7 @@ class Features:
 
     Args:
         labels: with the rows of skipped images gone. cache: holds every image. images: sha256 a row.
-        skipped: name and reason of each image left out. record: what the run's record says of all this.
+        record: what the run's record says of all this, and of each image left out.
         text: for a prompt set, its text features (T, D) and the logit scale. reference: for a cue that compares with
             reference images, the statistics of their features.
     """
@@ -273,7 +272,6 @@ class Features:
     table: pd.DataFrame
     cache: Shards
     images: list[str]
-    skipped: list[dict[str, str]]
     record: dict[str, Any]
     text: Callable[[PromptSet], tuple[np.ndarray, float]]
     reference: Callable[[Rival], Reference]

@@ -27,7 +27,7 @@ from magiqa.method.prompts import PromptSet
 from magiqa.method.rivals import Reference, Rival
 from magiqa.runs.config import RunConfig, portable
 from magiqa.runs.names import other_than_published
-from magiqa.runs.provenance import Clock
+from magiqa.runs.record import Clock
 
 
 class BundleSource:
@@ -84,16 +84,8 @@ class BundleSource:
         header = self.bundle.header
         made = {"magiqa": header.magiqa, "code_sha256": header.code_sha256}
         record = header.record.plain() | {"bundle": made}
-        features = self.bundle.features
         return Features(
-            labels,
-            images.table,
-            features,
-            images.sha256,
-            images.skipped,
-            record,
-            self._text,
-            self._reference,
+            labels, images.table, self.bundle.features, images.sha256, record, self._text, self._reference
         )
 
     def _reference(self, rival: Rival) -> Reference:
@@ -181,10 +173,8 @@ class ImageSource:
             key = feature_key(method.backbone, weights, method.views, resize, self.resolved.precision)
             store = FeatureCache(machine.cache_dir, key, Maker.of(self.resolved), machine.cache_engine)
             cached = sum(sha in store for sha in images.sha256)
-            if cached < len(images.sha256):  # before hours of encoding: is the device there?
-                resolve(machine.engine, machine.precision, machine.device)
-                for note in labels.warnings if self.progress else ():
-                    print(f"note: {labels.name}: {note}", file=sys.stderr, flush=True)
+        for note in labels.warnings if self.progress and cached < len(images.sha256) else ():
+            print(f"note: {labels.name}: {note}", file=sys.stderr, flush=True)
         recipe = Recipe(method.views, resize, weights.mean, weights.std, job.source.limits)
         # one engine, as building changes the model; the reference images of a cue are encoded by it too
         encode = partial(self._encode, store, cache(partial(self._build, store, model)), recipe)
@@ -198,7 +188,8 @@ class ImageSource:
             raise UserError(
                 f"dataset {labels.name}: {len(images.sha256)} usable images are left, agreement needs at least 3"
             )
-        text = partial(text_embeddings, machine.cache_dir, method.backbone, weights, model)
+        warn = self.clock.warnings.append
+        text = partial(text_embeddings, machine.cache_dir, method.backbone, weights, model, warn=warn)
         record = {
             "dataset": images.record(labels, job.source.dataset),
             "backbone": weights.record(method.backbone) | learned_source(weights, method.prompts),
@@ -209,29 +200,10 @@ class ImageSource:
                 "images_cached": cached,
                 "views_encoded": encoded,
                 "made_by": store.made_by(images.sha256),
-                "hashes": {"read": self.index.read, "bytes": self.index.bytes, "known": self.index.known},
             },
         }
-        return Features(
-            labels,
-            images.table,
-            store,
-            images.sha256,
-            images.skipped,
-            record,
-            partial(text, warn=self.clock.warnings.append),
-            cache(
-                partial(
-                    reference_statistics,
-                    job,
-                    store,
-                    encode,
-                    set(images.sha256),
-                    record,
-                    self.clock.warnings.append,
-                )
-            ),
-        )
+        reference = partial(reference_statistics, job, store, encode, set(images.sha256), record, warn)
+        return Features(labels, images.table, store, images.sha256, record, text, cache(reference))
 
     def _encode(
         self,
@@ -258,9 +230,12 @@ class ImageSource:
 
     def _build(self, store: FeatureCache, model: Callable[[], Any]) -> Engine:
         """Build the engine; the record says what it is."""
-        job, resolved = self.job, self.resolved
+        job, machine = self.job, self.job.machine
         size = (job.method.views.window, job.method.views.window)
         with self.clock.stage("engine"):
+            resolved = resolve(
+                machine.engine, machine.precision, machine.device
+            )  # it must be on this machine
             clip = model()
             fit_positional_embedding(clip, job.method.backbone, size)
             engine = build(clip.visual, resolved, batch_size=job.machine.batch_size, view_size=size)

@@ -1,8 +1,12 @@
-"""Features and methods in, scores of each image out: the one scoring path."""
+"""Features and methods in, scores of each image out: the one scoring path.
+
+Runs that differ in prompts, magnitude, fusion or pooling share their features, which are loaded once.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,12 +15,15 @@ import pandas as pd
 from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
 from magiqa.features.cache import MemoryStore, Shards
+from magiqa.features.images import Features
+from magiqa.features.source import prepare
 from magiqa.images.views import view_mask
 from magiqa.method.fast_variants import magnitudes
 from magiqa.method.pooling import pooled
 from magiqa.method.prompts import PromptSet
 from magiqa.method.rivals import Rival
-from magiqa.runs.config import Magnitude, Method
+from magiqa.runs.config import Magnitude, Method, RunConfig
+from magiqa.runs.record import Clock
 
 CUES = ("q_sim", "q_mag", "q", "w_sim")
 
@@ -202,3 +209,59 @@ def in_threads(work: Callable[..., None], items: Iterator[tuple[Any, ...]]) -> N
                 pending.popleft().result()
         while pending:
             pending.popleft().result()
+
+
+_ALONE = (("whole",), ("center_crop",))  # views of these kinds alone are never upscaled
+
+
+def _part_of(job: RunConfig, source: RunConfig) -> bool:
+    """Return whether the features of a source include those of a job."""
+    return (
+        (job.method.backbone, job.source, job.machine)
+        == (source.method.backbone, source.source, source.machine)
+        and replace(job.method.views, kinds=source.method.views.kinds) == source.method.views
+        and set(job.method.views.kinds) <= set(source.method.views.kinds)
+        # statistics of reference images are of a job's own views
+        and not (isinstance(job.method.magnitude, Rival) and job.method.views != source.method.views)
+        and (
+            job.method.views.small == "error"
+            or (job.method.views.kinds in _ALONE) == (source.method.views.kinds in _ALONE)
+        )
+    )
+
+
+def sources(jobs: Sequence[RunConfig]) -> list[tuple[RunConfig, list[int]]]:
+    """Return the jobs that must be encoded, each with the positions of the jobs that use its features."""
+    out: list[tuple[RunConfig, list[int]]] = []
+    for i in sorted(range(len(jobs)), key=lambda i: -len(jobs[i].method.views.kinds)):
+        users = next((users for source, users in out if _part_of(jobs[i], source)), None)
+        if users is None:
+            users = []
+            out.append((jobs[i], users))
+        users.append(i)
+    return out
+
+
+def score_all(
+    jobs: Sequence[RunConfig], clock: Clock, score: str = "q", *, progress: bool = True
+) -> tuple[Features, np.ndarray]:
+    """Return the features of the first job and the scores (M, N) of all jobs on one data set.
+
+    Jobs that differ in prompts, magnitude, fusion or pooling share their features.
+    """
+    first: Features | None = None
+    parts: dict[int, np.ndarray] = {}
+    for source, users in sources(jobs):
+        features = prepare(source, clock, progress=progress)
+        if first is not None and first.images != features.images:  # a paired difference needs the same
+            raise UserError(
+                f"dataset {first.labels.name}: variants kept {len(first.images)} and {len(features.images)} images, a "
+                "paired difference needs the same ones; mend or remove the unreadable images"
+            )
+        with clock.stage("score"):
+            scores = score_many(features, [jobs[i].method for i in users], (score,))[score]
+        parts.update(zip(users, scores, strict=True))
+        if first is None or 0 in users:
+            first = features
+    assert first is not None
+    return first, np.stack([parts[i] for i in range(len(jobs))])

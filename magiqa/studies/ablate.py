@@ -15,10 +15,9 @@ from magiqa.report.table import Table, frame_table
 from magiqa.report.words import backbone_name, set_line
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.provenance import Clock, job_record
 from magiqa.runs.read import Sheet
-from magiqa.runs.record import Record
-from magiqa.scoring.shared_features import score_all
+from magiqa.runs.record import Clock, Record, job_record
+from magiqa.scoring.score import score_all
 from magiqa.stats.paired import against
 from magiqa.stats.sampling import Sampling
 from magiqa.studies.ablation import Ablation, Compose, Variant, available, expand, shown

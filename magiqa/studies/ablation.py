@@ -18,7 +18,7 @@ from magiqa.checked import Checked
 from magiqa.errors import UserError
 from magiqa.method.presets import GROUPS
 from magiqa.runs.config import RunConfig
-from magiqa.runs.provenance import Clock
+from magiqa.runs.record import Clock
 
 Compose = Callable[[list[str]], RunConfig]
 

@@ -18,8 +18,8 @@ from magiqa.method.prompts import PromptSet
 from magiqa.method.rivals import Rival
 from magiqa.package import code_sha256, expanded
 from magiqa.runs.config import RunConfig, portable
-from magiqa.runs.provenance import Clock
 from magiqa.runs.read import read_record
+from magiqa.runs.record import Clock
 
 
 def pack(

@@ -31,7 +31,7 @@ from magiqa.report.words import backbone_name
 from magiqa.runs.config import Width
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.names import CONTROLS
-from magiqa.runs.provenance import Clock, versions
+from magiqa.runs.record import Clock, versions
 from magiqa.scorer.inputs import Item
 from magiqa.scorer.scorer import Scorer
 from magiqa.stats.correlation import srcc

@@ -17,8 +17,7 @@ from magiqa.report.published import comparable
 from magiqa.report.table import Table, frame_table
 from magiqa.report.words import set_line
 from magiqa.runs.config import RunConfig
-from magiqa.runs.provenance import Clock, versions
-from magiqa.runs.record import RunRecord
+from magiqa.runs.record import Clock, RunRecord, versions
 from magiqa.scoring.score import score_many
 from magiqa.stats.correlation import srcc
 from magiqa.stats.logistic import fit_logistic

@@ -18,7 +18,7 @@ from magiqa.report.console import screen
 from magiqa.report.table import frame_table
 from magiqa.runs.folder import ResultFolder, formula_notes
 from magiqa.runs.names import slug
-from magiqa.runs.provenance import versions
+from magiqa.runs.record import versions
 from magiqa.scorer.inputs import file_item
 from magiqa.scorer.scorer import Scorer
 

@@ -17,7 +17,7 @@ from magiqa.features.source import ImageSource
 from magiqa.method.cues import BoxCox
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import RunConfig, plain_name
-from magiqa.runs.provenance import Clock
+from magiqa.runs.record import Clock
 from magiqa.studies.pack import label_facts
 
 SAMPLED = 50

@@ -13,7 +13,7 @@ from magiqa.cli import main as cli
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.features.source import prepare
-from magiqa.runs.provenance import Clock
+from magiqa.runs.record import Clock
 from magiqa.stop import Terminated
 
 # a command whose every image takes a fifth of a second, and which writes how many batches it encoded

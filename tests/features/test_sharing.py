@@ -9,7 +9,7 @@ import tiny
 from magiqa.errors import UserError
 from magiqa.features.cache import SHARING, FeatureCache, Maker, key_hash, own_key
 from magiqa.features.source import prepare
-from magiqa.runs.provenance import Clock
+from magiqa.runs.record import Clock
 
 FP32 = {
     "version": 3,

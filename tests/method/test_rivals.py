@@ -13,8 +13,8 @@ from magiqa.cli.main import main
 from magiqa.errors import UserError
 from magiqa.method import rivals
 from magiqa.method.rivals import Reference, Rival
-from magiqa.runs.provenance import Clock
-from magiqa.scoring.shared_features import score_all
+from magiqa.runs.record import Clock
+from magiqa.scoring.score import score_all
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.pack import pack
 

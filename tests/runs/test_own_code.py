@@ -10,7 +10,7 @@ import tiny
 from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.method.pooling import pool
-from magiqa.runs.provenance import own_code, versions
+from magiqa.runs.record import own_code, versions
 
 CODE = """
 class Top:

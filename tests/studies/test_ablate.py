@@ -15,9 +15,8 @@ from magiqa.method.fast_variants import box_cox_means
 from magiqa.method.fusion import Adaptive, Fixed, Product
 from magiqa.method.pooling import pool
 from magiqa.package import conf_dir
-from magiqa.runs.provenance import Clock
-from magiqa.scoring.score import score, score_many, score_views
-from magiqa.scoring.shared_features import sources
+from magiqa.runs.record import Clock
+from magiqa.scoring.score import score, score_many, score_views, sources
 from magiqa.studies import ablate as command
 from magiqa.studies.ablate import render, transfer
 from magiqa.studies.ablation import Ablation, expand

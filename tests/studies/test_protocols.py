@@ -14,7 +14,7 @@ from scipy.stats import mannwhitneyu, pearsonr, spearmanr, t
 from magiqa.errors import UserError
 from magiqa.report.main_table import gains
 from magiqa.report.material import Asked, Material
-from magiqa.runs.provenance import Clock
+from magiqa.runs.record import Clock
 from magiqa.stats.auroc import auroc_interval
 from magiqa.stats.paired import mean_over_sets
 from magiqa.studies.compare import compare, gmad_pairs

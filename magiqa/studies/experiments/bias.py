@@ -11,7 +11,7 @@ from scipy.stats import f as f_distribution
 
 from magiqa.checked import Checked
 from magiqa.method.cues import BoxCox
-from magiqa.scoring.shared_features import score_all
+from magiqa.scoring.score import score_all
 from magiqa.stats.arrays import NAN
 from magiqa.stats.correlation import ranks
 from magiqa.studies.experiments.study import Figure, Findings, Study, check_distinct

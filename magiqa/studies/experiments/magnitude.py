@@ -14,7 +14,7 @@ from magiqa.method.cues import Plain
 from magiqa.method.rivals import DIRECTIONS, Rival, entropy, participation
 from magiqa.report.words import SCORES, option_name
 from magiqa.runs.config import Magnitude
-from magiqa.scoring.shared_features import score_all
+from magiqa.scoring.score import score_all
 from magiqa.stats.arrays import NAN
 from magiqa.stats.correlation import srcc
 from magiqa.stats.family import freedom, quantile, standard_error

@@ -12,8 +12,8 @@ from magiqa.report.table import Table, frame_table
 from magiqa.report.words import backbone_name, set_line
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.provenance import Clock, job_record
 from magiqa.runs.read import written
+from magiqa.runs.record import Clock, job_record
 from magiqa.studies.ablation import Compose
 from magiqa.studies.experiments.study import Study, Tables
 

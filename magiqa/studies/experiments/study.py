@@ -18,9 +18,8 @@ from magiqa.features.images import Features
 from magiqa.features.source import prepare
 from magiqa.report.words import short_label
 from magiqa.runs.config import RunConfig
-from magiqa.runs.provenance import Clock
-from magiqa.scoring.score import score
-from magiqa.scoring.shared_features import score_all
+from magiqa.runs.record import Clock
+from magiqa.scoring.score import score, score_all
 from magiqa.stats.paired import against, differences
 from magiqa.stats.sampled import Sampled
 from magiqa.stats.sampling import Sampling, column
