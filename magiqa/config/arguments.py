@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 from magiqa.checked import Checked, kinds_of
-from magiqa.config.typed import is_text, split_literal
+from magiqa.config.typed import is_text, split_literal, yaml_value
 from magiqa.errors import UserError, one_line
 from magiqa.package import expanded
 
@@ -191,15 +191,10 @@ def _is_checked(kind: Any) -> bool:
 
 def _value(key: str, text: str, kind: Any) -> Any:
     """Return a typed value as a field of that kind takes it; the brackets of lists and mappings may be left out."""
-    import yaml
-
     if is_text(kind):
         return None if text == "null" else text
     origin = get_origin(kind)
     brackets = "[]" if origin in (tuple, Sequence) else "{}" if origin is Mapping else ""
     if brackets and not text.lstrip().startswith(brackets[0]):
         text = f"{brackets[0]}{text}{brackets[1]}"
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"{key}={text} is not understood; put each text between quotes") from None
+    return yaml_value(key, text)

@@ -248,25 +248,22 @@ class Configs:
                 return values(f"{group}={option}")
             return dict(leaves(composed.config[group], group))  # a bundle's own
 
+        def stays(key: str, new: Mapping[str, str]) -> bool:
+            group = key.partition(".")[0]
+            if key in new or group not in new or group not in GROUPS or key in _STAYING:
+                return key not in new
+            own = configured(group)
+            return not packaged and key in own and values(new[group]).get(key, "???") == own[key]
+
         def composed(overrides: list[str]) -> RunConfig:
             new = dict(zip(typed_keys(overrides), overrides, strict=True))
-            staying = []
-            if "method" in new and (
-                fixed := [o for o in typed if typed_keys([o])[0].partition(".")[0] in VARIED]
-            ):
-                raise UserError(
-                    f"{fixed[0]}: each method of the ablation sets its {', '.join(VARIED)}; drop it"
-                )
-            for override, key in zip(typed, typed_keys(typed), strict=True):
-                group = key.partition(".")[0]
-                if key in new:
-                    continue
-                if group in new and group in GROUPS and key not in _STAYING:
-                    if packaged or key not in configured(group):
-                        continue
-                    if values(new[group]).get(key, "???") != configured(group)[key]:
-                        continue
-                staying.append(override)
+            keys = typed_keys(typed)
+            for override, key in zip(typed, keys, strict=True):
+                if "method" in new and key.partition(".")[0] in VARIED:
+                    raise UserError(
+                        f"{override}: each method of the ablation sets its {', '.join(VARIED)}; drop it"
+                    )
+            staying = [o for o, key in zip(typed, keys, strict=True) if stays(key, new)]
             return self.job([*staying, *overrides])
 
         return composed

@@ -23,12 +23,8 @@ class _Repository(ConfigRepository):
     what they hand out is a copy.
     """
 
-    folders: Sequence[Path] = ()
-
-    def initialize_sources(self, config_search_path: Any) -> None:
-        """Look in other folders, with nothing read yet."""
-        self.read: dict[str, Any] = {}
-        super().initialize_sources(config_search_path)
+    folders: Sequence[Path]
+    read: dict[str, Any]
 
     def load_config(self, config_path: str) -> Any:
         """Return a file's content; None if there is no such file.
@@ -59,7 +55,7 @@ def loader_of(folders: Sequence[Path]) -> Any:
         path.prepend("own", f"file://{folder}", anchor="schema")  # behind the packaged ones
     loader = ConfigLoaderImpl(path)
     loader.repository = _Repository(path)
-    loader.repository.folders = folders
+    loader.repository.folders, loader.repository.read = folders, {}
     return loader
 
 

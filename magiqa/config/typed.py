@@ -7,7 +7,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from magiqa.checked import kinds_of
-from magiqa.errors import UserError, one_line
+from magiqa.errors import UserError
 
 GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "dataset")
 STUDIES = ("ablation", "experiment")
@@ -89,7 +89,7 @@ def split_literal(overrides: Sequence[str], *, sweep: bool = False) -> tuple[lis
         elif key in text_keys() and not (sweep and _readable(override)):
             literal[key] = _text(override, value)
         elif value.startswith("[") and not _readable(override):
-            literal[key] = _list(override, value)
+            literal[key] = yaml_value(key, value)
         else:
             rest.append(override)
     return rest, literal
@@ -112,16 +112,18 @@ def _text(override: str, value: str) -> str | None:
     return None if value == "null" else text if isinstance(text, str) else value
 
 
-def _list(override: str, value: str) -> list[Any]:
+def yaml_value(key: str, text: str) -> Any:
+    """Return what a text says in YAML.
+
+    Raises:
+        UserError: it is no YAML.
+    """
     import yaml
 
     try:
-        values = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"{override}: no list ({one_line(error)}); put each text between quotes") from None
-    if not isinstance(values, list):
-        raise UserError(f"{override}: no list; put each text between quotes")
-    return values
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{key}={text} is not understood; put each text between quotes") from None
 
 
 def _parsed(override: str, loader: Any = None) -> Any:

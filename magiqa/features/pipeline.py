@@ -167,18 +167,25 @@ def _cannot_encode(path: str, size: str, error: Exception) -> UserError:
     )
 
 
-class _Filling:
+class _Filling(ExitStack):
     """One pass over the images that a cache lacks; a thread writes the finished ones, a shard at a time.
+
+    As a context it finishes at its end what was begun. Each step is taken even if the one before it is interrupted, so
+    that nothing that is encoded gets lost.
 
     Attributes:
         encoded: views so far. skipped: reasons by sha256.
     """
 
-    def __init__(self, store: Store, engine: Engine, recipe: Recipe, load: Load, bar: Any) -> None:
+    def __init__(
+        self, store: Store, engine: Engine, recipe: Recipe, load: Load, workers: int, bar: Any
+    ) -> None:
+        super().__init__()
         self.store, self.recipe, self.load, self.bar = store, recipe, load, bar
         way = getattr(engine, "way", None)
         self.cut_views = way.cut if way else cut
         self.batches = Batches(engine, recipe.views.window)
+        self.decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self.open: deque[OpenImage] = deque()
         self.encoded = 0
         self.skipped: dict[str, str] = {}
@@ -186,6 +193,24 @@ class _Filling:
         self.writing: Future[None] | None = None
         self.finished: list[OpenImage] = []
         self.bytes, self.since, self.pause = 0, time.monotonic(), SHARD_SECONDS[0]
+        self.callback(bar.close)  # the last first
+        self.callback(self.writer.shutdown)
+        self.callback(self.save)  # waits for the rest, or hands it over where an earlier error kept it
+        self.callback(self.save)
+        self.callback(self.collect)
+        self.callback(self.batches.close)
+        self.callback(self.decoders.shutdown, cancel_futures=True)
+        self.callback(self.batches.wait)
+        self.callback(self.batches.run)
+
+    def ahead(self, todo: dict[str, Any], depth: int) -> Iterator[tuple[str, Future[Cut]]]:
+        """Yield images in order while ``depth`` of them are decoded in advance."""
+        queue: deque[tuple[str, Future[Cut]]] = deque()
+        for sha, item in todo.items():
+            queue.append((sha, self.decoders.submit(self.cut, item, sha)))
+            if len(queue) > depth:
+                yield queue.popleft()
+        yield from queue
 
     def cut(self, item: Any, sha256: str) -> Cut:
         """Decode an image and cut its first views, in a worker's thread."""
@@ -242,25 +267,6 @@ class _Filling:
             np.stack([i.controls for i in images]),
         )
 
-    def close(self) -> None:
-        """Write the rest and wait for it."""
-        with ExitStack() as closing:
-            closing.callback(self.writer.shutdown)
-            closing.callback(self.save)  # waits for the rest, or hands it over where an earlier error kept it
-            self.save()
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, cut: Callable[[Any, str], Cut], todo: dict[str, Any], depth: int
-) -> Iterator[tuple[str, Future[Cut]]]:
-    """Yield images in order while ``depth`` of them are decoded in advance."""
-    queue: deque[tuple[str, Future[Cut]]] = deque()
-    for sha, item in todo.items():
-        queue.append((sha, pool.submit(cut, item, sha)))
-        if len(queue) > depth:
-            yield queue.popleft()
-    yield from queue
-
 
 def fill_cache(
     store: Store,
@@ -296,25 +302,13 @@ def fill_cache(
     store.prepare()
     engine, load = build_engine(), load or partial(load_file, limits=recipe.limits)
     bar = progress_bar(total=len(todo), desc="encode", unit="image", shown=progress, smoothing=0.05)
-    filling = _Filling(store, engine, recipe, load, bar)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    with ExitStack() as closing:
-        # the last first, and each even if the one before it is interrupted: nothing that is encoded gets lost
-        closing.callback(bar.close)
-        closing.callback(filling.close)
-        closing.callback(filling.collect)
-        closing.callback(filling.batches.close)
-        closing.callback(pool.shutdown, cancel_futures=True)
-        try:
-            for sha, future in _ahead(pool, filling.cut, todo, workers + 1):
-                with unbroken():  # a command asked to stop does so between two images
-                    try:
-                        image, blocks = future.result()
-                    except skippable as error:
-                        filling.skip(sha, str(error).removeprefix(f"{todo[sha]}: "))
-                        continue
+    with _Filling(store, engine, recipe, load, workers, bar) as filling:
+        for sha, decoded in filling.ahead(todo, workers + 1):
+            with unbroken():  # a command asked to stop does so between two images
+                try:
+                    image, blocks = decoded.result()
+                except skippable as error:
+                    filling.skip(sha, str(error).removeprefix(f"{todo[sha]}: "))
+                else:
                     filling.take(image, blocks)
-        finally:
-            filling.batches.run()
-            filling.batches.wait()
     return filling.encoded, filling.skipped

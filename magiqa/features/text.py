@@ -13,7 +13,7 @@ from magiqa.backbones.text import encode_prompts, tokenizer_name
 from magiqa.backbones.weights import Weights
 from magiqa.errors import UserError
 from magiqa.features.cache import FEATURE_VERSION, key_hash, width_of
-from magiqa.features.shard import CorruptShard, cache_writes, read_text_shard, verify_shard, write_shard
+from magiqa.features.shard import cache_writes, read_text_shard, verify_shard, write_shard
 from magiqa.method.prompts import PromptSet
 from magiqa.package import expanded
 
@@ -43,13 +43,6 @@ def text_key(backbone: Backbone, weights: Weights, prompts: PromptSet) -> dict[s
     return key
 
 
-def text_shape(key: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Return how many embeddings of how many numbers a text key stands for, where the key says it."""
-    pairs, texts = key.get("pairs"), key.get("texts")
-    count = 2 * len(pairs) if isinstance(pairs, list) else len(texts) if isinstance(texts, list) else None
-    return count, width_of(key)
-
-
 def text_path(root: str | Path, key: dict[str, Any]) -> Path:
     """Return the file of a prompt set's embeddings."""
     return expanded(root) / "text" / f"{key_hash(key)}.safetensors"
@@ -58,12 +51,11 @@ def text_path(root: str | Path, key: dict[str, Any]) -> Path:
 def read_text(root: str | Path, key: dict[str, Any]) -> tuple[np.ndarray, float] | None:
     """Return cached embeddings (T, D) and the logit scale; None where they are absent or damaged."""
     path = text_path(root, key)
-    if not path.is_file():
-        return None
+    count = 2 * len(key["pairs"]) if "pairs" in key else len(key["texts"])
     try:
         verify_shard(path)
-        return read_text_shard(path, *text_shape(key))
-    except CorruptShard:
+        return read_text_shard(path, count, width_of(key))
+    except UserError:
         return None
 
 

@@ -229,15 +229,16 @@ def test_prune_by_name_and_all(tmp_path):
 
 def test_text_comes_back_bit_for_bit_by_its_key(tmp_path):
     text = RNG.standard_normal((3, 2, 5)).astype(np.float32)
-    assert read_text(tmp_path, KEY) is None
-    write_text(tmp_path, KEY, text, 99.99999237060547)
-    got, scale = read_text(tmp_path, KEY)
+    key = KEY | {"pairs": [["a", "b"]] * 3}
+    assert read_text(tmp_path, key) is None
+    write_text(tmp_path, key, text, 99.99999237060547)
+    got, scale = read_text(tmp_path, key)
     np.testing.assert_array_equal(got, text.reshape(-1, 5))
     assert scale == 99.99999237060547
-    assert read_text(tmp_path, KEY | {"pairs": 1}) is None
-    path = text_path(tmp_path, KEY)
+    assert read_text(tmp_path, KEY | {"pairs": []}) is None
+    path = text_path(tmp_path, key)
     path.write_bytes(flipped(path.read_bytes(), -2))
-    assert read_text(tmp_path, KEY) is None  # a damaged file counts as absent
+    assert read_text(tmp_path, key) is None  # a damaged file counts as absent
     assert prune(tmp_path, "corrupt")[0] == 1
 
 
