@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from functools import cache
 from pathlib import Path
 
 from magiqa.errors import UserError
@@ -20,13 +19,27 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
+def _shipped(name: str, place: str) -> Path:
+    """Return a file of the installed package, or of a checkout, where it lies in a place of its own.
+
+    Raises:
+        UserError: neither has it.
+    """
+    package = Path(__file__).resolve().parent
+    for path in (package / name, package.parent / place):
+        if path.exists():
+            return path
+    raise UserError(f"{name} is neither in magiqa's package nor at {place} beside it: reinstall magiqa")
+
+
 def conf_dir() -> Path:
     """The configs: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "conf", package.parent / "conf"):
-        if (folder / "config.yaml").is_file():
-            return folder
-    raise UserError("magiqa's conf folder is not beside the package: reinstall magiqa")
+    return _shipped("conf", "conf")
+
+
+def published_file() -> Path:
+    """The table of published numbers: inside the installed package, or in the checkout's ``results``."""
+    return _shipped("published.csv", "results/published.csv")
 
 
 def code_sha256() -> str:
@@ -36,13 +49,3 @@ def code_sha256() -> str:
     for file in sorted(package.rglob("*.py")):
         digest.update(f"{file.relative_to(package).as_posix()}\n".encode() + file.read_bytes())
     return digest.hexdigest()
-
-
-@cache
-def published_file() -> Path:
-    """The table of published numbers: inside the installed package, or in the checkout's ``results``."""
-    package = Path(__file__).resolve().parent
-    for path in (package / "published.csv", package.parent / "results" / "published.csv"):
-        if path.is_file():
-            return path
-    raise UserError("published.csv is neither in magiqa's package nor in results/: reinstall magiqa")

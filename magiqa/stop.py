@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, NoReturn
 
 
 class Terminated(SystemExit):
@@ -26,14 +27,13 @@ def listening() -> Iterator[None]:
 
     Handlers that somebody else has set stay, as do all of them outside of the main thread.
     """
-    ours = threading.current_thread() is threading.main_thread()
-    plain = {signal.SIGINT: (signal.default_int_handler,), signal.SIGTERM: (signal.SIG_DFL,)}
-    before = {
-        s: signal.getsignal(s) for s, handlers in plain.items() if ours and signal.getsignal(s) in handlers
-    }
+    before: dict[int, Any] = {}
     _State.waiting = None
-    for number in before:
-        signal.signal(number, _heard)
+    if threading.current_thread() is threading.main_thread():
+        plain: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        for number in plain:
+            if signal.getsignal(number) == plain[number]:
+                before[number] = signal.signal(number, _heard)
     try:
         yield
     finally:
@@ -43,13 +43,12 @@ def listening() -> Iterator[None]:
 
 def _heard(number: int, frame: FrameType | None) -> None:
     insisted = number == signal.SIGINT and _State.waiting == number  # Ctrl-C twice: at once, whatever is lost
-    if _State.depth and not insisted:
-        _State.waiting = number
-        return
-    _raise(number)
+    if not _State.depth or insisted:
+        _raise(number)
+    _State.waiting = number
 
 
-def _raise(number: int) -> None:
+def _raise(number: int) -> NoReturn:
     _State.waiting = None
     if number == signal.SIGTERM:
         signal.signal(number, signal.SIG_IGN)  # once: what ends the command is not to be broken off

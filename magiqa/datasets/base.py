@@ -58,6 +58,16 @@ class Labels:
     warnings: tuple[str, ...] = ()
 
 
+def other_than_published(notes: Iterable[str]) -> list[str]:
+    """Of a data set's notes, those that say that it is not as large as published.
+
+    Example:
+        >>> other_than_published(["one row in 10", "900 annotated images, where 2982 were published"])
+        ['900 annotated images, where 2982 were published']
+    """
+    return [note for note in notes if note.endswith("were published")]
+
+
 @dataclass(frozen=True)
 class DataSet(Checked, key="dataset"):
     """A reader: a config object whose class holds what is published about its set.

@@ -15,7 +15,6 @@ from magiqa.cores import streams, threads
 from magiqa.engines.engine import (
     Engine,
     Resolved,
-    batch_too_large,
     checked_error,
     out_of_memory,
     plain_forward,
@@ -115,7 +114,13 @@ def _largest(
             if isinstance(error, UserError) or not out_of_memory(error, resolved.device):
                 raise
             if batch_size != "auto" or size == 1:
-                raise batch_too_large(resolved, size) from error
+                other = (
+                    "a smaller views.window" if resolved.device == "cpu" else "precision=fp16, or device=cpu"
+                )
+                raise UserError(
+                    f"device={resolved.device}: out of memory with batch_size={size}; end what else fills it, or use "
+                    f"{f'batch_size={size // 2}, ' if size > 1 else ''}{other}"
+                ) from error
             size //= 2
         else:
             if size < first:

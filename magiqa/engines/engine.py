@@ -286,13 +286,3 @@ def out_of_memory(error: BaseException, device: str = "cpu") -> bool:
 
         return torch.cuda.mem_get_info(device)[0] < _LIBRARY_BYTES  # too little for the library to start
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
-
-
-def batch_too_large(resolved: Resolved, batch_size: int) -> UserError:
-    """Return the error for a batch that does not fit into memory."""
-    smaller = f"batch_size={batch_size // 2}, " if batch_size > 1 else ""
-    other = "a smaller views.window" if resolved.device == "cpu" else "precision=fp16, or device=cpu"
-    return UserError(
-        f"device={resolved.device}: out of memory with batch_size={batch_size}; end what else fills it, or use "
-        f"{smaller}{other}"
-    )

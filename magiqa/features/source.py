@@ -11,7 +11,7 @@ import numpy as np
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.weights import check_files, load_weights
 from magiqa.cores import decoders, threads
-from magiqa.datasets.base import Labels
+from magiqa.datasets.base import Labels, other_than_published
 from magiqa.engines.build import build
 from magiqa.engines.engine import Engine
 from magiqa.engines.resolve import hardware, resolve
@@ -26,7 +26,6 @@ from magiqa.images.decode import picture_notes
 from magiqa.method.prompts import PromptSet
 from magiqa.method.rivals import Reference, Rival
 from magiqa.runs.config import RunConfig, portable
-from magiqa.runs.names import other_than_published
 from magiqa.runs.record import Clock
 
 
@@ -123,23 +122,18 @@ class ImageSource:
     """
 
     def __init__(self, job: RunConfig, clock: Clock, *, progress: bool = True) -> None:
+        self.job, self.clock, self.progress = job, clock, progress
+        machine, root = job.machine, getattr(job.source.dataset, "root", "")
+        self.resolved = resolve(machine.engine, machine.precision, machine.device, absent=True)
+        self.engine: dict[str, Any] = asdict(self.resolved)
         check_files(job.method.backbone, job.method.prompts)
         if isinstance(job.method.magnitude, Rival):
             reference_folder(job.method.magnitude)
-        self.job, self.clock, self.progress = job, clock, progress
-        machine, root = job.machine, getattr(job.source.dataset, "root", "")
         if any("\ud800" <= character <= "\udfff" for character in root):
             raise UserError(
                 f"dataset.root={root}: the name is no UTF-8 text; rename the folder, or give a link with another name"
             )
-        self.resolved = resolve(machine.engine, machine.precision, machine.device, absent=True)
-        self.index = HashIndex(
-            machine.cache_dir,
-            root,
-            rehash=machine.rehash,
-            limits=job.source.limits,
-        )
-        self.engine: dict[str, Any] = asdict(self.resolved)
+        self.index = HashIndex(machine.cache_dir, root, rehash=machine.rehash, limits=job.source.limits)
 
     def labels(self) -> Labels:
         """Read the annotation."""

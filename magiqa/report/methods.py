@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from magiqa.datasets.base import other_than_published
 from magiqa.method.presets import presets
 from magiqa.report.words import (
     BASES,
@@ -22,7 +23,7 @@ from magiqa.report.words import (
     set_name,
     set_words,
 )
-from magiqa.runs.names import CONTROLS, option, other_than_published, pooling
+from magiqa.runs.names import CONTROLS, option, pooling
 from magiqa.runs.read import Run
 
 Record = Mapping[str, Any]

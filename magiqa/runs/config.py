@@ -222,6 +222,14 @@ PARTS = {"method": Method, "source": Source, "machine": Machine, "statistics": S
 _PART_OF = {f.name: part for part, kind in PARTS.items() for f in fields(kind)}
 
 
+def _by_part(keys: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return flat keys by the part of a config that has them, and the others."""
+    parts: dict[str, dict[str, Any]] = {}
+    for key in keys.keys() & _PART_OF.keys():
+        parts.setdefault(_PART_OF[key], {})[key] = keys[key]
+    return parts, {key: value for key, value in keys.items() if key not in _PART_OF}
+
+
 @dataclass(frozen=True)
 class RunConfig(Checked):
     """The config of a command: the keys of ``conf/config.yaml`` in five parts.
@@ -252,15 +260,12 @@ class RunConfig(Checked):
         Raises:
             UserError: a key that does not exist, or a value that its part refuses.
         """
-        parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
-        for key, value in keys.items():
-            if key in _PART_OF:
-                parts[_PART_OF[key]][key] = value
-            elif key in ("ablation", "experiment", "launcher"):
-                more[key] = value
-            else:
+        parts, own = _by_part(keys)
+        for key in own:
+            if key not in ("ablation", "experiment", "launcher"):
                 raise UserError(f"{key}: no such key in the config")
-        return cls(**{part: PARTS[part](**values) for part, values in parts.items()}, **more)
+        made = {part: kind(**parts.get(part, {})) for part, kind in PARTS.items()}
+        return cls(**made, **own, **more)
 
     def get(self, key: str) -> Any:
         """Return the value of a key, named as it is typed.
@@ -275,13 +280,7 @@ class RunConfig(Checked):
         Raises:
             UserError: a value that its part refuses.
         """
-        parts: dict[str, dict[str, Any]] = {}
-        own = {}
-        for key, value in keys.items():
-            if key in _PART_OF:
-                parts.setdefault(_PART_OF[key], {})[key] = value
-            else:
-                own[key] = value
+        parts, own = _by_part(keys)
         changed = {part: replace(getattr(self, part), **values) for part, values in parts.items()}
         return replace(self, **changed, **own)
 

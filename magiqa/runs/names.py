@@ -1,7 +1,7 @@
 """Names of scores, options and files, as records hold them."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 CUES = ("q_sim", "q_mag", "q")
@@ -47,13 +47,3 @@ def slug(name: str) -> str:
         'AGIQA_3K_1'
     """
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._") or "run"
-
-
-def other_than_published(notes: Iterable[str]) -> list[str]:
-    """Of a data set's notes, those that say that it is not as large as published.
-
-    Example:
-        >>> other_than_published(["one row in 10", "900 annotated images, where 2982 were published"])
-        ['900 annotated images, where 2982 were published']
-    """
-    return [note for note in notes if note.endswith("were published")]
