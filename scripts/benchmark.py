@@ -35,9 +35,8 @@ from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
 from magiqa.cores import threads
-from magiqa.engines.build import build
+from magiqa.engines.build import build, resolve
 from magiqa.engines.engine import probe_views
-from magiqa.engines.resolve import resolve
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
 from magiqa.features.images import content_sha256

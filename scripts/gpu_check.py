@@ -42,8 +42,7 @@ from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
 from magiqa.cores import decoders
-from magiqa.engines.build import build
-from magiqa.engines.resolve import ENGINES, hardware, resolve
+from magiqa.engines.build import ENGINES, build, hardware, resolve
 from magiqa.errors import UserError
 from magiqa.features.cache import MemoryStore
 from magiqa.features.images import content_sha256

@@ -12,8 +12,7 @@ from magiqa.backbones.model import build_model
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
-from magiqa.engines.build import build
-from magiqa.engines.resolve import resolve
+from magiqa.engines.build import build, resolve
 from magiqa.features.cache import FeatureCache, Maker, feature_key
 from magiqa.features.images import content_sha256
 from magiqa.features.pipeline import Recipe, fill_cache

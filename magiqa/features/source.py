@@ -12,15 +12,20 @@ from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.weights import check_files, load_weights
 from magiqa.cores import decoders, threads
 from magiqa.datasets.base import Labels, other_than_published
-from magiqa.engines.build import build
+from magiqa.engines.build import build, hardware, resolve
 from magiqa.engines.engine import Engine
-from magiqa.engines.resolve import hardware, resolve
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.features.bundle import open_bundle
 from magiqa.features.cache import FeatureCache, Maker, feature_key
-from magiqa.features.images import Features, HashIndex, Images, find_images
+from magiqa.features.images import (
+    Features,
+    HashIndex,
+    Images,
+    find_images,
+    reference_folder,
+    reference_statistics,
+)
 from magiqa.features.pipeline import Recipe, fill_cache
-from magiqa.features.reference import reference_folder, reference_statistics
 from magiqa.features.text import learned_source, text_embeddings
 from magiqa.images.decode import picture_notes
 from magiqa.method.prompts import PromptSet

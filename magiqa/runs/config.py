@@ -14,7 +14,7 @@ from magiqa.backbones.learned import read_learned
 from magiqa.backbones.spec import Backbone
 from magiqa.checked import Checked, Least
 from magiqa.datasets.folder import Folder
-from magiqa.engines.resolve import check_names
+from magiqa.engines.build import check_names
 from magiqa.errors import UserError
 from magiqa.images.decode import LIMITS, Alpha, Limits, Orientation
 from magiqa.images.views import Views

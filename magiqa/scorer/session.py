@@ -14,9 +14,8 @@ import pandas as pd
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.text import encode_prompts
 from magiqa.backbones.weights import load_weights
-from magiqa.engines.build import build
+from magiqa.engines.build import build, hardware, resolve
 from magiqa.engines.engine import Resolved, apart, borrowed, refuse_forks
-from magiqa.engines.resolve import hardware, resolve
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache, Maker, MemoryStore, Store, feature_key
 from magiqa.features.pipeline import Recipe, fill_cache

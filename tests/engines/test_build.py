@@ -11,10 +11,9 @@ from towers import SIZE, error, pictures, plain, tower
 from magiqa.backbones.positions import take_any_size
 from magiqa.cores import streams, threads
 from magiqa.engines import openvino, pytorch
-from magiqa.engines.build import build
+from magiqa.engines.build import ENGINES, build
 from magiqa.engines.engine import Resolved, checked_error, out_of_memory
 from magiqa.engines.pytorch import optimize
-from magiqa.engines.resolve import ENGINES
 from magiqa.errors import UserError
 
 CPU, CUDA, MPS = (Resolved("torch", "fp32", device) for device in ("cpu", "cuda", "mps"))

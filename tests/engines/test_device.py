@@ -8,11 +8,10 @@ from PIL import Image
 from towers import DEVICE, SIZE, error, plain, tower
 
 from magiqa.engines import device as device_
-from magiqa.engines.build import build
+from magiqa.engines.build import ENGINES, build
 from magiqa.engines.device import OnDevice
 from magiqa.engines.engine import Resolved
 from magiqa.engines.pytorch import torch_maker
-from magiqa.engines.resolve import ENGINES
 from magiqa.images.views import KINDS, Resize, Views, cut
 
 CPU = Resolved("torch", "fp32", "cpu")

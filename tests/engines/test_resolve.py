@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from magiqa import cores
+from magiqa.engines import build as resolving
 from magiqa.engines import engine
-from magiqa.engines import resolve as resolving
+from magiqa.engines.build import resolve
 from magiqa.engines.engine import Resolved
-from magiqa.engines.resolve import resolve
 from magiqa.errors import UserError
 
 
@@ -79,7 +79,7 @@ def test_a_device_of_another_machine_resolves_where_its_features_are_only_read(m
 def test_resolving_for_the_cpu_needs_no_torch():
     """Nor does ``auto`` where the system shows no file of a GPU."""
     code = (
-        "import sys, magiqa.engines.resolve as e; e.GPU_FILES = (); sys.platform = 'linux'; "
+        "import sys, magiqa.engines.build as e; e.GPU_FILES = (); sys.platform = 'linux'; "
         "print(e.resolve('auto', 'fp32', 'cpu') == e.resolve('auto', 'fp32', 'auto'), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ import pandas as pd
 from magiqa.backbones.model import build_model, fit_positional_embedding
 from magiqa.backbones.weights import load_weights
 from magiqa.checked import Checked, Least
-from magiqa.engines.resolve import machine, resolve
+from magiqa.engines.build import machine, resolve
 from magiqa.images.views import geometry, size_cut
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.scorer import Scorer
