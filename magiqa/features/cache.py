@@ -91,11 +91,6 @@ def own_key(key: dict[str, Any], maker: Maker) -> dict[str, Any]:
     return key | {"maker": asdict(maker)}
 
 
-def shared(key: dict[str, Any]) -> bool:
-    """Tell if verified features of a key count whoever made them."""
-    return key.get("precision") == "fp32"
-
-
 def key_hash(key: dict[str, Any]) -> str:
     """A short, stable name of a key: any field that differs gives another."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
@@ -148,16 +143,20 @@ class Shards:
         entries: the place of each image's features. width: numbers a feature has.
     """
 
+    folder: Path | None = None  # files in it come before others
+    only: Maker | None = None  # features of other makers do not count
+
     def __init__(self, key: dict[str, Any]) -> None:
         self.key, self.width = key, width_of(key)
         self.entries: dict[str, Entry] = {}
+        self._indexed: set[Path] = set()
         self._verified: set[Path] = set()
 
     def __contains__(self, image: str) -> bool:
         return image in self.entries
 
-    def index(self, path: Path, only: Maker | None = None) -> None:
-        """Take in a file's images, of one maker only where that is given.
+    def index(self, path: Path) -> None:
+        """Take in a file's images.
 
         Raises:
             CorruptShard: see `read_features`; its maker is none.
@@ -165,7 +164,8 @@ class Shards:
         shard = read_features(path, self.width)
         maker = Maker(shard.maker["engine"], shard.maker["device"]) if shard.maker else None
         self.width = shard.features.shape[1]
-        if only not in (None, maker):
+        self._indexed.add(path)
+        if self.only not in (None, maker):
             return
         starts = np.cumsum(shard.counts) - shard.counts
         for image, start, count, controls in zip(
@@ -176,7 +176,7 @@ class Shards:
                 self.entries[image] = Entry(path, int(start), int(count), controls, maker)
 
     def _rank(self, path: Path) -> tuple[bool, str]:
-        return False, path.name
+        return path.parent != self.folder, path.name
 
     def rows(self, image: str) -> np.ndarray:
         """Return the features (V, D) of an image."""
@@ -241,14 +241,13 @@ class FeatureCache(Shards):
         self.root = expanded(root) / "features"
         self.maker = maker
         self.only = maker if cache_engine == "same" else None
-        keys = (
-            [key] if maker is None else [key, own_key(key, maker)] if shared(key) else [own_key(key, maker)]
-        )
+        keys = [] if maker is None else [own_key(key, maker)]
+        if maker is None or key.get("precision") == "fp32":  # which count whoever made them
+            keys.insert(0, key)
         self.keys = {key_hash(k): k for k in keys}
         self.name, self.key = next(iter(self.keys.items()))
         self.folder = self.root / self.name
         self.max_error: float | None = None
-        self._indexed: set[Path] = set()
         self.refresh()
 
     def refresh(self) -> None:
@@ -256,14 +255,7 @@ class FeatureCache(Shards):
         for name in self.keys:
             for shard in sorted((self.root / name).glob("*.safetensors")):
                 if shard not in self._indexed:
-                    self._index(shard)
-
-    def _index(self, shard: Path) -> None:
-        self.index(shard, self.only)
-        self._indexed.add(shard)
-
-    def _rank(self, path: Path) -> tuple[bool, str]:
-        return path.parent != self.folder, path.name
+                    self.index(shard)
 
     @property
     def target(self) -> str:
@@ -301,7 +293,7 @@ class FeatureCache(Shards):
                 },
                 {"images": json.dumps(list(images)), "maker": json.dumps(made)},
             )
-        self._index(shard)
+        self.index(shard)
 
 
 def width_of(key: dict[str, Any]) -> int | None:

@@ -279,15 +279,12 @@ def fill_cache(
     load: Load | None = None,
     progress: bool = True,
 ) -> tuple[int, dict[str, str]]:
-    """Encode the images that the cache lacks; those it has cost nothing.
+    """Encode the images that the cache lacks; return the number of new views, and why images were skipped, by sha256.
 
     Args:
         wanted: (path, sha256) of each image. build_engine: called once, and only if something is missing.
         skippable: the errors of an image that leave it out instead of ending the run.
         load: reads what ``wanted`` names, where that is no path; its ``str`` is its name in messages.
-
-    Returns:
-        The number of views encoded, and why images were skipped, by sha256, without their names.
 
     Raises:
         UserError: an image that cannot be read or is too small for its views, an unwritable cache. What was encoded

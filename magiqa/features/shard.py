@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,19 +54,25 @@ class Blocks:
         return cls(array.dtype, array.shape, [np.ascontiguousarray(array)])
 
 
-class _Checksum:
-    """The sha256 of metadata and tensors: a wrong image name is as bad as a wrong feature."""
+def _checksum(
+    metadata: Mapping[str, str],
+    tensors: Mapping[str, Blocks],
+    write: Callable[[memoryview], object] | None = None,
+) -> str:
+    """Return the sha256 of metadata and tensors: a wrong image name is as bad as a wrong feature.
 
-    def __init__(self, metadata: Mapping[str, str]) -> None:
-        text = json.dumps({k: v for k, v in metadata.items() if k != "sha256"}, sort_keys=True)
-        self.digest = hashlib.sha256(text.encode())
-
-    def add(self, name: str, tensor: Blocks) -> Iterator[np.ndarray]:
-        """Add a tensor; yield its blocks."""
-        self.digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+    Args:
+        write: takes each block as it passes.
+    """
+    text = json.dumps({k: v for k, v in metadata.items() if k != "sha256"}, sort_keys=True)
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
         for block in tensor.blocks:
-            self.digest.update(block.data)
-            yield block
+            digest.update(block.data)
+            if write:
+                write(block.data)
+    return digest.hexdigest()
 
 
 def write_shard(path: Path, tensors: Mapping[str, np.ndarray | Blocks], metadata: Mapping[str, str]) -> None:
@@ -93,12 +99,8 @@ def write_shard(path: Path, tensors: Mapping[str, np.ndarray | Blocks], metadata
         return struct.pack("<Q", len(data)) + data
 
     with _replacing(path) as temporary, open(temporary, "wb") as file:
-        checksum = _Checksum(metadata)
         file.write(head())
-        for name, tensor in parts.items():
-            for block in checksum.add(name, tensor):
-                file.write(block.data)
-        header["__metadata__"]["sha256"] = checksum.digest.hexdigest()
+        header["__metadata__"]["sha256"] = _checksum(metadata, parts, file.write)
         file.seek(0)
         file.write(head())
 
@@ -158,11 +160,8 @@ def verify_shard(path: Path) -> None:
         CorruptShard: they differ.
     """
     tensors, metadata = read_shard(path)
-    checksum = _Checksum(metadata)
-    for name in sorted(tensors):
-        for _ in checksum.add(name, Blocks.of(tensors[name])):
-            pass
-    if checksum.digest.hexdigest() != metadata.get("sha256"):
+    blocks = {name: Blocks.of(tensor) for name, tensor in tensors.items()}
+    if _checksum(metadata, blocks) != metadata.get("sha256"):
         raise corrupt(path, "its content does not match its checksum")
 
 

@@ -128,7 +128,6 @@ class Ablation(Parsed):
     lacking: Mapping[str, str] = field(default_factory=dict)
     parameter: str | None = None
     best: str = ""
-    best_gain: float | None = None
     score: str = "q"
 
 
@@ -185,7 +184,6 @@ class Record(Chosen):
     fits: Mapping[str, Fit] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, Listed] = field(default_factory=dict)
     ablation: Ablation | None = None
     experiment: Experiment | None = None
