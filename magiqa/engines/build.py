@@ -235,7 +235,7 @@ def build(
         if resolved.device == "cpu":  # of each caller: new threads take it over
             torch.set_num_threads(threads() // streams(resolved.device))
         make = ENGINES[resolved.engine].prepare(visual, resolved, view_size)
-        engine = _largest(make, resolved, visual, batch_size, probe, reference)
+        engine = _largest(make, resolved, batch_size, probe, reference)
         if not (resolved.device != "cpu" if on_device is None else on_device):
             engine.way = None
         elif engine.way is not None and (reason := _refusal(engine.way)):
@@ -257,26 +257,16 @@ def build(
     return engine
 
 
-def network(visual: "torch.nn.Module") -> str:
-    """Return the kind of network that a tower is: ``vit``, or ``cnn`` for ResNets and all others."""
-    return "vit" if type(visual).__name__ == "VisionTransformer" else "cnn"
-
-
 def _largest(
     make: Callable[[int], Engine],
     resolved: Resolved,
-    visual: Any,
     batch_size: int | Literal["auto"],
     probe: np.ndarray,
     reference: np.ndarray,
 ) -> Engine:
     """Return an engine of the batch size, or with ``auto`` of the largest half, quarter, ... that fits into memory."""
-    sizes = ENGINES[resolved.engine].batch_sizes
-    first = size = (
-        sizes.get(f"{resolved.kind}/{network(visual)}", sizes[resolved.kind])
-        if batch_size == "auto"
-        else batch_size
-    )
+    own = ENGINES[resolved.engine].batch_sizes[resolved.kind]
+    first = size = own if batch_size == "auto" else batch_size
     while True:
         try:
             engine = make(size)

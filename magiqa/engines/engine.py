@@ -212,7 +212,7 @@ class EngineKind:
 
     Args:
         precisions: what it computes in, for each kind of device that it runs on.
-        batch_sizes: the batch size for each kind of device and, after a slash, kind of network (see `network`).
+        batch_sizes: the batch size for each kind of device.
         prepare: (tower, `Resolved`, view size) -> a function that makes an `Engine` of a batch size. The tower is
             prepared once for all batch sizes.
         package: what it needs beside torch; also the name of magiqa's extra that installs it.

@@ -30,11 +30,14 @@ def torch_maker(
     layout = memory_format(device.type, dtype)
     tower: Any = optimize(visual).to(device).to(memory_format=layout)
     if dtype is not None:
-        convert(tower, dtype)
+        for module in tower.modules():  # autocast would convert the weights in every forward
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                module.to(dtype)
     turn = _turns(device)
 
     def forward(tower: Any, views: torch.Tensor) -> np.ndarray:
-        with _autocast(device.type, dtype):
+        # torch 2.4's autocast refuses float32 on MPS
+        with nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype):
             return tower(views.contiguous(memory_format=layout)).float().cpu().numpy()
 
     def run(tower: Any, views: np.ndarray) -> np.ndarray:
@@ -63,18 +66,6 @@ def memory_format(device: str, dtype: torch.dtype | None) -> torch.memory_format
     numbers for it (github.com/pytorch/pytorch/issues/44943, 174345).
     """
     return torch.channels_last if device == "cpu" or (device == "cuda" and dtype) else torch.contiguous_format
-
-
-def convert(tower: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Convert the weights of a tower's layers to half precision; autocast would do it in every forward."""
-    for module in tower.modules():
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-            module.to(dtype)
-
-
-def _autocast(device: str, dtype: torch.dtype | None) -> Any:
-    """Return a context for half precision; for float32 an empty one, which torch 2.4's autocast refuses on MPS."""
-    return nullcontext() if dtype is None else torch.autocast(device, dtype=dtype)
 
 
 def _turns(device: torch.device) -> Callable[[], Any]:

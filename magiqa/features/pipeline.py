@@ -283,8 +283,7 @@ def fill_cache(
 
     Args:
         wanted: (path, sha256) of each image. build_engine: called once, and only if something is missing.
-        skippable: the errors of an image that leave it out instead of ending the run.
-        load: reads what ``wanted`` names, where that is no path; its ``str`` is its name in messages.
+        skippable: errors of an image that leave it out. load: reads what ``wanted`` names, where that is no path.
 
     Raises:
         UserError: an image that cannot be read or is too small for its views, an unwritable cache. What was encoded

@@ -226,7 +226,17 @@ def read_record(folder: Path) -> RunRecord:
         UserError: the folder is none that ``magiqa evaluate`` wrote, or the record lacks what a rerun needs.
     """
     record = _run_record(folder)
-    record.check_portable(str(folder / "record.json"))
+    needed = {
+        "dataset.fingerprint": record.dataset.fingerprint,
+        "dataset.images_sha256": record.dataset.images_sha256,
+        "backbone.weights_sha256": record.backbone.weights_sha256,
+        **{key: key in record.given for key in ("config", "choices", "changed")},
+    }
+    for key, value in needed.items():
+        if not value:
+            raise UserError(
+                f"{folder / 'record.json'}: {key} is missing; run the command that wrote it again"
+            )
     return record
 
 

@@ -201,25 +201,6 @@ class RunRecord(Record):
     backbone: Bone = field()
     files: Mapping[str, Listed] = field()
 
-    def check_portable(self, where: str) -> None:
-        """Check that it says what packing and rerunning need.
-
-        Args:
-            where: its file, for messages.
-
-        Raises:
-            UserError: it does not: it is of an older magiqa.
-        """
-        needed = {
-            "dataset.fingerprint": self.dataset.fingerprint,
-            "dataset.images_sha256": self.dataset.images_sha256,
-            "backbone.weights_sha256": self.backbone.weights_sha256,
-            **{key: key in self.given for key in ("config", "choices", "changed")},
-        }
-        for key, value in needed.items():
-            if not value:
-                raise UserError(f"{where}: {key} is missing; {_AGAIN}")
-
 
 def read_as(kind: type[P], value: Any, where: str) -> P:
     """Return JSON as an object of a class.
