@@ -395,7 +395,7 @@ def read_bundles(case: Case) -> None:
     """A changed bundle's header, to the config that would be instantiated."""
     file = case.changed_bundle()
     header = open_bundle(file).header
-    check_config(header.config.given, header.choices, "b")
+    check_config(header.config, header.choices, "b")
     assert len(header.frame()) == len(header.images)
     json.dumps(header.record.plain(), allow_nan=False).encode()
 

@@ -107,7 +107,7 @@ def bundled(
     from magiqa.features.bundle import open_bundle
 
     header = open_bundle(bundle).header
-    config = {k: v for k, v in header.config.given.items() if k not in typed}
+    config = {k: v for k, v in header.config.items() if k not in typed}
     keys = [k for k in KEYS if k not in (*MACHINE, *OTHERS)]
     check_config(config, header.choices, f"bundle={bundle}", keys)
     return portable(config), header.choices, header.changed

@@ -73,21 +73,12 @@ class Origin(Parsed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Parsed):
-    """The config of the run that was packed."""
-
-    dataset: Mapping[str, Any]
-    precision: str
-    engine: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Header(Parsed):
     """All of a bundle but its tensors.
 
     Args:
         table: the labels' columns, a row an image. images: sha256 a row. texts: the names of its text features.
-        key: of the feature cache. Others: as the run's record and config have them.
+        key: of the feature cache. config: of the run that was packed. Others: as the run's record has them.
     """
 
     magiqa: str
@@ -104,7 +95,7 @@ class Header(Parsed):
     texts: tuple[str, ...] = ()
     choices: Mapping[str, str]
     changed: Mapping[str, Any]
-    config: Config
+    config: Mapping[str, Any]
     backbone: Mapping[str, Any]
     record: Origin
 

@@ -46,11 +46,9 @@ class BundleSource:
         self.name, self.clock = job.source.bundle, clock
         with clock.stage("bundle"):
             self.bundle = open_bundle(self.name)
-        header, config = self.bundle.header, self.bundle.header.config.given
-        if (
-            portable({"dataset": job.config.get("dataset", config["dataset"])})["dataset"]
-            != config["dataset"]
-        ):
+        header, config = self.bundle.header, self.bundle.header.config
+        own = config.get("dataset")
+        if portable({"dataset": job.config.get("dataset", own)})["dataset"] != own:
             raise UserError(
                 f"bundle={self.name}: holds the data set {header.labels.name} with its labels; leave out dataset="
             )
@@ -94,7 +92,7 @@ class BundleSource:
 
     def _reference(self, rival: Rival) -> Reference:
         reference = self.bundle.reference()
-        packed = self.bundle.header.config.given.get("magnitude") or {}
+        packed = self.bundle.header.config.get("magnitude") or {}
         if rival.statistics_from not in (None, packed.get("statistics_from")):
             raise UserError(
                 f"bundle={self.name}: holds the statistics of its own reference images; leave out "

@@ -51,7 +51,7 @@ CHANGES = [
     ("pairs", [["good"]], r"pairs\[0\]=.* must hold 2 values"),
     ("record.engine", None, "record.engine=None must be a mapping"),
     ("record.views.count", True, "record.views.count=True must be a whole number from 0"),
-    ("config.precision", [3], r"config.precision=\[3\] must be text"),
+    ("config", [3], r"config=\[3\] must be a mapping"),
 ]
 
 
