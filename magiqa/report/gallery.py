@@ -14,8 +14,7 @@ from magiqa.datasets.sample import file_names
 from magiqa.report.pictures import data_uri, thumbnail
 from magiqa.report.runs_exhibits import shown_scores
 from magiqa.report.words import AXES, group_name, short_label
-from magiqa.runs.names import CUES
-from magiqa.runs.read import Run
+from magiqa.runs.read import CUES, Run
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from magiqa.report.plots import dots
 from magiqa.report.published_exhibits import published_rows
 from magiqa.report.table import MARKS, NONE, Cell, Table, best_marks, frame_table, name_cell, number, ranks
 from magiqa.report.words import LOWER_IS_BETTER, STATISTICS, set_key, short_label, statistic
-from magiqa.runs.names import CONTROLS
-from magiqa.runs.read import Run
+from magiqa.runs.read import CONTROLS, Run
 from magiqa.stats.family import SIGNIFICANCE
 from magiqa.stats.paired import MIN_SETS, against_best, compare, mean_over_sets
 from magiqa.stats.sampling import TESTED, WITHIN, Sampling

@@ -23,8 +23,7 @@ from magiqa.report.words import (
     set_name,
     set_words,
 )
-from magiqa.runs.names import CONTROLS, option, pooling
-from magiqa.runs.read import Run
+from magiqa.runs.read import CONTROLS, Run, option, pooling
 
 Record = Mapping[str, Any]
 

@@ -24,7 +24,7 @@ from magiqa.report.words import (
     set_words,
     short_label,
 )
-from magiqa.runs.names import pooling
+from magiqa.runs.read import pooling
 
 Record = Mapping[str, Any]
 

@@ -20,8 +20,7 @@ from magiqa.report.style import COLORS
 from magiqa.report.table import Table, frame_table
 from magiqa.report.words import AXES, backbone_name, group_name, own_weights, set_facts, set_name
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import slug
-from magiqa.runs.read import Run, read_table
+from magiqa.runs.read import Run, read_table, slug
 
 MOST_ROWS = 60  # of a table that is not folded away
 

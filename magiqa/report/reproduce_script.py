@@ -15,7 +15,7 @@ from magiqa.errors import printable
 from magiqa.package import conf_dir
 from magiqa.runs.config import MACHINE, PARTS, PLACES
 from magiqa.runs.external_scores import Metric
-from magiqa.runs.names import slug
+from magiqa.runs.read import slug
 
 HEAD = """#!/bin/sh
 # The commands behind this folder's numbers, from the records of the results.

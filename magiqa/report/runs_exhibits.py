@@ -14,8 +14,7 @@ from magiqa.report.plots import dots
 from magiqa.report.scatter import Panel, binned_by_magnitude, magnitude_figure, scatter
 from magiqa.report.table import best_marks, frame_table
 from magiqa.report.words import AXES, backbone_name, group_name, group_word, set_key, set_name, short_label
-from magiqa.runs.names import CUES
-from magiqa.runs.read import Run
+from magiqa.runs.read import CUES, Run
 from magiqa.stats.correlation import srcc
 
 MOST_METHODS = 8  # columns of a table by group

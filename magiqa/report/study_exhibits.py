@@ -35,8 +35,7 @@ from magiqa.report.words import (
     short_label,
     statistic,
 )
-from magiqa.runs.names import CONTROLS, CUES
-from magiqa.runs.read import Sheet, files_of, read_listed
+from magiqa.runs.read import CONTROLS, CUES, Sheet, files_of, read_listed
 from magiqa.stats.family import SIGNIFICANCE
 
 TABLES = {  # captions of the experiments' tables; {label} is MOS or what stands for it

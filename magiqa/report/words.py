@@ -10,7 +10,7 @@ from typing import Any
 from magiqa.datasets.base import other_than_published
 from magiqa.datasets.sets import sets
 from magiqa.runs.config import plain_name
-from magiqa.runs.names import CONTROLS
+from magiqa.runs.read import CONTROLS
 from magiqa.stats import agreement
 
 Record = Mapping[str, Any]

@@ -17,8 +17,7 @@ from magiqa.report.table import Table, frame_table
 from magiqa.report.words import set_line, short_label
 from magiqa.runs.external_scores import EXTERNAL, Metric, check_direction, external_scores
 from magiqa.runs.folder import ResultFolder, command_of
-from magiqa.runs.names import CONTROLS, CUES
-from magiqa.runs.read import Run, read_run
+from magiqa.runs.read import CONTROLS, CUES, Run, read_run
 from magiqa.runs.record import RunRecord, versions
 from magiqa.stats.arrays import bins
 from magiqa.stats.paired import compare as paired_tests

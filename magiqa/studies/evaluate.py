@@ -20,8 +20,7 @@ from magiqa.report.table import frame_table, interval, p_cell
 from magiqa.report.words import backbone_name, group_word, set_line
 from magiqa.runs.config import RunConfig, Splits
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import CONTROLS, CUES
-from magiqa.runs.read import Run
+from magiqa.runs.read import CONTROLS, CUES, Run
 from magiqa.runs.record import Clock, RunRecord, job_record
 from magiqa.scoring.score import score, score_views
 from magiqa.stats.agreement import agreement, by_group

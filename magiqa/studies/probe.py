@@ -30,7 +30,7 @@ from magiqa.report.table import frame_table
 from magiqa.report.words import backbone_name
 from magiqa.runs.config import Width
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import CONTROLS
+from magiqa.runs.read import CONTROLS
 from magiqa.runs.record import Clock, versions
 from magiqa.scorer.inputs import Item
 from magiqa.scorer.scorer import Scorer

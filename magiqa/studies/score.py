@@ -17,7 +17,7 @@ from magiqa.package import expanded
 from magiqa.report.console import screen
 from magiqa.report.table import frame_table
 from magiqa.runs.folder import ResultFolder, formula_notes
-from magiqa.runs.names import slug
+from magiqa.runs.read import slug
 from magiqa.runs.record import versions
 from magiqa.scorer.inputs import file_item
 from magiqa.scorer.scorer import Scorer

@@ -11,7 +11,7 @@ from magiqa.report.console import screen
 from magiqa.report.table import Table, frame_table
 from magiqa.report.words import set_line
 from magiqa.runs.folder import ResultFolder
-from magiqa.runs.names import CONTROLS
+from magiqa.runs.read import CONTROLS
 
 SWEEP = "evaluate -m"
 

@@ -14,7 +14,7 @@ from magiqa.features.source import open_source
 from magiqa.images.decode import images_in
 from magiqa.package import expanded
 from magiqa.report.words import AXES, SCORES
-from magiqa.runs.names import CONTROLS
+from magiqa.runs.read import CONTROLS
 from magiqa.scoring.score import score
 from magiqa.stats.auroc import auroc_interval
 from magiqa.stats.correlation import srcc
