@@ -36,7 +36,6 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import tiny
-from bundles import altered
 
 from magiqa.backbones.checkpoint import read_checkpoint
 from magiqa.backbones.spec import Backbone
@@ -146,7 +145,7 @@ class Case:
         if self.dice.random() < 0.2:
             file.write_bytes(self.broken(source.read_bytes()))
             return file
-        return Path(altered(source, self.folder / "b", lambda arrays, meta: self.change(meta)))
+        return Path(tiny.altered(source, self.folder / "b", lambda arrays, meta: self.change(meta)))
 
     def broken(self, data: bytes) -> bytes:
         """Bytes with a few changes."""

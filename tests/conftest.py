@@ -29,7 +29,9 @@ def pytest_configure(config):
 
 
 def pytest_make_parametrize_id(config, val, argname):
-    """A readable id where a case is a function: its own name, or the argument's for one that has none."""
+    """A readable id of a file, and of a function: its own name, or the argument's for one that has none."""
+    if isinstance(val, Path):
+        return val.name
     if callable(val) and hasattr(val, "__name__"):
         return argname if val.__name__ == "<lambda>" else val.__name__
     return None

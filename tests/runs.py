@@ -1,6 +1,5 @@
 """Small synthetic run and ablation folders in the format of `magiqa evaluate` and `magiqa ablate`."""
 
-import atexit
 import hashlib
 import json
 import shutil
@@ -19,6 +18,7 @@ from magiqa.backbones.weights import Weights
 from magiqa.datasets.base import Labels
 from magiqa.features.images import Features, Images
 from magiqa.images.controls import laplacian_variance
+from magiqa.stats.agreement import STATISTICS
 from magiqa.studies import evaluate
 
 DEMO = {
@@ -28,20 +28,33 @@ DEMO = {
     "pretrained": None,
 }
 RN50 = {"name": "RN50", "kind": "published", "label": None, "pretrained": "openai"}
+TEMPLATES = tempfile.TemporaryDirectory()  # runs of this process, which are copied
+# as a decorator or a context: figures stay empty, since to draw them takes most of the time of a report
+undrawn = mock.patch("matplotlib.figure.Figure.savefig", lambda figure, file, **options: Path(file).touch())
 NASTY = "a <b>\"&' | $x_1$ `*`.png"
 
 
 def list_files(folder: Path) -> Path:
     """Have a folder's record list what lies there now, as if the command had written it so."""
-    file = folder / "record.json"
-    record = json.loads(file.read_text())
-    written = [p for p in folder.rglob("*") if p.is_file() and p != file]
-    record["files"] = {
-        p.relative_to(folder).as_posix(): {"sha256": hashlib.sha256(p.read_bytes()).hexdigest()}
-        for p in written
-    }
-    file.write_text(json.dumps(record))
+    written = [p for p in folder.rglob("*") if p.is_file() and p.name != "record.json"]
+    hashes = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in written}
+    edit_record(folder, files={name: {"sha256": sha256} for name, sha256 in hashes.items()})
     return folder
+
+
+def edit_record(folder: Path, **changes: Any) -> None:
+    """Change keys of a folder's record, key by key inside mappings, as if the command had written it so."""
+    record = json.loads((folder / "record.json").read_text())
+    _merge(record, changes)
+    (folder / "record.json").write_text(json.dumps(record))
+
+
+def _merge(part: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(part.get(key), dict):
+            _merge(part[key], value)
+        else:
+            part[key] = value
 
 
 def put(table: pd.DataFrame, file: Path) -> None:
@@ -55,14 +68,6 @@ def _job(overrides: tuple[str, ...]):
     return configs().job(list(overrides))
 
 
-@cache
-def _templates() -> Path:
-    """Return a folder for the runs of this process, which goes with it."""
-    folder = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
-
-
 def write_run(
     folder: Path, *, backbone: dict[str, Any] = DEMO, dataset: dict[str, Any] | None = None, **options: Any
 ) -> Path:
@@ -71,14 +76,11 @@ def write_run(
     Runs with the same other options are made once and copied.
     """
     key = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
-    template = _templates() / key
+    template = Path(TEMPLATES.name) / key
     if not template.exists() or options.get("images"):
         make_run(template, **options)
     shutil.copytree(template, folder, dirs_exist_ok=True)
-    record = json.loads((folder / "record.json").read_text()) | {"name": folder.name}
-    record["backbone"] |= backbone
-    record["dataset"] |= dataset or {}
-    (folder / "record.json").write_text(json.dumps(record))
+    edit_record(folder, name=folder.name, backbone=backbone, dataset=dataset or {})
     return folder
 
 
@@ -95,8 +97,7 @@ def make_run(
     """Write a run's folder; with `images`, its image files too. Labels depend on n only."""
     chosen = {"prompts": "maclip", "views": "maclip", "magnitude": "boxcox", "fusion": "adaptive"}
     chosen = {"dataset": "agiqa3k", **chosen, **(choices or {})}
-    root = [] if chosen["dataset"] == "sample" else [f"dataset.root={images or 'nowhere'}"]
-    typed = (*(f"{g}={o}" for g, o in chosen.items()), *root, "figures=false")
+    typed = (*(f"{g}={o}" for g, o in chosen.items()), f"dataset.root={images or 'nowhere'}", "figures=false")
     job = _job(typed).having(out=str(folder))
     names = [NASTY, *(f"image-{i:04d}.png" for i in range(1, n))]
     mos = np.round(np.random.default_rng(n).uniform(1, 5, n), 3)
@@ -106,13 +107,12 @@ def make_run(
     scores["q_sim"] = 0.4 + 0.1 * mos + noise * rng.normal(0, 0.1, n)
     scores["q_mag"] = 1.0 + 0.05 * mos + noise * rng.normal(0, 0.2, n)
     scores.loc[0, "q_sim"] = 0.4  # the image of the nasty name is in every gallery
-    scores["q"] = 0.6 * scores["q_sim"] + 0.4 * scores["q_mag"]
-    scores["w_sim"] = 0.6
+    scores = scores.assign(q=0.6 * scores["q_sim"] + 0.4 * scores["q_mag"], w_sim=0.6, width=48, height=48)
+    scores = scores.assign(
+        bytes=1000 + np.arange(n) % 7, laplacian=np.random.default_rng(1).normal(100, 5, n)
+    )
     if groups:
         scores["group"] = [f"gen_{i % groups} <&$>" for i in range(n)]
-    scores["width"] = scores["height"] = 48
-    scores["bytes"] = 1000 + np.arange(n) % 7
-    scores["laplacian"] = np.random.default_rng(1).normal(100, 5, n)
     if images:
         images.mkdir(parents=True, exist_ok=True)
         for i, name in enumerate(names):
@@ -136,7 +136,8 @@ def make_run(
     features = Features(labels, labels.table, None, shas, record, None, None)
     source = mock.Mock(**{"labels.return_value": labels, "features.return_value": features})
     stages = {"open_source": lambda *_, **__: source, "scores_table": lambda *_: scores}
-    with mock.patch.multiple(evaluate, score=mock.DEFAULT, **stages):
+    with mock.patch.multiple(evaluate, score=mock.DEFAULT, **stages), mock.patch.dict(STATISTICS):
+        del STATISTICS["plcc_logistic_cv"]  # five fits for each score
         evaluate.evaluate(job)
     return folder
 
@@ -146,27 +147,19 @@ def write_ablation(folder: Path, *, points: int = 101, backbone: dict[str, Any] 
     lam = np.round(np.linspace(-1, 1, points), 2)
     table = pd.DataFrame({"variant": [f"lam={x:.2f}" for x in lam], "lam": lam, "standardize": True})
     for statistic, top in (("srcc", 0.5), ("srcc_within", 0.3), ("plcc", 0.52)):
-        table[statistic] = top - 0.1 * (lam - 0.36) ** 2
-        table[f"{statistic}_low"], table[f"{statistic}_high"] = (
-            table[statistic] - 0.03,
-            table[statistic] + 0.03,
-        )
-    table["diff"] = table["srcc"] - float(table.loc[table["lam"] == 0.5, "srcc"].iloc[0])
-    table["diff_low"], table["diff_high"], table["p"] = table["diff"] - 0.01, table["diff"] + 0.01, 0.5
+        table[statistic] = value = top - 0.1 * (lam - 0.36) ** 2
+        table[[f"{statistic}_low", f"{statistic}_high"]] = np.column_stack([value - 0.03, value + 0.03])
+    gain = table["srcc"] - float(table.loc[table["lam"] == 0.5, "srcc"].iloc[0])
+    table = table.assign(diff=gain, diff_low=gain - 0.01, diff_high=gain + 0.01, p=0.5)
     record = {
         "magiqa": "0.1.0",
         "command": "ablate",
         "name": folder.name,
-        "ablation": {
-            "name": "lambda",
-            "reference": "lam=0.50",
-            "parameter": "lam",
-            "best": "lam=0.36",
-            "best_gain": 0.0019,
-        },
+        "ablation": {"name": "lambda", "reference": "lam=0.50", "parameter": "lam", "best": "lam=0.36",
+                     "best_gain": 0.0019},
         "dataset": {"name": "agiqa3k", "variant": "", "n": 60, "label": "mos", "every": 1},
         "backbone": backbone,
-    }
+    }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / "ablation.csv", index=False, lineterminator="\n")
     (folder / "record.json").write_text(json.dumps(record))

@@ -9,6 +9,8 @@ import pytest
 import tiny
 from PIL import Image
 
+from magiqa.progress import progress_bar
+
 # Python's sockets write down every call and refuse it, in child processes too
 RECORD = """
 import os, socket
@@ -97,3 +99,11 @@ def test_closed_streams_stop_nothing(tmp_path, photo):
     assert "photo.png" in (tmp_path / "scores.csv").read_text()
     done = subprocess.run([*command, "-"], preexec_fn=lambda: os.close(0), **shared)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+def test_a_log_gets_whole_lines_and_few_of_them(capsys):
+    for shown in (True, False):
+        assert len(list(progress_bar(range(5000), desc="encode", unit="image", shown=shown))) == 5000
+    text = capsys.readouterr().err
+    first, last = text.splitlines()
+    assert "0/5000" in first and "5000/5000" in last and "\r" not in text and text.endswith("\n")

@@ -25,7 +25,6 @@ from magiqa.method.cues import BoxCox
 from magiqa.method.fusion import Fixed
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import Method
-from magiqa.scorer.scorer import Scorer
 from magiqa.scoring.score import score_many
 
 WHOLE, LIQE, RANDOM = Views(kinds=("whole",)), "views=liqe", "views=random"
@@ -193,60 +192,3 @@ def test_golden_texts_of_learned_contexts(golden, models, name, position, tmp_pa
         spec, clip = models(backbone)
         found, _ = encode_prompts(clip, spec, prompts)
         np.testing.assert_allclose(found[:, :8], [t["head"] for t in texts], atol=1e-6)
-
-
-def stock(name, tmp_path):
-    """A model of open_clip itself with weights of another seed, and the file that holds them."""
-    import open_clip
-
-    clip = open_clip.create_model(name, pretrained=None).eval()
-    clip.load_state_dict(golden_fill(clip.state_dict(), 7))
-    torch.save({"params": {f"clip_model.{k}": v for k, v in clip.state_dict().items()}}, tmp_path / "w.pt")
-    return clip, open_clip.get_tokenizer(name), f"backbone.checkpoint={tmp_path / 'w.pt'}"
-
-
-@pytest.mark.long
-def test_liqe_and_zeniqa_by_plain_torch_with_other_weights_and_images(tmp_path):
-    files = [Path(skimage.__file__).parent / "data" / name for name in ("rocket.jpg", "color.png")]
-    files = [file for file in files if file.is_file()]
-    assert files
-    typed = [f"cache_dir={tmp_path / 'c'}", "engine=torch", "device=cpu"]
-
-    clip, tokenizer, checkpoint = stock("ViT-B-32-quickgelu", tmp_path)
-    found = Scorer.compose("method=liqe", checkpoint, *typed).cues(files)["q_sim"]
-    words = [f"a photo with {grade} quality" for grade in ("bad", "poor", "fair", "good", "perfect")]
-    for file, score in zip(files, found, strict=True):
-        with torch.inference_mode():
-            image = tensor_of(file)
-            windows = (
-                image.unfold(1, 224, 32).unfold(2, 224, 32).permute(1, 2, 0, 3, 4).reshape(-1, 3, 224, 224)
-            )
-            count = min(15, len(windows))
-            chosen = windows[torch.arange(count) * (len(windows) // count)]
-            cosine = (
-                clip.encode_image(chosen, normalize=True)
-                @ clip.encode_text(tokenizer(words), normalize=True).T
-            )
-            p = (clip.logit_scale.exp() * cosine).mean(0).softmax(0)
-        assert score == pytest.approx(float(p @ torch.arange(1.0, 6.0)), abs=1e-5)
-
-    clip, tokenizer, checkpoint = stock("RN50-quickgelu", tmp_path)
-    found = Scorer.compose("method=zeniqa", checkpoint, *typed).cues(files)["q_sim"]
-    clip.visual.attnpool.positional_embedding = torch.nn.Parameter(torch.zeros(1, 2048))
-    exposed, good, bad = "well exposed photo, good photo.", "photo, good photo.", "photo, bad photo."
-    words = [f"sharp {good}", f"blurred {bad}", f"noiseless {good}", f"noise {bad}"]
-    words += [exposed, f"white out overexposed {bad}", exposed, f"black out underexposed {bad}"]
-    for file, score in zip(files, found, strict=True):
-        with torch.inference_mode():
-            feature = clip.encode_image(tensor_of(file)[None], normalize=True)
-            cosine = feature @ clip.encode_text(tokenizer(words), normalize=True).T
-            p = (clip.logit_scale.exp() * cosine).reshape(4, 2).softmax(1)[:, 0]
-        assert score == pytest.approx(float((p[0] + p[1] + min(p[2], p[3])) / 3), abs=5e-6)
-
-
-def tensor_of(file) -> torch.Tensor:
-    """An image as CLIP's network takes it (3, H, W)."""
-    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
-    std = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
-    pixels = np.asarray(Image.open(file).convert("RGB"), np.float32) / 255
-    return (torch.from_numpy(pixels).permute(2, 0, 1) - mean) / std

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from magiqa.config.compose import Configs
+from magiqa.features.shard import read_shard, write_shard
 
 CONFIG = {
     "model_cfg": {
@@ -71,6 +72,12 @@ def overrides(folder: Path, *more: str) -> list[str]:
     ]
 
 
+def scoring(folder: Path) -> list[str]:
+    """Return those of `overrides` that commands without a data set take."""
+    keys = ("backbone", "views", "engine", "batch_size", "workers")
+    return [o for o in overrides(folder) if o.startswith(keys)]
+
+
 def named(folder: Path) -> str:
     """The override that lets a command take this backbone from a record."""
     return f"backbone.name=local-dir:{folder / 'clip'}"
@@ -89,3 +96,13 @@ def configs() -> Configs:
 def job(folder: Path, *more: str):
     """Return the job of these overrides."""
     return configs().job(overrides(folder, *more))
+
+
+def altered(bundle, out, change):
+    """A bundle with a change of its tensors and meta, and a checksum that fits."""
+    tensors, metadata = read_shard(bundle)
+    arrays = {k: np.array(v) for k, v in tensors.items()}
+    meta = json.loads(metadata["magiqa"])
+    change(arrays, meta)
+    write_shard(out, arrays, {"images": metadata["images"], "magiqa": json.dumps(meta, sort_keys=True)})
+    return out

@@ -1,76 +1,108 @@
-"""Commands on a stranger's run folder: its places are printed, its cache only read, its text moves no cursor."""
+"""A stranger's, a moved, a changed and a locked folder: what it names is shown, nothing of it is trusted or lost."""
 
-import json
 import shutil
 
+import pandas as pd
 import pytest
 import tiny
+from runs import edit_record
 
 from magiqa.cli import main as cli
 from magiqa.features.shard import read_only
+from magiqa.runs.folder import ResultFolder
 from magiqa.studies.evaluate import evaluate
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def changed(packed, tmp_path, monkeypatch):
-    """A copy of the run whose record says another thing."""
+def theirs(packed, tmp_path, monkeypatch):
+    """A copy of the run that nobody here wrote."""
     monkeypatch.setenv("MAGIQA_CACHE", str(tmp_path / "mine"))
-
-    def change(*keys, value=None):
-        shutil.copytree(packed / "run", tmp_path / "run", ignore=shutil.ignore_patterns("bundle.*"))
-        record = part = json.loads((tmp_path / "run" / "record.json").read_text())
-        for key in keys[:-1]:
-            part = part[key]
-        if keys:
-            part[keys[-1]] = value
-        (tmp_path / "run" / "record.json").write_text(json.dumps(record))
-        return tmp_path / "run"
-
-    return change
+    return shutil.copytree(packed / "run", tmp_path / "run", ignore=shutil.ignore_patterns("bundle.*"))
 
 
-@pytest.mark.slow
-def test_pack_prints_what_the_record_names_and_typed_ones_win(packed, changed, capsys):
-    run = changed()
-    assert cli.main(["pack", str(run), tiny.named(packed)]) == 0
-    said = capsys.readouterr().out
-    for key, place in (("dataset.root", packed / "set"), ("cache_dir", packed / "cache")):
-        assert f"{key}={place}: as {run}/record.json says" in said
-    typed = [f"cache_dir={packed / 'cache'}", f"dataset.root={packed / 'set'}"]
-    assert cli.main(["pack", str(run), tiny.named(packed), *typed]) == 0
-    assert "cache_dir=" not in (said := capsys.readouterr().out) and "dataset.root=" not in said
+def test_pack_prints_what_the_record_names_and_typed_ones_win(packed, theirs, capsys):
+    command = ["pack", str(theirs), tiny.named(packed)]
+    places = {"dataset.root": packed / "set", "cache_dir": packed / "cache"}
+    assert cli.main(command) == 0
+    screen = capsys.readouterr().out
+    assert all(f"{key}={place}: as {theirs}/record.json says" in screen for key, place in places.items())
+    assert cli.main([*command, *(f"{key}={place}" for key, place in places.items())]) == 0
+    screen = capsys.readouterr().out
+    assert not any(f"{key}=" in screen for key in places)
 
 
-@pytest.mark.slow
-def test_a_cache_that_only_a_record_names_is_not_written(packed, changed, tmp_path, capsys):
-    run = str(changed("config", "cache_dir", value=str(tmp_path / "theirs")))
-    assert cli.main(["pack", run, tiny.named(packed)]) == 2
-    assert "only named by a record, so nothing is written there; add cache_dir=" in capsys.readouterr().err
-    assert not (tmp_path / "theirs").exists()
-    assert cli.main(["pack", run, tiny.named(packed), f"cache_dir={tmp_path / 'typed'}"]) == 0
-
-
-@pytest.mark.slow
-def test_a_launcher_in_a_record_is_not_read(packed, changed, tmp_path):
+def test_a_cache_that_only_a_record_names_is_not_written_and_its_launcher_is_not_read(
+    packed, theirs, tmp_path, capsys
+):
     launcher = {"_target_": "os.system", "_args_": [f"touch {tmp_path / 'hacked'}"]}
-    assert cli.main(["pack", str(changed("config", "launcher", value=launcher)), tiny.named(packed)]) == 0
-    assert not (tmp_path / "hacked").exists()
+    edit_record(theirs, config={"cache_dir": str(tmp_path / "elsewhere"), "launcher": launcher})
+    command = ["pack", str(theirs), tiny.named(packed)]
+    assert cli.main(command) == 2
+    assert "only named by a record, so nothing is written there; add cache_dir=" in capsys.readouterr().err
+    assert cli.main([*command, f"cache_dir={packed / 'cache'}"]) == 0
+    assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "hacked").exists()
 
 
-@pytest.mark.slow
-def test_escapes_in_names_are_shown_as_text(packed, changed, capsys):
-    run = changed("config", "dataset", "root", value=str(packed / "set") + "\x1b]0;owned\x07\u202e")
-    assert cli.main(["pack", str(run), tiny.named(packed)]) == 2
-    said = capsys.readouterr()
-    assert "\x1b" not in said.out + said.err and "\u202e" not in said.out + said.err
-    assert r"\x1b]0;owned\x07\u202e" in said.out
+def test_escapes_in_names_are_shown_as_text(packed, theirs, capsys):
+    edit_record(theirs, config={"dataset": {"root": str(packed / "set") + "\x1b]0;owned\x07\u202e"}})
+    assert cli.main(["pack", str(theirs), tiny.named(packed)]) == 2
+    screen = capsys.readouterr()
+    assert "\x1b" not in screen.out + screen.err and "\u202e" not in screen.out + screen.err
+    assert r"\x1b]0;owned\x07\u202e" in screen.out
 
 
-@pytest.mark.slow
 def test_a_cache_that_can_only_be_read_serves_reads_with_a_word(packed, tmp_path):
+    job = tiny.job(packed, f"out={tmp_path}", "prompts.pairs=[[a lion,a lamb]]")
     with read_only(packed / "cache"):
-        _, record = evaluate(
-            tiny.job(packed, f"out={tmp_path}", "prompts.pairs=[[a lion,a lamb]]"), progress=False
-        )
+        _, record = evaluate(job, progress=False)
     assert any("the prompts' embeddings are not stored" in w for w in record["warnings"])
     assert record["cache"]["views_encoded"] == 0
+
+
+def test_the_second_of_two_commands_into_one_folder_is_refused_at_its_start(packed, tmp_path, capsys):
+    run = str(packed / "run")
+    commands = {
+        "evaluate": tiny.overrides(packed),
+        "ablate": tiny.overrides(packed, "ablation=lambda"),
+        "experiment": tiny.overrides(packed, "experiment=weights"),
+        "compare": [run],
+        "report": [run, "thumbnails=false"],
+        "paper": [run],
+    }
+    with ResultFolder(tmp_path, "evaluate"):
+        for name, args in commands.items():
+            assert cli.main([name, *args, f"out={tmp_path}"]) == 2
+            err = capsys.readouterr().err
+            assert err.count("\n") == 1 and "is writing there; wait for it, or set out=DIR" in err
+
+
+def scores(folder):
+    return pd.read_csv(folder / "scores.csv").set_index("image")
+
+
+def test_an_image_that_is_replaced_or_there_twice_or_skipped_has_its_own_scores(packed, tmp_path):
+    images = shutil.copytree(packed / "set", tmp_path / "set")
+    shutil.copy(images / "07.png", images / "03.png")  # replaced, and a duplicate
+    (images / "05.png").write_bytes(b"no image")
+    job = tiny.job(packed, f"dataset.root={images}", "on_error=skip", f"out={tmp_path / 'a'}")
+    _, record = evaluate(job, progress=False)
+    assert [skipped["image"] for skipped in record["dataset"]["skipped"]] == ["05.png"]
+    cues = ["q_sim", "q_mag", "q"]
+    expected = scores(packed / "run")[cues].drop("05.png")
+    expected.loc["03.png"] = expected.loc["07.png"]
+    pd.testing.assert_frame_equal(scores(tmp_path / "a")[cues], expected, check_exact=True)
+
+
+def test_a_folder_that_was_moved_has_the_same_scores_and_packs_where_it_is_now(packed, tmp_path, capsys):
+    images, run = shutil.copytree(packed / "set", tmp_path / "set"), tmp_path / "run"
+    evaluate(tiny.job(packed, f"dataset.root={images}", f"out={run}"), progress=False)
+    images.rename(tmp_path / "moved")
+    moved = f"dataset.root={tmp_path / 'moved'}"
+    command = ["pack", str(run), f"cache_dir={packed / 'cache'}", tiny.named(packed)]
+    assert cli.main(command) == 2
+    assert f"dataset.root={images}: no such folder" in capsys.readouterr().err
+    assert cli.main([*command, moved]) == 0
+    _, record = evaluate(tiny.job(packed, moved, f"out={tmp_path / 'again'}"), progress=False)
+    assert record["cache"]["views_encoded"] == 0 and scores(tmp_path / "again").equals(scores(run))

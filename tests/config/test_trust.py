@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 import tiny
-from bundles import altered
 
 from magiqa.cli import main as cli
 from magiqa.config.compose import Configs
@@ -46,7 +45,7 @@ ATTACKS = {
 def hostile(packed, tmp_path, attack):
     """A bundle with a checksum that fits, and a run's folder, of one attack; the file that it would make."""
     mark = tmp_path / "mark"
-    bundle = altered(
+    bundle = tiny.altered(
         packed / "run" / "bundle.safetensors",
         tmp_path / "theirs",
         lambda arrays, meta: attack(meta["config"], mark),
@@ -107,10 +106,11 @@ def test_no_command_runs_what_a_file_names(packed, tmp_path, capsys, monkeypatch
     ],
 )
 def test_names_of_options_are_no_paths(packed, tmp_path, capsys, change, message):
-    bundle = altered(packed / "run" / "bundle.safetensors", tmp_path / "theirs", lambda _, meta: change(meta))
-    assert (
-        cli.main(["evaluate", "-m", f"bundle={bundle}", "fusion=fixed,product", f"out={tmp_path}/a/b"]) == 2
+    bundle = tiny.altered(
+        packed / "run" / "bundle.safetensors", tmp_path / "theirs", lambda _, meta: change(meta)
     )
+    command = ["evaluate", "-m", f"bundle={bundle}", "fusion=fixed,product", f"out={tmp_path}/a/b"]
+    assert cli.main(command) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "elsewhere").exists()
 
 
@@ -118,7 +118,7 @@ def test_paths_of_a_bundle_are_not_used(packed, tmp_path, capsys):
     def change(arrays, meta):
         meta["config"]["dataset"]["root"] = str(packed / "set")
 
-    bundle = altered(packed / "run" / "bundle.safetensors", tmp_path / "theirs", change)
+    bundle = tiny.altered(packed / "run" / "bundle.safetensors", tmp_path / "theirs", change)
     assert Configs().job([f"bundle={bundle}"]).source.dataset.root == "set"
     assert cli.main(["verify", str(bundle)]) == 2
     assert "verify: add dataset.root=PATH, where it lies on this machine" in capsys.readouterr().err
@@ -138,10 +138,9 @@ def test_a_class_of_the_users_own_is_taken_with_its_option_typed(packed, tmp_pat
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "run"
     evaluate(tiny.job(packed, f"out={run}", "magnitude=largest"), progress=False)
+    pack = ["pack", str(run), f"cache_dir={packed / 'cache'}", tiny.named(packed)]
     for typed, code in ((), 2), (("magnitude=l2",), 2), (("magnitude=largest",), 0):
-        assert (
-            cli.main(["pack", str(run), f"cache_dir={packed / 'cache'}", tiny.named(packed), *typed]) == code
-        )
+        assert cli.main([*pack, *typed]) == code
     assert "type its option: magnitude=NAME" in capsys.readouterr().err
     bundle = ["evaluate", f"bundle={run / 'bundle.safetensors'}", f"out={tmp_path / 'out'}", "figures=false"]
     assert cli.main(bundle) == 2

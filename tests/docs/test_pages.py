@@ -1,18 +1,157 @@
-"""The commands and examples of the pages work, and print what the pages show."""
+"""The pages can be read, and their commands and examples work and print what the pages show."""
 
 import doctest
 import re
 import shlex
+import statistics
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import PAGES, blocks, page_id
 from PIL import Image, ImageFilter
+from skimage import data
 
 from magiqa.cli.main import COMMANDS, main
 from magiqa.config.arguments import Arguments
 from magiqa.config.compose import Configs
+from magiqa.datasets.sets import sets
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LOG.md")),
+]
+FENCE = re.compile(r"^( *)```(\w*)[ ]*(?:title=\"([^\"]+)\")?[^\n]*\n(.*?)^\1```[ ]*$", re.S | re.M)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced code block: its language, the file name in its title ("" without), its text and its line."""
+
+    language: str
+    title: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the code blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(m[2], m[3] or "", re.sub(f"^{m[1]}", "", m[4], flags=re.M), text[: m.start()].count("\n") + 1)
+        for m in FENCE.finditer(text)
+    ]
+
+
+def prose(page: Path) -> list[str]:
+    """Return the paragraphs and list items of a page, without code, tables, headings and link targets."""
+    text = FENCE.sub("\n", page.read_text(encoding="utf-8"))
+    text = re.sub(r"<!--.*?-->|\$\$.*?\$\$", "", text, flags=re.S)
+    lines = []
+    for line in text.splitlines():
+        bare = line.strip()
+        if bare.startswith(("#", "|", ":::", "![", "!!!")):
+            bare = ""
+        item = re.match(r"(?:[-*]|\d+\.) +(.*)", bare)
+        lines += ["", item[1]] if item else [bare]
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", "\n".join(lines))
+    text = re.sub(r"\*\*|__|(?<!\w)\*|\*(?!\w)", "", re.sub(r"`[^`]+`", "CODE", text))
+    return [" ".join(p.split()) for p in re.split(r"\n\s*\n", text) if p.strip()]
+
+
+def sentences(page: Path) -> list[str]:
+    """Return the sentences of a page's prose."""
+    ends = re.compile(r"(?<=[.!?])[)\"*]*\s+(?=[\"(*\[]*[A-Z0-9`])")
+    return [s for p in prose(page) for s in ends.split(p) if len(s.split()) > 1]
+
+
+def links(page: Path) -> list[str]:
+    """Return the targets of a page's links and images."""
+    text = re.sub(r"`[^`\n]*`", "", FENCE.sub("\n", page.read_text(encoding="utf-8")))
+    return re.findall(r"\]\(([^)\s]+)[^)]*\)", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and the site make them."""
+    text = FENCE.sub("\n", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.+)$", text, flags=re.M)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", t.lower()).strip()) for t in titles}
+
+
+# --- words and links
+
+pages = pytest.mark.parametrize("page", PAGES)
+
+
+@pages
+def test_sentences_are_short(page):
+    counts = {s: len(s.split()) for s in sentences(page)}
+    assert not [s for s, words in counts.items() if words > 30]
+    assert statistics.median(counts.values() or [0]) <= 16
+
+
+@pytest.fixture(scope="module")
+def spelling():
+    from spellchecker import SpellChecker
+
+    checker = SpellChecker()
+    checker.word_frequency.load_words((ROOT / "docs" / "words.txt").read_text(encoding="utf-8").split())
+    return checker
+
+
+@pages
+def test_words_are_spelt_right(page, spelling):
+    text = re.sub(r"\S*[/@_=]\S*|\w*\d\w*", " ", " ".join(prose(page)).replace("’", "'"))
+    words = {
+        w for w in re.findall(r"[A-Za-z]+", re.sub(r"'\w+", "", text)) if not re.search(r"(?<=.)[A-Z]", w)
+    }
+    assert sorted(w for w in spelling.unknown(words) if len(w) > 2) == []
+
+
+@pages
+def test_links_lead_somewhere(page):
+    for target in links(page):
+        if target.startswith(("https://", "http://", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_readme_is_small():
+    assert (ROOT / "README.md").stat().st_size <= 8192
+
+
+def test_every_page_is_on_the_site():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [page.name for page in PAGES if page.name != "README.md" and f" {page.name}\n" not in nav] == []
+
+
+@pytest.mark.long
+def test_site_builds_without_a_warning(tmp_path):
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    build(load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(tmp_path / "site")))
+    assert (tmp_path / "site" / "LOG.html").is_file()
+
+
+@pytest.mark.parametrize("name", sorted(sets()))
+def test_data_set_page_agrees_with_the_reader(name):
+    text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+    reader = sets()[name]
+    assert reader.title in row or not reader.page
+    assert reader.count is None or f"{reader.count:,}" in row
+    assert ("**lower**" in row) == reader.lower_is_better
+    assert not reader.page or f"<{reader.page}>" in text
+    assert not reader.folder or f"\n{reader.folder}/\n" in text
+
+
+# --- commands and examples
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 SCREENS: dict[str, list[str]] = {}  # the output of each command, which several pages may show
@@ -22,7 +161,7 @@ CLOSE = 2e-4  # engines and CPUs differ in the last digit shown
 def having(*languages: str, text: str = "") -> pytest.MarkDecorator:
     """The pages with a block of one of these languages that holds a text."""
     pages = [p for p in PAGES if any(b.language in languages and text in b.text for b in blocks(p))]
-    return pytest.mark.parametrize("page", pages, ids=page_id)
+    return pytest.mark.parametrize("page", pages)
 
 
 @pytest.fixture
@@ -30,8 +169,6 @@ def workplace(request, tmp_path, monkeypatch):
     """A folder with what the page's examples need: some photos, and the files that the page shows by their names."""
     photos = tmp_path / "photos"
     photos.mkdir()
-    from skimage import data
-
     for name in ("chelsea", "astronaut", "coffee"):
         Image.fromarray(getattr(data, name)()).save(photos / f"{name}.png")
     coffee = Image.open(photos / "coffee.png").filter(ImageFilter.GaussianBlur(4))
@@ -47,30 +184,20 @@ def workplace(request, tmp_path, monkeypatch):
     return tmp_path
 
 
-def commands(text: str) -> list[list[str]]:
-    """The magiqa commands of a shell block, split into words."""
-    lines = text.replace("\\\n", " ").splitlines()
-    words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
-    return [w for w in words if w[:1] == ["magiqa"]]
-
-
-def own_keys(command: str) -> list[type]:
-    """The class of a command's own keys, where it has some."""
-    module = vars(import_module(f"magiqa.cli.{command}"))
-    return [kind for name, kind in module.items() if name == f"{command.capitalize()}Keys"]
-
-
 @pytest.mark.slow
 @having("sh", text="magiqa ")
 def test_commands_compose(page, workplace):
     configs = Configs()
     for block in (b for b in blocks(page) if b.language == "sh"):
-        for _, command, *typed in commands(block.text):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            program, command, *typed = [*shlex.split(line.removeprefix("$ "), comments=True), "", ""]
+            if program != "magiqa":
+                continue
             assert command in COMMANDS
-            arguments = Arguments(command, tuple(a for a in typed if not a.startswith(("-", "bundle="))))
-            overrides = arguments.overrides
-            for kind in own_keys(command):
-                _, overrides = arguments.split(kind)
+            words = tuple(a for a in typed if a and not a.startswith(("-", "bundle=")))
+            arguments = Arguments(command, words)
+            kind = getattr(import_module(f"magiqa.cli.{command}"), f"{command.capitalize()}Keys", None)
+            overrides = arguments.split(kind)[1] if kind else arguments.overrides
             for job in configs.jobs(overrides):
                 configs.job(job)
 
@@ -97,9 +224,7 @@ def test_output_is_as_shown(page, workplace, capsys):
                 assert "magiqa: " not in screen.err
                 SCREENS[typed] = [line for line in screen.out.splitlines() if line.strip()]
             printed = SCREENS[typed]
-            for line in filter(str.strip, shown.splitlines()):
-                if line.strip() == "...":
-                    continue
+            for line in (line for line in shown.splitlines() if line.strip() not in ("", "...")):
                 assert any(same(line, other) for other in printed), (line, printed)
 
 
@@ -109,8 +234,6 @@ def test_python_examples(page, workplace):
     names = {"np": np, "Image": Image}
     for block in (b for b in blocks(page) if b.language == "python" and ">>> " in b.text):
         test = doctest.DocTestParser().get_doctest(block.text, names, page.name, str(page), block.line)
-        result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(
-            test, clear_globs=False
-        )
+        runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+        assert runner.run(test, clear_globs=False).failed == 0
         names |= test.globs
-        assert result.failed == 0

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from runs import RN50, write_ablation, write_run
+from runs import RN50, undrawn, write_ablation, write_run
 
 from magiqa.report.material import Asked, Material
+from magiqa.report.paper import paper
 from magiqa.studies.compare import compare
 
 WHOLE = {"prompts": "clipiqa", "views": "whole"}
@@ -28,6 +29,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def folders(base: Path) -> list[Path]:
     return [base / name for name in ("demo", "fixed", "published", "other", "grid", "compared")]
+
+
+@pytest.fixture(scope="session")
+def written(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A paper of all of them, its figures left empty."""
+    out = tmp_path_factory.mktemp("paper") / "out"
+    with undrawn:
+        paper(folders, out)
+    return out
 
 
 @pytest.fixture(scope="session")

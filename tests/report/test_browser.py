@@ -66,7 +66,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     report([first, second, write_ablation(base / "grid", points=21)], base / "out")
     text = (base / "out" / "report.html").read_text()
-    (base / "acts.html").write_text(text.replace("<head>", f"<head>{HEAD}").replace("</body>", f"{ACTS}</body>"))
+    (base / "acts.html").write_text(
+        text.replace("<head>", f"<head>{HEAD}").replace("</body>", f"{ACTS}</body>")
+    )
     return base / "acts.html"
 
 
@@ -75,7 +77,11 @@ def look(page: Path, width: int) -> dict[str, Any]:
     outer = page.with_name(f"{width}.html")
     outer.write_text(FRAME.format(page=page.name, width=width))
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    options += ["--window-size=1500,1000", "--virtual-time-budget=20000", f"--user-data-dir={page.parent / 'profile'}"]
+    options += [
+        "--window-size=1500,1000",
+        "--virtual-time-budget=20000",
+        f"--user-data-dir={page.parent / 'profile'}",
+    ]
     command = [str(CHROMIUM), *options, "--dump-dom", outer.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     return json.loads(html.unescape(re.search(r"<body>(.*)</body>", dom, re.S)[1]))

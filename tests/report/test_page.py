@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from runs import DEMO, NASTY, list_files, write_run
+from runs import DEMO, NASTY, edit_record, list_files, undrawn, write_run
 
 from magiqa.errors import UserError
 from magiqa.report.gallery import Pictures, locate
 from magiqa.report.material import Asked
 from magiqa.report.report import report
 from magiqa.runs.read import Run, read
+from magiqa.studies.compare import compare
 
 ASSETS = Path(__file__).parents[2] / "magiqa/report/assets"
 
@@ -42,22 +43,14 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def out(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    report(folders, out)
+    with undrawn:
+        report(folders, out)
     return out
 
 
 @pytest.fixture(scope="module")
 def page(out: Path) -> Page:
     return Page((out / "report.html").read_text())
-
-
-def data_of(out: Path) -> dict:
-    script = r'<script type="application/json" id="data">(.*?)</script>'
-    return json.loads(re.search(script, (out / "report.html").read_text())[1])
-
-
-def test_the_first_run_of_each_set_shows_its_magnitude(page):
-    assert page.text.count("against the magnitude cue") == 2
 
 
 @pytest.mark.slow
@@ -68,13 +61,11 @@ def test_tables_figures_and_page_are_written(out, folders):
             assert len(text) > 100 and str(folders[0].parent) not in text
             assert suffix == "csv" or DEMO["label"] in text
     for stem in ("demo/predicted", "demo/magnitude", "demo/srcc_by_group", "curves_lambda", "compare-demo"):
-        assert all(
-            (out / "figures" / f"{stem}.{suffix}").stat().st_size > 20
-            for suffix in ("png", "pdf", "md", "tex")
-        )
+        assert all((out / "figures" / f"{stem}.{suffix}").is_file() for suffix in ("png", "pdf", "md", "tex"))
 
 
 @pytest.mark.slow
+@undrawn
 def test_everything_regenerates_byte_for_byte(folders, out, tmp_path):
     report(folders, tmp_path)
     files = [f.relative_to(out) for f in out.rglob("*") if f.is_file()]
@@ -99,16 +90,17 @@ def test_the_page_loads_nothing_and_names_cannot_break_out_of_it(page):
             assert attributes["href"].startswith(("#", "https://", "data:,"))
     code = (ASSETS / "report.css").read_text() + (ASSETS / "report.js").read_text()
     assert not re.search(r"https?://|@import|fetch\(|XMLHttpRequest|innerHTML|eval\(", code)
-    assert (
-        NASTY in page.text and "<script>alert(1)</script>" in page.text
-    )  # a note of the record, shown as text
+    # a note of the record is shown as text
+    assert NASTY in page.text and "<script>alert(1)</script>" in page.text
     assert sum(tag == "script" for tag, _ in page.tags) == 2
     assert not any(tag == "b" and attributes for tag, attributes in page.tags)
 
 
 @pytest.mark.slow
-def test_the_page_holds_every_point_and_copies_of_the_gallerys_images_alone(base, out):
-    data = data_of(out)
+def test_the_page_holds_every_point_and_copies_of_the_gallerys_images_alone(base, out, page):
+    assert page.text.count("against the magnitude cue") == 2  # of the first run of each set
+    script = r'<script type="application/json" id="data">(.*?)</script>'
+    data = json.loads(re.search(script, (out / "report.html").read_text())[1])
     scores = pd.read_csv(base / "demo" / "scores.csv")
     np.testing.assert_allclose(data["runs"][0]["q"], scores["q"], rtol=1e-5)
     assert data["runs"][0]["names"] == scores["image"].tolist()
@@ -117,14 +109,7 @@ def test_the_page_holds_every_point_and_copies_of_the_gallerys_images_alone(base
 
 
 @pytest.mark.slow
-def test_a_page_has_a_row_for_another_programs_scores(base, tmp_path):
-    scores = pd.read_csv(base / "demo" / "scores.csv")
-    scores.assign(score=scores["mos"])[["image", "score"]].to_csv(tmp_path / "musiq.csv", index=False)
-    report([base / "demo", base / "fixed"], tmp_path / "out", Asked(metrics=[tmp_path / "musiq.csv"]))
-    assert "musiq" in Page((tmp_path / "out" / "report.html").read_text()).text
-
-
-@pytest.mark.slow
+@undrawn
 def test_unreachable_images_are_said_to_be_and_thumbnails_may_be_left_out(tmp_path):
     folder = write_run(tmp_path / "run", images=tmp_path / "images")
     (tmp_path / "images" / "image-0003.png").unlink()
@@ -169,25 +154,15 @@ def test_any_other_result_is_shown_with_its_tables_figures_and_notes(base, tmp_p
     (folder / "figures").mkdir(parents=True)
     Image.new("RGB", (9, 9)).save(folder / "figures" / "regimes.png")
     (folder / "regimes.csv").write_text("bin,diff\nlow,0.1\nhigh,-0.2\n")
-    about = {"name": "regimes", "notes": ["SRCC across bins <measures> the range"]}
-    record = json.loads((base / "demo" / "record.json").read_text())
-    record |= {"command": "experiment", "name": "regimes-x", "experiment": about}
-    (folder / "record.json").write_text(json.dumps(record))
-    list_files(folder)
+    shutil.copy(base / "demo" / "record.json", folder)
+    note = "SRCC across bins <measures> the range"
+    about = {"name": "regimes", "notes": [note]}
+    edit_record(list_files(folder), command="experiment", name="regimes-x", experiment=about)
     report([folder], tmp_path / "out")
     page = Page((tmp_path / "out" / "report.html").read_text())
-    assert "Experiment: regimes" in page.text and about["notes"][0] in page.text
+    assert "Experiment: regimes" in page.text and note in page.text
     assert sum(tag == "img" for tag, _ in page.tags) == 1
     assert (tmp_path / "out" / "figures" / "regimes-x" / "regimes.png").is_file()
-
-
-def test_a_folder_without_results_is_named(tmp_path):
-    for folder, message in (
-        (tmp_path, "holds no record.json"),
-        (tmp_path / "absent", "absent: no such folder"),
-    ):
-        with pytest.raises(UserError, match=message):
-            report([folder], tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -211,6 +186,14 @@ def test_a_broken_file_is_named_in_one_line(base, tmp_path, file, content, messa
     (tmp_path / "run" / file).write_text(content)
     if file.endswith(".csv"):
         list_files(tmp_path / "run")
-    with pytest.raises(UserError) as caught:
-        report([tmp_path / "run"], tmp_path / "out")
-    assert message in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=rf"{message}.*\Z"):
+        read([tmp_path / "run"])
+
+
+def test_a_table_cut_at_a_line_end_is_refused(base, tmp_path):
+    table = shutil.copytree(base / "demo", tmp_path / "run") / "scores.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:11]))
+    message = r"scores.csv: is not what its record says \(other sha256, 60 rows there, 10 here\)"
+    for reader in (read, compare):
+        with pytest.raises(UserError, match=message):
+            reader([table.parent] if reader is read else table.parent)

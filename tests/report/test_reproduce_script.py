@@ -18,13 +18,6 @@ RUN = {
 }
 
 
-def record_of(job, name):
-    """As much of a job's record as its command needs."""
-    root = {"root": str(job.source.dataset.root)}
-    parts = {"choices": job.choices, "changed": job.changed, "study": job.study, "config": job.config}
-    return {"command": name, "name": job.name, **parts, "dataset": root}
-
-
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
@@ -58,15 +51,20 @@ def record_of(job, name):
 @pytest.mark.slow
 def test_a_command_typed_again_makes_the_same_job(name, overrides):
     job = tiny.configs().job(overrides)
+    record = {
+        "command": name,
+        "name": job.name,
+        "choices": job.choices,
+        "changed": job.changed,
+        "study": job.study,
+    }
+    record |= {"config": job.config, "dataset": {"root": str(job.source.dataset.root)}}
     places = Places()
-    line = command(record_of(job, name), "o", {}, places)
+    line = command(record, "o", {}, places)
     values = dict(places.paths)
     assert not any(path in line for path in values.values())
-    printed = subprocess.run(
-        ["sh", "-c", f"for word in {line}; do printf '%s\\0' \"$word\"; done"],
-        env={**os.environ, **values}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    words = printed.stdout.split("\0")[:-1]
+    shell = ["sh", "-c", f"for word in {line}; do printf '%s\\0' \"$word\"; done"]
+    words = subprocess.check_output(shell, env={**os.environ, **values}, text=True).split("\0")[:-1]
     assert words[:2] == ["magiqa", name] and words[-1] == "out=o"
     again = tiny.configs().job(words[2:])
     assert again.name == job.name and again.method == job.method and again.statistics == job.statistics
@@ -99,9 +97,8 @@ def test_a_script_names_no_path_of_this_machine_and_asks_for_what_it_needs(tmp_p
         f'magiqa paper {first} {second} reproduced/3-x "$MY_METRIC_CSV" statistics=krcc out=reproduced/paper'
     )
     subprocess.run(["sh", "-n"], input=text, text=True, check=True)
-    unset = subprocess.run(
-        ["sh"], input=text, text=True, capture_output=True, env={"PATH": os.environ["PATH"]}
-    )
+    path = {"PATH": os.environ["PATH"]}
+    unset = subprocess.run(["sh"], input=text, text=True, capture_output=True, env=path)
     assert unset.returncode != 0 and "KONIQ_ROOT: the folder of the data set koniq" in unset.stderr
 
 
@@ -164,11 +161,9 @@ def test_a_record_cannot_have_the_script_run_anything_else(tmp_path, change):
     assert {p.name for p in tmp_path.iterdir()} == {"magiqa", "reproduce.sh", "words"}
     words = (tmp_path / "words").read_text().splitlines()
     keys = {w.lstrip("+").partition("=")[0] for w in words if "=" in w}
-    assert not keys & (
-        {*ELSEWHERE, "hydra"} - {"out", "dataset.root", "dataset.annotation", "dataset.split_file"}
-    )
+    asked = {"out", "dataset.root", "dataset.annotation", "dataset.split_file"}
+    assert not keys & ({*ELSEWHERE, "hydra"} - asked)
     assert all(w.startswith("out=reproduced/") for w in words if w.lstrip("+").startswith("out="))
     assert not [w for w in words if ".." in w or "${" in w or "/x" in w or "attacker" in w]
-    assert not [
-        w for w in words if "_target_" in w and not w.startswith("dataset.split='")
-    ]  # text, quoted for Hydra
+    # text, quoted for Hydra
+    assert not [w for w in words if "_target_" in w and not w.startswith("dataset.split='")]

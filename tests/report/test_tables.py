@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from runs import DEMO, RN50, put, write_ablation, write_run
+from runs import DEMO, RN50, edit_record, put, write_ablation, write_run
 from scipy import stats
 
 from magiqa.errors import UserError
@@ -20,11 +20,9 @@ from magiqa.report.material import Asked, Material, external_runs
 from magiqa.report.methods import method_name
 from magiqa.report.published import published
 from magiqa.report.published_exhibits import published_table, refused
-from magiqa.report.runs_exhibits import group_tables
 from magiqa.report.study_exhibits import comparisons, experiments, matrix
 from magiqa.report.table import Cell, Table, frame_table, number, p_cell
 from magiqa.runs.read import read
-from magiqa.studies.compare import compare
 
 WHOLE = {"prompts": "clipiqa", "views": "whole"}
 
@@ -43,19 +41,19 @@ def rows_of(table: Table) -> dict[str, list[Cell]]:
 
 def test_srcc_and_plcc_after_the_fit_are_scipys_and_plcc_carries_the_raw_sign(tmp_path):
     folder = write_run(tmp_path / "run")
-    scores = pd.read_csv(folder / "scores.csv")
-    scores["q"] = -scores["q"]
-    agreement = pd.read_csv(folder / "agreement.csv")
-    mine = agreement["score"] == "q"
-    agreement.loc[mine & agreement["statistic"].isin(["srcc", "plcc"]), "value"] *= -1
+    scores, agreement = (pd.read_csv(folder / f"{name}.csv") for name in ("scores", "agreement"))
+    scores["q"] *= -1
+    values = agreement.set_index(["score", "statistic"])["value"]
+    agreement["value"] *= np.where(
+        agreement["score"].eq("q") & agreement["statistic"].isin(["srcc", "plcc"]), -1, 1
+    )
     put(scores, folder / "scores.csv")
     put(agreement, folder / "agreement.csv")
-    run = read([folder])[0][0]
     table = table_of(Material.read([folder], Asked()))
     srcc, plcc = rows_of(table)["MA-CLIP"]
     assert srcc.value == pytest.approx(stats.spearmanr(scores["q"], scores["mos"])[0])
-    fitted = run.agreement.set_index(["score", "statistic"])["value"][("q", "plcc_logistic")]
-    assert plcc.value == pytest.approx(-abs(fitted)) and plcc.detail == "" and srcc.detail.startswith("[")
+    assert plcc.value == pytest.approx(-abs(values["q", "plcc_logistic"]))
+    assert plcc.detail == "" and srcc.detail.startswith("[")
     assert [name for _, name in table.columns] == ["Method", "SRCC", "PLCC"]
     assert len(" ".join(table.notes).split()) <= 40 and len(table.title.split()) <= 40
 
@@ -123,28 +121,15 @@ def test_another_programs_scores_are_a_row_where_they_cover_a_set_in_the_directi
     run = write_run(tmp_path / "run", n=60)
     scores, file = pd.read_csv(run / "scores.csv"), tmp_path / "all.csv"
     scores[["image"]].assign(niqe=-scores["mos"], musiq=scores["mos"]).to_csv(file, index=False)
-    cases = {f"{file}": f"choose a column of it, such as {file}:niqe", f"{file}:niqe": f"{file}:niqe:lower"}
-    for word, message in cases.items():
-        with pytest.raises(UserError, match=re.escape(message)):
-            compare(run, [word], out=tmp_path / "x")
+    for word, message in ((f"{file}", f"such as {file}:niqe"), (f"{file}:niqe", f"{file}:niqe:lower")):
         with pytest.raises(UserError, match=re.escape(message)):
             external_runs(read([run])[0], [Path(word)])
-    table, _ = compare(run, [f"{file}:niqe:lower", f"{file}:musiq"], out=tmp_path / "compared")
-    srcc = table[table["statistic"] == "srcc"].set_index(["a", "b"])
-    assert srcc.loc[("niqe", "musiq"), "diff"] == pytest.approx(0)
     for direction, value in (("lower", 1), ("higher", -1)):
         made = Material.read([run], Asked(metrics=[Path(f"{file}:niqe:{direction}")]))
         assert rows_of(table_of(made))["niqe"][0].value == pytest.approx(value)
     scores[["image"]].assign(score=scores["mos"]).head(40).to_csv(file, index=False)
     with pytest.raises(UserError, match="have no score"):
         external_runs(read([run])[0], [file])
-
-
-def edited_record(run: Path, edit) -> None:
-    """Change a run's record, as if the command had written it so."""
-    record = json.loads((run / "record.json").read_text())
-    edit(record)
-    (run / "record.json").write_text(json.dumps(record))
 
 
 @pytest.mark.slow
@@ -162,45 +147,32 @@ def test_averages_are_over_sets_of_one_kind_of_label_and_methods_on_all_of_them(
     assert [cell.text for cell in rows_of(table)["MA-CLIP"]][1::2] == ["–", "–"]
 
 
-def test_a_control_is_never_the_best_wherever_its_name_stands():
-    frame = pd.DataFrame(
-        {"prompts": ["a"] * 3, "score": ["q", "q_sim", "bytes (control)"], "SRCC": [0.5, 0.4, 0.9]}
-    )
-    table = frame_table(frame, {c: c for c in frame}, best=["SRCC"])
-    assert [row[2].mark for row in table.rows] == ["best", "second", ""]
-
-
-def test_the_mean_gain_is_over_sets_of_one_kind_of_label_and_counts_are_whole(tmp_path):
-    sets = ("agiqa3k", "spaq", "koniq", "csiq", "tid2013")
-    folders = [write_run(tmp_path / name, n=40 + k, dataset={"name": name}) for k, name in enumerate(sets)]
-    ssim = write_run(tmp_path / "c", n=50, dataset={"name": "sample", "label": "ssim"})
-    put(pd.read_csv(ssim / "scores.csv").rename(columns={"mos": "ssim"}), ssim / "scores.csv")
-    (exhibit,) = gains(Material.read([*folders, ssim], Asked()))
+def test_the_mean_gain_is_over_five_sets_of_one_kind_of_label_each_counted_once(tmp_path):
+    sets = [{"name": n} for n in ("agiqa3k", "spaq", "koniq", "csiq", "tid2013")]
+    sets += [{"name": "koniq", "variant": "other"}, {"name": "sample", "label": "ssim"}]
+    folders = [write_run(tmp_path / str(k), dataset=data) for k, data in enumerate(sets)]
+    diffs = []
+    for k, folder in enumerate(folders):
+        scores = pd.read_csv(folder / "scores.csv")
+        scores["q"] += 0.1 * np.random.default_rng(k).normal(size=len(scores))
+        srcc = [stats.spearmanr(scores[name], scores["mos"])[0] for name in ("q", "q_sim")]
+        diffs.append(srcc[0] - srcc[1])
+        put(scores.rename(columns={"mos": sets[k].get("label", "mos")}), folder / "scores.csv")
+    (exhibit,) = gains(Material.read(folders, Asked()))
     *rows, mean = exhibit.table.rows
-    values = {row[0].text: row[2].value for row in rows}
-    assert mean[0].text == "Mean of 5 data sets" and "magiqa sample" in values and "MOS" in exhibit.caption
-    assert mean[2].value == pytest.approx(
-        np.mean([v for name, v in values.items() if name != "magiqa sample"])
-    )
-    texts = [row[1].text for row in exhibit.table.rows]
-    assert sorted(texts) == ["40", "41", "42", "43", "44", "50", "–"]
+    assert sorted(row[2].value for row in rows) == pytest.approx(sorted(diffs), abs=1e-9)
+    assert mean[0].text == "Mean of 5 data sets" and mean[1].text == "–" and rows[0][1].text == "60"
+    assert mean[2].value == pytest.approx(np.mean(diffs[:5]), abs=1e-9)
+    assert "magiqa sample" in [row[0].text for row in rows] and "MOS" in exhibit.caption
+    (four,) = gains(Material.read(folders[:4], Asked()))
+    assert len(four.table.rows) == 4
 
 
 def test_backbones_share_a_table_where_a_method_ran_with_several(base, tmp_path):
     shutil.copytree(base / "demo", tmp_path / "rn50")
-    edited_record(tmp_path / "rn50", lambda record: record["backbone"].update(RN50))
+    edit_record(tmp_path / "rn50", backbone=RN50)
     (exhibit,) = backbones(Material.read([base / "demo", tmp_path / "rn50"], Asked()))
     assert [row[0].text for row in exhibit.table.rows] == [DEMO["label"], "RN50 (openai)"]
-
-
-def test_groups_are_a_row_each_with_their_count_and_scipys_srcc(material):
-    exhibit = next(group_tables(material))
-    assert [row[0].text for row in exhibit.table.rows] == [f"gen_{i} <&$>" for i in range(3)]
-    assert exhibit.table.columns[0] == ("", "Generator") and exhibit.table.rows[0][1].value == 20
-    run = next(run for run in material.runs if run.name == "demo")
-    part = run.scores[run.scores["group"] == "gen_1 <&$>"]
-    place = [name for _, name in exhibit.table.columns].index("MA-CLIP")
-    assert exhibit.table.rows[1][place].value == pytest.approx(stats.spearmanr(part["q"], part["mos"])[0])
 
 
 # --- published values
@@ -234,8 +206,7 @@ def test_a_published_value_stands_beside_the_same_method_on_the_same_set(tmp_pat
 @pytest.mark.slow
 def test_a_published_plcc_of_fitted_values_stands_beside_the_official_fit_only(tmp_path):
     published_runs(tmp_path)
-    official = {"method": "official", "status": "start_values"}
-    edited_record(tmp_path / "run", lambda record: record["fits"]["q_sim"].update(official))
+    edit_record(tmp_path / "run", fits={"q_sim": {"method": "official", "status": "start_values"}})
     made = Material.read([tmp_path / "run"], Asked())
     (exhibit,) = published_table(made)
     data = exhibit.table.data
@@ -310,8 +281,7 @@ def test_a_numeric_axis_is_printed_in_steps_and_categories_are_never_left_out(ma
     folder = write_ablation(tmp_path / "many")
     table = pd.read_csv(folder / "ablation.csv").drop(columns="lam")
     put(table.assign(variant=[f"option {i}" for i in range(101)]), folder / "ablation.csv")
-    about = {"name": "fusion", "parameter": None, "reference": "option 3"}
-    edited_record(folder, lambda record: record["ablation"].update(about))
+    edit_record(folder, ablation={"name": "fusion", "parameter": None, "reference": "option 3"})
     (exhibit,) = ablation_tables(Material.read([folder], Asked()))
     assert len(exhibit.table.rows) == 101
     assert latex(exhibit.table, "x").count(r"\\") > 101  # over several floats
@@ -322,7 +292,7 @@ def varied(folder: Path, data: str, srcc: dict[str, float], **about) -> Path:
     table = pd.DataFrame({"variant": list(srcc), "srcc": list(srcc.values()), **about.pop("columns", {})})
     put(table, write_ablation(folder) / "ablation.csv")
     about = {"parameter": None, "score": "q", "reference": next(iter(srcc)), **about}
-    edited_record(folder, lambda r: (r["ablation"].update(about), r["dataset"].update(name=data)))
+    edit_record(folder, ablation=about, dataset={"name": data})
     return folder
 
 
@@ -362,8 +332,7 @@ def test_steps_are_those_of_the_rows_and_bases_go_by_their_difference(tmp_path):
     columns = {"fusion.base_sim": base, "fusion.base_mag": 0.0}
     folder = varied(tmp_path / "base", "spaq", srcc, name="base", reference="base_sim=0.4, base_mag=0",
                     columns=columns)  # fmt: skip
-    bases = {"fusion": {"base_sim": 1.0, "base_mag": 0.6}}
-    edited_record(folder, lambda record: record.update(config=bases))
+    edit_record(folder, config={"fusion": {"base_sim": 1.0, "base_mag": 0.6}})
     table = ablation_of(folder)
     assert [row[0].text for row in table.rows] == ["-2", "-1", "0", "0.4 (reference)", "1", "2"]
     assert any("in steps of 1, the best and the reference" in note for note in table.notes)
@@ -398,18 +367,11 @@ def test_a_table_over_two_pages_has_one_number_and_names_the_block_that_goes_on(
 
 
 def test_differences_of_an_experiment_have_the_intervals_of_their_adjusted_p(tmp_path):
+    low, high = {"diff_low": [0.09, 0.19], "ci_simultaneous_low": [0.05, 0.15]}, {"diff_high": [0.11, 0.21]}
+    rows = {"cue": ["q", "q_sim"], "diff": [0.1, 0.2], **low, **high, "ci_simultaneous_high": [0.15, 0.25]}
     folder = write_ablation(tmp_path / "any")
-    rows = {"cue": ["q", "q_sim"], "diff": [0.1, 0.2], "diff_low": [0.09, 0.19], "diff_high": [0.11, 0.21]}
-    rows |= {
-        "p_adjusted": [0.02, 0.01],
-        "ci_simultaneous_low": [0.05, 0.15],
-        "ci_simultaneous_high": [0.15, 0.25],
-    }
-    (folder / "ablation.csv").unlink()
-    put(pd.DataFrame(rows), folder / "main.csv")
-    edited_record(
-        folder, lambda r: (r.pop("ablation"), r.update(command="experiment", experiment={"name": "main"}))
-    )
+    put(pd.DataFrame(rows).assign(p_adjusted=[0.02, 0.01]), folder / "main.csv")
+    edit_record(folder, command="experiment", experiment={"name": "main"})
     (exhibit,) = experiments(Material.read([folder], Asked()))
     assert exhibit.table.rows[0][1].detail == "[+0.050, +0.150]"
     assert any("hold for all rows at once" in note for note in exhibit.table.notes)
@@ -419,7 +381,7 @@ def test_a_comparisons_matrix_is_antisymmetric_and_stars_what_is_significant(mat
     (sheet,) = [s for s in material.sheets if s.record["command"] == "compare"]
     row = sheet.table[sheet.table["statistic"] == "srcc"].iloc[0]
     values, words = matrix(sheet.table[sheet.table["statistic"] == "srcc"], {})
-    assert np.nan_to_num(values.to_numpy() + values.to_numpy().T).any() == False  # noqa: E712
+    assert not np.nan_to_num(values.to_numpy() + values.to_numpy().T).any()
     assert ("*" in words.iloc[0, 1]) == (row["p_adjusted"] < 0.05)
     figure, pairs = comparisons(material)
     assert figure.kind == "matrix" and pairs.kind == "pairs"
@@ -431,13 +393,13 @@ def test_a_comparisons_matrix_is_antisymmetric_and_stars_what_is_significant(mat
 
 
 def test_any_csv_becomes_a_table_with_its_intervals_in_one_cell():
-    frame = pd.DataFrame({"variant": ["a", "b", "c (control)"], "same": 3, "srcc": [0.5, 0.25, 0.9]})
-    frame["srcc_low"], frame["srcc_high"] = [0.4, 0.2, 0.8], [0.6, 0.3, 1.0]
+    frame = pd.DataFrame({"prompts": ["x", "y", "z"], "score": ["a", "b", "c (control)"], "same": 3})
+    frame = frame.assign(srcc=[0.5, 0.25, 0.9], srcc_low=[0.4, 0.2, 0.8], srcc_high=[0.6, 0.3, 1.0])
     table = frame_table(frame, best=["srcc"])
-    assert [name for _, name in table.columns] == ["variant", "SRCC"]
-    first = table.rows[0][1]
-    assert (first.text, first.detail, first.mark) == ("0.500", "[0.400, 0.600]", "best")
-    assert table.rows[2][1].mark == "" and table.notes == ["In every row: same 3."]
+    assert [name for _, name in table.columns] == ["prompts", "score", "SRCC"]
+    assert (table.rows[0][2].text, table.rows[0][2].detail) == ("0.500", "[0.400, 0.600]")
+    assert [row[2].mark for row in table.rows] == ["best", "second", ""]  # a control is never the best
+    assert table.notes == ["In every row: same 3."]
 
 
 def test_numbers_have_no_negative_zero_and_small_p_a_bound():

@@ -1,5 +1,6 @@
 """Ablations say what single runs say, a variant at a time, and what picking the best costs."""
 
+import socket
 from dataclasses import replace
 from itertools import product
 
@@ -8,12 +9,17 @@ import pandas as pd
 import pytest
 import tiny
 
+from magiqa.backbones import library
+from magiqa.backbones.checkpoint import LackingWeights
+from magiqa.backbones.spec import Backbone
+from magiqa.backbones.weights import find_weights
 from magiqa.errors import UserError
 from magiqa.features.source import prepare
 from magiqa.method.cues import BoxCox, Plain
 from magiqa.method.fast_variants import box_cox_means
 from magiqa.method.fusion import Adaptive, Fixed, Product
 from magiqa.method.pooling import pool
+from magiqa.method.prompts import PromptSet
 from magiqa.package import conf_dir
 from magiqa.runs.record import Clock
 from magiqa.scoring.score import score, score_many, score_views, sources
@@ -78,15 +84,16 @@ def test_a_lambda_grid_equals_single_runs(folder, tmp_path):
     table, record = ablate(folder, "lambda", tmp_path)
     assert table["magnitude.lam"].tolist() == [round(-1 + 0.02 * k, 10) for k in range(101)]
     assert pd.read_csv(tmp_path / "ablation.csv")["srcc"].tolist() == table["srcc"].tolist()
+    statistics = ["srcc", "srcc_within", "plcc"]
     for lam in (-0.84, 0.0, 0.94):
-        single, _ = evaluate(
-            tiny.job(folder, f"magnitude.lam={lam}", f"out={tmp_path}/{lam}"), progress=False
-        )
-        one = single[single["score"] == "q"].set_index("statistic")
+        out = f"out={tmp_path}/{lam}"
+        single, _ = evaluate(tiny.job(folder, f"magnitude.lam={lam}", out), progress=False)
+        own = single[single["score"] == "q"].set_index("statistic").loc[statistics]
         row = table[table["magnitude.lam"] == lam].iloc[0]
-        for statistic in ("srcc", "srcc_within", "plcc"):
-            for mine, theirs in (("", "value"), ("_low", "ci_low"), ("_high", "ci_high")):
-                assert row[statistic + mine] == pytest.approx(one.loc[statistic, theirs], abs=1e-12)
+        for ours, theirs in (("", "value"), ("_low", "ci_low"), ("_high", "ci_high")):
+            assert row[[s + ours for s in statistics]].tolist() == pytest.approx(
+                own[theirs].tolist(), abs=1e-12
+            )
     assert record["ablation"]["reference"] == "lam=0.5"
     assert table.loc[75, "diff"] == 0
     assert np.isnan(table.loc[75, "p"])
@@ -107,24 +114,17 @@ def by_view(features, method):
 @pytest.mark.slow
 def test_scores_of_every_kind_of_variant_equal_single_scores(folder, features):
     base = tiny.job(folder)
-    jobs = [
-        base.having(magnitude=m, fusion=f, pooling=p)
-        for m, f, p in product(
-            (
-                BoxCox(0.3),
-                BoxCox(-0.7, standardize=False),
-                BoxCox(0.0, standardize=False),
-                Plain("l2"),
-            ),
-            (Adaptive(alpha=2.0), Fixed(0.3), Product()),
-            ("mean", "worst_tenth"),
-        )
+    magnitudes = [BoxCox(0.3), BoxCox(-0.7, standardize=False), BoxCox(0.0, standardize=False), Plain("l2")]
+    fusions = [Adaptive(alpha=2.0), Fixed(0.3), Product()]
+    methods = [
+        base.having(magnitude=m, fusion=f, pooling=p).method
+        for m, f, p in product(magnitudes, fusions, ("mean", "worst_tenth"))
     ]
     for wanted in ("q", "q_sim", "q_mag"):
-        matrix = score_many(features, [job.method for job in jobs], (wanted,))[wanted]
-        for job, row in zip(jobs, matrix, strict=True):
-            np.testing.assert_allclose(row, by_view(features, job.method)[wanted], rtol=1e-12)
-            np.testing.assert_allclose(row, score(features, job.method)[wanted], rtol=1e-12)
+        matrix = score_many(features, methods, (wanted,))[wanted]
+        for method, row in zip(methods, matrix, strict=True):
+            np.testing.assert_allclose(row, by_view(features, method)[wanted], rtol=1e-12)
+            np.testing.assert_allclose(row, score(features, method)[wanted], rtol=1e-12)
 
 
 @pytest.mark.slow
@@ -167,50 +167,38 @@ def test_box_cox_of_many_lambdas_equals_one_at_a_time(lams):
 def test_a_grid_of_two_parameters(folder, tmp_path):
     table, record = ablate(folder, "grid", tmp_path, "figures=true")
     assert len(table) == 21 * 9 and table["srcc_low"].notna().all()
-    reference = table[table["variant"] == record["ablation"]["reference"]].iloc[0]
-    single, _ = evaluate(tiny.job(folder, f"out={tmp_path}/single"), progress=False)
-    srcc = single.set_index(["score", "statistic"]).loc[("q", "srcc")]
-    assert reference["srcc"] == pytest.approx(srcc["value"], abs=1e-12)
     assert list((tmp_path / "figures").rglob("*.png"))
     assert "the 25 best and the reference; ablation.csv holds all 189 variants" in render(table, record)
 
 
 @pytest.mark.slow
 def test_typed_keys_go_on_to_the_options_that_share_them(folder):
-    def jobs(*more):
+    def methods(*more):
         args = tiny.overrides(folder, *more)
         variants, _ = expand(tiny.configs().job(args), tiny.configs().composer(args))
-        return {v.name: v.job for v in variants}
+        return {v.name: v.job.method for v in variants}
 
-    fusions = jobs("ablation=fusion", "fusion.alpha=2")
-    assert fusions["adaptive"].method.fusion == Adaptive(alpha=2)
-    assert fusions["adaptive with equal bases"].method.fusion == Adaptive(1.0, 1.0, 2.0)
-    assert fusions["adaptive bases without alpha"].method.fusion == Adaptive(alpha=0)
-    assert fusions["similarity only"].method.fusion == Fixed(1.0)
+    fusions = {name: m.fusion for name, m in methods("ablation=fusion", "fusion.alpha=2").items()}
+    assert fusions["adaptive"] == Adaptive(alpha=2)
+    assert fusions["adaptive with equal bases"] == Adaptive(1.0, 1.0, 2.0)
     # what sets two options apart is as the option says
-    assert jobs("ablation=fusion", "fusion=fixed", "fusion.w_sim=0.3")[
-        "similarity only"
-    ].method.fusion == Fixed(1.0)
-    definitions = jobs("ablation=magnitude", "magnitude.lam=0.3")
-    assert definitions["magnitude=boxcox"].method.magnitude == BoxCox(0.3)
-    assert definitions["magnitude=boxcox_raw"].method.magnitude == BoxCox(0.3, standardize=False)
-    assert definitions["magnitude=l2"].method.magnitude == Plain("l2")
-    views = jobs("ablation=views")["windows"].method.views
-    assert (views.kinds, views.window, views.stride) == (("windows",), 64, 32)
+    assert fusions["adaptive bases without alpha"] == Adaptive(alpha=0)
+    fixed = methods("ablation=fusion", "fusion=fixed", "fusion.w_sim=0.3")
+    assert fixed["similarity only"].fusion == Fixed(1.0)
+    views = methods("ablation=views", "magnitude.lam=0.3")["windows"]
+    assert (views.views.window, views.views.stride, views.magnitude) == (64, 32, BoxCox(0.3))
 
 
 def test_leave_one_data_set_out():
     def one(name, gains, label="mos"):
         table = pd.DataFrame({"variant": ["a", "b", "c"], "diff": gains, "srcc": [0.5 + g for g in gains]})
-        record = {
-            "dataset": {"name": name, "variant": "", "n": 9, "label": label},
-            "backbone": {"label": None, "kind": "given"},
-            "ablation": {"reference": "a"},
-        }
-        return table, record
+        dataset = {"name": name, "variant": "", "n": 9, "label": label}
+        backbone = {"label": None, "kind": "given"}
+        return table, {"dataset": dataset, "backbone": backbone, "ablation": {"reference": "a"}}
 
     sets = [one("x", [0, 0.1, 0.0]), one("y", [0, 0.0, 0.2]), one("z", [0, -0.1, 0.1])]
-    found = transfer([*sets, one("degraded", [0, 9.0, 0.0], "ssim")]).set_index("dataset")  # SSIM is no MOS
+    sets.append(one("degraded", [0, 9.0, 0.0], "ssim"))  # SSIM is no MOS
+    found = transfer(sets).set_index("dataset")
     assert found["chosen_on_others"].to_dict() == {"x": "c", "y": "c", "z": "c"}
     assert found.loc["x", "shortfall"] == pytest.approx(0.1)
     assert found.loc["y", "shortfall"] == pytest.approx(0.0)
@@ -250,3 +238,50 @@ def test_variants_that_cannot_be(folder, axes, message):
     job = tiny.job(folder).having(ablation=Ablation("a", axes))
     with pytest.raises(UserError, match=f"^ablation a{message}"):
         expand(job)
+
+
+FAR = {"backbone.name": "hf-hub:nobody/has-this", "backbone.untrained": None}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Names that were looked up in a network that is not there."""
+    names = []
+
+    def unknown(*args, **options):
+        names.append(args)
+        raise socket.gaierror("no address")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    library._has_address.cache_clear()
+    yield names
+    library._has_address.cache_clear()
+
+
+@pytest.mark.slow
+def test_backbones_that_are_there_are_compared_and_the_others_named(folder, tmp_path, asked):
+    near = {"backbone.name": f"local-dir:{folder / 'clip'}"}
+    one, other = near | {"backbone.untrained": 0}, near | {"backbone.untrained": 1}
+    job = tiny.job(folder, f"out={tmp_path}")
+    variants = [{"name": "far", **FAR}, {"name": "one", **one}, {"name": "other", **other}]
+    networks = Ablation("nets", variants=variants, reference=other)
+    table, record = command.ablate(job.having(ablation=networks), progress=False)
+    assert table["variant"].tolist() == ["one", "other"] and table["diff"].tolist()[1] == 0
+    about = record["ablation"]
+    assert about["reference"] == "other" and about["variants"] == 2
+    assert list(about["lacking"]) == ["far"] and FAR["backbone.name"] in about["lacking"]["far"]
+    assert "note: variants without weights: far; left out (" in render(table, record)
+    assert not any("reference" in w for w in record["warnings"])
+    alone = Ablation("nets", variants=variants[:2], reference=one)
+    with pytest.raises(UserError, match=r"nets: variants without weights: far; nothing is left"):
+        command.ablate(job.having(ablation=alone), progress=False)
+
+
+def test_without_a_network_nothing_is_tried_again_and_again(asked, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for tag in ("openai", "laion2b_s34b_b79k"):
+        with pytest.raises(LackingWeights, match="neither in the hub cache nor to be downloaded"):
+            find_weights(Backbone("ViT-B-32", tag), PromptSet("p", pairs=(("a", "b"),)))
+    assert len(asked) == 1  # the client alone would ask ten times a backbone, half a minute a file

@@ -11,6 +11,7 @@ from runs import put
 
 from magiqa.cli import main as cli
 from magiqa.errors import UserError
+from magiqa.runs.external_scores import Metric, external_scores
 from magiqa.stats.paired import compare as paired
 from magiqa.studies.compare import compare, render
 from magiqa.studies.evaluate import evaluate
@@ -26,38 +27,35 @@ def runs(tmp_path_factory):
     return folder
 
 
-def csv(path, images, scores):
-    pd.DataFrame({"image": images, "score": scores}).to_csv(path, index=False)
-    return path
-
-
 def test_runs_and_any_csv_are_tested_on_the_same_images(runs, tmp_path):
-    a = pd.read_csv(runs / "a" / "scores.csv", dtype={"image": str})
+    a = pd.read_csv(runs / "a" / "scores.csv")
     other = a["mos"] + np.random.default_rng(0).normal(size=len(a))
-    file = csv(tmp_path / "theirs.csv", a["image"][::-1], other[::-1])  # another order
+    file = tmp_path / "theirs.csv"
+    a[["image"]].assign(score=other)[::-1].to_csv(file, index=False)  # another order
     table, record = compare(runs / "a", [runs / "b", file], out=tmp_path / "out")
     assert len(table) == 3 * 3  # pairs by srcc, plcc, srcc_within
     row = table[(table["statistic"] == "srcc") & (table["b"] == "theirs")].iloc[0]
-    direct = paired({"a": a["q"], "b": other}, a["mos"]).iloc[0]
-    names = ["diff", "diff_low", "p"]
-    assert row[names].tolist() == direct[names].tolist()
-    assert row["a"] == "a q (untrained, seed 0)"
+    direct, numbers = paired({"a": a["q"], "b": other}, a["mos"]).iloc[0], ["diff", "diff_low", "p"]
+    assert row[numbers].tolist() == direct[numbers].tolist() and row["a"] == "a q (untrained, seed 0)"
     assert (table["p_adjusted"] >= table["p"]).all()
     assert json.loads((tmp_path / "out" / "record.json").read_text())["command"] == "compare"
     assert "p: adjusted for all pairs of a statistic" in " ".join(render(table, record).split())
 
 
-@pytest.mark.parametrize("form", ["no header", "tabs", "column of the metric's name"])
-def test_other_programs_files_are_read_as_they_write_them(runs, tmp_path, form):
-    a = pd.read_csv(runs / "a" / "scores.csv", dtype={"image": str})
-    expected, _ = compare(runs / "a", [csv(tmp_path / "musiq.csv", a["image"], a["mos"])], out=tmp_path / "1")
-    table = pd.DataFrame({"img_path": "/elsewhere/" + a["image"], "musiq": a["mos"]})
-    options = {"no header": {"header": False}, "tabs": {"header": False, "sep": "\t"}}
-    table.to_csv(tmp_path / "musiq.csv", index=False, **options.get(form, {}))
-    found, record = compare(runs / "a", [tmp_path / "musiq.csv"], out=tmp_path / "2")
-    assert found["diff"].tolist() == expected["diff"].tolist()
-    told = "" if form.startswith("column") else "no header: images, then scores"
-    assert record["methods"][1]["note"] == "; ".join(filter(None, ("matched by base names", told)))
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"header": False}, "; no header: images, then scores"),
+        ({"header": False, "sep": "\t"}, "; no header: images, then scores"),
+        ({}, ""),
+    ],
+)
+def test_other_programs_files_are_read_as_they_write_them(tmp_path, options, told):
+    table = pd.DataFrame({"img_path": [f"/elsewhere/{i}.png" for i in range(5)], "musiq": np.arange(5.0)})
+    table.to_csv(tmp_path / "musiq.csv", index=False, **options)
+    scores, note = external_scores(Metric.of(tmp_path / "musiq.csv"), ["3.png", "0.png"])
+    assert scores.tolist() == [3, 0]
+    assert note == f"matched by base names{told}; 3 rows of other images not used"
 
 
 def test_a_run_alone_compares_its_own_cues_and_stores_them_inside(runs, tmp_path):
@@ -70,31 +68,18 @@ def test_a_run_alone_compares_its_own_cues_and_stores_them_inside(runs, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("lines", "message"),
     [
-        (
-            lambda t: t.iloc[1:],
-            r"theirs.csv: 1 of 24 images have no score \(first 00.png\); score them all: a paired test",
-        ),
-        (
-            lambda t: pd.concat([t, t.iloc[:1]]),
-            r"theirs.csv: scored twice: 00.png \(and 0 more\); keep one row an image",
-        ),
-        (
-            lambda t: t.assign(score=["x", *t["score"][1:]]),
-            r"theirs.csv: the score of 00.png is 'x', no finite number",
-        ),
-        (
-            lambda t: t.rename(columns={"score": "q"}).assign(w=1),
-            r"theirs.csv: choose a column of it, such as .*theirs.csv:q; it has q, w",
-        ),
+        ("b.png,2", r"1 of 2 images have no score \(first a.png\)"),
+        ("a.png,1\nb.png,2\na.png,1", r"scored twice: a.png \(and 0 more\); keep one row an image"),
+        ("a.png,x\nb.png,2", "the score of a.png is 'x', no finite number"),
     ],
 )
-def test_a_csv_that_does_not_fit(runs, tmp_path, change, message):
-    table = pd.DataFrame({"image": [f"{i:02d}.png" for i in range(24)], "score": np.arange(24.0)})
-    change(table).to_csv(tmp_path / "theirs.csv", index=False)
-    with pytest.raises(UserError, match=message):
-        compare(runs / "a", [tmp_path / "theirs.csv"], out=tmp_path / "out")
+def test_a_csv_that_does_not_fit(tmp_path, lines, message):
+    file = tmp_path / "theirs.csv"
+    file.write_text(f"image,score\n{lines}\n")
+    with pytest.raises(UserError, match=f"^{file}: {message}"):
+        external_scores(Metric.of(file), ["a.png", "b.png"])
 
 
 def test_equivalence_marks_pairs_inside_the_margin(runs, tmp_path):
@@ -108,16 +93,15 @@ def test_equivalence_marks_pairs_inside_the_margin(runs, tmp_path):
 def test_runs_on_other_labels_are_refused(runs, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(runs / "b", other)
-    scores = pd.read_csv(other / "scores.csv", dtype={"image": str})
+    scores = pd.read_csv(other / "scores.csv")
     scores.loc[3, "mos"] += 1
-    put(scores, other / "scores.csv")
-    with pytest.raises(
-        UserError, match=r"other: mos differs from the first run's for 1 images \(first 03.png\)"
+    for table, message in (
+        (scores, r"mos differs from the first run's for 1 images \(first 03.png\)"),
+        (scores.iloc[2:], r"2 images are in one of the two runs only \(first 00.png\)"),
     ):
-        compare(runs / "a", [other], out=tmp_path / "out")
-    put(scores.iloc[2:], other / "scores.csv")
-    with pytest.raises(UserError, match=r"other: 2 images are in one of the two runs only \(first 00.png\)"):
-        compare(runs / "a", [other], out=tmp_path / "out")
+        put(table, other / "scores.csv")
+        with pytest.raises(UserError, match=f"other: {message}"):
+            compare(runs / "a", [other], out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,13 @@
 """Every experiment runs, and says what an independent computation says."""
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
-from runs import write_run
+from runs import undrawn, write_run
 from scipy.stats import f as f_distribution
 from scipy.stats import f_oneway, rankdata, spearmanr
 
@@ -50,15 +48,12 @@ def experiment(folder, name, out, *more):
 @pytest.mark.slow
 def test_every_experiment_writes_tables_a_figure_and_a_record(folder, name, tmp_path):
     own = {"raters": ["experiment.ratings=10"], "main": MACLIP, "few_labels": ["experiment.labels=[5]"]}
-    more = own.get(name, [])
-    printed = experiment(folder, name, tmp_path, "figures=true", *more)
-    assert "untrained, seed 0" in printed
-    assert list(tmp_path.glob("*.csv"))
+    printed = experiment(folder, name, tmp_path, "figures=true", *own.get(name, []))
+    tables = {p.stem for p in tmp_path.glob("*.csv")}
+    assert "untrained, seed 0" in printed and tables and tables <= TABLES.keys()  # each has a caption
     assert list((tmp_path / "figures").glob("*.png"))
     record = json.loads((tmp_path / "record.json").read_text())
-    assert record["command"] == "experiment"
-    assert record["experiment"]["notes"]
-    assert {p.stem for p in tmp_path.glob("*.csv")} <= TABLES.keys()  # each has a caption
+    assert record["command"] == "experiment" and record["experiment"]["notes"]
     assert record["backbone"]["label"] == "untrained, seed 0"
 
 
@@ -79,8 +74,8 @@ def test_main_equals_single_runs(folder, tmp_path):
         single = single.set_index(["score", "statistic"])
         for statistic in ("srcc", "srcc_within", "plcc"):
             expected = single.loc[(score, statistic), ["value", "ci_low", "ci_high"]].tolist()
-            mine = table.loc[method, [statistic, f"{statistic}_low", f"{statistic}_high"]].tolist()
-            assert mine == pytest.approx(expected, abs=1e-12)
+            row = table.loc[method, [statistic, f"{statistic}_low", f"{statistic}_high"]]
+            assert row.tolist() == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +96,7 @@ def test_attribution_sums_to_the_gain(folder, tmp_path):
     assert (len(cells), len(steps), len(shares)) == (8, 12, 4)
     gain = cells[True, True, True] - cells[False, False, False]
     by = shares.set_index("factor")["diff"]
-    assert by["all three"] == pytest.approx(gain, abs=1e-12)
-    assert by.drop("all three").sum() == pytest.approx(gain, abs=1e-12)
+    assert [by["all three"], by.drop("all three").sum()] == pytest.approx([gain, gain], abs=1e-12)
     assert (tmp_path / "figures" / "attribution.png").is_file()
 
 
@@ -124,26 +118,21 @@ def test_magnitude_stands_beside_its_rivals_and_its_null(folder, tmp_path, capsy
     }.items():
         evaluate(tiny.job(folder, f"out={tmp_path / name}", *more), progress=False)
         runs[name] = pd.read_csv(tmp_path / name / "scores.csv")
-    srcc = {(r, s): spearmanr(t[s], t["mos"])[0] for r, t in runs.items() for s in ("q", "q_mag", "q_sim")}
-    row = table.loc["l2"]
-    assert row["srcc"] == pytest.approx(srcc["own", "q_mag"], abs=1e-9)
-    assert row["untrained"] == pytest.approx(srcc["null", "q_mag"], abs=1e-9)
-    assert row["diff"] == pytest.approx(srcc["own", "q_mag"] - srcc["null", "q_mag"], abs=1e-9)  # signed
-    assert table.loc["whitened", "srcc"] == pytest.approx(srcc["whitened", "q_mag"], abs=1e-9)
-    assert table.loc["whitened", "gain"] == pytest.approx(
-        srcc["whitened", "q"] - srcc["own", "q_sim"], abs=1e-9
+    own, null, whitened = (
+        {s: spearmanr(t[s], t["mos"])[0] for s in ("q", "q_mag", "q_sim")} for t in runs.values()
     )
+    expected = [own["q_mag"], null["q_mag"], own["q_mag"] - null["q_mag"]]  # signed
+    assert table.loc["l2", ["srcc", "untrained", "diff"]].tolist() == pytest.approx(expected, abs=1e-9)
+    expected = [whitened["q_mag"], whitened["q"] - own["q_sim"]]
+    assert table.loc["whitened", ["srcc", "gain"]].tolist() == pytest.approx(expected, abs=1e-9)
     assert table.loc[["l2", "entropy", "participation"], "gain"].isna().all()
-    own = runs["own"]
-    z = np.column_stack([np.ones(24), *(rankdata(own[c]) for c in ("laplacian", "bytes", "q_sim"))])
-    a, b = (rankdata(own[c]) - z @ np.linalg.pinv(z) @ rankdata(own[c]) for c in ("q_mag", "mos"))
-    assert row["partial"] == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-9)
-    alike = pd.read_csv(tmp_path / "redundancy.csv").set_index("definition")
-    assert alike.loc["l2", "whitened"] == pytest.approx(
-        spearmanr(own["q_mag"], runs["whitened"]["q_mag"])[0], abs=1e-9
-    )
-    record = json.loads((tmp_path / "record.json").read_text())
-    assert record["reference"]["images"] == 30
+    scores = runs["own"]
+    z = np.column_stack([np.ones(24), *(rankdata(scores[c]) for c in ("laplacian", "bytes", "q_sim"))])
+    a, b = (rankdata(scores[c]) - z @ np.linalg.pinv(z) @ rankdata(scores[c]) for c in ("q_mag", "mos"))
+    assert table.loc["l2", "partial"] == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-9)
+    alike = pd.read_csv(tmp_path / "redundancy.csv").set_index("definition").loc["l2", "whitened"]
+    assert alike == pytest.approx(spearmanr(scores["q_mag"], runs["whitened"]["q_mag"])[0], abs=1e-9)
+    assert json.loads((tmp_path / "record.json").read_text())["reference"]["images"] == 30
 
 
 @pytest.mark.slow
@@ -233,49 +222,6 @@ def test_what_a_data_set_lacks_is_said(folder, tmp_path):
             call()
 
 
-@pytest.mark.slow
-def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, monkeypatch):
-    script = Path(__file__).parents[2] / "scripts" / "reproduce.py"
-    spec = importlib.util.spec_from_file_location("reproduce", script)
-    reproduce = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reproduce)
-    overrides = [o for o in tiny.overrides(folder) if not o.startswith(("dataset=", "dataset.root="))]
-    steps = "run-maclip,experiment-weights,experiment-align,experiment-raters,run-clipiqa"
-    args = [
-        "--root",
-        f"folder={folder / 'set'}",
-        "--sets",
-        "folder,koniq",
-        "--only",
-        steps,
-        "--out",
-        str(tmp_path),
-    ]
-    args += ["--without", "run-clipiqa", "--no-report", *overrides]
-    assert reproduce.main(args) == 0
-    printed = capsys.readouterr().out
-    assert "koniq: no --root given; get it from http" in printed
-    assert "folder experiment-align: only AGIQA-3K has labels" in printed
-    assert "folder experiment-raters: " in printed and "(--ratings folder=N)" in printed
-    assert "folder run-clipiqa: --without" in printed
-    done = {p.parent.name for p in (tmp_path / "folder").glob("*/record.json")}
-    assert done == {"run-maclip", "experiment-weights"}
-    assert reproduce.main(args) == 0
-    assert capsys.readouterr().out.count("done before") == 2
-    for more, message in (
-        (["--without", "nosuch"], r"^step nosuch is not known: there are run-maclip, "),
-        (["--ratings", "folder=abc"], r"^--ratings folder=abc: N must be a number from 1$"),
-    ):
-        with pytest.raises(UserError, match=message):
-            reproduce.main([*args, *more])
-    # an experiment's own options are as packaged, whatever is typed
-    alphas = []
-    spy = lambda _, compose: alphas.append(compose(["fusion=adaptive"]).get("fusion").alpha)  # noqa: E731
-    monkeypatch.setattr(reproduce, "experiment", spy)
-    reproduce.run_step("experiment", [*tiny.overrides(folder), "experiment=main", "fusion.alpha=2"])
-    assert alphas == [1.0]
-
-
 def test_content_share_is_an_f_test_of_nested_models():
     rng = np.random.default_rng(4)
     content, kinds = np.repeat(np.arange(20), 8), np.tile(np.arange(8), 20)
@@ -284,13 +230,10 @@ def test_content_share_is_an_f_test_of_nested_models():
     one_way = [rankdata(y)[content == k] for k in range(20)]
     assert content_share(y, content)[1] == pytest.approx(f_oneway(*one_way).pvalue, abs=1e-12)
     dummies = [(v[:, None] == np.unique(v)).astype(float) for v in (kinds, content)]
-    left = []
-    for design in ([dummies[0], rankdata(y)[:, None]], [*dummies, rankdata(y)[:, None]]):
-        z = np.hstack(design)
-        left.append(
-            (np.sum((rankdata(x) - z @ (np.linalg.pinv(z) @ rankdata(x))) ** 2), np.linalg.matrix_rank(z))
-        )
-    (before, few), (after, many) = left
+    designs = [[dummies[0], rankdata(y)[:, None]], [*dummies, rankdata(y)[:, None]]]
+    left = [rankdata(x) - z @ (np.linalg.pinv(z) @ rankdata(x)) for z in map(np.hstack, designs)]
+    few, many = (np.linalg.matrix_rank(np.hstack(design)) for design in designs)
+    before, after = (np.sum(e**2) for e in left)
     share, p = content_share(x, content, [kinds], y)
     ratio = (before - after) / (many - few) / (after / (160 - many))
     assert p == pytest.approx(f_distribution.sf(ratio, many - few, 160 - many), abs=1e-9)
@@ -327,14 +270,14 @@ def test_cost_measures_each_method_without_the_data_set(folder, tmp_path):
     row = table.loc["MA-CLIP"]
     assert row["gmacs_352x352"] == pytest.approx(2.5 * row["gmacs_256x224"])
     assert (table[["ms_256x224", "ms_352x352"]] > 0).all(axis=None)
-    write_run(tmp_path / "run")
-    paper([tmp_path / "run", tmp_path / "cost"], tmp_path / "paper")
+    with undrawn:
+        paper([write_run(tmp_path / "run"), tmp_path / "cost"], tmp_path / "paper")
     text = (tmp_path / "paper" / "results.tex").read_text()
     assert "Parameters, arithmetic and time are given in Table" in text
     table = next((tmp_path / "paper" / "tables").glob("*cost*.tex")).read_text()
     assert "median of 1 repeats" in table and "Parameters (M)" not in table and "M parameters" in table
-    notes = json.loads((tmp_path / "paper" / "paper.json").read_text())["warnings"]
-    assert len(notes) == 1 and notes[0].startswith("without experiment=teaser")
+    (note,) = json.loads((tmp_path / "paper" / "paper.json").read_text())["warnings"]
+    assert note.startswith("without experiment=teaser")
 
 
 def test_multiply_adds_are_those_of_the_layers():
@@ -355,23 +298,23 @@ def test_multiply_adds_of_clip_are_those_that_open_clip_lists(name, gmacs):
 
 
 @pytest.mark.slow
-def test_teaser_shows_the_images_named_and_the_largest_disagreements(folder, tmp_path):
+@undrawn
+def test_teaser_shows_the_images_named_and_the_largest_disagreements(folder, scores, tmp_path):
     named = ["experiment.images=[03.png,20.png]", "experiment.stride=16", "figures=true"]
     experiment(folder, "teaser", tmp_path / "teaser", *named)
     table = pd.read_csv(tmp_path / "teaser" / "teaser.csv")
     row = table[table["figure"] == "teaser"]
     assert set(row["image"]) == {"03.png", "20.png"} and row["q"].is_monotonic_decreasing
-    evaluate(tiny.job(folder, f"out={tmp_path / 'run'}"), progress=False)
-    scores = pd.read_csv(tmp_path / "run" / "scores.csv").set_index("image")
-    gap = scores["q_mag"].rank() - scores["mos"].rank()
+    gap = scores.set_index("image")["q_mag"].rank() - scores.set_index("image")["mos"].rank()
     part = table[(table["figure"] == "disagreements") & (table["cue"] == "q_mag")]
     assert gap[part["image"]].tolist() == [*gap.nlargest(2), *gap.nsmallest(2)]
     figures = {p.name for p in (tmp_path / "teaser" / "figures").glob("*.pdf")}
     assert figures == {"teaser.pdf", "disagreements.pdf", "maps.pdf"}
     with pytest.raises(UserError, match=r"experiment.images: no.png is no image .*scores.csv"):
         experiment(folder, "teaser", tmp_path / "other", "experiment.images=[no.png]")
-    paper([tmp_path / "run", tmp_path / "teaser"], tmp_path / "paper")
+    results = [folder / "run", tmp_path / "teaser"]
+    paper(results, tmp_path / "paper")
     text = (tmp_path / "paper" / "results.tex").read_text()
     assert text.index("/maps.pdf") < text.index("tables/agreement")
-    report([tmp_path / "run", tmp_path / "teaser"], tmp_path / "report", Asked(thumbnails=False))
+    report(results, tmp_path / "report", Asked(thumbnails=False))
     assert not list((tmp_path / "report").rglob("maps.png"))

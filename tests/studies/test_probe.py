@@ -13,63 +13,47 @@ from magiqa.cli.main import main
 from magiqa.errors import UserError
 from magiqa.images.distortions import distort
 from magiqa.scorer.scorer import Scorer
-from magiqa.studies.probe import (
-    Photo,
-    curves,
-    measure,
-    probe,
-    summary,
-    unchanged,
-    within,
-)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    folder = tiny.make(tmp_path_factory.mktemp("tiny"))
-    rng = np.random.default_rng(1)
-    for i in range(4):
-        y, x = np.mgrid[:80, :96]
-        base = 128 + 60 * np.sin(x / (5 + i))[..., None] * np.cos(y / 7)[..., None] * [1, 0.5, -1]
-        pixels = np.clip(base + rng.normal(0, 5, (80, 96, 3)), 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"photo{i}.png")
-    Image.open(folder / "photo3.png").convert("L").save(folder / "photo3.png")
-    return folder
+from magiqa.studies.probe import Photo, curves, measure, probe, summary, unchanged, within
 
 
 @pytest.fixture(scope="module")
 def photos(folder) -> list[Photo]:
-    return [Photo(f"photo{i}", str(folder / f"photo{i}.png")) for i in range(4)]
-
-
-def scorer(folder: Path, *more: str, **options) -> Scorer:
-    keys = ("backbone", "views", "engine", "batch_size", "workers")
-    return Scorer.compose(*(o for o in tiny.overrides(folder) if o.startswith(keys)), *more, **options)
+    rng = np.random.default_rng(1)
+    files = [folder / f"photo{i}.png" for i in range(4)]
+    for i, file in enumerate(files):
+        y, x = np.mgrid[:80, :96]
+        base = 128 + 60 * np.sin(x / (5 + i))[..., None] * np.cos(y / 7)[..., None] * [1, 0.5, -1]
+        pixels = np.clip(base + rng.normal(0, 5, (80, 96, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).convert("L" if i == 3 else "RGB").save(file)
+    return [Photo(file.stem, str(file)) for file in files]
 
 
 @pytest.fixture(scope="module")
-def scores(folder, photos) -> pd.DataFrame:
-    return measure(scorer(folder), photos, ["jpeg", "desaturation"], progress=False)
+def scorer(folder) -> Scorer:
+    return Scorer.compose(*tiny.scoring(folder))
+
+
+@pytest.fixture(scope="module")
+def scores(scorer, photos) -> pd.DataFrame:
+    return measure(scorer, photos, ["jpeg", "desaturation"], progress=False)
 
 
 @pytest.mark.slow
-def test_each_row_is_the_score_of_that_photo_at_that_level(folder, photos, scores):
+def test_each_row_is_the_score_of_that_photo_at_that_level(scorer, photos, scores):
     assert len(scores) == 4 * 2 * 6
-    plain = scorer(folder)
     for row in scores.sample(6, random_state=0).itertuples():
         photo = next(p for p in photos if p.name == row.image)
         pixels = photo.pixels(row.type, row.level)
-        np.testing.assert_array_equal(plain(pixels), row.q)
+        np.testing.assert_array_equal(scorer(pixels), row.q)
         rgb = np.asarray(Image.open(photo.path).convert("RGB"))
-        assert np.array_equal(
-            pixels, distort(rgb, row.type, row.level) if row.level else rgb
-        )  # nothing random in both
+        # nothing is random in both
+        assert np.array_equal(pixels, distort(rgb, row.type, row.level) if row.level else rgb)
         error = np.mean((pixels.astype(float) - rgb) ** 2)
         assert row.psnr == (np.inf if error == 0 else pytest.approx(10 * np.log10(255**2 / error)))
 
 
 @pytest.mark.slow
-def test_a_photo_that_a_type_does_not_change_is_left_out_and_said(folder, photos, scores, tmp_path):
+def test_a_photo_that_a_type_does_not_change_is_left_out_and_said(scores):
     assert unchanged(scores).to_numpy().tolist() == [["photo3", "desaturation"]]  # it is gray
     kept = within(scores)
     assert set(kept.loc[kept["type"] == "desaturation", "image"]) == {"photo0", "photo1", "photo2"}
@@ -79,14 +63,12 @@ def test_a_photo_that_a_type_does_not_change_is_left_out_and_said(folder, photos
 
 def made(columns: dict[str, list[list[float]]]) -> pd.DataFrame:
     """Scores of images (a row each) over six levels."""
-    first = next(iter(columns.values()))
-    rows = [
-        {"image": f"i{i}", "type": "t", "level": level, "psnr": 50.0 - level, "ssim": 1 - level / 10}
-        | {name: values[i][level] for name, values in columns.items()}
-        for i in range(len(first))
-        for level in range(6)
-    ]
-    return pd.DataFrame(rows)
+    count = len(next(iter(columns.values())))
+    table = pd.DataFrame(
+        {"image": np.repeat([f"i{i}" for i in range(count)], 6), "level": [*range(6)] * count}
+    )
+    table = table.assign(type="t", psnr=50.0 - table["level"], ssim=1 - table["level"] / 10)
+    return table.assign(**{name: np.ravel(values) for name, values in columns.items()})
 
 
 def test_srcc_within_an_image_and_its_median_by_hand():
@@ -96,25 +78,20 @@ def test_srcc_within_an_image_and_its_median_by_hand():
         {"q_sim": [falling, flat, one_swap] * 2, "q_mag": [rising, falling, falling] * 2, "w_sim": [flat] * 6}
     )
     found = within(table).set_index(["image", "score"])["srcc"]
-    assert found[("i0", "q_sim")] == pytest.approx(-1) and found[("i0", "q_mag")] == pytest.approx(1)
-    assert found[("i1", "q_sim")] == 0  # sees nothing
-    assert found[("i2", "q_sim")] == pytest.approx(-1 + 12 / 210)
+    swapped = -1 + 12 / 210
+    expected = {("i0", "q_sim"): -1, ("i0", "q_mag"): 1, ("i1", "q_sim"): 0, ("i2", "q_sim"): swapped}
+    assert found[[*expected]].tolist() == pytest.approx([*expected.values()])  # 0: sees nothing
     rows = summary(within(table)).set_index("score")
-    assert rows.loc["q_sim", "srcc"] == pytest.approx(-1 + 12 / 210)
-    assert rows.loc["q_mag", "srcc"] == pytest.approx(-1) and rows.loc["q_mag", "falls"] == pytest.approx(
-        2 / 3
-    )
+    assert rows.loc["q_sim", ["srcc", "ci_low", "ci_high"]].tolist() == pytest.approx([swapped, -1, 0])
+    assert rows.loc["q_mag", ["srcc", "falls"]].tolist() == pytest.approx([-1, 2 / 3])
     assert rows.loc["q_mag - q_sim", "srcc"] == pytest.approx(-12 / 210)  # of 2, -1 and -12 / 210
-    assert rows.loc["q_sim", "ci_low"] == pytest.approx(-1) and rows.loc["q_sim", "ci_high"] == pytest.approx(
-        0
-    )
 
 
 def test_curves_are_in_deviations_of_the_undistorted_scores():
     table = made({"q": [[1, 2, 3, 4, 5, 6], [3, 3, 3, 3, 3, 3], [5, 0, 0, 0, 0, 0]]})
-    found = curves(table).set_index("level")
-    assert found.loc[0, "median"] == 0 and found.loc[1, "median"] == 0  # of 1, 0 and -5 over a deviation of 2
-    assert found.loc[1, "q25"] == pytest.approx(-1.25) and found.loc[1, "q75"] == pytest.approx(0.25)
+    found = curves(table).set_index("level")[["q25", "median", "q75"]]
+    assert found.loc[0, "median"] == 0
+    assert found.loc[1].tolist() == pytest.approx([-1.25, 0, 0.25])  # of 1, 0 and -5 over a deviation of 2
 
 
 @pytest.mark.slow
@@ -122,23 +99,17 @@ def test_the_command_writes_tables_figures_and_a_record_and_the_second_call_is_c
     folder, photos, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    keys = ("backbone", "views", "engine", "batch_size", "workers")
-    own = [o for o in tiny.overrides(folder) if o.startswith(keys)]
     argv = [
         "probe",
         str(folder / "photo*.png"),
         "types=[gaussian_blur,jpeg]",
-        *own,
-        f"cache_dir={tmp_path / 'c'}",
+        *tiny.scoring(folder),
+        "cache_dir=cache",
     ]
     assert main([*argv, "out=a"]) == 0
     out = capsys.readouterr().out
-    assert (
-        "untrained, seed 0" in out
-        and "gaussian_blur" in out
-        and "laplacian (control)" in out
-        and "*" not in out
-    )
+    assert all(part in out for part in ("untrained, seed 0", "gaussian_blur", "laplacian (control)"))
+    assert "*" not in out
     assert {p.name for p in Path("a").iterdir()} == {
         *("probe.csv", "curves.csv", "levels.csv", "scores.csv", "record.json", "figures")
     }
@@ -158,9 +129,9 @@ def test_the_command_writes_tables_figures_and_a_record_and_the_second_call_is_c
     ("count", "types", "message"),
     [(4, ["fog"], "types: 'fog' is not known: use gaussian_blur"), (2, ["jpeg"], "2 images are too few")],
 )
-def test_mistakes_are_named(folder, photos, tmp_path, count, types, message):
+def test_mistakes_are_named(scorer, photos, tmp_path, count, types, message):
     with pytest.raises(UserError, match=message):
-        probe(scorer(folder), photos[:count], tmp_path / "out", types=types, progress=False)
+        probe(scorer, photos[:count], tmp_path / "out", types=types, progress=False)
     with pytest.raises(UserError, match="two images have one name"):
-        probe(scorer(folder), [photos[0]] * 3, tmp_path / "out", progress=False)
+        probe(scorer, [photos[0]] * 3, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()

@@ -9,11 +9,10 @@ import pytest
 import runs
 import tiny
 from PIL import Image
+from scipy.special import logit
 from scipy.stats import mannwhitneyu, pearsonr, spearmanr, t
 
 from magiqa.errors import UserError
-from magiqa.report.main_table import gains
-from magiqa.report.material import Asked, Material
 from magiqa.runs.record import Clock
 from magiqa.stats.auroc import auroc_interval
 from magiqa.stats.paired import mean_over_sets
@@ -59,13 +58,11 @@ def test_splits_stand_beside_the_whole_set(folder, tmp_path):
     for _ in range(7):
         part = scores[scores["reference"].isin([names[i] for i in rng.permutation(6)[:2]])]
         values.append((spearmanr(part["q"], part["mos"])[0], pearsonr(part["q"], part["mos"])[0]))
-    for k, statistic in enumerate(("srcc", "plcc")):
-        row, own = splits.loc[("q", statistic)], np.array(values)[:, k]
-        assert (row["n"], row["parts"]) == (8, 7)
-        expected = [np.median(own), own.mean(), own.std(ddof=1)]
-        assert row[["median", "mean", "sd"]].tolist() == pytest.approx(expected, abs=1e-9)
-    whole = table.set_index(["score", "statistic"]).loc[("q", "srcc")]
-    assert splits.loc[("q", "srcc"), "ci_low"] == pytest.approx(whole["ci_low"])
+    for statistic, own in zip(("srcc", "plcc"), np.array(values).T, strict=True):
+        row = splits.loc[("q", statistic), ["n", "parts", "median", "mean", "sd"]].tolist()
+        assert row == pytest.approx([8, 7, np.median(own), own.mean(), own.std(ddof=1)], abs=1e-9)
+    whole = table.set_index(["score", "statistic"]).loc[("q", "srcc"), "ci_low"]
+    assert splits.loc[("q", "srcc"), "ci_low"] == pytest.approx(whole)
     (tmp_path / "a.txt").write_text("\n".join(f"{i:02d}.png" for i in range(9)))
     np.save(tmp_path / "b.npy", np.arange(5, 12)[None])
     keys = [f"splits.files=[{tmp_path}/a.txt,{tmp_path}/b.npy]"]
@@ -100,9 +97,12 @@ def test_pristine_equals_mann_whitney(folder, tmp_path):
 def test_pristine_says_which_references_are_missing_and_refuses_two_of_one_name(folder, tmp_path):
     made = tmp_path / "copy"
     shutil.copytree(folder, made)
-    (made / "set" / "originals" / "S0.png").rename(made / "S0.png")
+    (made / "set" / "originals" / "S0.png").unlink()
+    labels = pd.read_csv(made / "set" / "labels.csv", dtype={"image": str})
+    labels.assign(level=1 + labels["level"] // 3).to_csv(made / "set" / "labels.csv", index=False)
     experiment(made, "pristine", tmp_path / "e")
     table = pd.read_csv(tmp_path / "e" / "pristine.csv")
+    assert table["auroc"].notna().all() and "srcc_level" not in table  # two levels are too few
     assert set(table["references"]) == {5} and set(table["distorted"]) == {20}
     warnings = json.loads((tmp_path / "e" / "record.json").read_text())["warnings"]
     assert any(w.startswith("1 of 6 reference images are not below") for w in warnings)
@@ -110,15 +110,6 @@ def test_pristine_says_which_references_are_missing_and_refuses_two_of_one_name(
     shutil.copy(made / "set" / "originals" / "S1.png", made / "set" / "small" / "s1.png")
     with pytest.raises(UserError, match=r"reference image .*S1.png and .*s1.png: one name, two files"):
         experiment(made, "pristine", tmp_path / "f")
-
-
-@pytest.mark.slow
-def test_pristine_with_two_levels_has_auroc_alone(folder, tmp_path):
-    labels = pd.read_csv(folder / "set" / "labels.csv", dtype={"image": str})
-    labels.assign(level=1 + labels["level"] // 3).to_csv(tmp_path / "two.csv", index=False)
-    experiment(folder, "pristine", tmp_path / "e", f"dataset.annotation={tmp_path / 'two.csv'}")
-    table = pd.read_csv(tmp_path / "e" / "pristine.csv")
-    assert table["auroc"].notna().all() and "srcc_level" not in table
 
 
 def test_srcc_with_the_level_is_a_mean_over_references():
@@ -141,14 +132,10 @@ def test_auroc_interval_is_a_jackknife_over_references():
     own, others = rng.normal(1, 1, 20), rng.normal(0, 1, 100)
     of, each = np.arange(20), np.arange(100) % 20
     value, low, high = auroc_interval(own, others, of, each)
-    without = []
-    for k in range(20):
-        a, b = own[of != k], others[each != k]
-        without.append(mannwhitneyu(a, b).statistic / (len(a) * len(b)))
-    error = np.sqrt(19 / 20 * np.sum((np.array(without) - np.mean(without)) ** 2)) / (value * (1 - value))
-    middle = np.log(value / (1 - value))
-    assert low < value < high and high < 1
-    assert np.log(high / (1 - high)) - middle == pytest.approx(t.ppf(0.975, 19) * error, rel=0.25)
+    without = [mannwhitneyu(own[of != k], others[each != k]).statistic / (19 * 95) for k in range(20)]
+    error = np.sqrt(19) * np.std(without) / (value * (1 - value))
+    assert low < value < high < 1
+    assert logit(high) - logit(value) == pytest.approx(t.ppf(0.975, 19) * error, rel=0.25)
     assert np.isnan(auroc_interval(own + 100, others, of, each)[1])  # nothing varies at 1
 
 
@@ -162,19 +149,16 @@ def test_few_labels_fit_on_other_references_only(folder, tmp_path):
     features = image_features(study)
     rows = study.features.cache.rows(study.features.images[3])
     assert features[3] == pytest.approx(rows.astype(float).mean(axis=0))
-    y, unit, drawn, rng = scores["mos"].to_numpy(), scores["reference"], [], np.random.default_rng(0)
-    parts = np.random.default_rng(0)
+    y, drawn = scores["mos"].to_numpy(), []
+    rng, parts = np.random.default_rng(0), np.random.default_rng(0)
+    design = np.column_stack([np.ones(24), scores["q_sim"], scores["q_mag"]])
     for _ in range(3):
-        test = np.flatnonzero(unit.isin([f"s{k}" for k in parts.permutation(6)[:2]]))
+        test = np.flatnonzero(scores["reference"].isin([f"s{k}" for k in parts.permutation(6)[:2]]))
         fit = rng.permutation(np.setdiff1d(np.arange(24), test))[:9]
-        design = np.column_stack([np.ones(24), scores["q_sim"], scores["q_mag"]])
-        weights = np.linalg.pinv(design[fit]) @ y[fit]
-        drawn.append(
-            (spearmanr(scores["q"][test], y[test])[0], spearmanr(design[test] @ weights, y[test])[0])
-        )
+        cues = design[test] @ np.linalg.pinv(design[fit]) @ y[fit]
+        drawn.append([spearmanr(x, y[test])[0] for x in (scores["q"][test], cues)])
     table = pd.read_csv(tmp_path / "e" / "few_labels.csv").set_index(["predictor", "labels"])
-    for k, name in enumerate(("q", "cues")):
-        own = np.array(drawn)[:, k]
+    for name, own in zip(("q", "cues"), np.array(drawn).T, strict=True):
         assert table.loc[(name, 9)].tolist() == pytest.approx([own.mean(), own.std(ddof=1)], abs=1e-9)
     with pytest.raises(UserError, match=r"experiment.labels: 90 labels, but 16 images"):
         experiment(folder, "few_labels", tmp_path / "x", "experiment.labels=[90]", *keys[1:])
@@ -215,17 +199,16 @@ def test_gmad_pairs_are_the_attackers_extremes_in_the_defenders_bins():
 
 
 @pytest.mark.slow
+@runs.undrawn
 def test_compare_writes_gmad_pairs_with_their_pictures(tmp_path):
     one = runs.write_run(tmp_path / "one", images=tmp_path / "images")
     two = runs.write_run(tmp_path / "two", seed=1)
     compare(one, [two], gmad=tmp_path / "gmad")
-    table = pd.read_csv(tmp_path / "gmad" / "gmad.csv")
-    scores = {f: pd.read_csv(f / "scores.csv").set_index("image") for f in (one, two)}
-    first = table.iloc[0]
-    assert first["best_attacker"] == scores[two].loc[first["best"], "q"]
-    assert first["worst_mos"] == scores[one].loc[first["worst"], "mos"]
-    names = {f.name for f in (tmp_path / "gmad" / "figures").iterdir()}
-    assert {"gmad-1.png", "gmad-2.png"} <= names
+    first = pd.read_csv(tmp_path / "gmad" / "gmad.csv").iloc[0]
+    defender, attacker = (pd.read_csv(f / "scores.csv").set_index("image") for f in (one, two))
+    assert first["best_attacker"] == attacker.loc[first["best"], "q"]
+    assert first["worst_mos"] == defender.loc[first["worst"], "mos"]
+    assert all((tmp_path / "gmad" / "figures" / f"gmad-{k}.png").is_file() for k in (1, 2))
     assert json.loads((tmp_path / "gmad" / "record.json").read_text())["command"] == "compare gmad"
     with pytest.raises(UserError, match=r"gmad=DIR takes two methods"):
         compare(one, gmad=tmp_path / "g")
@@ -239,24 +222,3 @@ def test_the_mean_over_sets_is_students_t():
     expected = (np.mean(values), np.mean(values) - half, np.mean(values) + half)
     assert mean_over_sets(values) == pytest.approx(expected, abs=1e-12)
     assert np.isnan(mean_over_sets(values[:4])[1])
-
-
-@pytest.mark.slow
-def test_a_report_has_the_mean_from_five_sets_on_and_counts_variants_once(tmp_path):
-    names = ["a", "b", "c", "d", "e", "e"]
-    for k, name in enumerate(names):
-        data = {"name": name, "variant": str(k) if name == "e" else ""}
-        runs.write_run(tmp_path / f"r{k}", dataset=data, seed=k)
-    folders = [tmp_path / f"r{k}" for k in range(6)]
-    (exhibit,) = gains(Material.read(folders, Asked()))
-    table = exhibit.table.data
-    diffs = []
-    for k in range(5):
-        s = pd.read_csv(tmp_path / f"r{k}" / "scores.csv")
-        diffs.append(spearmanr(s["q"], s["mos"])[0] - spearmanr(s["q_sim"], s["mos"])[0])
-    assert len(table) == 7
-    assert table["set"].iloc[-1] == "Mean of 5 data sets"
-    assert table["diff"].tolist()[:5] == pytest.approx(diffs, abs=1e-9)
-    assert table["diff"].iloc[-1] == pytest.approx(np.mean(diffs), abs=1e-9)
-    (four,) = gains(Material.read(folders[:4], Asked()))
-    assert len(four.table.data) == 4

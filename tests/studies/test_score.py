@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import tiny
 from PIL import Image
+from runs import undrawn
 
 from magiqa.cli.main import main
 from magiqa.errors import UserError
@@ -21,11 +22,9 @@ from magiqa.studies.score import find_files
 def score(folder, tmp_path, monkeypatch, capsys):
     """Run `magiqa score` on the tiny model in an empty folder: code, output, error."""
     monkeypatch.chdir(tmp_path)
-    keys = ("backbone", "views", "engine", "batch_size", "workers")
-    own = [o for o in tiny.overrides(folder) if o.startswith(keys)]
 
     def call(*argv: object) -> tuple[int, str, str]:
-        code = main(["score", *map(str, argv), *own, f"cache_dir={tmp_path / 'cache'}"])
+        code = main(["score", *map(str, argv), *tiny.scoring(folder), "cache_dir=cache"])
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -33,18 +32,17 @@ def score(folder, tmp_path, monkeypatch, capsys):
 
 
 def test_words_mean_files_folders_globs_and_lists(tmp_path):
-    for name in ("a.png", "B.JPG", "notes.txt", "deep/c.webp", "deep/a.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "deep").mkdir()
+    names = ["B.JPG", "a.png", "deep/a.png", "deep/c.webp", "notes.txt"]
+    upper, a, deep_a, deep_c, notes = (str(tmp_path / name) for name in names)
+    for name in names:
         (tmp_path / name).write_bytes(b"x")
-    own = [str(tmp_path / n) for n in ("B.JPG", "a.png")]
-    assert find_files([str(tmp_path)]) == own
-    assert find_files([str(tmp_path)], recursive=True) == sorted(
-        [*own, *(str(tmp_path / "deep" / n) for n in ("a.png", "c.webp"))]
-    )
-    assert find_files([f"{tmp_path}/*.png", str(tmp_path / "a.png")]) == [str(tmp_path / "a.png")]
-    assert find_files([f"{tmp_path}/**/*.png"]) == [str(tmp_path / "a.png"), str(tmp_path / "deep" / "a.png")]
+    assert find_files([str(tmp_path)]) == [upper, a]
+    assert find_files([str(tmp_path)], recursive=True) == [upper, a, deep_a, deep_c]
+    assert find_files([f"{tmp_path}/*.png", a]) == [a]
+    assert find_files([f"{tmp_path}/**/*.png"]) == [a, deep_a]
     assert find_files(["-", "x.png"], ["one.png\n", "\n", " two.png \n"]) == ["one.png", "two.png", "x.png"]
-    assert find_files([str(tmp_path / "notes.txt")]) == [str(tmp_path / "notes.txt")]
+    assert find_files([notes]) == [notes]
 
 
 def test_no_picture_of_a_folder_is_passed_over_in_silence(tmp_path):
@@ -73,14 +71,13 @@ def test_what_means_no_file_is_named(words, message):
 
 @pytest.mark.slow
 def test_the_ranking_is_that_of_evaluate_to_the_last_digit(score, folder, tmp_path):
-    evaluate(tiny.job(folder, f"out={tmp_path / 'run'}", f"cache_dir={tmp_path / 'cache'}"), progress=False)
+    evaluate(tiny.job(folder, f"out={tmp_path / 'run'}", "cache_dir=cache"), progress=False)
     run = pd.read_csv(tmp_path / "run" / "scores.csv").sort_values("q", ascending=False, kind="stable")
     code, out, _ = score(folder / "set", "csv=own.csv", "json=own.json", "top=2", "bottom=1")
-    own = pd.read_csv("own.csv")
+    own, cues = pd.read_csv("own.csv"), ["q", "q_sim", "q_mag", "w_sim"]
     names = [Path(p).name for p in own["image"]]
     assert code == 0 and names == list(run["image"])
-    for cue in ("q", "q_sim", "q_mag", "w_sim"):
-        np.testing.assert_array_equal(own[cue], run[cue])
+    np.testing.assert_array_equal(own[cues], run[cues])
     content = json.loads(Path("own.json").read_text())
     assert content["images"] == own.to_dict("records") and content["skipped"] == []
     assert content["backbone"]["label"] == "untrained, seed 0" and "untrained, seed 0" in " ".join(
@@ -144,13 +141,13 @@ def test_the_contact_sheet_shows_the_best_first_and_escapes_names(score, folder,
 
 
 @pytest.mark.slow
+@undrawn
 def test_maps_share_one_scale_and_a_second_call_replaces_them(score, folder):
     files = sorted((folder / "set").glob("*.png"))
     assert score(*files[:3], "map=maps", "window=32", "stride=32")[0] == 0
     record = json.loads(Path("maps/record.json").read_text())
     assert sorted(name[2:] for name in record["images"]) == ["00.png", "01.png", "02.png"]
-    assert (record["window"], record["stride"]) == (32, 32)
-    assert set(record["scale"]) == {"q", "q_sim", "q_mag"}
+    assert (record["window"], record["stride"], {*record["scale"]}) == (32, 32, {"q", "q_sim", "q_mag"})
     assert score(files[5], "map=maps")[0] == 0
     assert sorted(p.name for p in Path("maps").iterdir()) == ["1-05.png", "record.json"]
 
