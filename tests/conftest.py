@@ -1,10 +1,11 @@
 """Shared fixtures: deterministic weights in a file, the optional folder of real data."""
 
-import importlib.util
 import os
 import tempfile
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,40 +38,58 @@ def pytest_make_parametrize_id(config, val, argname):
     return None
 
 
-def golden_state(name: str) -> dict:
-    """The golden weights of an open_clip architecture as a state dict (float32)."""
-    import open_clip
-
-    return golden_fill(open_clip.create_model(name, pretrained=None).state_dict())
-
-
-def _golden_module():
-    spec = importlib.util.spec_from_file_location("golden_weights", GOLDEN / "weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def golden_uniform(name: str, shape, seed: int) -> np.ndarray:
+    """Golden numbers from -1 to 1 of a tensor's name."""
+    rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
+    return rng.random(tuple(shape)) * 2.0 - 1.0
 
 
 def golden_fill(state: dict, seed: int = GOLDEN_SEED) -> dict:
-    """A state dict of the same names and shapes with golden values (float32, exact in float16)."""
-    return _golden_module().fill(state, seed)
+    """A CLIP state dict of the same names and shapes with golden values (float32).
 
+    They depend on a tensor's name, its shape and the seed alone: not on torch's random generator, and not on the order
+    of the tensors. They are rounded to float16, as in OpenAI's checkpoints.
+    """
+    import torch
 
-def golden_uniform(name: str, shape, seed: int):
-    """Golden numbers from -1 to 1 of a tensor's name."""
-    return _golden_module()._uniform(name, shape, seed)
+    out = {}
+    for name, tensor in state.items():
+        if not tensor.is_floating_point():
+            out[name] = tensor.clone()
+            continue
+        u = golden_uniform(name, tensor.shape, seed)
+        if name == "logit_scale":
+            value = np.full(tensor.shape, np.log(100.0))
+        elif name.endswith("running_var"):
+            value = 1.0 + 0.25 * u
+        elif name.endswith("running_mean"):
+            value = 0.05 * u
+        elif name.endswith(".weight") and tensor.dim() == 1:  # gain of a norm
+            value = 0.75 + 0.25 * u
+        elif name.endswith("bias"):
+            value = 0.01 * u
+        elif "embedding" in name:
+            value = 0.05 * u
+        else:  # convolution, linear, projection: the variance stays
+            rows = name.endswith(("proj", "text_projection"))
+            fan_in = tensor.shape[0] if rows else np.prod(tensor.shape[1:])
+            value = np.sqrt(3.0 / max(int(fan_in), 1)) * u
+        out[name] = torch.from_numpy(value.astype(np.float16).astype(np.float32))
+    return out
 
 
 @pytest.fixture(scope="session")
 def golden_checkpoints(tmp_path_factory) -> dict[str, Path]:
     """Safetensors files of the golden weights by open_clip name."""
+    import open_clip
     from safetensors.torch import save_file
 
     folder = tmp_path_factory.mktemp("golden")
     out = {}
     for name in ARCHITECTURES:
         out[name] = folder / f"{name}.safetensors"
-        save_file({k: v.clone().contiguous() for k, v in golden_state(name).items()}, out[name])
+        state = golden_fill(open_clip.create_model(name, pretrained=None).state_dict())
+        save_file({k: v.contiguous() for k, v in state.items()}, out[name])
     return out
 
 

@@ -38,7 +38,9 @@ def list_files(folder: Path) -> Path:
     """Have a folder's record list what lies there now, as if the command had written it so."""
     written = [p for p in folder.rglob("*") if p.is_file() and p.name != "record.json"]
     hashes = {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in written}
-    edit_record(folder, files={name: {"sha256": sha256} for name, sha256 in hashes.items()})
+    record = json.loads((folder / "record.json").read_text())
+    record["files"] = {name: {"sha256": sha256} for name, sha256 in hashes.items()}
+    (folder / "record.json").write_text(json.dumps(record))
     return folder
 
 

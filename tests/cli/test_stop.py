@@ -86,6 +86,7 @@ def test_a_signal_to_a_command_that_is_failing_hides_no_failure(tmp_path, capsys
 WAITS = """
 import signal
 from magiqa.stop import Terminated, listening, unbroken
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 done = []
 try:
     with listening(), unbroken():

@@ -186,8 +186,8 @@ def test_a_broken_file_is_named_in_one_line(base, tmp_path, file, content, messa
     (tmp_path / "run" / file).write_text(content)
     if file.endswith(".csv"):
         list_files(tmp_path / "run")
-    with pytest.raises(UserError, match=rf"{message}.*\Z"):
-        read([tmp_path / "run"])
+    with undrawn, pytest.raises(UserError, match=rf"{message}.*\Z"):
+        report([tmp_path / "run"], tmp_path / "out")
 
 
 def test_a_table_cut_at_a_line_end_is_refused(base, tmp_path):

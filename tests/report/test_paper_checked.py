@@ -65,7 +65,8 @@ def plcc(x: np.ndarray, y: np.ndarray) -> float:
     def distance(place: np.ndarray) -> float:
         return -abs(pearsonr(expit((x - place[0]) / np.exp(place[1])), y)[0])
 
-    bounds = [(x.min(), x.max()), (np.log(x.std() / 30), np.log(x.std() * 30))]
+    s = x.std()
+    bounds = [(x.min() - 20 * s, x.max() + 20 * s), (np.log(s / 30), np.log(s * 30))]
     return float(np.copysign(differential_evolution(distance, bounds, seed=0).fun, pearsonr(x, y)[0]))
 
 

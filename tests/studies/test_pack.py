@@ -128,7 +128,7 @@ def test_an_honest_bundle_holds(packed, bundle, capsys):
         ("record.backbone.weights_sha256", lambda v: "f" * 64, "weights: weights_sha256 is "),
         ("record.backbone.kind", lambda v: "published", "weights: kind is untrained here, published in the"),
         ("images", lambda v: [v[1], v[0], *v[2:]], "00.png: the image file is another one (sha256 "),
-        ("features", lambda v: v * 1.01, "00.png: the features of view 1 differ by 0.01"),
+        ("features", lambda v: v * 1.01, "00.png: the features of view 0 differ by 0.01"),
         ("text", lambda v: -v, "prompts: the embedding of "),
         ("logit_scale", lambda v: v * 7, "prompts: the embedding of "),
     ],
