@@ -63,7 +63,8 @@ def plcc(x: np.ndarray, y: np.ndarray) -> float:
     """
 
     def distance(place: np.ndarray) -> float:
-        return -abs(pearsonr(expit((x - place[0]) / np.exp(place[1])), y)[0])
+        curve = expit((x - place[0]) / np.exp(place[1]))
+        return -abs(pearsonr(curve, y)[0]) if np.ptp(curve) else 0.0
 
     s = x.std()
     bounds = [(x.min() - 20 * s, x.max() + 20 * s), (np.log(s / 30), np.log(s * 30))]
