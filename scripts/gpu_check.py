@@ -121,7 +121,7 @@ def photos(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
 
 def device_tests(device: str) -> list[Row]:
     """Run the tests of views made on a device, and of the pipeline around them, on this one."""
-    names = ("engines/test_device.py", "features/test_pipeline.py", "scorer/test_on_device.py")
+    names = ("engines/test_device.py", "scorer/test_scorer.py::test_scores_on_a_gpu_are_the_cpus")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{n}" for n in names)]
     environment = os.environ | {"MAGIQA_TEST_DEVICE": device}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)

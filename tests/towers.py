@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import torch
+from PIL import Image
 
 from magiqa.engines.engine import probe_views
 
@@ -50,6 +51,15 @@ def pictures(n: int, size: tuple[int, int] = SIZE, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     coarse = rng.normal(size=(n, 3, size[0] // 16, size[1] // 16)).repeat(16, 2).repeat(16, 3)
     return (coarse + 0.3 * rng.normal(size=(n, 3, *size))).astype(np.float32)
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth structure plus noise, so that no two windows and no two resizes agree by chance."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    base = 127 + 80 * np.sin(x / 17 + seed) * np.cos(y / 23)
+    noisy = base[..., None] + rng.integers(-40, 40, (height, width, 3))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
 def plain(visual: torch.nn.Module, views: np.ndarray) -> np.ndarray:

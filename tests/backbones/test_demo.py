@@ -23,16 +23,12 @@ def test_weights_are_small_half_precision_and_labeled() -> None:
     spec = Backbone("demo")
     weights = load_weights(spec)
     assert all(t.dtype.itemsize == 2 for t in weights.state.values() if t.is_floating_point())
+    assert not weights.state["visual.attnpool.positional_embedding"].any()  # it was trained without
     build_model(spec, weights)  # every tensor there, of the right shape
     assert spec.kind == "demo" and spec.shown_label == DEMO_LABEL
     assert Backbone("demo", label="mine").shown_label == f"{DEMO_LABEL}; mine"
     assert Backbone("demo", untrained=3, label="mine").shown_label == "untrained, seed 3; mine"
     assert Backbone("RN50", "openai", label="mine").shown_label == "mine"
-
-
-def test_it_was_trained_without_the_positional_embedding() -> None:
-    state = load_weights(Backbone("demo")).state
-    assert not state["visual.attnpool.positional_embedding"].any()
 
 
 def test_no_photo_of_the_sample_is_named_in_the_training_record() -> None:
@@ -53,13 +49,13 @@ def test_a_run_on_the_sample_beats_a_floor_that_the_untrained_network_fails(
     photos = {k: sample.PHOTOS[k] for k in ("astronaut", "coffee", "chelsea", "gravel")}  # a quarter: quick
     monkeypatch.setattr(sample, "PHOTOS", photos)
     common = ["evaluate", f"cache_dir={tmp_path / 'cache'}", "figures=false", "engine=torch"]
-    found = {}
+    means = {}
     for name, more in {"demo": [], "untrained": ["backbone.untrained=0"]}.items():
         assert (
             main([*common, f"out={tmp_path / name}", *more]) == 0
         )  # the defaults: backbone=demo dataset=sample
         scores = pd.read_csv(tmp_path / name / "scores.csv")
         assert len(scores) == 4 * 8 * 6 and "mos" not in scores
-        found[name] = {s: within(scores, "q_sim", s) for s in ("seen", "unseen")}
+        means[name] = {s: within(scores, "q_sim", s) for s in ("seen", "unseen")}
     for split, floor in FLOOR.items():
-        assert found["demo"][split] > floor > found["untrained"][split]
+        assert means["demo"][split] > floor > means["untrained"][split]

@@ -1,6 +1,7 @@
 """TorchScript archives read as data: what torch.jit.load says they hold, and nothing run of what they say."""
 
 import io
+import os
 import pickle
 import struct
 import zipfile
@@ -17,39 +18,28 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-class Block(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = torch.nn.Linear(3, 4)
-        self.norm = torch.nn.BatchNorm2d(2)
-        self.register_buffer("fp16", torch.arange(6).half().reshape(2, 3).T)
-        self.register_buffer("empty", torch.empty(0, 5))
-        self.sizes: list[int] = [1, 2]
-        self.names: dict[str, float] = {"a": 0.5}
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(x) * self.names["a"] * self.sizes[0]
-
-
 class Net(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = torch.nn.Sequential(Block(), Block())
-        self.shared = self.blocks[0].linear.weight
+        self.blocks = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm2d(2))
+        self.shared = self.blocks[0].weight
+        self.register_buffer("fp16", torch.arange(6).half().reshape(2, 3).T)
+        self.register_buffer("empty", torch.empty(0, 5))
         self.register_buffer("input_resolution", torch.tensor(224))
+        self.names: dict[str, float] = {"a": 0.5}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.blocks[0](x)
+        return self.blocks[0](x) * self.names["a"]
 
 
 def test_the_tensors_are_those_of_torchs_own_reader(tmp_path):
     file = tmp_path / "net.pt"
     torch.jit.script(Net()).save(str(file))
     expected = torch.jit.load(str(file)).state_dict()
-    found = read_archive(file)
-    assert found.keys() == expected.keys()
+    tensors = read_archive(file)
+    assert tensors.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
+        assert tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor)
     assert read_checkpoint(file).quickgelu[0]
 
 
@@ -106,10 +96,23 @@ class Call:
         return self.call
 
 
+def test_a_pickle_is_never_executed(tmp_path):
+    executed, path = tmp_path / "executed", tmp_path / "evil.pt"
+    evil = Call(os.system, (f"touch '{executed}'",))
+    for zipped in (True, False):
+        torch.save({"state_dict": evil}, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(UserError, match=r"evil\.pt: holds an object of the class (posix|nt)\.system, "):
+            read_checkpoint(path)
+    path.write_bytes(pickle.dumps(evil))
+    with pytest.raises(UserError, match="evil"):
+        read_checkpoint(path)
+    assert not executed.exists()
+
+
 @pytest.mark.parametrize(
     "data",
     [
-        pickle.dumps(Call(__import__("os").system, ("touch executed",)), 2),
+        pickle.dumps(Call(os.system, ("touch executed",)), 2),
         pickle.dumps(Call(eval, ("open('executed', 'w')",)), 2),
         b"\x80\x02c__torch__.os\nsystem\n\x8c\x0etouch executed\x85R.",
         b"\x80\x02ctorch\nload\n\x8c\x08executed\x85R.",
@@ -138,13 +141,9 @@ def tensor(count: int, size: tuple[int, ...], stride: tuple[int, ...], offset: i
         def persistent_id(self, obj):
             return ("storage", torch.FloatStorage, "0", "cpu", count) if obj == "STORAGE" else None
 
-    class Rebuilt:
-        def __reduce__(self):
-            return torch._utils._rebuild_tensor_v2, ("STORAGE", offset, size, stride, False, {})
-
-    Writer(out, 2).dump({"w": Rebuilt()})
-    inner = out.getvalue()[2:-1]
-    return b"\x80\x02c__torch__\nA\n)\x81" + inner + b"b."
+    rebuilt = Call(torch._utils._rebuild_tensor_v2, ("STORAGE", offset, size, stride, False, {}))
+    Writer(out, 2).dump({"w": rebuilt})
+    return b"\x80\x02c__torch__\nA\n)\x81" + out.getvalue()[2:-1] + b"b."
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from mini_sets import (
     BID_GRADES,
@@ -23,6 +22,7 @@ from mini_sets import (
     livec,
     pipal,
     spaq,
+    workbook,
 )
 from scipy.io import savemat
 
@@ -235,15 +235,10 @@ def test_koniq_refuses_the_wrong_file_and_the_wrong_images(tmp_path):
     refused(words, "koniq", tmp_path, mos="zscore")
     zscored.unlink()
     raw.write_text(texts[0])
-    refused(f"annotation file {KONIQ_SETS} is missing; put it there", "koniq", tmp_path, split="test")
     shutil.rmtree(tmp_path / "1024x768")
     (tmp_path / "512x384").rename(tmp_path / "images")
     refused(r"images/10.jpg: 512x384, not dataset.size=1024x768", "koniq", tmp_path)
     assert all(load("koniq", tmp_path, size="512x384").table["path"])
-
-
-def rewritten(file, change):
-    file.write_text(change(file.read_text()))
 
 
 APART = {
@@ -252,7 +247,7 @@ APART = {
     "live": (lambda r: savemat(r / "refnames_all.mat", {"refnames_all": cells("a.bmp")}),
              "1 refnames_all, expected 5; fetch the files again"),
     "tid2013": (lambda r: lines(r / "mos_std.txt", "0.1"), "mos_std.txt: 1 deviations for 3 images; fetch it again"),
-    "kadid10k": (lambda r: rewritten(r / "dmos.csv", lambda text: text.replace("I01_25_05", "I01_26_05")),
+    "kadid10k": (lambda r: lines(r / "dmos.csv", "dist_img,ref_img,dmos,var", "I01_26_05.png,I01.png,4,0.5"),
                  r"dmos.csv: 'I01_26_05.png' is not of the form I01_TT_LL.png"),
     "pipal": (lambda r: lines(r / "Train_Label" / "A0201.txt", "A0201_00_00.bmp,0.6213"),
               "A0201_00_00.bmp is 0.6213, not an Elo .* keep Train_Label only"),
@@ -260,6 +255,9 @@ APART = {
              r"artisanal.AWGN.1.png: could be \S+ or \S+; keep one of them"),
     "bid": (lambda r: (r / "DatabaseGrades.xlsx").rename(r / "DatabaseGrades.xls"),
             "old Excel file; save it as DatabaseGrades.xlsx"),
+    "agiqa1k": (lambda r: workbook(r / "AIGC_MOS_Zscore.xlsx",
+                                   [["Image", "Prompt", "MOS"], ["a.jpg", "a", 1], ["b.jpg", "a", ""]]),
+                "column MOS holds nan in row 2, which is no finite number"),
 }  # fmt: skip
 
 
@@ -304,17 +302,11 @@ def test_check_names_what_is_wrong(tmp_path):
     assert "lower = better as distributed, negated by the reader" in render(report)
 
 
-def test_check_of_a_published_set(tmp_path, real_data):
+def test_check_of_a_published_set(tmp_path):
     spaq(tmp_path)
     report = check(sets()["spaq"](root=str(tmp_path), resize=Resize("squash", 448)))
-    assert (
-        "4 annotated images, where 11125 were published: complete or replace the annotation file"
-        in report.problems
-    )
+    assert any(line.startswith("4 annotated images, where 11125 were published") for line in report.problems)
     assert report.small == ()  # after the protocol's resize
-    report = check(sets()["agiqa3k"](root=str(real_data / "datasets" / "AGIQA-3K"), every=60))
-    assert report.usable
-    assert "2982 annotated of 2982 expected; 50 of them looked at (every=60); 50 good" in render(report)
 
 
 def test_the_list_of_sets_says_counts_pages_and_which_are_here(tmp_path, monkeypatch, capsys):
@@ -332,13 +324,6 @@ def test_the_list_of_sets_says_counts_pages_and_which_are_here(tmp_path, monkeyp
         "looks like no known set; for a table of ratings: magiqa check dataset=folder"
         in capsys.readouterr().out
     )
-
-
-def test_an_image_without_a_number_is_named(tmp_path):
-    load("agiqa1k", tmp_path)
-    book = tmp_path / "AIGC_MOS_Zscore.xlsx"
-    pd.read_excel(book).assign(MOS=[1, 2, np.nan, 4, 5]).to_excel(book, index=False)
-    refused("column MOS holds nan in row 3, which is no finite number", "agiqa1k", tmp_path)
 
 
 def test_names_that_differ_in_case_only_are_never_guessed(tmp_path):

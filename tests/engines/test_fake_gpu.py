@@ -7,7 +7,7 @@ import pytest
 import torch
 from fake_gpu import CUDA, Gpu
 from PIL import Image
-from towers import SIZE, error, pictures, plain, tower
+from towers import SIZE, error, photo, pictures, plain, tower
 
 from magiqa.engines import device as device_
 from magiqa.engines.build import build
@@ -23,19 +23,18 @@ CPU = Resolved("torch", "fp32", "cpu")
 
 
 @pytest.fixture
-def gpu(monkeypatch):
-    """The thread's GPU; whatever went wrong on it fails the test."""
-    with Gpu().installed(monkeypatch) as found:
-        yield found
-        found.synchronize()
-    assert found.faults == []
+def faulty(monkeypatch):
+    """A GPU on which something is to go wrong."""
+    with Gpu().installed(monkeypatch) as gpu:
+        yield gpu
 
 
 @pytest.fixture
-def faulty(monkeypatch):
-    """A GPU on which something is to go wrong."""
-    with Gpu().installed(monkeypatch) as found:
-        yield found
+def gpu(faulty):
+    """The thread's GPU; whatever went wrong on it fails the test."""
+    yield faulty
+    faulty.synchronize()
+    assert faulty.faults == []
 
 
 def on_gpu(visual: torch.nn.Module):
@@ -52,15 +51,10 @@ def test_a_tower_runs_there_whole(gpu, kind):
 
 
 def photos(folder: Path) -> list[tuple[str, str]]:
-    rng = np.random.default_rng(0)
-    out = []
-    for i, (width, height) in enumerate(
-        [(64, 64), (130, 96), (200, 70), (97, 161), (64, 300), (96, 130)] * 2
-    ):
-        path = folder / f"{i}.png"
-        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
-        out.append((str(path), content_sha256(path.read_bytes())))
-    return out
+    sizes = [(64, 64), (130, 96), (200, 70), (97, 161), (64, 300), (96, 130)] * 2
+    for i, size in enumerate(sizes):
+        photo(*size, seed=i).save(folder / f"{i:02d}.png")
+    return [(str(path), content_sha256(path.read_bytes())) for path in sorted(folder.glob("*.png"))]
 
 
 def features(engine, wanted, views, workers=3) -> dict[str, np.ndarray]:

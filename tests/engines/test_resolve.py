@@ -1,4 +1,4 @@
-"""The meaning of ``auto``, the combinations that exist, and the machine's own limits."""
+"""The meaning of ``auto``, the combinations that exist, the machine's own limits, and the host's settings."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from magiqa import cores
 from magiqa.engines import build as resolving
 from magiqa.engines import engine
 from magiqa.engines.build import resolve
-from magiqa.engines.engine import Resolved
+from magiqa.engines.engine import Resolved, apart, borrowed
 from magiqa.errors import UserError
 
 
@@ -45,6 +45,8 @@ def machine(monkeypatch):
 def test_auto_resolves_to_what_is_there(machine, typed, has, resolved):
     machine(**has)
     assert resolve(*typed) == Resolved(*resolved)
+    # a device of another machine resolves where its features are only read
+    assert resolve("torch", "fp16", "cuda:3", absent=True) == Resolved("torch", "fp16", "cuda:3")
 
 
 @pytest.mark.parametrize(
@@ -69,11 +71,6 @@ def test_a_combination_that_cannot_be_names_its_key_and_the_way_out(machine, typ
     machine(**has)
     with pytest.raises(UserError, match=".*".join(map(re.escape, words))):
         resolve(*typed)
-
-
-def test_a_device_of_another_machine_resolves_where_its_features_are_only_read(machine):
-    machine()
-    assert resolve("torch", "fp16", "cuda:3", absent=True) == Resolved("torch", "fp16", "cuda:3")
 
 
 def test_resolving_for_the_cpu_needs_no_torch():
@@ -116,3 +113,54 @@ def test_threads_respect_affinity_torch_and_the_environment(limits):
     assert (cores.threads.__wrapped__(), cores.decoders("cpu"), cores.decoders("mps")) == (1, 1, 4)
     limits.setenv(cores.SHARE, "2")  # of three tasks on this machine
     assert (cores.decoders("cpu"), cores.decoders("cuda")) == (1, 2)
+
+
+# --- the host's settings come back ---
+
+MATMUL = torch.backends.cuda.matmul
+CUDNN = torch.backends.cudnn
+
+
+def settings() -> list[object]:
+    owners = (MATMUL, getattr(CUDNN, "conv", None), getattr(CUDNN, "rnn", None))
+    switches = [getattr(owner, "fp32_precision", None) for owner in owners]
+    return [torch.get_num_threads(), MATMUL.allow_tf32, CUDNN.allow_tf32, *switches]
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    threads = torch.get_num_threads()
+    yield
+    MATMUL.allow_tf32, CUDNN.allow_tf32 = False, True
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("precision", ["medium", "high", "highest"])
+@pytest.mark.parametrize("older", [(False, True), (True, True), (True, False)])
+def test_the_switches_come_back_and_products_are_float32_inside(older, precision):
+    torch.set_float32_matmul_precision(precision)
+    if precision == "highest":
+        MATMUL.allow_tf32, CUDNN.allow_tf32 = older
+    before = settings()
+    with borrowed():
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not MATMUL.allow_tf32 and not CUDNN.allow_tf32
+        torch.set_num_threads(1)
+    assert settings() == before
+
+
+def test_the_hosts_default_type_and_its_threads_settings_reach_no_work_of_ours():
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta"), borrowed():
+
+            def work():
+                made = torch.ones(2, 2)
+                return made.device.type, made.dtype, (made @ made).dtype
+
+            assert apart(work) == ("cpu", torch.float32, torch.float32)
+            with pytest.raises(ZeroDivisionError):
+                apart(lambda: 1 // 0)
+        assert torch.get_default_dtype() == torch.bfloat16
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -1,23 +1,27 @@
-"""The cache: what comes out is what went in, damage is found and mended, writers do not disturb each other."""
+"""The cache: what comes out is what went in, keys stay, damage is mended, engines and writers share it."""
 
 import json
 import os
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
+from magiqa.backbones.model import build_model
 from magiqa.backbones.spec import Backbone
-from magiqa.backbones.weights import Weights
+from magiqa.backbones.weights import Weights, load_weights
 from magiqa.errors import UserError
-from magiqa.features.cache import FeatureCache, feature_key, key_hash
-from magiqa.features.cache_upkeep import listing, prune
+from magiqa.features.cache import SHARING, FeatureCache, Maker, feature_key, key_hash, own_key
+from magiqa.features.cache_upkeep import prune
 from magiqa.features.images import content_sha256
 from magiqa.features.shard import CorruptShard
-from magiqa.features.text import read_text, text_path, write_text
+from magiqa.features.source import prepare
+from magiqa.features.text import read_text, text_embeddings, text_path, write_text
 from magiqa.images.views import Resize, Views
+from magiqa.runs.record import Clock
 
 RNG = np.random.default_rng(5)
 KEY = {"version": 1, "weights_sha256": "ab"}
@@ -101,29 +105,14 @@ def test_every_field_that_shapes_a_feature_changes_the_key():
         "filter": key(resize=Resize("squash", 448, "bilinear")),
     }
     assert len({key(), *others.values()}) == len(others) + 1
-
-
-def test_where_weights_come_from_does_not_change_the_key():
-    def key(backbone, w):
-        return key_hash(feature_key(backbone, w, Views(), None, "fp32"))
-
-    assert key(Backbone("RN50", pretrained="openai"), weights()) == key(
-        Backbone("RN50", checkpoint="x.pt", label="mine"), weights(source="x.pt")
-    )
-
-
-def flipped(data: bytes, at: int) -> bytes:
-    at %= len(data)
-    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+    assert key() == key(b=Backbone("RN50", checkpoint="x.pt", label="mine"), w=weights(source="x.pt"))
 
 
 DAMAGES = {
     "cut": lambda data: data[:-3],
     "longer": lambda data: data + b"\0",
-    "feature": lambda data: flipped(data, -2),
-    "name": lambda data: flipped(data, data.index(images(1)[0].encode()) + 5),
-    "names' JSON": lambda data: flipped(data, data.index(b'[\\"') + 1),
-    "header": lambda data: flipped(data, 8),
+    "feature": lambda data: data[:-2] + bytes([data[-2] ^ 1]) + data[-1:],
+    "name": lambda data: data.replace(images(1)[0].encode(), images(1, 99)[0].encode()),
     "length": lambda data: b"\xff" * 8 + data[8:],
     "all": lambda data: b"not a shard",
     "empty": lambda data: b"",
@@ -145,23 +134,6 @@ def test_a_damaged_shard_is_a_one_line_error_and_its_remedy_works(tmp_path, dama
     np.testing.assert_array_equal(read(again, kept)[0], values[0])
 
 
-def test_leftovers_of_killed_writers_are_never_read_and_go_with_any_prune(tmp_path):
-    cache, names, _, shard = filled(tmp_path, 2)
-    write_text(tmp_path, KEY, np.ones((1, 2, 4), np.float32), 100.0)
-    leftovers = [cache.folder / f".{shard.name}.1234.tmp", tmp_path / "text" / ".x.safetensors.1234.tmp"]
-    for file in leftovers:
-        file.write_bytes(shard.read_bytes()[:50])
-        os.utime(file, (0, 0))
-    live = cache.folder / ".live.safetensors.5678.tmp"  # of a writer at work
-    live.write_bytes(b"half a sh")
-    assert set(FeatureCache(tmp_path, KEY).entries) == set(names)
-    assert prune(tmp_path, "corrupt") == (2, 100)
-    assert not any(f.exists() for f in leftovers) and shard.exists() and live.exists()
-    prune(tmp_path, cache.name)
-    prune(tmp_path, "all")
-    assert list(cache.folder.iterdir()) == [live]
-
-
 def test_no_partial_shard_is_ever_visible(tmp_path, monkeypatch):
     cache, names, _, _ = filled(tmp_path, 2)
     before = sorted(cache.folder.iterdir())
@@ -178,40 +150,52 @@ def test_no_partial_shard_is_ever_visible(tmp_path, monkeypatch):
 
 def test_writers_side_by_side_lose_nothing(tmp_path):
     caches = [FeatureCache(tmp_path, KEY) for _ in range(4)]
-    values = {n: f for n, f in zip(images(40), features(*[3] * 40), strict=True)}
-    errors = []
+    values = dict(zip(images(40), features(*[3] * 40), strict=True))
 
-    def work(cache: FeatureCache, part: int) -> None:
-        try:
-            for n in list(values)[part::3]:  # thirds overlap nowhere, the fourth writer repeats the first
-                cache.write([n], [values[n]], np.zeros(4))
-        except Exception as error:
-            errors.append(error)
+    def work(part: int) -> None:
+        for n in list(values)[part % 3 :: 3]:  # thirds overlap nowhere, the fourth writer repeats the first
+            caches[part].write([n], [values[n]], np.zeros(4))
 
-    threads = [threading.Thread(target=work, args=(c, i % 3)) for i, c in enumerate(caches)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
     cache = FeatureCache(tmp_path, KEY)
-    for got, expected in zip(read(cache, list(values)), values.values(), strict=True):
-        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(read(cache, list(values)), list(values.values()))
     assert json.loads((cache.folder / "key.json").read_text()) == KEY
     assert not list(cache.folder.glob(".*"))
 
 
+def test_leftovers_of_killed_writers_are_never_read_and_go_with_any_prune(tmp_path):
+    cache, names, _, shard = filled(tmp_path, 2)
+    leftover = cache.folder / f".{shard.name}.1234.tmp"
+    leftover.write_bytes(shard.read_bytes()[:50])
+    os.utime(leftover, (0, 0))
+    live = cache.folder / ".live.safetensors.5678.tmp"  # of a writer at work
+    live.write_bytes(b"half a sh")
+    assert set(FeatureCache(tmp_path, KEY).entries) == set(names)
+    assert prune(tmp_path, "corrupt") == (1, 50)
+    assert shard.exists() and not leftover.exists()
+    prune(tmp_path, "all")
+    assert list(cache.folder.iterdir()) == [live]
+
+
 @pytest.mark.parametrize("what", ["corrupt", "all"])
-def test_prune_leaves_a_users_files_alone_whatever_their_folder_is_called(tmp_path, what):
+def test_prune_leaves_a_users_files_alone_and_follows_no_link(tmp_path, what):
     cache, *_ = filled(tmp_path, 2)
-    own = [
-        tmp_path / name for name in ("features/mine/clip.safetensors", "text/notes.txt", "launches/plan.txt")
-    ]
-    for file in own:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("mine")
+    own = (
+        "features/mine/clip.safetensors",
+        "text/notes.txt",
+        "launches/plan.txt",
+        "mine/a.safetensors",
+        "mine/in/b",
+    )
+    for name in own:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    for link in ("hashes", f"features/{'0' * 20}", "launches/one", "text/link"):
+        (tmp_path / link).symlink_to(tmp_path / "mine")
     prune(tmp_path, what)
-    assert all(file.exists() for file in own) and cache.folder.exists() == (what == "corrupt")
+    assert all((tmp_path / name).read_text() == "mine" for name in own)
+    assert cache.folder.exists() == (what == "corrupt")
 
 
 def test_prune_by_name_and_all(tmp_path):
@@ -227,22 +211,131 @@ def test_prune_by_name_and_all(tmp_path):
     assert not [f for f in tmp_path.rglob("*") if f.is_file()]
 
 
-def test_text_comes_back_bit_for_bit_by_its_key(tmp_path):
+def test_text_comes_back_bit_for_bit_by_its_key_and_damage_counts_as_absent(tmp_path):
+    key = {"pairs": [["a", "b"]] * 3, "architecture": {"embed_dim": 5}}
     text = RNG.standard_normal((3, 2, 5)).astype(np.float32)
-    key = KEY | {"pairs": [["a", "b"]] * 3}
     assert read_text(tmp_path, key) is None
     write_text(tmp_path, key, text, 99.99999237060547)
     got, scale = read_text(tmp_path, key)
     np.testing.assert_array_equal(got, text.reshape(-1, 5))
     assert scale == 99.99999237060547
-    assert read_text(tmp_path, KEY | {"pairs": []}) is None
+    assert read_text(tmp_path, key | {"pairs": [["a", "c"]]}) is None
     path = text_path(tmp_path, key)
-    path.write_bytes(flipped(path.read_bytes(), -2))
-    assert read_text(tmp_path, key) is None  # a damaged file counts as absent
+    path.write_bytes(DAMAGES["feature"](path.read_bytes()))
+    assert read_text(tmp_path, key) is None
     assert prune(tmp_path, "corrupt")[0] == 1
+    for wrong in (np.ones((2, 2, 5)), np.ones((3, 2, 6)), np.full((3, 2, 5), np.nan)):
+        write_text(tmp_path, key, wrong, 1.0)
+        assert read_text(tmp_path, key) is None
 
 
-def test_a_key_that_cannot_be_read_hides_no_other(tmp_path):
-    for name in ("a" * 20, "b" * 20):
-        (tmp_path / "features" / name / "key.json").mkdir(parents=True)
-    assert [row["name"] for row in listing(tmp_path)] == ["a" * 20, "b" * 20]
+# --- keys stay what they were, so that nobody encodes anew ---
+
+# computed by the version of November 2026, with the demo's weights
+FEATURES = {
+    (): "a34576e1c8574bd6c825",
+    ("views=clip",): "73d3e293b6ca1d0e734b",
+    ("views=whole",): "ede546c05cb274d63b33",
+    ("views.cover=true", "views.small=upscale"): "abacc907043c41c11fd4",
+    ("backbone.positional_embedding=interpolate",): "eb73190fbcf3685d146a",
+    ("precision=bf16",): "faae163d6150a073c11e",
+    ("dataset=spaq_448short", "dataset.root=."): "5075444e1ca3245687a8",
+}
+TEXTS = {"maclip": "083de5a23ae3b542dcb2", "clipiqa_attributes": "7b04c3dbab3e6dea0909"}
+
+
+@pytest.mark.parametrize("typed", FEATURES, ids=" ".join)
+def test_the_key_of_features(typed):
+    job = tiny.configs().job(["cache_dir=unused", *typed])
+    backbone = job.method.backbone
+    resize = job.source.dataset.resize
+    key = feature_key(backbone, load_weights(backbone), job.method.views, resize, job.machine.precision)
+    assert key_hash(key) == FEATURES[typed]
+
+
+@pytest.mark.parametrize("option", TEXTS)
+def test_the_key_of_text_embeddings(option, tmp_path, monkeypatch):
+    monkeypatch.setattr("magiqa.backbones.text.version", lambda package: "3.3.0")
+    method = tiny.configs().job([f"prompts={option}"]).method
+    weights = load_weights(method.backbone)
+    text_embeddings(
+        str(tmp_path), method.backbone, weights, lambda: build_model(method.backbone, weights), method.prompts
+    )
+    assert [f.stem for f in (tmp_path / "text").iterdir()] == [TEXTS[option]]
+
+
+# --- what engines and devices share ---
+
+FP32 = {
+    "version": 3,
+    "weights_sha256": "ab",
+    "precision": "fp32",
+    "views": {"kinds": ["global"], "stride": 128},
+}
+CPU, GPU = Maker("openvino", "cpu"), Maker("torch", "cuda")
+
+
+def written(
+    root: Path, key: dict, maker: Maker, images: list[str], value: float, error: float = 1e-7
+) -> FeatureCache:
+    cache = FeatureCache(root, key, maker)
+    cache.max_error = error
+    cache.write(images, [np.full((2, 4), value, np.float32)] * len(images), np.zeros((len(images), 4)))
+    return cache
+
+
+def value(cache: FeatureCache, image: str) -> float:
+    return float(cache.rows(image)[0, 0])
+
+
+def test_verified_float32_is_found_by_every_engine_and_counted_by_its_maker(tmp_path):
+    written(tmp_path, FP32, GPU, ["a", "b"], 1.0)
+    written(tmp_path, FP32, CPU, ["c"], 2.0)
+    for asker in (CPU, GPU, Maker("compile", "cpu")):
+        cache = FeatureCache(tmp_path, FP32, asker)
+        assert cache.name == key_hash(FP32) and set(cache.entries) == {"a", "b", "c"}
+        assert cache.made_by(["a", "b", "c", "a"]) == [
+            {"engine": "openvino", "device": "cpu", "images": 1},
+            {"engine": "torch", "device": "cuda", "images": 3},
+        ]
+
+
+def test_same_finds_the_makers_own_only(tmp_path):
+    written(tmp_path, FP32, GPU, ["a"], 1.0)
+    assert "a" not in FeatureCache(tmp_path, FP32, CPU, "same")
+    assert "a" not in FeatureCache(tmp_path, FP32, Maker("torch", "cpu"), "same")
+    assert "a" in FeatureCache(tmp_path, FP32, GPU, "same")
+    own = FeatureCache(tmp_path, FP32, CPU, "same")
+    own.write(["a"], [np.full((2, 4), 3.0, np.float32)], np.zeros((1, 4)))
+    assert value(own, "a") == 3.0 and value(FeatureCache(tmp_path, FP32, CPU, "same"), "a") == 3.0
+    assert value(FeatureCache(tmp_path, FP32, GPU, "same"), "a") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("key", "error"), [(FP32, 2 * SHARING), (FP32, float("nan")), (FP32 | {"precision": "bf16"}, 0.0)]
+)
+def test_half_precision_and_float32_past_the_sharing_tolerance_are_their_makers_alone(tmp_path, key, error):
+    written(tmp_path, key, GPU, ["a"], 1.0, error)
+    assert value(FeatureCache(tmp_path, key, GPU), "a") == 1.0
+    assert "a" not in FeatureCache(tmp_path, key, CPU)
+    assert "a" not in FeatureCache(tmp_path, key, Maker("torch", "cpu"))
+    assert (tmp_path / "features" / key_hash(own_key(key, GPU)) / "key.json").exists()
+
+
+def test_what_all_share_comes_before_a_makers_own(tmp_path):
+    written(tmp_path, FP32, GPU, ["a"], 1.0, 2 * SHARING)
+    written(tmp_path, FP32, CPU, ["a"], 2.0)
+    assert [value(FeatureCache(tmp_path, FP32, maker), "a") for maker in (GPU, CPU)] == [2.0, 2.0]
+
+
+@pytest.mark.slow
+def test_a_run_finds_what_another_engine_encoded_and_says_who_made_it(tmp_path):
+    folder = tiny.make(tmp_path)
+    first = prepare(tiny.job(folder), Clock(), progress=False).record["cache"]
+    assert first["made_by"] == [{"engine": "torch", "device": "cpu", "images": tiny.N}]
+    assert first["views_encoded"] > 0
+    for other in ("engine=openvino", "device=cuda"):  # neither is here, or needed: nothing is to encode
+        cache = prepare(tiny.job(folder, other), Clock(), progress=False).record["cache"]
+        assert (cache["made_by"], cache["key"], cache["views_encoded"]) == (first["made_by"], first["key"], 0)
+    with pytest.raises(UserError, match="0 CUDA devices"):
+        prepare(tiny.job(folder, "device=cuda", "cache_engine=same"), Clock(), progress=False)

@@ -6,19 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from towers import photo
 
 from magiqa.errors import UnreadableImage, UserError
 from magiqa.images.decode import open_image
-from magiqa.images.views import CLIP_MEAN, CLIP_STD, KINDS, Resize, Views, cut, geometry, normalize
-
-
-def photo(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Smooth structure plus noise, so that no two windows and no two resizes agree by chance."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    base = 127 + 80 * np.sin(x / 17 + seed) * np.cos(y / 23)
-    noisy = base[..., None] + rng.integers(-40, 40, (height, width, 3))
-    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+from magiqa.images.views import CLIP_MEAN, CLIP_STD, Resize, Views, cut, geometry, normalize
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -67,16 +59,14 @@ def test_labels_and_boxes_say_which_pixels_a_view_holds(size, cover):
 
 @pytest.mark.parametrize("size", [(512, 512), (500, 333), (224, 224), (352, 225), (353, 480)])
 def test_cover_reaches_every_pixel_and_adds_nothing_where_the_stride_already_does(size):
-    seen = np.zeros(size[::-1], bool)
+    covered = np.zeros(size[::-1], bool)
     boxes = Views(cover=True).boxes(*size)
     for x, y in boxes:
         assert x + 224 <= size[0] and y + 224 <= size[1]
-        seen[y : y + 224, x : x + 224] = True
-    assert seen.all()
-    assert len(set(boxes)) == len(boxes)
-    assert set(Views().boxes(*size)) <= set(boxes)
-    if all((s - 224) % 128 == 0 for s in size):
-        assert boxes == Views().boxes(*size)
+        covered[y : y + 224, x : x + 224] = True
+    assert covered.all() and len(set(boxes)) == len(boxes)
+    more = set(boxes) - set(Views().boxes(*size))
+    assert bool(more) == any((s - 224) % 128 for s in size)
 
 
 def test_a_small_image_is_an_error_unless_upscaled():
@@ -105,9 +95,8 @@ def test_center_crop_is_open_clips_own_transform(size):
 
 def test_resizes_are_pillows():
     image = photo(640, 481)
-    for size in (448, 224):
-        squashed = Resize("squash", size)(image)
-        np.testing.assert_array_equal(squashed, image.resize((size, size), Image.Resampling.BICUBIC))
+    squashed = Resize("squash", 448)(image)
+    np.testing.assert_array_equal(squashed, image.resize((448, 448), Image.Resampling.BICUBIC))
     short = Resize("short_side", 512, "bilinear")(image)
     assert short.size == (681, 512)
     np.testing.assert_array_equal(short, image.resize((681, 512), Image.Resampling.BILINEAR))
@@ -139,20 +128,6 @@ def test_bad_files_say_which_and_what_to_do(data, message):
         open_image(data, "a.img")
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "JPEG2000", "PPM"])
-def test_a_file_cut_anywhere_is_unreadable_or_complete_never_another_exception(format):
-    data = encoded(photo(40, 30), format)
-    pixels = np.asarray(open_image(data, "a").convert("RGB"))
-    for length in [*range(1, min(len(data), 200)), *range(200, len(data), 97)]:
-        try:
-            image = open_image(data[:length], "a.img")
-        except UnreadableImage as error:
-            assert str(error).startswith("a.img: ") and "\n" not in str(error)
-        else:  # only what follows the pixels is missing
-            np.testing.assert_array_equal(image.convert("RGB"), pixels)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -169,18 +144,6 @@ def test_specifications_check_themselves(make, message):
         make()
 
 
-@pytest.mark.parametrize("kinds", [("windows", "global"), ("whole",), ("center_crop",), KINDS])
-def test_float_pixels_of_n_255_give_the_bits_of_8_bit_ones(kinds):
-    image = photo(500, 333)
-    pixels = np.asarray(image).astype(np.float32) / np.float32(255)
-    v = Views(kinds=kinds)
-    names = [kind for kind, *_ in geometry(500, 333, v)]
-    for kind, got, expected in zip(names, cut(pixels, v), cut(image, v), strict=True):
-        # resized to the crop: Pillow rounds 8-bit pixels after each of its two passes, float ones never
-        atol = 1.5 / 255 / min(CLIP_STD) if kind == "center_crop" else 0
-        np.testing.assert_allclose(got, expected, rtol=0, atol=atol)
-
-
 def test_geometry_goes_back_through_resizes():
     half = geometry(896, 448, Views(kinds=("windows",)), Resize("squash", 448))
     assert half[0] == ("windows", 0, 0, 448, 224) and half[1] == ("windows", 256, 0, 704, 224)
@@ -194,15 +157,8 @@ def test_windows_are_evenly_spaced_or_at_random_in_row_major_order():
     assert Views(stride=32, take=15).boxes(256, 256) == Views(stride=32).boxes(256, 256)  # four in all
     every = Views(stride=32).boxes(512, 480)
     assert Views(stride=32, take=15).boxes(512, 480) == [every[6 * i] for i in range(15)]  # 90 in all
-    random = Views(kinds=("windows",), take=40, seed=3)
-    boxes = random.boxes(240, 230)  # many share a row
+    boxes = Views(take=40, seed=3).boxes(240, 230)  # many share a row
     assert boxes == sorted(boxes, key=lambda c: (c[1], c[0])) and boxes != Views(take=40, seed=4).boxes(
         240, 230
     )
     assert all(0 <= x <= 16 and 0 <= y <= 6 for x, y in boxes)
-    pixels = np.random.default_rng(0).integers(0, 256, (230, 240, 3), dtype=np.uint8)
-    views = np.concatenate(list(cut(pixels, random, mean=(0.0,) * 3, std=(1.0,) * 3)))
-    for view, (x, y) in zip(views, boxes, strict=True):
-        np.testing.assert_allclose(
-            view, pixels[y : y + 224, x : x + 224].transpose(2, 0, 1) / np.float32(255)
-        )

@@ -1,10 +1,12 @@
-"""Fusion in closed form on both sides of q_sim = q_mag, and what follows from the formulas."""
+"""Fusion in closed form on both sides of q_sim = q_mag; pooling; a map of windows' scores."""
 
 import numpy as np
 import pytest
 
 from magiqa.errors import UserError
+from magiqa.images.views import Views
 from magiqa.method.fusion import Adaptive, Fixed, Product
+from magiqa.method.heatmap import blend
 from magiqa.method.pooling import pool
 
 RNG = np.random.default_rng(3)
@@ -35,20 +37,6 @@ def test_worked_examples_by_hand_on_both_sides():
     np.testing.assert_allclose(q, [0.901091944279291, 0.822828153112898, 0.7], rtol=1e-12)
 
 
-@pytest.mark.parametrize("parameters", PARAMETERS)
-def test_the_fused_cue_lies_between_the_cues_and_only_the_base_difference_matters(parameters):
-    base_sim, base_mag, alpha = parameters
-    q, w = Adaptive(*parameters)(Q_SIM, Q_MAG)
-    assert ((w >= 0) & (w <= 1)).all()
-    slack = 1e-12
-    assert (q >= np.minimum(Q_SIM, Q_MAG) - slack).all() and (q <= np.maximum(Q_SIM, Q_MAG) + slack).all()
-    shifted, _ = Adaptive(base_sim + 5, base_mag + 5, alpha)(Q_SIM, Q_MAG)
-    np.testing.assert_allclose(shifted, q, rtol=1e-12)
-    if alpha:
-        moved, _ = Adaptive(base_sim + 5, base_mag, alpha)(Q_SIM, Q_MAG)
-        assert np.abs(moved - q).max() > 1e-3
-
-
 def test_extremes_neither_overflow_nor_turn_into_nan():
     wild = np.array([-1e300, -1e6, -750.0, 0.0, 750.0, 1e6, 1e300])
     with np.errstate(over="raise", invalid="raise", divide="raise"):
@@ -63,8 +51,6 @@ def test_fixed_and_product():
         q, w_sim = Fixed(w)(Q_SIM, Q_MAG)
         np.testing.assert_allclose(q, w * Q_SIM + (1 - w) * Q_MAG, rtol=1e-15)
         np.testing.assert_array_equal(w_sim, np.full(500, w))
-    np.testing.assert_array_equal(Fixed(1.0)(Q_SIM, Q_MAG)[0], Q_SIM)
-    np.testing.assert_array_equal(Fixed(0.0)(Q_SIM, Q_MAG)[0], Q_MAG)
     q, w_sim = Product()(Q_SIM, Q_MAG)
     np.testing.assert_array_equal(q, Q_SIM * Q_MAG)
     assert np.isnan(w_sim).all()  # no weight exists: never a number
@@ -91,3 +77,24 @@ def test_pooling():
 def test_fusions_check_themselves(make, message):
     with pytest.raises(UserError, match=f"^{message}$"):
         make()
+
+
+def test_equal_scores_give_a_flat_map_and_uncovered_pixels_none():
+    views = Views(window=32, stride=20)
+    corners = views.boxes(100, 70)
+    found = blend(np.full(len(corners), 0.7), corners, 32, (100, 70))
+    covered = np.zeros((70, 100), bool)
+    for x, y in corners:
+        covered[y : y + 32, x : x + 32] = True
+    assert found.shape == (70, 100) and found.dtype == np.float32
+    np.testing.assert_allclose(found[covered], 0.7, rtol=1e-6)
+    assert np.isnan(found[~covered]).all() and not covered.all()
+
+
+def test_between_the_middles_of_overlapping_windows_the_map_is_linear():
+    views = Views(window=32, stride=16, cover=True)
+    corners = views.boxes(96, 64)
+    values = np.array([3 * x - 2 * y for x, y in corners], float)
+    found = blend(values, corners, 32, (96, 64))
+    y, x = np.mgrid[16:48, 16:80]  # between the first and the last middle
+    np.testing.assert_allclose(found[16:48, 16:80], 3 * (x - 15.5) - 2 * (y - 15.5), atol=1e-3)

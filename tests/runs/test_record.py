@@ -3,14 +3,16 @@
 import copy
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from runs import put, write_run
 
-from magiqa.errors import UserError, printable
+from magiqa.errors import UserError
+from magiqa.features.bundle import Header
 from magiqa.runs.read import read, read_record, read_run
 from magiqa.runs.record import RunRecord, load_record, read_as
 
@@ -41,9 +43,9 @@ RECORD = {
 missing = object()
 
 
-def edited(key, value=None):
-    """A copy of the record where a key holds another value, or is missing."""
-    record = part = copy.deepcopy(RECORD)
+def edited(whole, key, value):
+    """A copy of a record or header where a key holds another value, or is missing."""
+    record = part = copy.deepcopy(whole)
     *parents, leaf = key.split(".")
     for name in parents:
         part = part[name]
@@ -74,7 +76,7 @@ def edited(key, value=None):
     ],
 )
 def test_a_key_that_is_missing_or_of_another_kind_is_named(tmp_path, key, value, message):
-    (tmp_path / "record.json").write_text(json.dumps(edited(key, value)))
+    (tmp_path / "record.json").write_text(json.dumps(edited(RECORD, key, value)))
     with pytest.raises(UserError, match=rf"^{tmp_path / 'record.json'}: {message}"):
         load_record(tmp_path / "record.json")
 
@@ -97,13 +99,6 @@ def test_a_pipe_for_a_record_is_never_opened(tmp_path):
             reader(tmp_path)
 
 
-junk = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-
-
 @pytest.mark.parametrize("cell", ["abc", "True", "=1+1", "1e999", "inf", ""])
 @pytest.mark.slow
 def test_a_score_that_is_no_number_is_named_by_every_reader(tmp_path, cell):
@@ -116,18 +111,75 @@ def test_a_score_that_is_no_number_is_named_by_every_reader(tmp_path, cell):
             reader(folder)
 
 
-@given(st.text())
-@settings(max_examples=300, deadline=None)
-def test_no_text_moves_a_cursor_or_fails_to_be_written(text):
-    shown = printable(text)
-    shown.encode("utf-8")
-    assert not any(ord(c) < 32 and c not in "\n\t" for c in shown) and "\x7f" not in shown
-    assert printable(shown) == shown
-
-
 def test_a_record_read_is_typed_and_what_it_lacks_is_filled_in():
     record = read_as(RunRecord, RECORD | {"new": {"a": 1}}, "record.json")
     assert (record.dataset.n, record.dataset.notes) == (3, ("a",))
     assert record.backbone.positional_embedding == "drop" and record.fits["q"].params == (1.0, 2.0)
     assert record["new"] == {"a": 1} and record.get("ablation", "none") == "none"
     assert record.plain()["dataset"]["skipped"] == [] and record.plain()["new"] == {"a": 1}
+
+
+HEADER = {
+    "magiqa": "0",
+    "code_sha256": "c",
+    "versions": {"torch": "2"},
+    "key": {"precision": "fp32"},
+    "images": ["aa", "bb", "cc"],
+    "table": {"image": ["str", ["a", "b", "c"]], "mos": ["float", [1, 2.5, 3]], "group": ["str", ["g", None, "g"]]},
+    "labels": {"name": "s", "variant": "", "label": "mos", "higher_is_better": True, "cluster": None, "expected": 3,
+               "page": "", "layout": "", "every": 1, "notes": ["n"]},
+    "fingerprint": "f",
+    "n_annotated": 3,
+    "skipped": [{"image": "d", "reason": "r"}],
+    "pairs": [["good", "bad"]],
+    "choices": {"prompts": "maclip"},
+    "changed": {"fusion.alpha": 2},
+    "config": {"dataset": {"root": ""}, "precision": "fp32", "engine": "torch"},
+    "backbone": {"name": "RN50"},
+    "record": {
+        "dataset": {"name": "s", "label": "mos", "n": 3},
+        "backbone": {"name": "RN50", "label": None},
+        "engine": {"engine": "torch"},
+        "views": {"count": 3, "kinds": ["global"]},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("images", ["aa"], "table must hold a row for each image"),
+        ("images", "aa", "images=aa must be a list"),
+        ("table.mos", ["float", [1, "2", 3]], r"table.mos\[1\]=2 must be a finite number"),
+        ("table.mos", ["float", [1, None, 3]], "table.mos must be a column of numbers, with no cell empty"),
+        ("table.mos", ["float", [1, float("nan"), 3]], "Out of range float"),
+        ("table.mos", ["float", [1, 10**400, 3]], r"table.mos\[1\]=1000"),
+        ("table.mos", ["int", [1, 2**63, 3]], "table.mos holds a number that is too large"),
+        ("table.image", ["str", ["a", "\ud800", "c"]], ".* surrogates not allowed"),
+        ("table.image", ["object", []], r"table.image must be a kind \(float, int, str\)"),
+        ("table.group", [], "table.group must be a kind"),
+        ("labels.label", "other", "table.other must be a column of numbers"),
+        ("pairs", [["good"]], r"pairs\[0\]=.* must hold 2 values"),
+        ("record.engine", None, "record.engine=None must be a mapping"),
+        ("record.views.count", True, "record.views.count=True must be a whole number from 0"),
+        ("config", [3], r"config=\[3\] must be a mapping"),
+    ],
+)
+def test_a_key_of_a_bundles_header_is_named(key, value, message):
+    with pytest.raises(UserError, match=rf"^b: {message}") as caught:
+        read_as(Header, edited(HEADER, key, value), "b")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bundles_header_is_typed():
+    header = read_as(Header, HEADER, "b")
+    assert header.frame()["mos"].tolist() == [1.0, 2.5, 3.0] and header.pairs == (("good", "bad"),)
+    assert header.record.plain()["backbone"]["positional_embedding"] == "drop"
+
+
+@pytest.mark.long
+def test_no_broken_file_is_a_traceback_or_a_wrong_number(tmp_path):
+    script = Path(__file__).parents[2] / "scripts" / "fuzz.py"
+    command = [sys.executable, str(script), "--minutes", "0.5"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

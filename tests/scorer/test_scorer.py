@@ -1,10 +1,12 @@
 """The public API: equal to a run of the harness, whatever an image comes as, and no trace in the host program."""
 
 import copy
+import importlib.util
 import logging
 import os
 import pickle
 import signal
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import tiny
 import torch
 from conftest import GOLDEN
 from PIL import Image
+from towers import DEVICE
 
 from magiqa import Scorer
 from magiqa.backbones.spec import Backbone
@@ -22,6 +25,7 @@ from magiqa.errors import UserError
 from magiqa.images.views import Views
 from magiqa.method.fusion import Fixed
 from magiqa.scorer import session as method
+from magiqa.scorer.as_pyiqa import PyiqaMetric
 from magiqa.studies.evaluate import evaluate
 
 
@@ -31,7 +35,13 @@ def paths(folder) -> list[str]:
 
 
 def scorer_of(folder: Path, **settings) -> Scorer:
-    options = {"views": Views(window=64, stride=32), "engine": "torch", "batch_size": 4, "workers": 1}
+    options = {
+        "views": Views(window=64, stride=32),
+        "engine": "torch",
+        "device": "cpu",
+        "batch_size": 4,
+        "workers": 1,
+    }
     return Scorer(Backbone(f"local-dir:{folder / 'clip'}", untrained=0), **(options | settings))
 
 
@@ -41,14 +51,17 @@ def scorer(folder) -> Scorer:
 
 
 @pytest.mark.slow
-def test_scores_are_those_of_evaluate_to_the_last_digit(folder, paths, tmp_path):
+def test_scores_are_those_of_evaluate_whose_cached_features_they_share(folder, paths, tmp_path, monkeypatch):
     job = tiny.job(folder, f"out={tmp_path / 'run'}", f"cache_dir={tmp_path / 'cache'}")
     evaluate(job, progress=False)
-    run = pd.read_csv(tmp_path / "run" / "scores.csv")
-    found = Scorer.of(job).cues(paths)
+    run, files = pd.read_csv(tmp_path / "run" / "scores.csv"), sorted((tmp_path / "cache").rglob("*"))
+    cues = Scorer.of(job).cues(paths)
     for cue in ("q", "q_sim", "q_mag", "w_sim"):
-        np.testing.assert_array_equal(found[cue], run[cue])
-    assert [Path(name).name for name in found["image"]] == list(run["image"])
+        np.testing.assert_array_equal(cues[cue], run[cue])
+    assert [Path(name).name for name in cues["image"]] == list(run["image"])
+    monkeypatch.setattr("magiqa.scorer.session.build", lambda *a, **k: pytest.fail("encoded what was cached"))
+    np.testing.assert_array_equal(Scorer.of(job, cache_dir=tmp_path / "cache")(paths), run["q"])
+    assert sorted((tmp_path / "cache").rglob("*")) == files
 
 
 def as_tensor(path: str) -> torch.Tensor:
@@ -57,19 +70,15 @@ def as_tensor(path: str) -> torch.Tensor:
 
 @pytest.mark.slow
 def test_an_image_scores_the_same_whatever_it_comes_as(scorer, paths):
-    expected = scorer(paths[:3])
-    assert expected.shape == (3,) and expected.dtype == np.float64 and expected.flags.writeable
-    for images in (
-        [Path(p) for p in paths[:3]],
-        [Image.open(p) for p in paths[:3]],
-        [np.array(Image.open(p)) for p in paths[:3]],
-        [paths[0], Image.open(paths[1]), as_tensor(paths[2])],
-        (p for p in paths[:3]),
-    ):
-        np.testing.assert_array_equal(scorer(images), expected)
+    pictures = [Image.open(p) for p in paths[1:4]]
+    arrays = [np.array(picture) for picture in pictures]
     batch = torch.stack([as_tensor(p) for p in paths[1:4]])  # of one size
-    np.testing.assert_array_equal(scorer(batch), scorer(paths[1:4]))
-    for image in (paths[0], Image.open(paths[0]), np.array(Image.open(paths[0])), as_tensor(paths[0])):
+    expected = scorer(paths[1:4])
+    assert expected.shape == (3,) and expected.dtype == np.float64 and expected.flags.writeable
+    mixed = [paths[1], pictures[1], batch[2]]
+    for images in (list(map(Path, paths[1:4])), pictures, arrays, batch, mixed, iter(paths[1:4])):
+        np.testing.assert_array_equal(scorer(images), expected)
+    for image in (paths[1], pictures[0], arrays[0], batch[0]):
         np.testing.assert_array_equal(scorer(image), expected[:1])
 
 
@@ -85,6 +94,14 @@ def test_a_score_depends_on_its_image_alone(scorer, paths, monkeypatch):
     assert by_view.groupby("image", sort=False)["q"].mean().to_numpy() == pytest.approx(together, abs=1e-15)
 
 
+@pytest.mark.skipif(DEVICE == "cpu", reason="no GPU is checked")
+def test_scores_on_a_gpu_are_the_cpus(folder, scorer, paths):
+    on_gpu = scorer_of(folder, device=DEVICE)
+    np.testing.assert_allclose(on_gpu(paths), scorer(paths), rtol=0, atol=1e-4)
+    tensors = [as_tensor(path).to(DEVICE) for path in paths]
+    np.testing.assert_allclose(on_gpu(tensors), on_gpu(paths), rtol=0, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_threads_at_once_give_what_one_gives(folder, paths):
     expected = scorer_of(folder)(paths)
@@ -97,16 +114,12 @@ def test_threads_at_once_give_what_one_gives(folder, paths):
 
 
 @pytest.mark.slow
-def test_cues_have_a_column_a_pair_and_fuse_as_the_formula_says(scorer, folder, paths):
-    table = scorer.cues(paths[:2])
-    pairs = list(table.columns[5:])
-    assert list(table.columns[:5]) == ["image", "q", "q_sim", "q_mag", "w_sim"]
-    assert pairs == ["Good image", "Sharp image", "sharp edges", "High resolution image", "Noise-free image"]
-    assert table[pairs].mean(axis=1).to_numpy() == pytest.approx(table["q_sim"].to_numpy(), abs=1e-12)
-    own = scorer_of(folder, prompts=[("Sharp photo.", "Blurry photo.")], fusion=Fixed(1.0))
-    found = own.cues(paths[:2])
-    np.testing.assert_allclose(found["q"], found["Sharp photo."], rtol=1e-15)
-    np.testing.assert_array_equal(found["q_mag"], table["q_mag"])
+def test_cues_have_a_column_a_pair_and_fuse_as_the_formula_says(folder, paths):
+    pairs = [("Sharp photo.", "Blurry photo."), ("Good photo.", "Bad photo.")]
+    table = scorer_of(folder, prompts=pairs, fusion=Fixed(0.75)).cues(paths[:2])
+    assert list(table.columns) == ["image", "q", "q_sim", "q_mag", "w_sim", "Sharp photo.", "Good photo."]
+    np.testing.assert_allclose(table["q_sim"], (table["Sharp photo."] + table["Good photo."]) / 2, rtol=1e-12)
+    np.testing.assert_allclose(table["q"], 0.75 * table["q_sim"] + 0.25 * table["q_mag"], rtol=1e-12)
 
 
 def test_views_say_where_they_lie(scorer, paths):
@@ -118,19 +131,6 @@ def test_views_say_where_they_lie(scorer, paths):
     np.testing.assert_array_equal(alone.loc[0, "q_mag"], table.loc[4, "q_mag"])
 
 
-@pytest.mark.slow
-def test_features_are_shared_with_runs_by_a_cache_folder(folder, paths, tmp_path, monkeypatch):
-    job = tiny.job(folder, f"out={tmp_path / 'run'}", f"cache_dir={tmp_path / 'cache'}")
-    evaluate(job, progress=False)
-    held = sorted((tmp_path / "cache").rglob("*"))
-    monkeypatch.setattr("magiqa.scorer.session.build", lambda *a, **k: pytest.fail("encoded what was cached"))
-    scorer = Scorer.of(job, cache_dir=tmp_path / "cache")
-    run = pd.read_csv(tmp_path / "run" / "scores.csv")
-    np.testing.assert_array_equal(scorer(paths), run["q"])
-    assert len(scorer.views(paths)) == 24 * 7 - 6 * 2  # six images of 96x96 have four windows, not six
-    assert sorted((tmp_path / "cache").rglob("*")) == held
-
-
 @pytest.mark.parametrize("engine", ["torch", pytest.param("openvino", marks=pytest.mark.long)])
 @pytest.mark.slow
 def test_the_host_program_finds_everything_as_it_was(folder, paths, tmp_path, monkeypatch, engine):
@@ -140,25 +140,22 @@ def test_the_host_program_finds_everything_as_it_was(folder, paths, tmp_path, mo
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(2, before))
     torch.backends.cuda.matmul.allow_tf32 = True
-    seeds = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 (the host's own)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    seed = torch.get_rng_state()
     try:
         scorer = scorer_of(folder, engine=engine)
         scorer(paths[:3])
         scorer.heatmap(paths[0])
-        assert torch.get_num_threads() == max(2, before)
         with ThreadPoolExecutor(1) as pool:  # a new thread takes over what the process has
-            assert pool.submit(torch.get_num_threads).result() == max(2, before)
-        assert torch.backends.cuda.matmul.allow_tf32
+            assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
+        assert torch.backends.cuda.matmul.allow_tf32 and logging.root.manager.disable == 0
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.set_num_threads(before)
-    assert logging.root.manager.disable == 0
     assert not GlobalHydra.instance().is_initialized()
-    assert torch.equal(torch.get_rng_state(), seeds[0])
-    assert np.array_equal(np.random.get_state()[1], seeds[1])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), seed)
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -222,28 +219,78 @@ def test_what_cannot_be_scored_is_named_with_what_to_do(scorer, name):
         scorer(given)
 
 
-@pytest.mark.parametrize(
-    ("made", "message"),
-    [
-        (lambda: Scorer("demo", alhpa=2), "alhpa: Scorer has no such setting; it has backbone"),
-        (lambda: Scorer("nosuch"), "backbone"),
-        (lambda: Scorer("demo", pooling="max"), "pooling=max"),
-        (lambda: Scorer.compose("fusion.alhpa=2"), "alhpa"),
-    ],
-)
-@pytest.mark.slow
-def test_settings_and_options_that_do_not_exist_are_named(made, message):
-    with pytest.raises(UserError, match=message):
-        made()
+def test_a_setting_that_does_not_exist_is_named():
+    with pytest.raises(UserError, match="alhpa: Scorer has no such setting; it has backbone"):
+        Scorer("demo", alhpa=2)
 
 
 @pytest.mark.slow
-def test_a_map_is_of_the_images_size_and_runs_between_its_windows(scorer, paths):
-    (found,) = scorer.heatmap(paths[1], window=64, stride=16)
-    assert set(found) == set(scorer.cues(paths[1]).columns) - {"image"}
-    for map_ in found.values():
+def test_a_map_is_of_the_images_size_and_runs_between_its_windows(folder, scorer, paths):
+    (maps,) = scorer.heatmap(paths[1], window=64, stride=16)
+    assert set(maps) == set(scorer.cues(paths[1]).columns) - {"image"}
+    for map_ in maps.values():
         assert map_.shape == (96, 128) and map_.dtype == np.float32 and np.isfinite(map_).all()
     corner = scorer.views(np.array(Image.open(paths[1]))[:64, :64])
-    assert found["q"][0, 0] == pytest.approx(corner.loc[0, "q"], rel=1e-6)
-    (small,) = Scorer.compose("backbone=demo", "views.small=upscale", "engine=torch").heatmap(PHOTO)
-    assert small["q"].shape == (80, 96) and np.isfinite(small["q"]).all()
+    assert maps["q"][0, 0] == pytest.approx(corner.loc[0, "q"], rel=1e-6)
+    upscaling = scorer_of(folder, views=Views(window=64, stride=32, small="upscale"))
+    (small,) = upscaling.heatmap(PHOTO[:40])
+    assert small["q"].shape == (40, 96) and np.isfinite(small["q"]).all()
+
+
+# --- adapters: within torchmetrics itself, and called as pyiqa's evaluation loops call a metric ---
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(n, 3, 70, 64 + n, generator=generator) for n in (3, 1, 2)]
+
+
+def test_torchmetrics_mean_is_over_images_not_batches(scorer, batches):
+    metric = pytest.importorskip("magiqa.scorer.as_torchmetrics").MeanQuality(scorer)
+    scores = [scorer(batch) for batch in batches]
+    for batch, q in zip(batches, scores, strict=True):
+        assert float(metric(batch)) == pytest.approx(q.mean(), rel=1e-6)  # forward: the batch's own
+    assert float(metric.compute()) == pytest.approx(np.concatenate(scores).mean(), rel=1e-6)
+    metric.reset()
+    with pytest.raises(UserError, match="call update"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchmetrics' own, of the same
+        metric.compute()
+
+
+@pytest.mark.slow
+def test_a_pyiqa_loop_finds_what_it_asks_for(scorer, paths, batches):
+    metric = PyiqaMetric(scorer).to("cpu").eval()
+    assert (metric.metric_mode, metric.lower_better) == ("NR", False)
+    scores = metric(batches[0])
+    assert scores.shape == (3, 1) and scores.dtype == torch.float32
+    np.testing.assert_allclose(scores.squeeze(1).cpu().detach().numpy(), scorer(batches[0]), rtol=1e-6)
+    for image in (paths[0], Image.open(paths[0])):
+        assert metric(image, None).item() == pytest.approx(scorer(image)[0], rel=1e-6)
+    with pytest.raises(UserError, match="no reference"):
+        metric(batches[0], batches[0])
+
+
+FAMILIES = {
+    "ViT-B-16-SigLIP": 224,
+    "ViT-B-32-SigLIP2-256": 256,
+    "MobileCLIP-S1": 256,
+    "EVA02-B-16": 224,
+    "coca_ViT-B-32": 224,
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_scores_with_random_weights(name):
+    side = FAMILIES[name]
+    backbone = Backbone(name, untrained=0, positional_embedding="native")
+    views = Views(kinds=("global",), window=side)
+    scorer = Scorer(backbone, prompts="uniqa", views=views, fusion="similarity")
+    image = np.random.default_rng(0).integers(0, 256, (side, side + 16, 3), np.uint8)
+    if "SigLIP" in name and importlib.util.find_spec("transformers") is None:
+        with pytest.raises(UserError, match=rf"^backbone\.name={name}: .*transformers.*install"):
+            scorer([image])
+        return
+    cues = scorer.cues([image])
+    assert 0.2 < cues["q_sim"][0] < 1.0 and np.isfinite(cues["q"][0])

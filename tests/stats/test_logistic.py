@@ -107,8 +107,8 @@ def official_procedure(y_label: np.ndarray, y_output: np.ndarray) -> tuple[bool,
 def test_official_fit_is_the_official_procedure_failure_included():
     # Where the last digit of a score moves the official result, no two runs of it agree (rounding depends on where
     # arrays lie in memory): such fits are left out, and both ends of the procedure must still be met.
-    seen = set()
-    for seed in range(4):
+    outcomes = set()
+    for seed in range(3):
         for x, y in shapes(60, seed).values():
             for labels in (y, y - y.min(), 1 + 9 * (y - y.min()) / np.ptp(y)):  # lowest 0: b2 starts at 0
                 converged, params = official_procedure(labels, x)
@@ -118,10 +118,11 @@ def test_official_fit_is_the_official_procedure_failure_included():
                 fit = fit_logistic(x, labels, "official")
                 assert (fit.status == "start_values") == (not converged)
                 assert fit.params == pytest.approx(tuple(params), rel=1e-6)
-                seen.add("start_values" if not converged else "ok")
-        if seen == {"ok", "start_values"}:
-            return
-    raise AssertionError(f"only {seen} occurred")
+                outcomes.add(converged)
+                if not converged and labels.min() == 0:  # of the start values, only a line is left
+                    result = agreement(x, labels, fit="official")["plcc_logistic"]
+                    assert result.value == pytest.approx(plcc(0.1 * x, labels))
+    assert outcomes == {True, False}
 
 
 def test_official_fit_of_labels_turned_round_is_that_of_the_labels_as_published():
@@ -133,16 +134,3 @@ def test_official_fit_of_labels_turned_round_is_that_of_the_labels_as_published(
     )
     np.testing.assert_allclose(turned.predict(x), -direct.predict(x))
     assert turned.rmse == pytest.approx(direct.rmse)
-
-
-def test_official_failure_gives_the_start_values_statistics_and_says_so():
-    for seed in range(40):
-        x, y = shapes(60, seed)["bytes"]
-        fit = fit_logistic(x, y - y.min(), "official")
-        if fit.status == "start_values":
-            break
-    start = (np.ptp(y), 0.0, x.mean(), 0.1, 0.1)
-    assert fit.params == pytest.approx(start)
-    result = agreement(x, y - y.min(), fit="official")
-    assert result.fit.status == "start_values"
-    assert result["plcc_logistic"].value == pytest.approx(plcc(0.1 * x, y))
