@@ -135,7 +135,16 @@ def make_run(
         "backbone": weights.record(job.method.backbone) | DEMO,
         "engine": {"engine": "torch", "precision": "fp32", "device": "cpu"},
     }
-    features = Features(labels, labels.table, None, shas, record, None, None)
+    features = Features(
+        table=labels.table,
+        images=shas,
+        cache=None,
+        kinds=(),
+        text=None,
+        reference=None,
+        labels=labels,
+        record=record,
+    )
     source = mock.Mock(**{"labels.return_value": labels, "features.return_value": features})
     stages = {"open_source": lambda *_, **__: source, "scores_table": lambda *_: scores}
     with mock.patch.multiple(evaluate, score=mock.DEFAULT, **stages), mock.patch.dict(STATISTICS):

@@ -167,7 +167,7 @@ def test_golden_scores_of_the_family(golden, models, real_data, method, tmp_path
             texts[case["backbone"]] = encode_prompts(clip, spec, prompts)
         text = texts[case["backbone"]]
         features = SimpleNamespace(
-            cache=store, images=["x"], kinds=views.kinds, text=lambda _, text=text: text
+            cache=store, images=["x"], kinds=views.kinds, text=lambda _, text=text: text, reference=None
         )
         method_ = Method(Backbone("demo"), prompts, views, BoxCox(), Fixed(1.0))
         q_sim = score_many(features, [method_], ("q_sim",))["q_sim"][0, 0]

@@ -18,7 +18,7 @@ import pandas as pd
 
 from magiqa.datasets.base import Labels, fingerprint
 from magiqa.errors import UnreadableImage, UserError
-from magiqa.features.cache import Shards
+from magiqa.features.cache import MemoryStore, Shards
 from magiqa.features.shard import write_atomically
 from magiqa.images.controls import CONTROLS
 from magiqa.images.decode import LIMITS, Limits, changes, images_in, picture_notes, read_image, traits
@@ -59,7 +59,7 @@ class HashIndex:
     ``hashes/<name of the root>/<name>.json``.
 
     Args:
-        cache_dir: the cache folder; None: nothing is remembered, here or there.
+        cache_dir: the cache folder.
         root: of the images; each has an index of its own.
         rehash: read every file, whatever is remembered. limits: what they make of an image is part of its identity.
 
@@ -70,18 +70,18 @@ class HashIndex:
     """
 
     def __init__(
-        self, cache_dir: str | Path | None, root: str | Path, *, rehash: bool = False, limits: Limits = LIMITS
+        self, cache_dir: str | Path, root: str | Path, *, rehash: bool = False, limits: Limits = LIMITS
     ) -> None:
         self.limits = limits
         self.traits: Counter[str] = Counter()
         name = content_sha256(os.fsencode(os.path.abspath(expanded(root))))[:20]
-        self.folder = expanded(cache_dir) / "hashes" / name if cache_dir is not None else None
+        self.folder = expanded(cache_dir) / "hashes" / name
         self.read = self.known = 0
         self.warning: str | None = None
         self._entries: dict[State, str] = {}
         self._new: dict[State, str] = {}
         self._lock = threading.Lock()
-        if self.folder is not None and not rehash:
+        if not rehash:
             for file in self.folder.glob("*.json"):
                 self._entries.update(_entries(file))
 
@@ -110,7 +110,7 @@ class HashIndex:
         """Write what is new. A cache that cannot be written is no error."""
         with self._lock:
             new, self._new = self._new, {}
-        if not new or self.folder is None:
+        if not new:
             return
         body = json.dumps([[*state, entry] for state, entry in new.items()]).encode()
         file = self.folder / f"{int(time.time())}-{uuid.uuid4().hex[:12]}.json"
@@ -228,8 +228,8 @@ def of_part(paths: pd.Series, part: str | None) -> pd.Series:
     return paths.isin(list(paths.drop_duplicates())[first - 1 :: step])
 
 
-def find_images(job: RunConfig, labels: Labels, index: HashIndex | None = None) -> Images:
-    """Hash the files of the labels' images; without an index every file is read.
+def find_images(job: RunConfig, labels: Labels, index: HashIndex) -> Images:
+    """Hash the files of the labels' images.
 
     Raises:
         UnreadableImage: an image is missing or cannot be read, and ``on_error`` is ``raise``.
@@ -245,11 +245,7 @@ def find_images(job: RunConfig, labels: Labels, index: HashIndex | None = None) 
         )
     present = table.index[table["path"] != ""]
     present = present[of_part(table.loc[present, "path"], job.source.part)]
-    hashes, failed = hash_files(
-        list(table.loc[present, "path"]),
-        job.source.on_error,
-        index or HashIndex(None, "", limits=job.source.limits),
-    )
+    hashes, failed = hash_files(list(table.loc[present, "path"]), job.source.on_error, index)
     reasons = {int(i): "not found" for i in absent} | {int(present[i]): why for i, why in failed.items()}
     sha_of = dict(zip(present, hashes, strict=True))
     rows = [i for i in present if i not in reasons]
@@ -258,28 +254,36 @@ def find_images(job: RunConfig, labels: Labels, index: HashIndex | None = None) 
 
 
 @dataclass
-class Features:
-    """Features of a data set's images, in the cache, with what they came from.
+class ScorableFeatures:
+    """ScorableFeatures of images, as scoring reads them.
 
     Args:
-        labels: with the rows of skipped images gone. cache: holds every image. images: sha256 a row.
-        record: what the run's record says of all this, and of each image left out.
+        table: a row an image; the column ``image`` has its name. images: the identity of each row. cache: holds all.
+        kinds: of the views that an image's rows are of, in their order.
         text: for a prompt set, its text features (T, D) and the logit scale. reference: for a cue that compares with
             reference images, the statistics of their features.
     """
 
-    labels: Labels
     table: pd.DataFrame
-    cache: Shards
     images: list[str]
-    record: dict[str, Any]
+    cache: Shards | MemoryStore
+    kinds: tuple[str, ...]
     text: Callable[[PromptSet], tuple[np.ndarray, float]]
-    reference: Callable[[Rival], Reference]
+    reference: Callable[[Rival], Reference] | None = None
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of the views that an image's rows are of, in their order."""
-        return tuple(self.record["views"]["kinds"])
+
+@dataclass(kw_only=True)
+class Features(ScorableFeatures):
+    """ScorableFeatures of a data set's images, in the cache, with what they came from.
+
+    Args:
+        labels: of the data set. record: what the run's record says of all this, and of each image left out.
+    """
+
+    cache: Shards
+    reference: Callable[[Rival], Reference]
+    labels: Labels
+    record: dict[str, Any]
 
     @property
     def controls(self) -> pd.DataFrame:

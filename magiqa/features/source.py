@@ -87,7 +87,14 @@ class BundleSource:
         made = {"magiqa": header.magiqa, "code_sha256": header.code_sha256}
         record = header.record.plain() | {"bundle": made}
         return Features(
-            labels, images.table, self.bundle.features, images.sha256, record, self._text, self._reference
+            table=images.table,
+            images=images.sha256,
+            cache=self.bundle.features,
+            kinds=header.record.views.kinds,
+            text=self._text,
+            reference=self._reference,
+            labels=labels,
+            record=record,
         )
 
     def _reference(self, rival: Rival) -> Reference:
@@ -200,7 +207,16 @@ class ImageSource:
             },
         }
         reference = partial(reference_statistics, job, store, encode, set(images.sha256), record, warn)
-        return Features(labels, images.table, store, images.sha256, record, text, cache(reference))
+        return Features(
+            table=images.table,
+            images=images.sha256,
+            cache=store,
+            kinds=tuple(method.views.kinds),
+            text=text,
+            reference=cache(reference),
+            labels=labels,
+            record=record,
+        )
 
     def _encode(
         self,

@@ -17,7 +17,8 @@ from magiqa.backbones.weights import load_weights
 from magiqa.engines.build import build, hardware, resolve
 from magiqa.engines.engine import Resolved, apart, borrowed, refuse_forks
 from magiqa.errors import UserError
-from magiqa.features.cache import FeatureCache, Maker, MemoryStore, Store, feature_key
+from magiqa.features.cache import FeatureCache, Maker, MemoryStore, feature_key
+from magiqa.features.images import ScorableFeatures
 from magiqa.features.pipeline import Recipe, fill_cache
 from magiqa.features.source import workers
 from magiqa.features.text import text_embeddings
@@ -175,7 +176,7 @@ class Session:
             if not rows:
                 return Scored(pd.DataFrame(columns=["image", *CUES]), pd.DataFrame(), [], skipped)
             names = [images[i].name for i in rows]
-            features = _Features(
+            features = ScorableFeatures(
                 pd.DataFrame({"image": names}), [keys[i] for i in rows], store, views.kinds, self._text
             )
             method = replace(self.job.method, views=views)
@@ -249,17 +250,6 @@ class Session:
         engine = build(model.visual, self.resolved, batch_size=job.machine.batch_size, view_size=size)
         self.warnings += engine.warnings
         return engine
-
-
-@dataclass(frozen=True)
-class _Features:
-    """Features of images, as scoring reads them."""
-
-    table: pd.DataFrame
-    images: list[str]
-    cache: Store
-    kinds: tuple[str, ...]
-    text: Callable[[PromptSet], tuple[np.ndarray, float]]
 
 
 def pair_names(prompts: PromptSet) -> list[str]:

@@ -7,15 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from magiqa.cores import allowed_cores
 from magiqa.errors import UserError
-from magiqa.features.cache import MemoryStore, Shards
-from magiqa.features.images import Features
+from magiqa.features.images import Features, ScorableFeatures
 from magiqa.features.source import prepare
 from magiqa.images.views import view_mask
 from magiqa.method.fast_variants import magnitudes
@@ -28,36 +27,8 @@ from magiqa.runs.record import Clock
 CUES = ("q_sim", "q_mag", "q", "w_sim")
 
 
-class Scorable(Protocol):
-    """Features as scoring reads them: names of images in ``table``, identities, rows, text features."""
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """A row an image; the column ``image`` has its name."""
-        ...
-
-    @property
-    def images(self) -> list[str]:
-        """The identity of each row."""
-        ...
-
-    @property
-    def cache(self) -> Shards | MemoryStore:
-        """Holds every image."""
-        ...
-
-    @property
-    def kinds(self) -> Sequence[str]:
-        """The kinds of the views that an image's rows are of, in their order."""
-        ...
-
-    def text(self, prompts: PromptSet, /) -> tuple[np.ndarray, float]:
-        """Text features (T, D) and the logit scale."""
-        ...
-
-
 def score_many(
-    features: Scorable, methods: Sequence[Method], cues: Sequence[str] = ("q",)
+    features: ScorableFeatures, methods: Sequence[Method], cues: Sequence[str] = ("q",)
 ) -> dict[str, np.ndarray]:
     """Score each image by many methods that use these features, in one pass over them.
 
@@ -80,7 +51,7 @@ def score_many(
     similar, large = set(cues) != {"q_mag"}, set(cues) != {"q_sim"}
     measures = [magnitude_of(features, m) for m in magnitudes_] if large else []
     texts = [features.text(p) for p in prompts] if similar else []
-    kinds = tuple(features.kinds)
+    kinds = features.kinds
     masks, m_of = unique([tuple(k for k in kinds if k in m.views.kinds) for m in methods])
     out = {cue: np.full((len(methods), len(features.images)), np.nan) for cue in cues}
 
@@ -145,12 +116,12 @@ def _image_scores(
     return values if averaged else {cue: pooled(v, first, pooling) for cue, v in values.items()}
 
 
-def score(features: Scorable, method: Method) -> pd.DataFrame:
+def score(features: ScorableFeatures, method: Method) -> pd.DataFrame:
     """Score each image by one method: q_sim, q_mag, q, w_sim, a row an image in the order of the table."""
     return pd.DataFrame({cue: values[0] for cue, values in score_many(features, [method], CUES).items()})
 
 
-def score_views(features: Scorable, method: Method) -> pd.DataFrame:
+def score_views(features: ScorableFeatures, method: Method) -> pd.DataFrame:
     """Score each view by one method: position (of the image), view, q_sim, q_mag, q, w_sim, each group's number.
 
     The columns of groups are ``pair_0``, ``pair_1`` and so on.
@@ -171,7 +142,7 @@ def score_views(features: Scorable, method: Method) -> pd.DataFrame:
     return views
 
 
-def score_groups(features: Scorable, method: Method) -> np.ndarray:
+def score_groups(features: ScorableFeatures, method: Method) -> np.ndarray:
     """Return the number of each prompt group for each image (N, G)."""
     text, prompts = features.text(method.prompts), method.prompts
     out = np.empty((len(features.images), len(prompts.all_groups)))
@@ -185,9 +156,9 @@ def score_groups(features: Scorable, method: Method) -> np.ndarray:
     return out
 
 
-def magnitude_of(features: Scorable, magnitude: Magnitude) -> Magnitude:
+def magnitude_of(features: ScorableFeatures, magnitude: Magnitude) -> Magnitude:
     """Return a magnitude cue; one that compares with reference images takes their statistics."""
-    reference = getattr(features, "reference", None)
+    reference = features.reference
     return magnitude.of(reference(magnitude)) if isinstance(magnitude, Rival) and reference else magnitude
 
 
