@@ -93,30 +93,30 @@ def external_scores(metric: Metric, images: Sequence[str]) -> tuple[np.ndarray, 
             f"{file}: the score of {names.iloc[bad[0]]} is {scores.iloc[bad[0]]!r}, no finite number "
             f"({len(bad)} such rows); score these images"
         )
+    theirs, ours = names.tolist(), list(images)
+    notes = [told]
     if metric.direction == "lower":
-        values, told = -values, "; ".join(filter(None, (told, "negated: lower is better")))
-    theirs, ours, note = names.tolist(), list(images), ""
-    if not set(ours) <= set(theirs):
-        short = [_base(name) for name in ours]
-        if max(Counter(short).values(), default=0) == 1 and set(short) & {_base(t) for t in theirs}:
-            theirs, ours = [_base(name) for name in theirs], short
-            note = "matched by base names"
-    own_names = set(ours)
-    twice = [name for name, times in Counter(theirs).items() if times > 1 and name in own_names]
+        values = -values
+        notes.append("negated: lower is better")
+    short = [_base(name) for name in ours]
+    if not set(ours) <= set(theirs) and len(set(short)) == len(short) and {*short} & {*map(_base, theirs)}:
+        theirs, ours = [_base(name) for name in theirs], short
+        notes.insert(0, "matched by base names")
+    times = Counter(theirs)
+    twice = [name for name in dict.fromkeys(ours) if times[name] > 1]
     if twice:
         raise UserError(
             f"{file}: scored twice: {twice[0]} (and {len(twice) - 1} more); keep one row an image"
         )
-    place = dict(zip(theirs, values, strict=True))
-    missing = [name for name in ours if name not in place]
+    missing = [name for name in ours if name not in times]
     if missing:
         raise UserError(
             f"{file}: {len(missing)} of {len(ours)} images have no score (first {missing[0]}); score them all: a "
             "paired test needs the same images"
         )
-    unused = len(theirs) - len(own_names)
-    notes = [note, told]
-    notes.append(f"{unused} rows of other images not used" if unused else "")
+    if unused := len(theirs) - len(set(ours)):
+        notes.append(f"{unused} rows of other images not used")
+    place = dict(zip(theirs, values, strict=True))
     return np.array([place[name] for name in ours]), "; ".join(filter(None, notes))
 
 
