@@ -15,12 +15,11 @@ Weights are untrained, for timing only, except the demo's. Short jobs show their
 import argparse
 import itertools
 import json
-import platform
 import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,8 @@ from magiqa.backbones.model import build_model
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
-from magiqa.cores import threads
-from magiqa.engines.build import build, resolve
+from magiqa.cores import decoders, threads
+from magiqa.engines.build import build, machine, resolve
 from magiqa.engines.engine import probe_views
 from magiqa.errors import UserError
 from magiqa.features.cache import FeatureCache
@@ -90,23 +89,27 @@ class Reference:
         return views
 
 
-def end_to_end(engine: Any, paths: list[str], weights: Any) -> tuple[int, dict[int, np.ndarray]]:
-    """Encode image files into a fresh cache; return the number of views and the features by image."""
+def encode(
+    engine: Any, paths: Sequence[str | Path], weights: Any, device: str = "cpu"
+) -> tuple[int, list[np.ndarray]]:
+    """Encode image files into a fresh cache; return the number of views and the features of each image."""
     images = [content_sha256(Path(p).read_bytes()) for p in paths]
     with tempfile.TemporaryDirectory() as folder:
         cache = FeatureCache(folder, {"benchmark": True})
         recipe = Recipe(VIEWS, None, weights.mean, weights.std)
-        missing = list(zip(paths, images, strict=True))
-        views, _ = fill_cache(cache, missing, lambda: engine, recipe, workers=threads(), progress=False)
-        return views, {owner[0]: rows.copy() for owner, rows in cache.blocks(images, views=1)}
+        missing = list(zip(map(str, paths), images, strict=True))
+        views, _ = fill_cache(
+            cache, missing, lambda: engine, recipe, workers=decoders(device), progress=False
+        )
+        return views, [cache.rows(image).copy() for image in images]
 
 
 def cue_error(engine: Any, reference: Reference, paths: list[str], weights: Any) -> float:
     """Return the largest difference of a view's cues from the reference's."""
     worst = 0.0
-    for i, features in end_to_end(engine, paths, weights)[1].items():
+    for path, features in zip(paths, encode(engine, paths, weights)[1], strict=True):
         cues = similarity(features, *reference.text).mean(axis=1), BoxCox()(features)
-        differences = zip(cues, reference(paths[i]), strict=True)
+        differences = zip(cues, reference(path), strict=True)
         worst = max(worst, *(float(np.abs(a - b).max()) for a, b in differences))
     return worst
 
@@ -134,14 +137,6 @@ def raw_run(engine: Any) -> Callable[[], int]:
     repeats = max(2, 40 // engine.batch_size) * engine.streams
     pool = ThreadPoolExecutor(engine.streams)
     return lambda: sum(map(len, pool.map(engine, [views] * repeats)))
-
-
-def machine() -> str:
-    """Return the CPU's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def parse() -> argparse.Namespace:
@@ -184,7 +179,7 @@ def main() -> None:
         except UserError as error:
             print(f"{name}: left out: {error}")
             continue
-        contenders[f"{name}, files"] = lambda e=engine: end_to_end(e, paths, weights)[0]  # type: ignore[misc]
+        contenders[f"{name}, files"] = lambda e=engine: encode(e, paths, weights)[0]  # type: ignore[misc]
         error = cue_error(engine, reference, paths[:3], weights)
         facts[f"{name}, files"] = {"batch_size": engine.batch_size, "cue_error": error}
         for size in sorted({engine.batch_size, *map(int, options.batch.split(","))}):
@@ -203,7 +198,7 @@ def main() -> None:
         }
         for name, values in rates.items()
     ]
-    print(f"{options.model} ({spec.shown_label}), {len(paths)} images, {threads()} threads, {machine()}")
+    print(f"{options.model} ({spec.shown_label}), {len(paths)} images, {threads()} threads, {machine('cpu')}")
     for row in rows:
         cells = [f"{k} {v:.3g}" for k, v in row.items() if k != "contender"]
         print(f"{row['contender']:<34}", "  ".join(cells))
@@ -212,7 +207,7 @@ def main() -> None:
             "model": options.model,
             "images": len(paths),
             "threads": threads(),
-            "machine": machine(),
+            "machine": machine("cpu"),
         }
         report = facts_of_run | {"versions": versions(), "rows": rows}
         options.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -22,16 +22,13 @@ import pandas as pd
 from scipy.special import expit
 
 from magiqa.stats.agreement import agreement
-from magiqa.stats.arrays import bins
-from magiqa.stats.auroc import auroc, auroc_interval
-from magiqa.stats.correlation import partial_srcc, plcc, srcc
+from magiqa.stats.correlation import bins, partial_srcc, plcc, srcc
 from magiqa.stats.family import family
 from magiqa.stats.paired import against, against_best, compare, differences, mean_over_sets
 from magiqa.stats.raters import krasula
-from magiqa.stats.sampled import Sampled, stacked
+from magiqa.stats.sampled import Sampled, auroc, auroc_interval, stacked
 from magiqa.stats.sampling import WITHIN, Sampling
-from magiqa.studies.experiments.bias import content_share
-from magiqa.studies.experiments.magnitude import excess
+from magiqa.studies.experiments.magnitude import content_share, excess
 from magiqa.studies.probe import summary
 
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
@@ -286,13 +283,6 @@ def settings_null(rows: int, design: Design) -> Row:
     return Row(f"{rows} settings between two equal methods, {design}", "test", "0", once)
 
 
-def swapped(x: np.ndarray, place: int) -> np.ndarray:
-    """Return scores with two neighbours in rank exchanged."""
-    order, out = np.argsort(x), x.copy()
-    out[order[[place, place + 1]]] = x[order[[place + 1, place]]]
-    return out
-
-
 def near_equal(rows: int) -> Row:
     """A true difference beside rows that nearly equal the reference: one pair of neighbours exchanged in each."""
 
@@ -302,7 +292,9 @@ def near_equal(rows: int) -> Row:
         y = quality + 0.3 * rng.normal(size=n)
         a = quality + rng.normal(size=n)
         b = a + 0.75 * rng.normal(size=n)
-        near = [swapped(a, int(k)) for k in np.linspace(5, n - 10, rows)]
+        near, order = np.tile(a, (rows, 1)), np.argsort(a)
+        for row, k in zip(near, np.linspace(5, n - 10, rows).astype(int), strict=True):
+            row[order[[k, k + 1]]] = a[order[[k + 1, k]]]
         table = against(np.stack([a, b, *near]), y, 0, Sampling(n))
         over = bool(table["p_adjusted"].iloc[1] > min(1.0, (rows + 1) * table["p"].iloc[1]) + 1e-12)
         return {"the worse method": rejected(table["p_adjusted"].iloc[1]), "above Bonferroni": (over, np.nan)}
@@ -665,27 +657,21 @@ def run(row: Row, sets: int, seconds: float = np.inf) -> list[dict[str, Any]]:
     spent = time.process_time() - start
     out = []
     for name, values in results.items():
-        known = [v for v, _ in values if v is not None]
-        rate = float(np.mean(known)) if known else np.nan
-        error = float(np.sqrt(max(rate * (1 - rate), 1 / len(known)) / len(known))) if known else np.nan
-        widths = [w for v, w in values if v is not None]
+        known, widths = np.array([(v, w) for v, w in values if v is not None], float).reshape(-1, 2).T
+        rate = float(known.mean()) if len(known) else np.nan
+        error = float(np.sqrt(max(rate * (1 - rate), 1 / len(known)) / len(known))) if len(known) else np.nan
         what = "interval" if "interval" in name else row.what
-        out.append(
-            {
-                "row": row.name,
-                "what": what,
-                "printed": name,
-                "estimand": row.estimand,
-                "sets": done,
-                "sets_asked": sets,
-                "withheld": 1 - len(known) / done,
-                "rate": rate,
-                "se": error,
-                "width": float(np.mean(widths)) if known and not np.isnan(widths).all() else np.nan,
-                "verdict": verdict(what, rate, error, len(known)),
-                "cpu_seconds": round(spent / len(results), 1),
-            }
-        )
+        numbers = {
+            "sets": done,
+            "sets_asked": sets,
+            "withheld": 1 - len(known) / done,
+            "rate": rate,
+            "se": error,
+            "width": pd.Series(widths).mean(),
+            "verdict": verdict(what, rate, error, len(known)),
+            "cpu_seconds": round(spent / len(results), 1),
+        }
+        out.append({"row": row.name, "what": what, "printed": name, "estimand": row.estimand} | numbers)
     return out
 
 

@@ -14,16 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from magiqa.config.compose import Configs
+from magiqa.method.presets import maclip
 from magiqa.stats.correlation import srcc
-from magiqa.stats.paired import against
+from magiqa.stats.paired import against, mean_over_sets
 from magiqa.stats.sampling import Sampling
 from magiqa.studies.evaluate import evaluate
-from magiqa.studies.protocols import MACLIP
 
 SEEDS = (0, 1, 2)
 CUES = ("q_sim", "q_mag", "q")
@@ -34,7 +32,7 @@ METHODS = (*CUES, "laplacian", "bytes", *(f"{cue} seed {s}" for s in SEEDS for c
 def run(name: str, runs: Path, *overrides: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Run ``magiqa evaluate`` and return its scores and record."""
     print(f"== {name}", file=sys.stderr, flush=True)
-    protocol = [f"{key}={value}" for key, value in MACLIP.items()]
+    protocol = [f"{key}={value}" for key, value in maclip().items()]
     _, record = evaluate(Configs().job([*protocol, *overrides, f"out={runs / name}"]))
     return pd.read_csv(runs / name / "scores.csv"), record
 
@@ -45,8 +43,6 @@ def columns(name: str, runs: Path, *overrides: str) -> tuple[pd.DataFrame, dict[
     for seed in SEEDS:
         untrained = [f"backbone.untrained={seed}", "figures=false"]
         other, _ = run(f"{name}-untrained{seed}", runs, *overrides, *untrained)
-        if not other["image"].equals(table["image"]):
-            raise RuntimeError("runs of different images")
         table[[f"{cue} seed {seed}" for cue in CUES]] = other[list(CUES)]
     return table, record
 
@@ -67,13 +63,6 @@ def cells(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.Series(rows).fillna(0.0).unstack()  # noqa: PD010 (a series)
 
 
-def t_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean and 95 % interval of one number a cluster, by Student's t."""
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    mean = float(values.mean())
-    return mean, mean - half, mean + half
-
-
 def sample_table(table: pd.DataFrame) -> pd.DataFrame:
     """Return the mean SRCC with ssim within photo and type, by split of the types and by score."""
     types = {split: sorted(part["group"].unique()) for split, part in table.groupby("split")}
@@ -82,7 +71,7 @@ def sample_table(table: pd.DataFrame) -> pd.DataFrame:
     for split in ("seen", "unseen"):
         for method in METHODS:
             photos = by_type[method][types[split]].mean(axis=1).to_numpy()
-            rows.append([split, method, weights_of(method), *t_interval(photos), len(photos)])
+            rows.append([split, method, weights_of(method), *mean_over_sets(photos), len(photos)])
     return pd.DataFrame(
         rows, columns=["split", "score", "weights", "srcc_within", "ci_low", "ci_high", "photos"]
     )
@@ -93,8 +82,8 @@ def agiqa_table(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:
     sampling = Sampling.of(table, record["dataset"]["cluster"])
     matrix, y = table[list(METHODS)].to_numpy(float).T, table["mos"].to_numpy(float)
     numbers = against(matrix, y, METHODS.index("q_sim"), sampling)
-    named = pd.DataFrame({"score": METHODS, "weights": [weights_of(m) for m in METHODS]})
-    return pd.concat([named, numbers], axis=1)
+    named = {"score": METHODS, "weights": [weights_of(m) for m in METHODS]}
+    return pd.concat([pd.DataFrame(named), numbers], axis=1)
 
 
 def main() -> None:

@@ -453,21 +453,17 @@ def prepared(base: Path) -> pd.DataFrame:
     from safetensors.torch import save_file
 
     tiny.make(base)
+    run, bundle = base / "run", base / "bundle.safetensors"
+    commands = [
+        ["evaluate", *tiny.overrides(base, "views_file=true", f"out={run}")],
+        ["pack", str(run), f"out={bundle}", f"cache_dir={base / 'cache'}", tiny.named(base)],
+        ["ablate", *tiny.overrides(base, "ablation=fusion", f"out={base / 'ablation'}")],
+        ["experiment", *tiny.overrides(base, "experiment=bias", f"out={base / 'experiment'}")],
+    ]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        if main(["evaluate", *tiny.overrides(base, "views_file=true", f"out={base / 'run'}")]) or main(
-            [
-                "pack",
-                str(base / "run"),
-                f"out={base / 'bundle.safetensors'}",
-                f"cache_dir={base / 'cache'}",
-                tiny.named(base),
-            ]
-        ):
-            raise SystemExit("fuzz: the untouched run fails")
-        for words in (["ablate", "ablation=fusion"], ["experiment", "experiment=bias"]):
-            out = base / words[1].partition("=")[0]
-            if main([*words, *tiny.overrides(base, f"out={out}")]):
-                raise SystemExit(f"fuzz: {words[1]} fails")
+        for command in commands:
+            if main(command):
+                raise SystemExit(f"fuzz: {command[0]} fails on untouched files")
     state = {f"layer{i}.weight": torch.arange(float(8 * i)).reshape(2, -1) for i in range(1, 9)}
     torch.save(state, base / "plain.pt")
     torch.save(state, base / "old.pt", _use_new_zipfile_serialization=False)

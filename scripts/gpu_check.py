@@ -28,8 +28,9 @@ from typing import Any
 
 import numpy as np
 import open_clip
+import pandas as pd
 import torch
-from benchmark import PAIRS, Reference, alternate, machine, ratio
+from benchmark import PAIRS, Reference, alternate, encode, ratio
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
@@ -41,12 +42,9 @@ from magiqa.backbones.model import build_model
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_text
 from magiqa.backbones.weights import load_weights
-from magiqa.cores import decoders
-from magiqa.engines.build import ENGINES, build, hardware, resolve
+from magiqa.engines.build import ENGINES, build, hardware, machine, resolve
 from magiqa.errors import UserError
-from magiqa.features.cache import MemoryStore
-from magiqa.features.images import content_sha256
-from magiqa.features.pipeline import Batches, Recipe, fill_cache
+from magiqa.features.pipeline import Batches
 from magiqa.images.views import CLIP_MEAN, CLIP_STD, Views, cut
 from magiqa.method.cues import BoxCox, similarity
 from magiqa.method.fusion import Adaptive
@@ -88,17 +86,6 @@ class Model:
         by_view = similarity(features, self.text, self.scale).mean(axis=1), BoxCox()(features)
         names = ("q_sim", "q_mag", "q")
         return {n: float(v.mean()) for n, v in zip(names, (*by_view, Adaptive()(*by_view)[0]), strict=True)}
-
-
-def encode(engine: Any, paths: list[Path], model: Model) -> tuple[int, list[np.ndarray]]:
-    """Encode image files; return how many views, and the features of each image."""
-    store = MemoryStore()
-    keys = [content_sha256(path.read_bytes()) for path in paths]
-    recipe = Recipe(VIEWS, None, model.weights.mean, model.weights.std)
-    images = list(zip(map(str, paths), keys, strict=True))
-    workers = decoders(model.device)
-    views, _ = fill_cache(store, images, lambda: engine, recipe, workers=workers, progress=False)
-    return views, [store.features[key] for key in keys]
 
 
 def photos(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
@@ -157,7 +144,7 @@ def golden(device: str, precisions: list[str], folder: Path) -> list[Row]:
         for precision in precisions:
             engine = model.engine(precision, batch_size=8)
             worst = {"norm": 0.0, "q_sim": 0.0, "q_mag": 0.0}
-            _, features = encode(engine, [photos / c["image"] for c in chosen], model)
+            _, features = encode(engine, [photos / c["image"] for c in chosen], model.weights, device)
             for views, case in zip(features, chosen, strict=True):
                 norms = np.linalg.norm(views.astype(np.float64), axis=1)
                 differences = {
@@ -178,10 +165,14 @@ def agreement(models: list[Model], precisions: list[str], paths: list[Path]) -> 
     rows = []
     for model in models:
         engine = model.engine("fp32", batch_size=8, on_device=False, device="cpu")
-        expected = [model.cues(features) for features in encode(engine, paths, model)[1]]
+        expected = [
+            model.cues(features) for features in encode(engine, paths, model.weights, model.device)[1]
+        ]
         for precision in precisions:
             engine = model.engine(precision, batch_size=8)
-            cues = [model.cues(features) for features in encode(engine, paths, model)[1]]
+            cues = [
+                model.cues(features) for features in encode(engine, paths, model.weights, model.device)[1]
+            ]
             row: Row = {"backbone": model.spec.name, "precision": precision, "images": len(paths)}
             for cue in ("q_sim", "q_mag", "q"):
                 a, b = ([values[cue] for values in side] for side in (cues, expected))
@@ -193,7 +184,7 @@ def agreement(models: list[Model], precisions: list[str], paths: list[Path]) -> 
 
 def raw(engine: Any, paths: list[Path]) -> Callable[[], int]:
     """Return a run of the engine alone: one image's pixels lie on its device, and batches of its views are encoded."""
-    encode = Batches(engine, VIEWS.window).encode
+    batches = Batches(engine, VIEWS.window)
     make_views = engine.way.cut if engine.way else cut
     with Image.open(paths[0]) as image:
         blocks = list(make_views(image.convert("RGB"), VIEWS, name="raw", mean=CLIP_MEAN, std=CLIP_STD))
@@ -203,7 +194,7 @@ def raw(engine: Any, paths: list[Path]) -> Callable[[], int]:
 
     def run() -> int:
         with ThreadPoolExecutor(engine.streams) as pool:
-            return sum(map(len, pool.map(encode, [batch] * count)))
+            return sum(map(len, pool.map(batches.encode, [batch] * count)))
 
     return run
 
@@ -219,7 +210,7 @@ def speed(model: Model, precisions: list[str], paths: list[Path], quick: bool) -
         for way in ("device", "host"):
             engine = model.engine(precision, on_device=way == "device")
             name = f"files, views made on the {way}, {precision}"
-            contenders[name] = lambda e=engine: encode(e, paths, model)[0]  # type: ignore[misc]
+            contenders[name] = lambda e=engine: encode(e, paths, model.weights, model.device)[0]  # type: ignore[misc]
             facts[name] = {"batch_size": engine.batch_size, "warning": "; ".join(engine.warnings)}
         size = ENGINES["torch"].batch_sizes[engine.resolved.kind]
         for batch in (size,) if quick else (size // 4, size // 2, size, size * 2):
@@ -244,15 +235,10 @@ def speed(model: Model, precisions: list[str], paths: list[Path], quick: bool) -
 
 def table(rows: list[Row]) -> str:
     """Return rows as a Markdown table."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-
-    def cell(value: Any) -> str:
-        if isinstance(value, float):
-            return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
-        return "" if value is None else str(value)
-
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    return "\n".join(lines + ["| " + " | ".join(cell(row.get(c)) for c in columns) + " |" for row in rows])
+    frame = pd.DataFrame(rows, dtype=object).fillna("")
+    cells = frame.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value))
+    lines = [list(cells), ["---"] * cells.shape[1], *cells.to_numpy()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def markdown(report: Row) -> str:
@@ -288,7 +274,7 @@ def main(argv: list[str] | None = None) -> int:
     device, quick, begin = options.device, options.quick, time.perf_counter()
     few, few_size, many, many_size = SIZES["quick" if quick else "cpu" if device == "cpu" else "gpu"]
     precisions = list(ENGINES["torch"].precisions[device.partition(":")[0]])[: 1 if quick else None]
-    report: Row = {"device": device, "quick": quick, "machine": machine(), "versions": versions()}
+    report: Row = {"device": device, "quick": quick, "machine": machine("cpu"), "versions": versions()}
     report |= {"hardware": hardware(device), "parts": {}, "failed": {}, "left_out": []}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -18,8 +18,8 @@ import pandas as pd
 from PIL import Image, ImageOps
 from skimage.metrics import structural_similarity
 
+from magiqa.datasets.base import sets
 from magiqa.datasets.sample import PHOTOS
-from magiqa.datasets.sets import sets
 from magiqa.images.distortions import SEEN, UNSEEN, distort
 
 KADID_TYPES = {  # their numbers in KADID's file names

@@ -16,13 +16,14 @@ from typing import Any
 import pandas as pd
 
 from magiqa.config.compose import Configs
+from magiqa.datasets.base import sets as readers
 from magiqa.errors import UserError
 from magiqa.package import conf_dir
 from magiqa.runs.read import read
 from magiqa.studies.ablate import ablate, write_transfer
 from magiqa.studies.evaluate import evaluate
-from magiqa.studies.experiments.run import run as experiment
 from magiqa.studies.experiments.study import Lacking
+from magiqa.studies.experiments.study import run as experiment
 
 # MA-CLIP's protocol of each set; the sample needs no root
 SETS = (
@@ -94,19 +95,6 @@ def pairs_of(option: str, texts: list[str], form: str) -> dict[str, str]:
     return out
 
 
-def inapplicable(step: str, dataset: str) -> str | None:
-    """Return the reason why a step is not for a data set."""
-    if step == "experiment-align" and not dataset.startswith("agiqa3k"):
-        return "only AGIQA-3K has labels of alignment"
-    return None
-
-
-def page(dataset: str) -> str:
-    """Return where to get a data set, from its reader."""
-    job = Configs().job([f"dataset={dataset}", "dataset.root=nowhere"])
-    return str(getattr(job.source.dataset, "page", "") or "its authors")
-
-
 def done(folder: Path, overrides: list[str]) -> bool:
     """Return whether a step with the same overrides was finished in this folder."""
     try:
@@ -152,8 +140,7 @@ class Outcomes:
     def finish(self, out: Path, page: Path | None, thumbnails: bool) -> int:
         """Write what several sets give together, and the report; return the exit code."""
         for sets in self.tables.values():
-            if len(sets) > 1 and len({tuple(table["variant"]) for table, _ in sets}) == 1:
-                write_transfer(out, sets)
+            write_transfer(out, sets)
         if self.ran and page:
             from magiqa.report.material import Asked
             from magiqa.report.report import report
@@ -170,21 +157,19 @@ def main(argv: list[str]) -> int:
     options = parse(argv)
     roots, ratings = roots_of(options), pairs_of("--ratings", options.ratings, "SET=N")
     only = options.only.split(",") if options.only else list(STEPS)
-    without = options.without.split(",") if options.without else []
-    if unknown := [s for s in [*only, *without] if s not in STEPS]:
+    without = options.without.split(",")
+    if unknown := [s for s in [*only, *without] if s and s not in STEPS]:
         raise UserError(f"step {unknown[0]} is not known: there are {', '.join(STEPS)}")
-    for dataset, n in ratings.items():
-        if not n.replace(".", "", 1).isdigit() or float(n) < 1:
-            raise UserError(f"--ratings {dataset}={n}: N must be a number from 1")
     outcomes = Outcomes()
     for dataset in options.sets.split(",") if options.sets else dict.fromkeys([*SETS, *roots]):
         if dataset != "sample" and dataset not in roots:
-            outcomes.without["missing"].append(f"{dataset}: no --root given; get it from {page(dataset)}")
+            source = getattr(readers().get(dataset.partition("_")[0]), "page", "its authors")
+            outcomes.without["missing"].append(f"{dataset}: no --root given; get it from {source}")
             continue
         root = [f"dataset.root={roots[dataset]}"] if dataset in roots else []
         for name in only:
-            if why := "--without" if name in without else inapplicable(name, dataset):
-                outcomes.without["left out"].append(f"{dataset} {name}: {why}")
+            if name in without:
+                outcomes.without["left out"].append(f"{dataset} {name}: --without")
                 continue
             more = (
                 [f"experiment.ratings={ratings[dataset]}"]

@@ -91,15 +91,14 @@ def fetch(work: Path) -> Path:
     """Download and unpack the packages; returns the folder that holds them."""
     debs, unpacked = work / "debs", work / "unpacked"
     debs.mkdir(parents=True, exist_ok=True)
+    unpacked.mkdir(exist_ok=True)
     for package in PACKAGES:
         if (unpacked / package).is_dir():
             continue
-        found = sorted(debs.glob(f"{package}_*.deb"))
-        if not found:
+        if not list(debs.glob(f"{package}_*.deb")):
             subprocess.run(["apt-get", "download", package], cwd=debs, check=True)
-            found = sorted(debs.glob(f"{package}_*.deb"))
+        found = sorted(debs.glob(f"{package}_*.deb"))
         part = unpacked / f".{package}"
-        part.mkdir(parents=True, exist_ok=True)
         subprocess.run(["dpkg-deb", "-x", str(found[-1]), str(part)], check=True)
         part.rename(unpacked / package)
     return unpacked
@@ -391,9 +390,6 @@ class Pairs(torch.utils.data.Dataset[Any]):
         self.crops, self.rows, self.config = crops, rows, config
         files = sorted({r["file"] for r in rows if not r["held_out"]})
         self.by_file = [[i for i, r in enumerate(rows) if r["file"] == f] for f in files]
-
-    def __len__(self) -> int:
-        return self.config.steps * self.config.pairs
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[torch.Tensor, list[str], list[Harm]]:
         number, size = item

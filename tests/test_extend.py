@@ -17,7 +17,7 @@ from magiqa.datasets.base import DataSet
 @dataclass(frozen=True)
 class Mine(DataSet, name="mine", title="Mine"):
     def load(self):
-        file = self.find_file(self.folder_path(), "labels.csv")
+        file = self.find_file("labels.csv")
         table = pd.read_csv(file)
         columns = {"image": table["image"], "mos": table["mos"], "group": table["gen"]}
         return self.labels(file, [file.parent], columns)

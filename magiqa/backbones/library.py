@@ -52,13 +52,16 @@ def check_model_config(config: Any, spec: Backbone) -> None:
         UserError: it names the key.
     """
     where = f"backbone.name={spec.name}: its open_clip_config.json"
-    parts = {key: config.get(key) or {} for key in ("text_cfg", "vision_cfg")} if _mapping(config) else {}
-    if not parts or not all(map(_mapping, parts.values())):
+    parts = (
+        {key: config.get(key) or {} for key in ("text_cfg", "vision_cfg")}
+        if isinstance(config, Mapping)
+        else {}
+    )
+    if not parts or not all(isinstance(part, Mapping) for part in parts.values()):
         raise UserError(f"{where} holds no model_cfg with text_cfg and vision_cfg; fetch the folder again")
     options = parts["text_cfg"].get("tokenizer_kwargs") or {}
-    strange = (
-        [str(key) for key in options if key not in TOKENIZER_KEYS] if _mapping(options) else [str(options)]
-    )
+    options = options if isinstance(options, Mapping) else [options]
+    strange = [str(key) for key in options if str(key) not in TOKENIZER_KEYS]
     if strange:
         raise UserError(
             f"{where} holds text_cfg.tokenizer_kwargs.{strange[0]}, which may run code; magiqa takes "
@@ -74,10 +77,6 @@ def check_model_config(config: Any, spec: Backbone) -> None:
     tower = str(parts["vision_cfg"].get("timm_model_name") or "")
     if ":" in tower:
         raise UserError(f"{where} has its image tower from {tower}; give backbone.name that name instead")
-
-
-def _mapping(value: Any) -> bool:
-    return isinstance(value, Mapping)
 
 
 def tokenizer_of(spec: Backbone, config: Mapping[str, Any]) -> Any:

@@ -1,6 +1,5 @@
 """Weights in, an open_clip model out, with the positional embedding that the config asks for."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from magiqa.backbones.library import new_model
@@ -12,33 +11,6 @@ if TYPE_CHECKING:
     import torch
 
 _POSITION_IDS = "text.transformer.embeddings.position_ids"
-
-
-def _check(state: "dict[str, torch.Tensor]", own: "dict[str, torch.Tensor]", where: str) -> None:
-    def some(names: Sequence[str]) -> str:
-        return ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-    shapes = [n for n in state if n in own and state[n].shape != own[n].shape]
-    missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
-    unexpected = [n for n in state if n not in own]
-    problems = []
-    if shapes:
-        first = sorted(shapes)[0]
-        problems.append(
-            f"shape of {first} is {tuple(state[first].shape)}, not {tuple(own[first].shape)}"
-            + (f" (and {len(shapes) - 1} more)" if len(shapes) > 1 else "")
-        )
-    if missing:
-        problems.append(f"missing {some(missing)}")
-    if unexpected:
-        problems.append(f"unexpected {some(unexpected)}")
-    if problems:
-        raise UserError(f"{where}: the weights are not of this architecture: {'; '.join(problems)}")
-    bad = next(
-        (n for n, t in state.items() if t.is_floating_point() and not bool(t.float().isfinite().all())), None
-    )
-    if bad is not None:
-        raise UserError(f"{where}: tensor {bad} holds NaN or infinity; fetch the file again")
 
 
 def build_model(spec: Backbone, weights: Weights) -> "torch.nn.Module":
@@ -54,10 +26,18 @@ def build_model(spec: Backbone, weights: Weights) -> "torch.nn.Module":
     if _POSITION_IDS not in own:  # a constant that older transformers saved
         state.pop(_POSITION_IDS, None)
     _fit_grid(state, own)
-    _check(state, own, f"backbone.name={spec.name} from {weights.source}")
     for name in own:  # files may lack the batch norms' counters, which inference never reads
-        state.setdefault(name, own[name])
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+        if name.endswith("num_batches_tracked"):
+            state.setdefault(name, own[name])
+    where = f"backbone.name={spec.name} from {weights.source}"
+    try:
+        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).partition("\n")[2].split())[:300]
+        raise UserError(f"{where}: the weights are not of this architecture: {reason}") from None
+    damaged = [n for n, t in state.items() if t.is_floating_point() and not bool(t.float().isfinite().all())]
+    if damaged:
+        raise UserError(f"{where}: tensor {damaged[0]} holds NaN or infinity; fetch the file again")
     model.requires_grad_(False)
     if spec.positional_embedding == "drop" and _embeds_positions(model):
         _drop_positional_embedding(model, spec)

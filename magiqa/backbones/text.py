@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from magiqa.backbones.learned import Learned, read_learned
+from magiqa.backbones.checkpoint import Learned, read_learned
 from magiqa.backbones.library import quiet, tokenizer_of
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.weights import architecture

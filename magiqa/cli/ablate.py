@@ -31,16 +31,19 @@ KEYS = ("ablation", "dataset", "backbone", "out", "seed")
 def run(arguments: Arguments) -> int:
     """Run one ablation, or those of ``-m``."""
     from magiqa.runs.read import written
-    from magiqa.studies.ablate import folder_of, render
+    from magiqa.studies.ablate import render
+    from magiqa.studies.ablation import study_folder
 
     if not arguments.sweep:
         job = arguments.job()
-        print(f"{render(*work(arguments.configs, arguments.only_overrides))}\n\n{written(folder_of(job))}")
+        shown = render(*work(arguments.configs, arguments.only_overrides))
+        print(f"{shown}\n\n{written(study_folder(job, 'ablations', job.ablation.name))}")
         return 0
     done, failures = arguments.run_jobs(
         work, arguments.inside_out("ablation"), lambda result: print(render(*result) + "\n", flush=True)
     )
-    _leave_one_out(done, arguments.out or Path("results/ablations"))
+    if len(done) > 1:
+        _leave_one_out(done, arguments.out or Path("results/ablations"))
     return 2 if failures else 0
 
 
@@ -55,13 +58,13 @@ def _leave_one_out(done: list[Any], folder: Path) -> None:
     from magiqa.runs.read import written
     from magiqa.studies.ablate import write_transfer
 
-    names = [r["dataset"]["name"] + r["dataset"]["variant"] for _, r in done]
-    if len(done) > 1 and len(set(names)) == len(names) and len({tuple(t["variant"]) for t, _ in done}) == 1:
-        left_out = write_transfer(folder, done)
-        if left_out.empty:
-            print("one data set left out: not done, since no two sets have labels of one kind")
-            return
-        print("one data set left out: the variant chosen on the others, and what it gains over the reference")
-        print(left_out.to_string(index=False))
-        record = f"{done[0][1]['ablation']['name']}-left_out.json"
-        print(f"\n{written(folder, record)}, and one folder a job")
+    left_out = write_transfer(folder, done)
+    if left_out.empty:
+        print(
+            "one data set left out: not done, since no two sets have labels of one kind and the same variants"
+        )
+        return
+    print("one data set left out: the variant chosen on the others, and what it gains over the reference")
+    print(left_out.to_string(index=False))
+    record = f"{done[0][1]['ablation']['name']}-left_out.json"
+    print(f"\n{written(folder, record)}, and one folder a job")

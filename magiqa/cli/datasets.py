@@ -27,7 +27,7 @@ def run(arguments: Arguments) -> int:
     import pandas as pd
 
     from magiqa.config.loader import find_root, roots_file
-    from magiqa.datasets.sets import sets
+    from magiqa.datasets.base import sets
     from magiqa.package import expanded
     from magiqa.report.console import screen
     from magiqa.report.table import frame_table

@@ -32,6 +32,6 @@ def run(arguments: Arguments) -> int:
 
 def work(configs: Any, overrides: list[str]) -> str:
     """Do one job, and return what it prints."""
-    from magiqa.studies.experiments.run import run as experiment
+    from magiqa.studies.experiments.study import run as experiment
 
     return str(experiment(configs.job(overrides), configs.composer(overrides, packaged=True)))

@@ -47,8 +47,7 @@ def run(arguments: Arguments) -> int:
     from magiqa.runs.folder import ResultFolder
     from magiqa.runs.read import read_record, written
     from magiqa.runs.record import Clock
-    from magiqa.studies.protocols import overrides_of, published_row
-    from magiqa.studies.reconcile import reconcile, reconcile_record, render
+    from magiqa.studies.reconcile import overrides_of, published_row, reconcile, reconcile_record, render
 
     words, (keys, typed) = arguments.words, arguments.split(ReconcileKeys)
     overrides = [o for o in typed if not o.startswith("out=")]

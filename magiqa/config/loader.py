@@ -11,7 +11,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import create_config_search_path
 
-from magiqa.datasets.sets import sets
+from magiqa.datasets.base import sets
 from magiqa.errors import UserError, one_line
 from magiqa.package import conf_dir
 

@@ -35,8 +35,8 @@ def text_keys() -> frozenset[str]:
     """Return the keys whose values are text, by the annotations of magiqa's own classes."""
     from magiqa.backbones.spec import Backbone
     from magiqa.config.launch import Launcher
+    from magiqa.datasets.base import sets
     from magiqa.datasets.folder import Folder
-    from magiqa.datasets.sets import sets
     from magiqa.method.prompts import PromptSet
     from magiqa.runs.config import PARTS
 

@@ -37,8 +37,7 @@ class Agiqa1k(
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the generator: the name up to its first underscore."""
-        root = self.folder_path()
-        file = self.find_file(root, "AIGC_MOS_Zscore.xlsx")
+        file = self.find_file("AIGC_MOS_Zscore.xlsx")
         raw = read_table(file, ["Image", "Prompt", "MOS"])
         twice = raw["Image"].duplicated(keep=False) & (self.duplicate == "drop")
         notes = (
@@ -51,7 +50,7 @@ class Agiqa1k(
             "group": raw["Image"].astype(str).str.split("_").str[0],
             "prompt": raw["Prompt"].astype(str),
         }
-        folders = [root / "file", root / "images", root]
+        folders = ["file", "images", ""]
         if self.duplicate == "keep":
             return self.labels(file, folders, columns)
         return self.labels(file, folders, columns, variant="duplicate_drop", count=1078, notes=notes)

@@ -35,8 +35,7 @@ class Agiqa3k(
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the generator: the name without its number."""
-        root = self.folder_path()
-        file = self.find_file(root, "data.csv")
+        file = self.find_file("data.csv")
         std = self.label_column.replace("mos", "std")
         raw = read_table(file, ["name", "prompt", self.label_column, std])
         columns = {
@@ -49,7 +48,7 @@ class Agiqa3k(
         align = self.label_column == "mos_align"
         return self.labels(
             file,
-            [root, *(root / name for name in ("AGIQA-3K", "images", "img"))],
+            ["", "AGIQA-3K", "images", "img"],
             columns,
             variant="align" if align else "",
             notes=["mos is mos_align: fit to the prompt, not quality"] if align else [],

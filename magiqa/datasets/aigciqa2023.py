@@ -44,9 +44,9 @@ class Aigciqa2023(
         """Read the labels. ``group`` is the generator, ``prompt`` its number."""
         root = self.folder_path()
         name = FILES[self.mos]
-        file = self.find_file(root, f"DATA/MOS/{name}", f"MOS/{name}", name)
+        file = self.find_file(f"DATA/MOS/{name}", f"MOS/{name}", name)
         scores = read_mat(file, "MOSz")
-        index = self.find_file(root, "pic-index.xlsx", "DATA/pic-index.xlsx", "Image/pic-index.xlsx")
+        index = self.find_file("pic-index.xlsx", "DATA/pic-index.xlsx", "Image/pic-index.xlsx")
         raw = read_table(index, ["0", "1"], header=None).astype(str)
         raw = raw[raw["1"].str.fullmatch(r"\d{3}-\d+\.png")].reset_index(drop=True)
         if len(raw) != len(scores):

@@ -38,11 +38,10 @@ class Aigiqa20k(
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the generator: the name up to its last underscore."""
-        root = self.folder_path()
         splits = list(self.splits) if self.split == "all" else [self.split]
         frames = []
         for split in splits:
-            file = self.find_file(root, f"info_{split}.xlsx", f"{split}/info_{split}.xlsx")
+            file = self.find_file(f"info_{split}.xlsx", f"{split}/info_{split}.xlsx")
             frames.append(read_table(file, ["name", "prompt", "mos"]).assign(split=split))
         raw = pd.concat(frames, ignore_index=True)
         columns: dict[str, Any] = {
@@ -52,4 +51,4 @@ class Aigiqa20k(
             "prompt": raw["prompt"].astype(str),
             "split": raw["split"],
         }
-        return self.labels(file, [*(root / split for split in splits), root], columns)
+        return self.labels(file, [*splits, ""], columns)

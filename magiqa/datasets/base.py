@@ -5,14 +5,17 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from magiqa.checked import Checked, Least
-from magiqa.datasets.excel import read_excel
+from magiqa.datasets.containers import read_excel
 from magiqa.datasets.image_index import ImageIndex
 from magiqa.errors import UserError, some
 from magiqa.images.decode import Alpha
@@ -126,16 +129,17 @@ class DataSet(Checked, key="dataset"):
             raise UserError(f"dataset.root={self.root}: no such folder{where}")
         return folder.absolute()
 
-    def find_file(self, folder: Path, *candidates: str) -> Path:
-        """Return the first of the candidates (relative to the folder) that exists, without regard to case.
+    def find_file(self, *candidates: str | Path) -> Path:
+        """Return the first of the candidates (relative to the set's folder) that exists, without regard to case.
 
         Raises:
             NoAnnotation: none exists. UserError: it is empty.
         """
-        file = look_up(folder, *candidates)
+        folder = self.folder_path()
+        file = look_up(folder, *(os.path.expanduser(candidate) for candidate in candidates))
         source = f" (from {self.page})" if self.page else ""
         if file is None:
-            names = " or ".join(candidates)
+            names = " or ".join(map(str, candidates))
             raise NoAnnotation(f"{folder}: annotation file {names} is missing; put it there{source}")
         if file.stat().st_size == 0:
             raise UserError(f"{file}: the annotation file is empty; fetch it again{source}")
@@ -144,7 +148,7 @@ class DataSet(Checked, key="dataset"):
     def labels(
         self,
         file: Path,
-        folders: Sequence[Path],
+        folders: Sequence[str | Path],
         columns: Mapping[str, Any],
         *,
         recursive: bool = False,
@@ -155,7 +159,7 @@ class DataSet(Checked, key="dataset"):
         """Build the labels from an annotation's columns: choose the split, find the images, check the numbers.
 
         Args:
-            file: the annotation, for messages. folders, recursive: of the images, see `ImageIndex`.
+            file: the annotation, for messages. folders: of the images, below the set's. recursive: see `ImageIndex`.
             columns: ``image``, ``mos`` and others of `Labels.table`; ``path`` where a file is not called as its image.
             variant: by default the split. count: the published number of images, by default that of the split.
         """
@@ -163,7 +167,8 @@ class DataSet(Checked, key="dataset"):
         split = getattr(self, "split", "all")
         if split != "all":
             table = table[table["split"] == split]
-        names, images = table["image"].astype(str), ImageIndex(folders, recursive)
+        names, home = table["image"].astype(str), self.folder_path()
+        images = ImageIndex([home / folder for folder in folders], recursive)
         paths = table["path"] if "path" in table else [images.find(name) for name in names]
         table = table.assign(image=names, path=paths)
         table = table[["image", "path", *table.columns.drop(["image", "path"])]]
@@ -183,7 +188,7 @@ class DataSet(Checked, key="dataset"):
             cluster=self.cluster,
             expected=count or self.splits.get(split, self.count),
             page=self.page,
-            layout=images.layout(Path(os.path.expanduser(self.root)).absolute(), file),
+            layout=images.layout(home, file),
             notes=tuple(notes),
         )
         return finish(labels, self.every, file)
@@ -321,3 +326,12 @@ def name_parts(file: Path, names: pd.Series, pattern: str, form: str) -> pd.Data
             f"{file}: {bad.iloc[0]!r} is not of the form {form}; is it the right annotation file?"
         )
     return parts
+
+
+@cache
+def sets(on_disk: bool = False) -> dict[str, type[DataSet]]:
+    """Return the readers of this folder that have a title, by their names; ``on_disk``: of sets that users fetch."""
+    files = iter_modules([str(Path(__file__).parent)])
+    modules = [import_module(f"magiqa.datasets.{file.name}") for file in files]
+    classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    return {c.name: c for c in classes if issubclass(c, DataSet) and c.title and (c.folder or not on_disk)}

@@ -31,7 +31,7 @@ class Bid(
             raise UserError(
                 f"{root}: DatabaseGrades.xls is an old Excel file; save it as DatabaseGrades.xlsx"
             )
-        file = self.find_file(root, "DatabaseGrades.xlsx", "ImageDatabase/DatabaseGrades.xlsx")
+        file = self.find_file("DatabaseGrades.xlsx", "ImageDatabase/DatabaseGrades.xlsx")
         raw = read_table(file, ["0", "1"], header=None)
         raw = raw[pd.to_numeric(raw["0"], errors="coerce").notna()]
         grades = raw.iloc[:, 3:].apply(pd.to_numeric, errors="coerce")
@@ -41,4 +41,4 @@ class Bid(
         }
         if grades.notna().sum(axis=1).min() > 1:
             columns |= {"mos_std": grades.std(axis=1), "ratings": grades.notna().sum(axis=1)}
-        return self.labels(file, [root / "ImageDatabase", root], columns)
+        return self.labels(file, ["ImageDatabase", ""], columns)

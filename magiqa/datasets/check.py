@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from magiqa.datasets.base import DataSet, Labels, NoAnnotation, count_note, duplicates
-from magiqa.datasets.sets import sets
+from magiqa.datasets.base import DataSet, Labels, NoAnnotation, count_note, duplicates, sets
 from magiqa.errors import UnreadableImage, UserError, some
 from magiqa.images.decode import FORMATS, LIMITS, Limits, open_image, read_image
 from magiqa.progress import progress_bar
@@ -27,16 +26,11 @@ class CheckReport:
     Args:
         facts: (name, text) in the order to show. problems: what keeps ``magiqa evaluate`` from running as is, or from
             running on the published set. warnings: what a user must know of a set that can be used.
-        missing, small: image names. unreadable: name and reason. twins: names of files with the same content.
     """
 
     facts: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
-    missing: tuple[str, ...]
-    unreadable: tuple[tuple[str, str], ...]
-    twins: tuple[tuple[str, ...], ...]
-    small: tuple[str, ...]
 
     @property
     def usable(self) -> bool:
@@ -66,20 +60,20 @@ def check(dataset: Labels | DataSet, *, progress: bool = True, limits: Limits = 
     same: dict[str, list[str]] = {}
     for path, (digest, _) in good.items():
         same.setdefault(digest, []).append(names[path])
-    missing = tuple(table.loc[table["path"] == "", "image"])
-    unreadable = tuple((names[p], str(e)) for p, e in digests.items() if isinstance(e, UnreadableImage))
-    twins = tuple(tuple(several) for several in same.values() if len(several) > 1)
-    small = tuple(names[p] for p, s in sizes.items() if (resize.size if resize else min(s)) < WINDOW)
+    missing = table.loc[table["path"] == "", "image"].tolist()
+    unreadable = [str(e) for e in digests.values() if isinstance(e, UnreadableImage)]
+    twins = ["=".join(several) for several in same.values() if len(several) > 1]
+    small = [names[p] for p, s in sizes.items() if (resize.size if resize else min(s)) < WINDOW]
     readable = int(table["path"].isin(list(good)).sum())  # rows, of which several may share a file
     counts = f"{readable} good, {len(missing)} missing, {len(table) - readable - len(missing)} unreadable"
     problems = {
         f"{count_note(labels)}: complete or replace the annotation file": count_note(labels),
         f"{len(missing)} images are missing: {some(missing)}": missing,
-        f"{len(unreadable)} images cannot be read: {some([why for _, why in unreadable], '; ')}": unreadable,
+        f"{len(unreadable)} images cannot be read: {some(unreadable, '; ')}": unreadable,
     }
     twice = duplicates(table["image"])
     warnings = {
-        f"{len(twins)} images are there under more than one name: {some(['='.join(t) for t in twins])}": twins,
+        f"{len(twins)} images are there under more than one name: {some(twins)}": twins,
         f"{len(twice)} images are annotated more than once: {some(twice)}": twice,
         f"{len(small)} images have a side under {WINDOW} and need views.small=upscale where views have windows of that "
         f"size: {some(small)}": small,
@@ -88,10 +82,6 @@ def check(dataset: Labels | DataSet, *, progress: bool = True, limits: Limits = 
         facts=_facts(labels, resize, list(sizes.values()), counts, limits),
         problems=tuple(text for text, names in problems.items() if names),
         warnings=(*labels.warnings, *(text for text, names in warnings.items() if names)),
-        missing=missing,
-        unreadable=unreadable,
-        twins=twins,
-        small=small,
     )
 
 

@@ -35,7 +35,7 @@ class Csiq(
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type; ``mos`` is minus DMOS."""
-        file = self.find_file(self.folder_path(), "csiq.DMOS.xlsx", "CSIQ/csiq.DMOS.xlsx")
+        file = self.find_file("csiq.DMOS.xlsx", "CSIQ/csiq.DMOS.xlsx")
         required = ["image", "dst_type", "dst_lev", "dmos_std", "dmos"]
         raw = read_table(file, required, sheet="all_by_image", header=3)
         types = raw["dst_type"].astype(str).str.strip().str.lower()

@@ -36,9 +36,8 @@ class Flive(
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the source: the first folder of the name."""
-        root = self.folder_path()
         places = ("", "labels/", "database/")
-        file = self.find_file(root, *(f"{place}labels_image.csv" for place in places))
+        file = self.find_file(*(f"{place}labels_image.csv" for place in places))
         raw = read_table(file, ["name", "mos"])
         columns: dict[str, Any] = {
             "image": raw["name"],
@@ -46,7 +45,7 @@ class Flive(
             "group": raw["name"].astype(str).str.partition("/")[0],
         }
         if self.split != "all":
-            list_file = self.find_file(root, *(f"{place}labels640.csv" for place in places))
+            list_file = self.find_file(*(f"{place}labels640.csv" for place in places))
             test = raw["name"].isin(read_table(list_file, ["name_image"])["name_image"])
             columns["split"] = test.map({True: "test", False: "train"})
-        return self.labels(file, [root / "database", root], columns)
+        return self.labels(file, ["database", ""], columns)

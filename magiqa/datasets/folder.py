@@ -6,7 +6,6 @@ Example (``labels.csv``)::
     a.jpg,3.2
 """
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,11 +76,11 @@ class Folder(DataSet, alpha="white"):
     def load(self) -> Labels:
         """Read the labels."""
         root = self.folder_path()
-        file = self._beside(root, self.annotation, *ANNOTATIONS)
+        file = self.find_file(*([self.annotation] if self.annotation else ANNOTATIONS))
         columns = Columns(file, Container(self.encoding, self.separator, self.sheet).read(file))
         table, score = self._table(columns)
         notes: list[str] = []
-        split_file = self._beside(root, self.split_file) if self.split_file else None
+        split_file = self.find_file(self.split_file) if self.split_file else None
         rows = chosen_rows(file, table, self.split, split_file, self.split_row)
         if rows is not None:
             notes.append(f"split {self.split or self.split_file}: {int(rows.sum())} of {len(table)} rows")
@@ -113,12 +112,6 @@ class Folder(DataSet, alpha="white"):
             warnings=tuple(columns.notes),
         )
         return finish(labels, self.every, file)
-
-    def _beside(self, root: Path, name: str | None, *defaults: str) -> Path:
-        if name is None:
-            return self.find_file(root, *defaults)
-        path = Path(os.path.expanduser(name))
-        return self.find_file(path.parent, path.name) if path.is_absolute() else self.find_file(root, name)
 
     def _table(self, columns: Columns) -> tuple[pd.DataFrame, str]:
         """Return the table by role, a row as in the file, and the name of the score."""

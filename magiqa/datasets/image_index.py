@@ -9,7 +9,7 @@ from pathlib import Path
 
 from magiqa.errors import UserError, some
 
-_ODD = re.compile(r"^[./~]|/\.|//|\\", re.MULTILINE)
+_ODD = re.compile(r"^[./~]|/\.|//|\\")
 
 
 def folded(name: str) -> str:
@@ -93,7 +93,7 @@ def find_images(
 ) -> list[str]:
     """Return the path of each image that a table names, "" where there is none.
 
-    A name counts as written, below the root or beside the table; else without regard to case and Unicode form; else by
+    A name counts below the root, or beside the table: as written, else without regard to case and Unicode form; else
     its base name, if that is unique in the table and below the root.
 
     Raises:
@@ -101,8 +101,7 @@ def find_images(
     """
     homes = (f"{root}/", f"{os.path.realpath(root)}/")  # the root as typed, and where links lead from there
     plain = list(names)
-    some_are_odd = _ODD.search("\n".join(names))
-    odd = [i for i, name in enumerate(names) if _ODD.search(name)] if some_are_odd else []
+    odd = [i for i, name in enumerate(names) if _ODD.search(name)]
     for i in odd:
         plain[i] = _tidy(names[i], homes)
     out = {i for i in odd if plain[i][:1] == "/" or plain[i][:3] in ("..", "../")}
@@ -113,14 +112,7 @@ def find_images(
             "another computer"
         )
     index = ImageIndex([root, file.parent])
-    on_disk: dict[str, str] = {}  # by name as written: a million are looked up at once
-    for inner in {name.rpartition("/")[0] for name in plain}:
-        prefix = f"{inner}/" if inner else ""
-        for place in (f"{folder}/{prefix}" for folder in reversed(index.folders)):
-            on_disk |= {
-                prefix + name: place + name for name in (os.listdir(place) if os.path.isdir(place) else ())
-            }
-    paths = [on_disk.get(name, "") for name in plain]
+    paths = [index.find(name) for name in plain]
     for i in out:
         path = os.path.normpath(os.path.join(root, plain[i]))
         paths[i] = path if os.path.lexists(path) else ""
@@ -128,7 +120,7 @@ def find_images(
         notes.append(f"outside_root: {len(out)} names lead out of the root")
     missing = [i for i, path in enumerate(paths) if not path and i not in out]
     if missing:
-        _find_otherwise(missing, plain, paths, index, notes)
+        _find_by_base(missing, plain, paths, index.folders, notes)
     _check_unique(file, names, [path or name for path, name in zip(paths, plain, strict=True)])
     return paths
 
@@ -141,24 +133,21 @@ def _tidy(name: str, homes: Sequence[str]) -> str:
     return name
 
 
-def _find_otherwise(
-    missing: Sequence[int], names: Sequence[str], paths: list[str], index: ImageIndex, notes: list[str]
+def _find_by_base(
+    missing: Sequence[int], names: Sequence[str], paths: list[str], folders: Sequence[Path], notes: list[str]
 ) -> None:
-    """Find names without regard to case and Unicode form, else by base names that are unique."""
-    everywhere = ImageIndex(index.folders, recursive=True)
+    """Find names by base names that are unique."""
+    everywhere = ImageIndex(folders, recursive=True)
     bases = {i: names[i].rpartition("/")[2] for i in missing}
     counts = Counter(map(folded, bases.values()))
     by_base = 0
     for i, base in bases.items():
-        candidates = {path: None for folder in everywhere.folders for path in everywhere.paths(folder, base)}
-        if not candidates:
-            continue
-        paths[i] = index.find(names[i])
-        if not paths[i] and counts[folded(base)] == 1:
-            if len(candidates) > 1:
-                raise UserError(
-                    f"{names[i]}: could be {some(sorted(candidates), ' or ')}; name its folder in the table"
-                )
+        candidates = {path: None for folder in folders for path in everywhere.paths(folder, base)}
+        if len(candidates) > 1 and counts[folded(base)] == 1:
+            raise UserError(
+                f"{names[i]}: could be {some(sorted(candidates), ' or ')}; name its folder in the table"
+            )
+        if candidates and counts[folded(base)] == 1:
             paths[i], by_base = next(iter(candidates)), by_base + 1
     if by_base:
         notes.append(f"{by_base} images are found by their base names")

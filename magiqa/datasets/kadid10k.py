@@ -35,7 +35,7 @@ class Kadid10k(
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type."""
-        file = self.find_file(self.folder_path(), "dmos.csv", "kadid10k/dmos.csv")
+        file = self.find_file("dmos.csv", "kadid10k/dmos.csv")
         raw = read_table(file, ["dist_img", "ref_img", "dmos", "var"])
         pattern = r"^I\d\d_(0[1-9]|1\d|2[0-5])_(0[1-5])\.png$"
         parts = name_parts(file, raw["dist_img"].astype(str), pattern, "I01_TT_LL.png (TT 01-25, LL 01-05)")

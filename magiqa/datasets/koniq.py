@@ -58,7 +58,7 @@ class Koniq(
                 f"{root}: holds {SETS} only, whose MOS is z-scored; put {RAW} there (from {self.page}), or use "
                 "dataset=koniq_zscore"
             )
-        file = self.find_file(root, *([RAW] if raw else [SETS, RAW]))
+        file = self.find_file(*([RAW] if raw else [SETS, RAW]))
         column = "MOS_zscore" if not raw and file.name.lower() == RAW else "MOS"
         table = read_table(file, ["image_name", column, "SD"])
         top = numbers(file, table[column]).max()
@@ -75,15 +75,9 @@ class Koniq(
             columns["mos_std"] = table["SD"]
             columns |= {"ratings": table["c_total"]} if "c_total" in table else {}
         if self.split != "all" or look_up(root, SETS):
-            columns["split"] = self._splits(self.find_file(root, SETS), columns["image"])
-        unzipped = root / f"koniq10k_{self.size}"
-        folders = [
-            root / self.size,
-            root / "images" / self.size,
-            unzipped,
-            unzipped / self.size,
-            root / "images",
-        ]
+            columns["split"] = self._splits(self.find_file(SETS), columns["image"])
+        unzipped = f"koniq10k_{self.size}"
+        folders = [self.size, f"images/{self.size}", unzipped, f"{unzipped}/{self.size}", "images"]
         labels = self.labels(
             file,
             folders,

@@ -61,15 +61,14 @@ class Live(
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type; references are left out."""
-        root = self.folder_path()
         name = "dmos_realigned.mat" if self.dmos == "realigned" else "dmos.mat"
-        file = self.find_file(root, name, f"{self.folder}/{name}")
+        file = self.find_file(name, f"{self.folder}/{name}")
         keys = ["dmos_new", "dmos"] if self.dmos == "realigned" else ["dmos"]
         columns: dict[str, Any] = {
             "image": pd.Series([f"{kind}/img{i + 1}.bmp" for kind, n in TYPES.items() for i in range(n)]),
             "mos": read_mat(file, *keys),
             "group": pd.Series([kind for kind, n in TYPES.items() for _ in range(n)]),
-            "reference": read_mat(self.find_file(file.parent, "refnames_all.mat"), "refnames_all"),
+            "reference": read_mat(self.find_file(file.parent / "refnames_all.mat"), "refnames_all"),
         }
         if self.dmos == "realigned":
             columns["mos_std"] = read_mat(file, "dmos_std")
@@ -103,11 +102,10 @@ class Livemd(
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the kind of distortion, ``reference`` the scene."""
-        root = self.folder_path()
         frames = []
         for number, kind in PARTS.items():
             parts = [f"{outer}Part{gap}{number}" for outer in ("", "To_Release/") for gap in (" ", "_", "")]
-            file = self.find_file(root, *(f"{part}/Scores.mat" for part in parts))
+            file = self.find_file(*(f"{part}/Scores.mat" for part in parts))
             frames.append(self._part(file, kind))
         table = pd.concat(frames, ignore_index=True)
         columns = {**table, "mos": table["mos"].rename("DMOSscores")}
@@ -115,7 +113,7 @@ class Livemd(
 
     def _part(self, file: Path, kind: str) -> pd.DataFrame:
         """Return one part's rows."""
-        lists = self.find_file(file.parent, "Imagelists.mat")
+        lists = self.find_file(file.parent / "Imagelists.mat")
         names, scenes, numbers = (read_mat(lists, key) for key in ("distimgs", "refimgs", "ref4dist"))
         scores = read_mat(file, "DMOSscores")
         _check_lengths(file, len(names), scores, numbers[numbers.between(1, len(scenes))])
@@ -148,21 +146,19 @@ class Livec(
 
     def load(self) -> Labels:
         """Read the labels."""
-        root = self.folder_path()
-        file = self.find_file(root, "Data/AllMOS_release.mat", "AllMOS_release.mat")
+        file = self.find_file("Data/AllMOS_release.mat", "AllMOS_release.mat")
         columns = {}
         for column, key in {"image": "AllImages", "mos": "AllMOS", "mos_std": "AllStdDev"}.items():
-            source = self.find_file(file.parent, f"{key}_release.mat")
+            source = self.find_file(file.parent / f"{key}_release.mat")
             columns[column] = read_mat(source, f"{key}_release")
         _check_lengths(file, len(columns["image"]), *columns.values())
         practice = columns["image"].str.fullmatch(r"t[1-7]\.bmp")
         notes = [f"{int(practice.sum())} practice images {'included' if self.practice else 'left out'}"]
         if not self.practice:
             columns = {column: values[~practice] for column, values in columns.items()}
-        folders = [root / "Images", root / "images"]
         return self.labels(
             file,
-            [*folders, *(f / "trainingImages" for f in folders)],
+            ["Images", "images", "Images/trainingImages", "images/trainingImages"],
             columns,
             variant="practice" if self.practice else "",
             count=1169 if self.practice else 1162,

@@ -40,7 +40,7 @@ class Pipal(
         base = files[0].parent
         frames = []
         for file in files:
-            self.find_file(base, file.name)  # refuses an empty one
+            self.find_file(file)  # refuses an empty one
             part = read_table(file, ["name", "elo"], header=None, names=["name", "elo"], dtype=str)
             frames.append(part.assign(elo=numbers(file, part["elo"])))
         raw = pd.concat(frames, ignore_index=True)

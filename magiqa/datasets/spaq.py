@@ -29,15 +29,14 @@ class Spaq(
 
     def load(self) -> Labels:
         """Read the labels."""
-        root = self.folder_path()
-        file = self.find_file(root, *(f"{folder}{name}" for folder in ("Annotations/", "") for name in FILES))
+        file = self.find_file(*(f"{folder}{name}" for folder in ("Annotations/", "") for name in FILES))
         raw = read_table(file, ["Image name", "MOS"])
         size = "native"
         if self.resize is not None:
             size = f"{self.resize.mode} {self.resize.size} {self.resize.filter}"
         return self.labels(
             file,
-            [root / "TestImage", root / "Dataset" / "TestImage", root / "Dataset", root],
+            ["TestImage", "Dataset/TestImage", "Dataset", ""],
             {"image": raw["Image name"], "mos": raw["MOS"]},
             variant=VARIANTS.get(size, size.replace(" ", "_")),
             notes=[f"images resized: {size}"],

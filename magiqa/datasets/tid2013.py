@@ -49,7 +49,7 @@ class Tid2013(
 
     def load(self) -> Labels:
         """Read the labels. ``group`` is the distortion type."""
-        file = self.find_file(self.folder_path(), "mos_with_names.txt", f"{self.folder}/mos_with_names.txt")
+        file = self.find_file("mos_with_names.txt", f"{self.folder}/mos_with_names.txt")
         plain: dict[str, Any] = {"sep": r"\s+", "header": None, "dtype": str}
         raw = read_table(file, ["mos", "name"], names=["mos", "name"], **plain)
         form = f"I01_TT_L.bmp (TT 01-{self.types}, L 1-{self.levels})"
@@ -69,7 +69,7 @@ class Tid2013(
         }
         notes = []
         if look_up(file.parent, "mos_std.txt"):
-            std_file = self.find_file(file.parent, "mos_std.txt")
+            std_file = self.find_file(file.parent / "mos_std.txt")
             std = read_table(std_file, ["std"], names=["std"], usecols=[0], **plain)
             if len(std) != len(raw):
                 raise UserError(f"{std_file}: {len(std)} deviations for {len(raw)} images; fetch it again")

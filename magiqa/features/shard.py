@@ -98,7 +98,7 @@ def write_shard(path: Path, tensors: Mapping[str, np.ndarray | Blocks], metadata
         data += b" " * (-len(data) % 8)
         return struct.pack("<Q", len(data)) + data
 
-    with _replacing(path) as temporary, open(temporary, "wb") as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(head())
         header["__metadata__"]["sha256"] = _checksum(metadata, parts, file.write)
         file.seek(0)
@@ -106,7 +106,7 @@ def write_shard(path: Path, tensors: Mapping[str, np.ndarray | Blocks], metadata
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file beside a path, which takes its place at the end."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -296,5 +296,5 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         UserError: see `cache_writes`.
     """
-    with cache_writes(path), _replacing(path) as temporary:
+    with cache_writes(path), replacing(path) as temporary:
         temporary.write_bytes(data)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from magiqa.backbones.learned import read_learned
+from magiqa.backbones.checkpoint import read_learned
 from magiqa.backbones.spec import Backbone
 from magiqa.backbones.text import encode_prompts, tokenizer_name
 from magiqa.backbones.weights import Weights

@@ -4,6 +4,7 @@ Source: Liao et al., arXiv:2511.09948 (MA-CLIP), zhix000/MA-CLIP at 9581a2c; Wan
 (CLIP-IQA).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,3 +104,52 @@ class Plain(Checked, key="magnitude"):
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(V, D) -> (V,), higher = better by the hypothesis under test."""
         return _PLAIN[self.kind](np.abs(np.asarray(features, np.float64)))
+
+
+_ROWS = 64  # views at a time for many lambdas: 64 x 1,024 float64 stay in a core's own cache
+
+_NEAR = 0.05  # lambdas nearer to 0 are computed one by one
+
+
+def box_cox_means(log1p_magnitude: np.ndarray, lams: Sequence[float]) -> np.ndarray:
+    """Mean over D of the Box-Cox transform for many lambdas: (V, D) -> (V, L).
+
+    Each power follows from its neighbor's by one product, in a tenth of the time of `box_cox_log`. After 200 steps it
+    differs by some 1e-14 of its value. Subtracting 1 near lambda = 0 would enlarge that, so these are computed alone.
+    """
+    out = np.empty((len(log1p_magnitude), len(lams)))
+    for start in range(0, len(log1p_magnitude), _ROWS):
+        logs = log1p_magnitude[start : start + _ROWS]
+        rows = slice(start, start + len(logs))
+        power, last = np.ones_like(logs), 0.0
+        factors: dict[float, np.ndarray] = {}
+        for i in np.argsort(lams):
+            step = round(lams[i] - last, 12)
+            if step not in factors:
+                factors[step] = np.exp(step * logs)
+            power *= factors[step]
+            last += step
+            near = abs(lams[i]) < _NEAR
+            out[rows, i] = (
+                box_cox_log(logs, lams[i]).mean(axis=1) if near else (power.mean(axis=1) - 1) / lams[i]
+            )
+    return out
+
+
+def magnitudes(rows: np.ndarray, cues: Sequence[Callable[[np.ndarray], np.ndarray]]) -> np.ndarray:
+    """Many magnitude cues of features (V, D): (len(cues), V). log1p once for all lambdas of one kind."""
+    out = np.empty((len(cues), len(rows)))
+    for standardized in (True, False):
+        lams = {
+            i: c.lam for i, c in enumerate(cues) if isinstance(c, BoxCox) and c.standardize == standardized
+        }
+        if len(lams) > 1:
+            a = standardize(rows) if standardized else np.abs(rows.astype(np.float64))
+            out[list(lams)] = box_cox_means(np.log1p(a), list(lams.values())).T
+        else:
+            for i in lams:
+                out[i] = cues[i](rows)
+    for i, cue in enumerate(cues):
+        if not isinstance(cue, BoxCox):
+            out[i] = cue(rows)
+    return out

@@ -73,3 +73,9 @@ def changed_name(overrides: Sequence[str], choices: Mapping[str, str], changed: 
     preset = presets().get(typed[-1]) if typed else None
     changes = preset.changes(choices, changed) if preset else []
     return f"{preset.title} ({', '.join(changes)})" if preset and changes else ""
+
+
+def maclip() -> dict[str, str]:
+    """Return MA-CLIP on any backbone, as the overrides of a job."""
+    options = {group: name for group, name in presets()["maclip"].options.items() if group != "backbone"}
+    return options | {"pooling": "mean", "backbone.positional_embedding": "drop"}

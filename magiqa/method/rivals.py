@@ -136,18 +136,13 @@ class Reference:
         values, vectors = np.linalg.eigh(self.covariance)
         return values, vectors
 
-    @property
-    def spanned(self) -> bool:
-        """True if the features vary in all D directions, without which nothing can be whitened."""
-        values = self._spectrum[0]
-        return bool(values[0] > values[-1] * len(values) * np.finfo(float).eps)
-
     def allows(self, kind: str) -> bool:
         """Tell if the features vary in enough directions for a cue."""
         values = self._spectrum[0]
         if kind == "mahalanobis":
             return bool((1 - self.shrinkage) * values[0] + self.shrinkage * values.mean() > 0)
-        return self.spanned or kind != "whitened"
+        # without a variance in all D directions nothing can be whitened
+        return kind != "whitened" or bool(values[0] > values[-1] * len(values) * np.finfo(float).eps)
 
     @property
     def sound(self) -> bool:

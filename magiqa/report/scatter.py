@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from magiqa.report.style import COLORS, GRAY, INK, LINE, MARKERS, is_wide, make, save, shorten, styled
 from magiqa.report.words import AXES, group_name, short_label
 from magiqa.runs.read import Run
-from magiqa.stats.arrays import bins
+from magiqa.stats.correlation import bins
 from magiqa.stats.logistic import logistic
 from magiqa.stats.sampling import Sampling
 

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from magiqa.datasets.base import other_than_published
-from magiqa.datasets.sets import sets
+from magiqa.datasets.base import other_than_published, sets
 from magiqa.runs.config import plain_name
 from magiqa.runs.read import CONTROLS
 from magiqa.stats import agreement

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from magiqa.backbones.learned import read_learned
+from magiqa.backbones.checkpoint import read_learned
 from magiqa.backbones.spec import Backbone
 from magiqa.checked import Checked, Least
 from magiqa.datasets.folder import Folder

@@ -22,8 +22,6 @@ from magiqa.package import expanded
 if TYPE_CHECKING:
     import torch
 
-Picture = "str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor"
-
 _DECODING = threading.Lock()  # Pillow decodes an opened file at its first use, and not twice at once
 
 

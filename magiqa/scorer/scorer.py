@@ -11,7 +11,7 @@ import pandas as pd
 from magiqa.config.compose import Configs
 from magiqa.errors import UserError
 from magiqa.images.views import Resize, Views
-from magiqa.method.heatmap import over_image
+from magiqa.method.pooling import over_image
 from magiqa.method.prompts import PromptSet
 from magiqa.runs.config import RunConfig
 from magiqa.scorer.inputs import items

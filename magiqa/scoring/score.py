@@ -17,7 +17,7 @@ from magiqa.errors import UserError
 from magiqa.features.images import Features, ScorableFeatures
 from magiqa.features.source import prepare
 from magiqa.images.views import view_mask
-from magiqa.method.fast_variants import magnitudes
+from magiqa.method.cues import magnitudes
 from magiqa.method.pooling import pooled
 from magiqa.method.prompts import PromptSet
 from magiqa.method.rivals import Rival

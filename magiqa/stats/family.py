@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from magiqa.stats.arrays import NAN
+from magiqa.stats.correlation import NAN
 
 SIGNIFICANCE = 0.05  # of every test; intervals have the level 1 - SIGNIFICANCE
 
@@ -61,18 +61,18 @@ class Family:
     """Differences (M,) tested one by one and together; NaN where a row is not tested.
 
     Args:
+        withheld: the reason why a row is not tested; empty where it is.
         low, high, p: of each row alone. low_all, high_all, p_adjusted: of all rows at once. p is below `SIGNIFICANCE`
             exactly where its interval leaves out 0, in both cases. p_adjusted lies between p and Bonferroni's M p.
-        withheld: the reason why a row is not tested; empty where it is.
     """
 
+    withheld: tuple[str, ...]
     low: np.ndarray
     high: np.ndarray
     p: np.ndarray
     low_all: np.ndarray
     high_all: np.ndarray
     p_adjusted: np.ndarray
-    withheld: tuple[str, ...]
 
 
 def family(values: np.ndarray, parts: np.ndarray) -> Family:
@@ -104,21 +104,9 @@ def family(values: np.ndarray, parts: np.ndarray) -> Family:
         critical = largest[-int(np.ceil(SIGNIFICANCE * (len(largest) + 1))) + 1]
         together = max(own, min(critical, -ndtri(SIGNIFICANCE / 2 / len(values))))
     half, half_all = quantile(degrees, own) * error, quantile(degrees, together) * error
-
-    def whole(some: np.ndarray) -> np.ndarray:
-        out = np.full(len(words), NAN)
-        out[tested] = some
-        return out
-
-    return Family(
-        low=whole(values - half),
-        high=whole(values + half),
-        p=whole(p),
-        low_all=whole(values - half_all),
-        high_all=whole(values + half_all),
-        p_adjusted=whole(adjusted),
-        withheld=words,
-    )
+    columns = np.full((6, len(words)), NAN)
+    columns[:, tested] = values - half, values + half, p, values - half_all, values + half_all, adjusted
+    return Family(words, *columns)
 
 
 def _largest(directions: np.ndarray, own: np.ndarray) -> np.ndarray:

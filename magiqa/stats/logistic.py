@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from magiqa.errors import UserError
-from magiqa.stats.arrays import NAN, as_pair, is_constant
+from magiqa.stats.correlation import NAN, as_pair, is_constant
 
 MIN_FIT = 6  # images
 
@@ -21,6 +21,7 @@ PARAMETERS = {"logistic4": 4, "official": 5}  # number of parameters of each fit
 # what a reader must know of a fit that is not plainly ok
 WORDS = {
     "step": "a step fits better than any transition",
+    "steepest": "the steepest curve that the fit may take; an unbounded fit has another PLCC",
     "not_monotone": "not monotone over the scores: it rises and falls",
     "start_values": "did not converge: the start values stand in its place, as in the official code",
     "too_few": "fewer than six images",
@@ -54,9 +55,9 @@ class LogisticFit:
 
     Args:
         status: ``ok``; ``step`` (logistic4: a step fits better than any transition it may take; official: steeper than
-            a transition); ``not_monotone`` over the scores; ``too_few`` (fewer than six images); ``failed: reason``;
-            ``start_values`` (official: the fit failed and the start values stand in its place, as the official code
-            does). `WORDS` says it to a reader.
+            a transition); ``steepest`` (logistic4: at the bound of its slope); ``not_monotone`` over the scores;
+            ``too_few`` (fewer than six images); ``failed: reason``; ``start_values`` (official: the fit failed and the
+            start values stand in its place, as the official code does). `WORDS` says it to a reader.
         params: b1 to b5 of `logistic`; None where there is no fit. rmse: of the fitted values; NaN without a fit.
         method: one of `PARAMETERS`.
     """
@@ -95,7 +96,9 @@ def fit_logistic(scores: Any, labels: Any, method: str = "logistic4", turned: bo
         return LogisticFit(f"failed: all {equal} are equal", None, NAN, method)
     if method == "logistic4":
         params = _four(x, y)
-        status = "step" if _step_error(x, y) < _error(x, y, params) * (1 - 1e-9) else "ok"
+        steepest = params[1] > 0.9999 / narrowest(x)
+        is_step = _step_error(x, y) < _error(x, y, params) * (1 - 1e-9)
+        status = "step" if is_step else "steepest" if steepest else "ok"
     else:
         status, params = _official(x, -y if turned else y)
         if turned:
@@ -136,7 +139,7 @@ def _four(x: np.ndarray, y: np.ndarray) -> tuple[float, ...]:
     z, scale = (x[order] - middle) / size, float(y.std())
     target = (y[order] - y.mean()) / scale
     reach = float(z[-1] - z[0])
-    low, high = np.log(5e-3 / reach), max(-np.log(narrowest(x) / size), np.log(0.5 / reach))
+    low, high = np.log(5e-3 / reach), -np.log(narrowest(x) / size)
 
     def inside(slope: float, place: float) -> float:
         """Keep the middle of the curve near the scores: beyond, it is an exponential to six digits."""

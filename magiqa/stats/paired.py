@@ -8,8 +8,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from magiqa.errors import UserError
-from magiqa.stats.arrays import NAN, as_matrix
-from magiqa.stats.correlation import defined_groups
+from magiqa.stats.correlation import NAN, as_matrix, defined_groups
 from magiqa.stats.family import family
 from magiqa.stats.sampled import Sampled
 from magiqa.stats.sampling import WITHIN, Sampling, widening
@@ -57,14 +56,13 @@ def compare(
     labels: Any,
     sampling: Sampling | None = None,
     *,
-    reference: str | None = None,
     statistic: str = "srcc",
     equivalence: float | None = None,
 ) -> pd.DataFrame:
-    """Test every two methods on the same images, or each against one; all pairs of the table at once.
+    """Test every two methods on the same images; all pairs of the table at once.
 
     Args:
-        scores: name -> (N,), higher = better. labels: (N,). reference: compare with this one only.
+        scores: name -> (N,), higher = better. labels: (N,).
         statistic: srcc, plcc or srcc_within. Two methods whose SRCC is defined in different groups are not compared.
 
     Returns:
@@ -77,19 +75,13 @@ def compare(
         (1.88, True)
     """
     names = list(scores)
-    if reference is not None and reference not in names:
-        raise UserError(f"reference={reference} is not among the compared scores: {', '.join(names)}")
     if len({len(np.asarray(s)) for s in [*scores.values(), labels]}) != 1:
         raise UserError("compare: all scores and the labels must be of the same images: their numbers differ")
     x, y = as_matrix(np.stack([np.asarray(scores[name], np.float64) for name in names]), labels)
     sampling = sampling or Sampling(len(y))
     values = sampling.statistic(statistic, x, y)
     counted = _images(statistic, x, y, sampling)
-    if reference is None:
-        first, second = np.triu_indices(len(names), 1)
-    else:
-        second = np.full(len(names) - 1, names.index(reference))
-        first = np.delete(np.arange(len(names)), names.index(reference))
+    first, second = np.triu_indices(len(names), 1)
     others = (counted[first] != counted[second]).any(axis=1)
     difference = values[first] - values[second]
     tests = _tests(difference, others, sampling, equivalence)

@@ -7,9 +7,8 @@ import numpy as np
 from scipy.special import expit, logit, ndtri
 
 from magiqa.errors import UserError
-from magiqa.stats.arrays import NAN
-from magiqa.stats.correlation import ranks
-from magiqa.stats.sampled import Sampled
+from magiqa.stats.correlation import NAN
+from magiqa.stats.sampled import Sampled, auroc
 from magiqa.stats.sampling import Sampling
 
 
@@ -91,8 +90,8 @@ def krasula(
         ordered_rightly=float(right.mean()) if len(right) else NAN,
         ci_low=low,
         ci_high=high,
-        auc_different=auc(np.abs(score_gap), different),
-        auc_better=auc(np.r_[toward, -toward], np.repeat([True, False], len(toward))),
+        auc_different=auroc(np.abs(score_gap[different]), np.abs(score_gap[~different])),
+        auc_better=auroc(toward, -toward),
         pairs=len(i),
         pairs_total=total,
     )
@@ -110,11 +109,3 @@ def _share_interval(right: np.ndarray, ends: np.ndarray, sampling: Sampling) -> 
     parts = sampling.sum(surplus / len(right)) / (share * (1 - share))
     ((low, high),) = expit(Sampled(np.array([logit(share)]), parts[None]).intervals())
     return float(low), float(high)
-
-
-def auc(values: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve of values (N,) for telling the positive ones (N,) from the others, ties half."""
-    k, m = int(positive.sum()), int((~positive).sum())
-    if not k or not m:
-        return NAN
-    return float((ranks(values)[positive].sum() - k * (k + 1) / 2) / (k * m))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, logit
 
-from magiqa.stats.arrays import NAN, centered
-from magiqa.stats.correlation import ranks
+from magiqa.stats.correlation import NAN, centered, ranks
 from magiqa.stats.family import MIN_UNITS, freedom, quantile, standard_error
 
 
@@ -42,11 +42,8 @@ class Sampled:
         Args:
             wider: factors (M,) of the standard error.
         """
-        half = np.full(len(self.values), NAN)
-        for k, parts in enumerate(self.parts):
-            if np.isfinite(parts).all() and (parts != 0).sum() >= MIN_UNITS and parts.any():
-                half[k] = quantile(freedom(parts)) * standard_error(parts)
-        half = half * wider
+        enough = np.isfinite(self.parts).all(axis=1) & ((self.parts != 0).sum(axis=1) >= MIN_UNITS)
+        half = np.where(enough, quantile(freedom(self.parts)) * standard_error(self.parts) * wider, NAN)
         return np.stack([self.values - half, self.values + half], axis=1)
 
     def correlation_intervals(self, wider: np.ndarray | float = 1.0) -> np.ndarray:
@@ -142,3 +139,35 @@ WITHOUT = {"srcc": srcc_without, "plcc": plcc_without}
 def without(statistic: Callable[[np.ndarray], float], unit: np.ndarray) -> np.ndarray:
     """Return any statistic of rows of images without each unit (K,)."""
     return np.array([statistic(np.flatnonzero(unit != k)) for k in range(unit.max() + 1)])
+
+
+def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Return the area under the ROC curve: the share of pairs in which the positive value is higher, ties half.
+
+    Example:
+        >>> auroc(np.array([3.0, 2.0]), np.array([1.0, 2.0]))
+        0.875
+    """
+    n, m = len(positive), len(negative)
+    total = ranks(np.concatenate([positive, negative]))[:n].sum()
+    return float((total - n * (n + 1) / 2) / (n * m)) if n and m else NAN
+
+
+def auroc_interval(
+    pristine: np.ndarray, distorted: np.ndarray, of_pristine: np.ndarray, of_distorted: np.ndarray
+) -> tuple[float, float, float]:
+    """Return AUROC with its 95 % interval, by the jackknife over references, on the logit scale.
+
+    Args:
+        of_pristine, of_distorted: the number of each image's reference, from 0 on.
+
+    Returns:
+        The value, and the ends of its interval: NaN for fewer than five references, and where AUROC is 0 or 1.
+    """
+    value, units = auroc(pristine, distorted), int(of_pristine.max()) + 1
+    if not 0 < value < 1 or units < 2:
+        return value, np.nan, np.nan
+    without = [auroc(pristine[of_pristine != k], distorted[of_distorted != k]) for k in range(units)]
+    parts = jackknife(np.array([without])) * np.sqrt(units / (units - 1))
+    ((low, high),) = Sampled(logit(np.array([value])), parts / (value * (1 - value))).intervals()
+    return value, float(expit(low)), float(expit(high))

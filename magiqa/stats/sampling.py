@@ -9,8 +9,17 @@ import pandas as pd
 
 from magiqa.errors import UserError
 from magiqa.stats import sampled
-from magiqa.stats.arrays import NAN, as_matrix, as_names, centered, is_constant
-from magiqa.stats.correlation import defined_groups, partial_srcc, plcc, srcc
+from magiqa.stats.correlation import (
+    NAN,
+    as_matrix,
+    as_names,
+    centered,
+    defined_groups,
+    is_constant,
+    partial_srcc,
+    plcc,
+    srcc,
+)
 from magiqa.stats.family import MIN_UNITS
 from magiqa.stats.sampled import Sampled
 
@@ -94,7 +103,11 @@ class Sampling:
         return Sampled(np.array([v for v, _ in every]), np.array([p for _, p in every]).reshape(len(x), -1))
 
     def _within(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> Sampled:
-        """Return the mean over groups of the SRCC inside each."""
+        """Return the plain mean of SRCC within a group, over the groups in which it is defined.
+
+        Its expectation depends on the groups' size m: ((m - 2) rho + 3 tau) / (m + 1). For normal values of population
+        SRCC 0.58 that is 0.53 at m = 10 and 0.50 at m = 5. Sets whose groups differ in size cannot be compared by it.
+        """
         if self.groups is None:
             raise UserError(f"{WITHIN} needs groups: name the annotation's column that holds them")
         values, parts = np.full(len(x), NAN), np.full((len(x), self.units), NAN)

@@ -9,7 +9,6 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.method.presets import GROUPS
-from magiqa.package import expanded
 from magiqa.report.console import round_steps, screen
 from magiqa.report.table import Table, frame_table
 from magiqa.report.words import backbone_name, set_line
@@ -20,16 +19,9 @@ from magiqa.runs.record import Clock, Record, job_record
 from magiqa.scoring.score import score_all
 from magiqa.stats.paired import against
 from magiqa.stats.sampling import Sampling
-from magiqa.studies.ablation import Ablation, Compose, Variant, available, expand, shown
+from magiqa.studies.ablation import Ablation, Compose, Variant, available, expand, shown, study_folder
 
 MOST = 25  # rows of a printed table that lie on a numeric axis
-
-
-def folder_of(job: RunConfig) -> Path:
-    """Return the folder of an ablation's results."""
-    if job.output.out:
-        return expanded(job.output.out)
-    return Path("results/ablations") / f"{job.ablation.name}-{job.name}"
 
 
 def ablate(
@@ -42,8 +34,8 @@ def ablate(
     """
     ablation: Ablation = job.ablation
     variants, reference = expand(job, compose)
-    clock = Clock()
-    with ResultFolder(folder_of(job), f"ablate ablation={ablation.name}", ["ablation.csv"]) as results:
+    clock, path = Clock(), study_folder(job, "ablations", ablation.name)
+    with ResultFolder(path, f"ablate ablation={ablation.name}", ["ablation.csv"]) as results:
         variants, reference, lacking = available(ablation.name, variants, reference, clock)
         jobs = [v.job for v in variants]
         features, matrix = score_all(jobs, clock, ablation.score, progress=progress)
@@ -80,7 +72,7 @@ def ablate(
             from magiqa.report.exhibit import draw_all
 
             with clock.stage("figures"), results.drawing(record) as folder:
-                sheet = Sheet("ablation", "", folder_of(job) / "ablation.csv", Record.of(record), table, True)
+                sheet = Sheet("ablation", "", path / "ablation.csv", Record.of(record), table, True)
                 draw_all(ablation_figures(sheet, "ablation"), folder, job.output.style)
         results.record(record)
     return table, record
@@ -202,7 +194,8 @@ def transfer(done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFram
 
     Args:
         done: table and record of the same ablation on several data sets. Sets of different labels are never mixed: a
-            gain in SSIM says nothing of one in MOS. A set that is alone with its label has no row.
+            gain in SSIM says nothing of one in MOS. A set that is alone with its label has no row. Nor have sets that
+            differ in their variants.
 
     Returns:
         A row a data set: the variant chosen on the others (by its mean gain over the reference), its gain here, the
@@ -210,6 +203,8 @@ def transfer(done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFram
         of sets that differ in what is best.
     """
     names = [f"{r['dataset']['name']} {r['dataset']['variant']}".strip() for _, r in done]
+    if len(set(names)) < len(names) or len({tuple(table["variant"]) for table, _ in done}) > 1:
+        return pd.DataFrame()
     gains = pd.DataFrame(
         {n: t.set_index("variant")["diff"] for n, (t, _) in zip(names, done, strict=True)}
     ).dropna()

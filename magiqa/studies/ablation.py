@@ -8,6 +8,7 @@ log1p once for all lambdas, whole images at a time, so that no data set ever lie
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from magiqa.backbones.weights import find_weights
 from magiqa.checked import Checked
 from magiqa.errors import UserError
 from magiqa.method.presets import GROUPS
+from magiqa.package import expanded
 from magiqa.runs.config import RunConfig
 from magiqa.runs.record import Clock
 
@@ -169,6 +171,11 @@ def expand(job: RunConfig, compose: Compose | None = None) -> tuple[list[Variant
             raise UserError(f"ablation {ablation.name}, variant {name}: {error}") from None
         out.append(Variant(name, {k: v for k, v in point.items() if k != "name"}, varied))
     return out, position
+
+
+def study_folder(job: RunConfig, kind: str, name: str) -> Path:
+    """Return the folder of the results of an ablation or experiment."""
+    return expanded(job.output.out) if job.output.out else Path("results") / kind / f"{name}-{job.name}"
 
 
 def available(

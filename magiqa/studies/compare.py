@@ -19,7 +19,7 @@ from magiqa.runs.external_scores import EXTERNAL, Metric, check_direction, exter
 from magiqa.runs.folder import ResultFolder, command_of
 from magiqa.runs.read import CONTROLS, CUES, Run, read_run
 from magiqa.runs.record import RunRecord, versions
-from magiqa.stats.arrays import bins
+from magiqa.stats.correlation import bins
 from magiqa.stats.paired import compare as paired_tests
 from magiqa.stats.sampling import TESTED, WITHIN, Sampling
 

@@ -23,11 +23,10 @@ from magiqa.runs.folder import ResultFolder
 from magiqa.runs.read import CONTROLS, CUES, Run
 from magiqa.runs.record import Clock, RunRecord, job_record
 from magiqa.scoring.score import score, score_views
-from magiqa.stats.agreement import agreement, by_group
+from magiqa.stats.agreement import agreement, by_group, over_parts, random_parts
 from magiqa.stats.logistic import WORDS
 from magiqa.stats.paired import compare
 from magiqa.stats.sampling import WITHIN, Sampling
-from magiqa.stats.splits import over_parts, random_parts
 
 SCORES = (*CUES, *CONTROLS)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from scipy.special import bdtr
+from scipy.stats import quantile_test
 
 from magiqa import __version__
 from magiqa.cores import allowed_cores
@@ -153,21 +153,6 @@ def within(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "type", "score", "srcc"])
 
 
-def median_interval(values: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of a median from the order of values (N,); NaN for fewer than six.
-
-    It needs no assumption: each value lies below the true median with probability one half.
-    """
-    n = len(values)
-    cut = int(
-        np.searchsorted(bdtr(np.arange(n), n, 0.5), SIGNIFICANCE / 2, side="right")
-    )  # values left out a side
-    if cut == 0:
-        return float("nan"), float("nan")
-    ordered = np.sort(values)
-    return float(ordered[cut - 1]), float(ordered[n - cut])
-
-
 def summary(within: pd.DataFrame) -> pd.DataFrame:
     """Return ``probe.csv``: the median over images of SRCC within an image, by type and score, with its interval.
 
@@ -184,9 +169,11 @@ def summary(within: pd.DataFrame) -> pd.DataFrame:
         part = wide.loc[kind]
         for name in order:
             values = part[name].to_numpy()
-            low, high = median_interval(values)
+            ends = quantile_test(values, p=0.5).confidence_interval(
+                1 - SIGNIFICANCE
+            )  # from their order alone
             falls = float(np.mean(values <= -1 + 1e-12)) if name != GAP else np.nan
-            rows.append((kind, name, float(np.median(values)), low, high, falls, len(values)))
+            rows.append((kind, name, float(np.median(values)), *ends, falls, len(values)))
     return pd.DataFrame(rows, columns=["type", "score", "srcc", "ci_low", "ci_high", "falls", "n"])
 
 
@@ -206,12 +193,6 @@ def curves(scores: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def levels(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return ``levels.csv``: the strength of each level as median PSNR (dB) and SSIM to the photo."""
-    table = scores[scores["level"] > 0].groupby(["type", "level"], sort=False)[["psnr", "ssim"]]
-    return table.median().reset_index()
-
-
 def probe(
     scorer: Scorer,
     photos: Sequence[Photo],
@@ -226,7 +207,7 @@ def probe(
     """Distort, score, and write the folder.
 
     Returns:
-        ``probe.csv`` and the record.
+        ``probe.csv`` and the record. ``levels.csv`` has each level's median PSNR (dB) and SSIM to the photo.
 
     Raises:
         UserError: a type that does not exist, under three photos or two of one name, photos that no type changes.
@@ -243,7 +224,9 @@ def probe(
                     f"probe: {', '.join(types)} changes none of these {len(photos)} images at every level; give other "
                     "types, or photos in color"
                 )
-            tables = {"probe": summary(inside), "curves": curves(scores), "levels": levels(scores)}
+            strengths = scores[scores["level"] > 0].groupby(["type", "level"], sort=False)[["psnr", "ssim"]]
+            levels = strengths.median().reset_index()
+            tables = {"probe": summary(inside), "curves": curves(scores), "levels": levels}
         record = {
             "magiqa": __version__,
             "command": "probe",

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from magiqa import __version__
+from magiqa.backbones.spec import Backbone
 from magiqa.datasets.base import fingerprint
 from magiqa.errors import UserError
 from magiqa.features.images import Features
 from magiqa.features.source import prepare
+from magiqa.method.presets import maclip
 from magiqa.report.console import screen
-from magiqa.report.published import comparable
+from magiqa.report.published import PROTOCOLS, comparable, option, published
 from magiqa.report.table import Table, frame_table
 from magiqa.report.words import set_line
 from magiqa.runs.config import RunConfig
@@ -31,8 +33,6 @@ _LABEL = (
 )
 
 NO_INTERVAL = (float("nan"), float("nan"))
-
-_PLACE = ("root",)  # where the files are, on whichever machine
 
 
 def _part(before: Any, after: Any, names: Sequence[str] | None, *, but: Sequence[str] = ()) -> Any:
@@ -64,14 +64,10 @@ FACTORS: dict[str, Callable[[RunConfig, RunConfig], dict[str, Any]]] = {
     "fit": lambda a, b: {"fit": b.statistics.fit},
 }
 
-_SHAPES = (
-    *("backbone", "prompts", "views", "magnitude", "fusion", "pooling"),
-    *("dataset", "precision", "engine", "fit"),
-)
 
-
-def _same(a: RunConfig, b: RunConfig) -> bool:
-    return all(repr(a.get(k)) == repr(b.get(k)) for k in _SHAPES)
+def _protocol(job: RunConfig) -> str:
+    machine = job.machine.precision, job.machine.engine
+    return repr((job.method, job.source.dataset, machine, job.statistics.fit))
 
 
 def path(first: RunConfig, last: RunConfig) -> list[tuple[str, RunConfig]]:
@@ -85,7 +81,9 @@ def path(first: RunConfig, last: RunConfig) -> list[tuple[str, RunConfig]]:
             f"reconcile: {type(first.source.dataset).__name__} and {type(last.source.dataset).__name__} are different "
             "data sets, their numbers differ for no protocol's sake; give two runs on one data set"
         )
-    last = last.having(dataset=_part(last.source.dataset, first.source.dataset, _PLACE))
+    last = last.having(
+        dataset=_part(last.source.dataset, first.source.dataset, ("root",))
+    )  # on whichever machine
     steps: list[tuple[str, RunConfig]] = [("start", first)]
     names: list[str] = []
     changes: dict[str, Any] = {}
@@ -96,10 +94,10 @@ def path(first: RunConfig, last: RunConfig) -> list[tuple[str, RunConfig]]:
             changed = job.having(**changes)
         except UserError:  # whole images need drop: these two change together
             continue
-        if not _same(changed, job):
+        if _protocol(changed) != _protocol(job):
             steps.append((" and ".join(names), changed))
         names, changes = [], {}
-    if names or not _same(steps[-1][1], last):
+    if names or _protocol(steps[-1][1]) != _protocol(last):
         raise UserError(
             "reconcile: these two runs differ in something that cannot be changed a factor at a time"
         )
@@ -109,19 +107,19 @@ def path(first: RunConfig, last: RunConfig) -> list[tuple[str, RunConfig]]:
 def _shown(job: RunConfig, factor: str) -> str:
     """Return the value of a factor in a job, in words."""
     data = {f.name: getattr(job.source.dataset, f.name) for f in fields(job.source.dataset)}
+    bone, views = job.method.backbone, job.method.views
     shown = {
         "split and images": ", ".join(
             f"{k}={v}"
             for k, v in data.items()
-            if k not in (*_LABEL, *_PLACE, "resize") and v not in (None, 0, 1, "")
+            if k not in (*_LABEL, "root", "resize") and v not in (None, 0, 1, "")
         ),
         "label column": ", ".join(f"{k}={data[k]}" for k in _LABEL if data.get(k) not in (None, "", ".", ())),
         "resize": "none" if data.get("resize") is None else str(data["resize"]).removeprefix("Resize"),
-        "weights": f"{job.method.backbone.name} "
-        f"{job.method.backbone.shown_label or job.method.backbone.checkpoint or job.method.backbone.pretrained}",
-        "views": f"{'+'.join(job.method.views.kinds)}, window {job.method.views.window}, "
-        f"stride {job.method.views.stride}" + (", cover" if job.method.views.cover else ""),
-        "positional embedding": job.method.backbone.positional_embedding,
+        "weights": f"{bone.name} {bone.shown_label or bone.checkpoint or bone.pretrained}",
+        "views": f"{'+'.join(views.kinds)}, window {views.window}, stride {views.stride}"
+        + ", cover" * views.cover,
+        "positional embedding": bone.positional_embedding,
         "precision": f"{job.machine.precision}, engine {job.machine.engine}",
         "prompts": f"{job.method.prompts.name} ({len(job.method.prompts.all_groups)} groups of texts)",
         "magnitude": str(job.method.magnitude),
@@ -199,18 +197,15 @@ def reconcile(
             if k in ends and features.record["dataset"][key] != getattr(ends[k].dataset, key):
                 raise _changed(job, ends[k], what)
         scores = score_many(features, [job.method], (score,))[score][0]
-        steps.append(
-            Step(factor, job, features, scores, features.table[features.labels.label].to_numpy(float))
-        )
+        y = features.table[features.labels.label].to_numpy(float)
+        steps.append(Step(factor, job, features, scores, y))
     return _table(steps), [s.features for s in steps]
 
 
 def _changed(job: RunConfig, record: RunRecord, what: str) -> UserError:
     place = job.source.bundle or getattr(job.source.dataset, "root", "")
-    return UserError(
-        f"reconcile: the {what} of {record.name} are not those found now in {place}; give two runs on one data set, "
-        "made since it last changed"
-    )
+    words = f"the {what} of {record.name} are not those found now in {place}"
+    return UserError(f"reconcile: {words}; give two runs on one data set, made since it last changed")
 
 
 def _table(steps: Sequence[Step]) -> pd.DataFrame:
@@ -248,6 +243,56 @@ def _all_images(steps: Sequence[Step]) -> tuple[pd.MultiIndex, np.ndarray | None
         return images, None
     merged = pd.concat(tables)[cluster]
     return images, merged[~merged.index.duplicated()].loc[images].astype(str).to_numpy()
+
+
+def published_row(text: str) -> dict[str, Any]:
+    """Return the SRCC row ``METHOD:DATASET`` of ``published.csv``, the best grade first.
+
+    Raises:
+        UserError: no such row, or its protocol is not known well enough to be run.
+    """
+    method, _, dataset = text.rpartition(":")
+    rows = published()
+    rows = rows[rows["statistic"] == "srcc"]
+    rows = rows[rows["method"].isin(list(PROTOCOLS))]
+    mine = rows[(rows["method"] == method) & (rows["dataset"] == dataset)]
+    if mine.empty:
+        names = ", ".join(sorted(set(rows["method"] + ":" + rows["dataset"])))
+        raise UserError(
+            f"reconcile: {text} is no published row of a known protocol; use METHOD:DATASET, one of {names}"
+        )
+    return {str(k): v for k, v in mine.sort_values("grade", kind="stable").iloc[0].items()}
+
+
+def overrides_of(row: dict[str, Any], options: Sequence[str], backbone: Backbone) -> list[str]:
+    """Return the overrides that make a job follow a published row's protocol.
+
+    Args:
+        options: the data set options there are. backbone: the one in use; published weights become OpenAI's.
+
+    Raises:
+        UserError: the row's data set has no option.
+    """
+    protocol = PROTOCOLS[row["method"]]
+    dataset = option(row["method"], row["dataset"])
+    if dataset not in options:
+        raise UserError(f"reconcile: there is no dataset option {dataset}; this row cannot be run")
+    settings = maclip() | {
+        "dataset": dataset,
+        "prompts": protocol.prompts,
+        "views": protocol.views,
+        "precision": "fp32",
+        "fit": "official" if row["method"].startswith("MA-CLIP") else "logistic4",
+    }
+    if protocol.score == "q_sim":
+        settings["fusion"] = "similarity"
+    if backbone.name not in (protocol.backbone, "demo"):
+        wrong = f"this row is of {protocol.backbone}, not {backbone.name}"
+        raise UserError(f"reconcile: {wrong}; use that backbone")
+    if backbone.kind == "published":
+        weights = {"pretrained": "openai", "quickgelu": "true", "label": "null"}
+        settings |= {f"backbone.{key}": value for key, value in weights.items()}
+    return [f"{key}={value}" for key, value in settings.items()]
 
 
 def reconcile_record(

@@ -1,7 +1,6 @@
 """Score any images: find the files, rank them, write the ranking."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -12,6 +11,7 @@ import pandas as pd
 
 from magiqa import __version__
 from magiqa.errors import UserError
+from magiqa.features.shard import replacing
 from magiqa.images.decode import images_in
 from magiqa.package import expanded
 from magiqa.report.console import screen
@@ -85,9 +85,9 @@ def _some(paths: list[str], complaint: str) -> list[str]:
     return paths
 
 
-def rank(scorer: Scorer, paths: Sequence[str], *, progress: bool = True) -> Ranking:
+def rank(scorer: Scorer, paths: Sequence[str]) -> Ranking:
     """Score files and sort them, the best first; equal ones by name."""
-    scored = scorer.score([file_item(p) for p in paths], skip=True, progress=progress)
+    scored = scorer.score([file_item(p) for p in paths], skip=True, progress=True)
     table = scored.cues.sort_values(["q", "image"], ascending=[False, True], kind="stable", ignore_index=True)
     return Ranking(table, scored.skipped, scorer.record())
 
@@ -146,18 +146,14 @@ def write_html(ranking: Ranking, file: str, part: pd.DataFrame) -> None:
 
 
 def _write(file: str, key: str, text: str) -> None:
-    path = expanded(file)
-    in_place = path.exists() and not path.is_file()  # a pipe
-    target = path if in_place else path.resolve()
-    temporary = path if in_place else target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    path, data = expanded(file), text.encode("utf-8", "backslashreplace")  # file names may be no UTF-8
     try:
-        # file names may be no UTF-8: what they hold besides is written as an escape
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-        if not in_place:
-            temporary.replace(target)
+        if path.exists() and not path.is_file():  # a pipe
+            path.write_bytes(data)
+        else:
+            with replacing(path.resolve()) as temporary:
+                temporary.write_bytes(data)
     except OSError as error:
-        if not in_place:
-            temporary.unlink(missing_ok=True)
         raise UserError(f"{key}={file}: cannot be written ({error.strerror}); give another file") from None
 
 
@@ -168,7 +164,6 @@ def write_maps(
     *,
     window: int | None = None,
     stride: int | None = None,
-    progress: bool = True,
 ) -> list[str]:
     """Draw each image beside maps of q and of its cues, with one color scale for all images.
 
@@ -180,7 +175,7 @@ def write_maps(
     views = scorer.map_views(window, stride)
     paths = list(part["image"])
     with ResultFolder(expanded(folder), "score") as results:
-        scored = scorer.score([file_item(p) for p in paths], views, progress=progress)
+        scored = scorer.score([file_item(p) for p in paths], views, progress=True)
         limits = {n: (float(scored.views[n].min()), float(scored.views[n].max())) for n in MAPPED}
         names = [f"{i + 1}-{slug(Path(path).stem)}.png" for i, path in enumerate(paths)]
         for i, (path, name) in enumerate(zip(paths, names, strict=True)):

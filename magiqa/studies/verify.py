@@ -33,7 +33,6 @@ def verify(
     path: str | Path,
     job: RunConfig,
     *,
-    sampled: int = SAMPLED,
     seed: int | None = None,
     progress: bool = True,
 ) -> tuple[list[str], dict[str, Any]]:
@@ -41,7 +40,7 @@ def verify(
 
     Args:
         job: the bundle's config with the paths of the images and weights here.
-        sampled: how many images are encoded anew. seed: of the draw; None draws differently each time, so that
+        seed: of the draw of `SAMPLED` images that are encoded anew; None draws differently each time, so that
             nobody can know which images to leave untouched.
 
     Returns:
@@ -67,9 +66,12 @@ def verify(
         claimed = dict(zip(occurrences(header.frame()["image"]), header.images, strict=True))
         names = occurrences(images.table["image"].iloc[rows])
         both = [(row, claimed[name]) for row, name in zip(rows, names, strict=True) if name in claimed]
-        drawn = [both[i] for i in sorted(np.random.default_rng(seed).permutation(len(both))[:sampled])]
+        drawn = [both[i] for i in sorted(np.random.default_rng(seed).permutation(len(both))[:SAMPLED])]
         chosen = [*np.flatnonzero(others), *(row for row, _ in drawn)]
-        features = source.features(labels, _some(images, chosen), weights)
+        some = Images(
+            images.table.iloc[chosen].reset_index(drop=True), [images.sha256[row] for row in chosen]
+        )
+        features = source.features(labels, some, weights)
         problems = [
             f"{name}: left out of the bundle ({left_out[name]}), but readable here"
             for name in features.table["image"][features.table["image"].isin(images.table["image"][others])]
@@ -92,10 +94,6 @@ def verify(
     }
 
 
-def _some(images: Images, rows: list[int]) -> Images:
-    return Images(images.table.iloc[rows].reset_index(drop=True), [images.sha256[row] for row in rows])
-
-
 def _compare_facts(header: Header, job: RunConfig, features: Features) -> list[str]:
     """Compare the facts of labels, weights and cache key with what the bundle claims."""
     labels = label_facts(features.labels)
@@ -106,7 +104,7 @@ def _compare_facts(header: Header, job: RunConfig, features: Features) -> list[s
         here["kind"] = "published"
     for side in (here, claimed):
         side["name"] = plain_name(side["name"])
-    key = {k: v for k, v in json.loads(json.dumps(features.cache.key)).items() if k != "weights_sha256"}
+    key = {k: v for k, v in features.cache.key.items() if k != "weights_sha256"}
     record = {k: v for k, v in header.record.dataset.items() if k in labels}
     return [
         *_differences("labels", labels, header.labels.facts()),
@@ -117,13 +115,11 @@ def _compare_facts(header: Header, job: RunConfig, features: Features) -> list[s
 
 
 def _differences(what: str, here: Mapping[str, Any], claimed: Mapping[str, Any]) -> list[str]:
-    def plain(value: Any) -> Any:
-        return list(value) if isinstance(value, tuple) else value
-
+    here, claimed = (json.loads(json.dumps(side)) for side in (here, claimed))  # no tuples
     return [
-        f"{what}: {key} is {plain(value)} here, {plain(claimed.get(key))} in the bundle"
+        f"{what}: {key} is {value} here, {claimed.get(key)} in the bundle"
         for key, value in here.items()
-        if plain(value) != plain(claimed.get(key))
+        if value != claimed.get(key)
     ]
 
 

@@ -253,11 +253,11 @@ def test_the_hash_knows_names_shapes_and_values_and_nothing_else(states):
 def test_weights_of_another_architecture_name_the_tensors(tmp_path, states):
     state = states["tiny-rn"]
     cases = {
-        r"shape of visual\.conv1\.weight is \(8, 3, 5, 5\), not": state
+        r"size mismatch for visual\.conv1\.weight: .*\[8, 3, 5, 5\]": state
         | {"visual.conv1.weight": torch.zeros(8, 3, 5, 5)},
-        r"missing ln_final\.bias$": {k: v for k, v in state.items() if k != "ln_final.bias"},
-        r"unexpected extra$": state | {"extra": torch.zeros(1)},
-        r"missing visual\.attnpool.* and \d+ more; unexpected visual\.": states["tiny-vit"],
+        r"Missing .*\"ln_final\.bias\"": {k: v for k, v in state.items() if k != "ln_final.bias"},
+        r"Unexpected .*\"extra\"": state | {"extra": torch.zeros(1)},
+        r"Missing .*visual\.bn1": states["tiny-vit"],
         r"tensor text_projection holds NaN or infinity": state
         | {"text_projection": torch.full((32, 48), np.nan)},
     }

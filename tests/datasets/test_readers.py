@@ -27,11 +27,10 @@ from mini_sets import (
 from scipy.io import savemat
 
 from magiqa.cli.main import main
-from magiqa.datasets.base import fingerprint
+from magiqa.datasets.base import fingerprint, sets
 from magiqa.datasets.check import check, recognize, render
 from magiqa.datasets.folder import Folder
 from magiqa.datasets.image_index import ImageIndex
-from magiqa.datasets.sets import sets
 from magiqa.errors import UserError
 from magiqa.images.views import Resize
 
@@ -269,13 +268,6 @@ def test_files_that_do_not_belong_together_are_named(name, tmp_path):
     refused(message, name, tmp_path)
 
 
-def test_uhdiqa_tells_its_effort(tmp_path):
-    (effort,) = load("uhdiqa", tmp_path).warnings
-    for words in ("about 460 windows each", "2,300 in all", "0.1 hours of one CPU core", "0.1 GB of memory"):
-        assert words in effort
-    assert load("uhdiqa", tmp_path, resize=Resize("short_side", 512)).warnings == ()
-
-
 def test_agiqa3k_as_distributed(real_data):
     labels = sets()["agiqa3k"](root=str(real_data / "datasets" / "AGIQA-3K")).load()
     counts = labels.table["group"].value_counts()
@@ -297,8 +289,9 @@ def test_check_names_what_is_wrong(tmp_path):
     shutil.copy(tmp_path / "d.png", tmp_path / "sub" / "b.png")
     report = check(Folder(root=str(tmp_path), higher_is_better=False))
     assert not report.usable and render(report).endswith("\nNOT usable as it is")
-    assert report.missing == ("a.png",) and [name for name, _ in report.unreadable] == ["c.png"]
-    assert report.twins == (("sub/b.png", "d.png"),) and report.small == ("sub/b.png", "d.png")
+    assert "1 images are missing: a.png" in report.problems[0] and "c.png" in report.problems[1]
+    assert "more than one name: sub/b.png=d.png" in report.warnings[0]
+    assert report.warnings[1].startswith("2 images have a side under 224")
     assert "lower = better as distributed, negated by the reader" in render(report)
 
 
@@ -306,7 +299,7 @@ def test_check_of_a_published_set(tmp_path):
     spaq(tmp_path)
     report = check(sets()["spaq"](root=str(tmp_path), resize=Resize("squash", 448)))
     assert any(line.startswith("4 annotated images, where 11125 were published") for line in report.problems)
-    assert report.small == ()  # after the protocol's resize
+    assert report.warnings == ()  # none is small after the protocol's resize
 
 
 def test_the_list_of_sets_says_counts_pages_and_which_are_here(tmp_path, monkeypatch, capsys):

@@ -16,7 +16,7 @@ from skimage import data
 from magiqa.cli.main import COMMANDS, main
 from magiqa.config.arguments import Arguments
 from magiqa.config.compose import Configs
-from magiqa.datasets.sets import sets
+from magiqa.datasets.base import sets
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

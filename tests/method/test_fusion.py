@@ -6,8 +6,7 @@ import pytest
 from magiqa.errors import UserError
 from magiqa.images.views import Views
 from magiqa.method.fusion import Adaptive, Fixed, Product
-from magiqa.method.heatmap import blend
-from magiqa.method.pooling import pool
+from magiqa.method.pooling import blend, pool
 
 RNG = np.random.default_rng(3)
 Q_SIM, Q_MAG = (

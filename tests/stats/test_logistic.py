@@ -80,6 +80,23 @@ def test_fit_is_monotone_and_takes_half_the_interquartile_range(shape):
     assert fit.params[1] <= 1.001 / narrowest(x) and fit.params[3] == 0
 
 
+@pytest.mark.filterwarnings("ignore:Covariance of the parameters")
+def test_fit_is_that_of_scipy_or_says_that_its_slope_is_at_the_bound():
+    steepest = 0
+    for seed in (*range(16, 24), 56, 152):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=60)
+        y = 0.6 * x + 0.8 * rng.normal(size=60)
+        four = curve_fit(
+            lambda x, *b: logistic(x, (*b[:3], 0, b[3])), x, y, p0=(np.ptp(y), 1, 0, 0), maxfev=9999
+        )[0]
+        fit = fit_logistic(x, y)
+        by_scipy = plcc(logistic(x, (*four[:3], 0, four[3])), y)
+        assert (abs(plcc(fit.predict(x), y) - by_scipy) < 1e-4) == (fit.status == "ok"), (seed, fit)
+        steepest += fit.status == "steepest"
+    assert steepest == 3
+
+
 @pytest.mark.parametrize("method", PARAMETERS)
 def test_fit_says_why_there_is_none(method):
     assert fit_logistic([1, 2, 3], [1, 2, 3], method).status == "too_few"

@@ -19,13 +19,11 @@ from magiqa.report.report import report
 from magiqa.report.study_exhibits import TABLES
 from magiqa.stats.sampled import Sampled
 from magiqa.studies.evaluate import evaluate
-from magiqa.studies.experiments.bias import Bias, content_share
 from magiqa.studies.experiments.cost import multiply_adds
-from magiqa.studies.experiments.groups import Regimes
-from magiqa.studies.experiments.magnitude import Magnitudes, excess
-from magiqa.studies.experiments.methods import FACTORS
-from magiqa.studies.experiments.raters import Raters
-from magiqa.studies.experiments.run import run
+from magiqa.studies.experiments.labels import Raters
+from magiqa.studies.experiments.magnitude import Bias, Magnitudes, content_share, excess
+from magiqa.studies.experiments.methods import FACTORS, Regimes
+from magiqa.studies.experiments.study import run
 
 OPTIONS = sorted(f.stem for f in (conf_dir() / "experiment").glob("*.yaml"))
 

@@ -14,13 +14,12 @@ from scipy.stats import mannwhitneyu, pearsonr, spearmanr, t
 
 from magiqa.errors import UserError
 from magiqa.runs.record import Clock
-from magiqa.stats.auroc import auroc_interval
 from magiqa.stats.paired import mean_over_sets
+from magiqa.stats.sampled import auroc_interval
 from magiqa.studies.compare import compare, gmad_pairs
 from magiqa.studies.evaluate import evaluate
 from magiqa.studies.experiments.labels import ALPHAS, image_features, level_srcc, linear, ridge
-from magiqa.studies.experiments.run import run
-from magiqa.studies.experiments.study import Study
+from magiqa.studies.experiments.study import Study, run
 
 
 @pytest.fixture(scope="module")

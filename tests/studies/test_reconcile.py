@@ -16,8 +16,7 @@ from magiqa.images.views import Resize
 from magiqa.package import conf_dir
 from magiqa.report.published import PROTOCOLS, option, published
 from magiqa.studies.evaluate import evaluate
-from magiqa.studies.protocols import overrides_of, published_row
-from magiqa.studies.reconcile import FACTORS, path, reconcile, render
+from magiqa.studies.reconcile import FACTORS, overrides_of, path, published_row, reconcile, render
 
 RN50 = Backbone("RN50", "openai")
 OPTIONS = [f.stem for f in (conf_dir() / "dataset").glob("*.yaml")]

@@ -16,15 +16,20 @@ import pandas as pd
 from magiqa.errors import UserError
 from magiqa.features.images import Features
 from magiqa.features.source import prepare
-from magiqa.report.words import short_label
+from magiqa.method.presets import maclip
+from magiqa.report.console import screen
+from magiqa.report.methods import where
+from magiqa.report.table import Table, frame_table
+from magiqa.report.words import backbone_name, set_line, short_label
 from magiqa.runs.config import RunConfig
-from magiqa.runs.record import Clock
+from magiqa.runs.folder import ResultFolder
+from magiqa.runs.read import written
+from magiqa.runs.record import Clock, job_record
 from magiqa.scoring.score import score, score_all
 from magiqa.stats.paired import against, differences
 from magiqa.stats.sampled import Sampled
 from magiqa.stats.sampling import Sampling, column
-from magiqa.studies.ablation import Compose, override
-from magiqa.studies.protocols import MACLIP
+from magiqa.studies.ablation import Compose, override, study_folder
 
 Tables = dict[str, pd.DataFrame]
 
@@ -124,7 +129,7 @@ class Study:
 
         def pinned(more: list[str]) -> RunConfig:
             named = {o.partition("=")[0] for o in more}
-            return compose([*(f"{k}={v}" for k, v in MACLIP.items() if k not in named), *more])
+            return compose([*(f"{k}={v}" for k, v in maclip().items() if k not in named), *more])
 
         self.compose, self.job = pinned, pinned([])
 
@@ -190,8 +195,8 @@ def long(table: pd.DataFrame, series: Mapping[str, str], **columns: Any) -> pd.D
             {
                 **columns,
                 "value": table[c],
-                "low": table[f"{c}_low"],
-                "high": table[f"{c}_high"],
+                "low": table.get(f"{c}_low", np.nan),
+                "high": table.get(f"{c}_high", np.nan),
                 "series": name,
             }
         )
@@ -199,3 +204,58 @@ def long(table: pd.DataFrame, series: Mapping[str, str], **columns: Any) -> pd.D
         if c in table
     ]
     return pd.concat(parts, ignore_index=True).dropna(subset=["value"])
+
+
+def run(job: RunConfig, compose: Compose | None = None, *, progress: bool = True) -> str:
+    """Run ``job.experiment``: tables as CSV, figures, ``record.json``; returns what to print.
+
+    Raises:
+        UserError: no experiment chosen; what the data set lacks.
+    """
+    experiment = job.experiment
+    if experiment is None:
+        raise UserError("experiment is not set: add experiment=NAME, one of the options that --help lists")
+    study = Study(job, compose, Clock(), progress)
+    folder = study_folder(job, "experiments", experiment.name)
+    with ResultFolder(folder, f"experiment experiment={experiment.name}") as results:
+        tables, notes, record = _run(study, experiment, results)
+    return render(tables, notes, record) + f"\n\n{written(folder)}"
+
+
+def _run(
+    study: Study, experiment: Any, results: ResultFolder
+) -> tuple[Tables, Sequence[str], dict[str, Any]]:
+    tables, notes, figures = experiment.tables(study)
+    record: dict[str, Any] = {
+        **job_record(study.job, "experiment", study.clock, f"{experiment.name}-{study.job.name}"),
+        **study.facts,
+        "experiment": {"name": experiment.name, "notes": notes},
+    }
+    captions = {name: f"{figure.caption} {where(record)}" for name, figure in figures.items()}
+    record["experiment"]["captions"] = captions
+    for name, table in tables.items():
+        results.csv(name, table)
+    if study.job.output.figures and figures:
+        from magiqa.report.exhibit import write_captions
+        from magiqa.report.style import styled
+
+        with results.drawing(record) as folder, styled(study.job.output.style):
+            for name, figure in figures.items():
+                figure.draw(folder / name)
+            write_captions(folder, captions)
+    results.record(record)
+    return tables, notes, record
+
+
+def render(tables: Tables, notes: Sequence[str], record: dict[str, Any]) -> str:
+    """Return what ``magiqa experiment`` prints: its tables, then its notes."""
+    data, name = record["dataset"], record["experiment"]["name"]
+    place = record["engine"].get("machine", "")
+    if data:
+        place = f"{set_line(data)}; {backbone_name(record['backbone'])}; [95 % interval]"
+        place += f", by {data['cluster']}" if data["cluster"] else ""
+    head = [f"experiment {name}: {place}"]
+    blocks: list[Table | str] = []
+    for title, table in tables.items():
+        blocks += ["", title, frame_table(table)]
+    return screen(head, [*blocks, "", *notes], record["warnings"])
