@@ -33,6 +33,7 @@ def verify(
     path: str | Path,
     job: RunConfig,
     *,
+    sampled: int = SAMPLED,
     seed: int | None = None,
     progress: bool = True,
 ) -> tuple[list[str], dict[str, Any]]:
@@ -40,7 +41,7 @@ def verify(
 
     Args:
         job: the bundle's config with the paths of the images and weights here.
-        seed: of the draw of `SAMPLED` images that are encoded anew; None draws differently each time, so that
+        sampled: how many images are encoded anew. seed: of the draw; None draws differently each time, so that
             nobody can know which images to leave untouched.
 
     Returns:
@@ -66,7 +67,7 @@ def verify(
         claimed = dict(zip(occurrences(header.frame()["image"]), header.images, strict=True))
         names = occurrences(images.table["image"].iloc[rows])
         both = [(row, claimed[name]) for row, name in zip(rows, names, strict=True) if name in claimed]
-        drawn = [both[i] for i in sorted(np.random.default_rng(seed).permutation(len(both))[:SAMPLED])]
+        drawn = [both[i] for i in sorted(np.random.default_rng(seed).permutation(len(both))[:sampled])]
         chosen = [*np.flatnonzero(others), *(row for row, _ in drawn)]
         some = Images(
             images.table.iloc[chosen].reset_index(drop=True), [images.sha256[row] for row in chosen]

@@ -98,19 +98,15 @@ def test_reproduce_resumes_and_lists_what_is_missing(folder, tmp_path, capsys, m
     assert reproduce.main(args) == 0
     printed = capsys.readouterr().out
     assert "koniq: no --root given; get it from http" in printed
-    assert "folder experiment-align: only AGIQA-3K has labels" in printed
+    assert "folder experiment-align: dataset set has no mos_align" in printed
     assert "folder experiment-raters: " in printed and "(--ratings folder=N)" in printed
     assert "folder run-clipiqa: --without" in printed
     done = {p.parent.name for p in (tmp_path / "folder").glob("*/record.json")}
     assert done == {"run-maclip", "experiment-weights"}
     assert reproduce.main(args) == 0
     assert capsys.readouterr().out.count("done before") == 2
-    for more, message in (
-        (["--without", "nosuch"], r"^step nosuch is not known: there are run-maclip, "),
-        (["--ratings", "folder=abc"], r"^--ratings folder=abc: N must be a number from 1$"),
-    ):
-        with pytest.raises(UserError, match=message):
-            reproduce.main([*args, *more])
+    with pytest.raises(UserError, match=r"^step nosuch is not known: there are run-maclip, "):
+        reproduce.main([*args, "--without", "nosuch"])
     # an experiment's own options are as packaged, whatever is typed
     alphas = []
     monkeypatch.setattr(

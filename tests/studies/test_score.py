@@ -162,7 +162,7 @@ def test_maps_share_one_scale_and_a_second_call_replaces_them(score, folder):
         (["csv="], "csv= names no file"),
         (["bundle=x.zip"], "bundle=x.zip is not understood"),
         (["fusion.alhpa=2"], "did you mean fusion.alpha"),
-        (["csv=missing/a.csv"], "csv=missing/a.csv: cannot be written"),
+        (["csv=/dev/null/a.csv"], "csv=/dev/null/a.csv: cannot be written"),
         (["pairs=[[one]]"], "two texts"),
     ],
 )
