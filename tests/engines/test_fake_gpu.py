@@ -41,6 +41,7 @@ def on_gpu(visual: torch.nn.Module):
     return build(visual, Resolved("torch", "fp32", "cuda:0"), view_size=SIZE, batch_size=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 def test_a_tower_runs_there_whole(gpu, kind):
     visual = tower(kind)

@@ -253,6 +253,7 @@ def test_the_key_of_features(typed):
     assert key_hash(key) == FEATURES[typed]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", TEXTS)
 def test_the_key_of_text_embeddings(option, tmp_path, monkeypatch):
     monkeypatch.setattr("magiqa.backbones.text.version", lambda package: "3.3.0")

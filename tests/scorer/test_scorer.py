@@ -84,6 +84,7 @@ def test_an_image_scores_the_same_whatever_it_comes_as(scorer, paths):
 
 @pytest.mark.slow
 def test_a_score_depends_on_its_image_alone(scorer, paths, monkeypatch):
+    paths = paths[:9]
     together = scorer(paths)
     np.testing.assert_array_equal([scorer(p)[0] for p in paths], together)
     np.testing.assert_array_equal(scorer(paths[::-1]), together[::-1])
@@ -104,6 +105,7 @@ def test_scores_on_a_gpu_are_the_cpus(folder, scorer, paths):
 
 @pytest.mark.slow
 def test_threads_at_once_give_what_one_gives(folder, paths):
+    paths = paths[:9]
     expected = scorer_of(folder)(paths)
     fresh = scorer_of(folder)  # its model is made while all of them ask for it
     with ThreadPoolExecutor(4) as pool:

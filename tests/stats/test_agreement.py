@@ -189,6 +189,7 @@ def test_a_correlation_without_an_interval_says_why(scores, labels, why):
     assert agreement(scores, labels, fit=None)["srcc"].withheld == why
 
 
+@pytest.mark.slow
 def test_an_unrelated_score_fits_well_in_sample_but_not_out_of_fold():
     rng = np.random.default_rng(1)
     results = [agreement(rng.normal(size=60), rng.normal(size=60)) for _ in range(15)]
