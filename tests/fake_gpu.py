@@ -167,16 +167,20 @@ class Gpu:
 
         with monkeypatch.context() as patch:
             patch.setattr(torch, "empty", make_empty)
-            patch.setattr(torch.cuda, "_lazy_init", lambda: None)
-            patch.setattr(torch.cuda, "is_available", lambda: True)
-            patch.setattr(torch.cuda, "device_count", lambda: 1)
-            patch.setattr(torch.cuda, "Stream", self.make_stream)
-            patch.setattr(torch.cuda, "stream", self.within)
-            patch.setattr(torch.cuda, "device", lambda device: nullcontext())
-            patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (8, 0))
-            patch.setattr(torch.cuda, "current_stream", lambda device=None: Current(self.current))
-            patch.setattr(torch.cuda, "synchronize", self.synchronize)
-            patch.setattr(torch.cuda, "empty_cache", lambda: None)
+            parts = {
+                "_lazy_init": lambda: None,
+                "is_available": lambda: True,
+                "device_count": lambda: 1,
+                "Stream": self.make_stream,
+                "stream": self.within,
+                "device": lambda device: nullcontext(),
+                "get_device_capability": lambda device=None: (8, 0),
+                "current_stream": lambda device=None: Current(self.current),
+                "synchronize": self.synchronize,
+                "empty_cache": lambda: None,
+            }
+            for name, part in parts.items():
+                patch.setattr(torch.cuda, name, part)
             with _Mode(self):
                 yield self
 

@@ -1,4 +1,4 @@
-"""A stranger's, a moved, a changed and a locked folder: what it names is shown, nothing of it is trusted or lost."""
+"""A stranger's, a moved and a changed folder: what it names is shown, nothing of it is trusted or lost."""
 
 import shutil
 
@@ -9,7 +9,6 @@ from runs import edit_record
 
 from magiqa.cli import main as cli
 from magiqa.features.shard import read_only
-from magiqa.runs.folder import ResultFolder
 from magiqa.studies.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
@@ -59,23 +58,6 @@ def test_a_cache_that_can_only_be_read_serves_reads_with_a_word(packed, tmp_path
         _, record = evaluate(job, progress=False)
     assert any("the prompts' embeddings are not stored" in w for w in record["warnings"])
     assert record["cache"]["views_encoded"] == 0
-
-
-def test_the_second_of_two_commands_into_one_folder_is_refused_at_its_start(packed, tmp_path, capsys):
-    run = str(packed / "run")
-    commands = {
-        "evaluate": tiny.overrides(packed),
-        "ablate": tiny.overrides(packed, "ablation=lambda"),
-        "experiment": tiny.overrides(packed, "experiment=weights"),
-        "compare": [run],
-        "report": [run, "thumbnails=false"],
-        "paper": [run],
-    }
-    with ResultFolder(tmp_path, "evaluate"):
-        for name, args in commands.items():
-            assert cli.main([name, *args, f"out={tmp_path}"]) == 2
-            err = capsys.readouterr().err
-            assert err.count("\n") == 1 and "is writing there; wait for it, or set out=DIR" in err
 
 
 def scores(folder):

@@ -4,11 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from magiqa.cli import main as cli
+from magiqa.config.arguments import Arguments
 from magiqa.config.compose import Configs
-from magiqa.config.typed import GROUPS
-from magiqa.errors import UserError
+from magiqa.config.objects import is_users
+from magiqa.config.typed import GROUPS, split_literal
+from magiqa.errors import UserError, one_line
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = [(g, f.stem) for g in GROUPS for f in sorted((CONF / g).glob("*.yaml"))]
@@ -162,3 +167,45 @@ def test_hydras_own_errors_take_one_line_and_code_2(argv, message, tmp_path, cap
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+# --- anything typed is a config, or one line of why not
+
+KEYS = [
+    "views", "views.stride", "views.kinds", "magnitude", "magnitude.lam", "dataset", "dataset.root", "seed", "nonsense",
+    "fusion.alpha", "prompts", "out", "bundle", "cache_dir", "max_pixels", "hydra.run.dir", "a.b.c", "",
+]  # fmt: skip
+values = st.text(max_size=15) | st.sampled_from(
+    ["[", "{a:1}", "${x}", "~", "false", "1", "'", "choice(1,2)", "a,b", "\\"]
+)
+typed = st.lists(
+    st.builds(
+        "{}{}={}".format, st.sampled_from(["", "", "", "+", "~", "++", "--"]), st.sampled_from(KEYS), values
+    )
+    | values,
+    max_size=3,
+)
+
+
+@pytest.mark.slow
+@given(typed)
+@settings(max_examples=60, deadline=None)
+def test_any_overrides_are_a_config_or_a_users_error(args):
+    try:
+        tiny.configs().job(args)
+    except Exception as error:
+        assert is_users(error), repr(error)
+        assert "\n" not in one_line(error)
+
+
+@given(st.lists(st.text(max_size=12), max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_any_command_line_is_understood_or_a_users_error(argv):
+    try:
+        _, arguments = cli.parse(argv)
+        rest, literal = split_literal(arguments.typed)
+    except UserError:
+        return
+    assert isinstance(arguments, Arguments)
+    assert len(arguments.words) + len(arguments.overrides) == len(arguments.typed) + len(arguments.paths)
+    assert len(rest) + len(literal) <= len(arguments.typed)

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
-from PIL import Image
 from runs import DEMO, edit_record, put, write_run
 
 from magiqa.report import heat_maps, plots, scatter, style
@@ -21,7 +20,6 @@ from magiqa.report.ablation_exhibits import ablation_figures
 from magiqa.report.exhibit import Exhibit, draw
 from magiqa.report.exhibits import KINDS, exhibits
 from magiqa.report.heat_maps import heat_map
-from magiqa.report.image_rows import faint
 from magiqa.report.plots import curves, dots
 from magiqa.report.runs_exhibits import run_exhibits, scatter_figure
 from magiqa.report.style import POINTS, styled
@@ -81,6 +79,7 @@ def draw_each(exhibits: list[Exhibit], width: str) -> None:
             exhibit.draw(Path(exhibit.name))
 
 
+@pytest.mark.slow
 @WIDTHS
 def test_figures_of_runs_and_ablations_fit(material, drawn, width):
     (sheet,) = [s for s in material.sheets if s.ablation]
@@ -118,10 +117,6 @@ def test_bins_without_an_interval_are_said_in_the_caption(tmp_path):
         caption = next(e for e in run_exhibits(run) if e.kind == "magnitude").caption
         assert ("No interval: too few references in the bin." in caption) == said
         assert "clustered by reference" in caption
-
-
-def test_a_picture_under_a_map_is_so_light_that_colors_are_those_of_the_bar():
-    assert np.asarray(faint(Image.new("RGB", (4, 4)))).min() > 170
 
 
 @WIDTHS
@@ -185,6 +180,7 @@ def test_every_exhibit_can_be_chosen_and_its_short_caption_names_the_weights(mat
     assert max(lengths) <= 40 and np.median(lengths) <= 35
 
 
+@pytest.mark.slow
 def test_a_style_has_a_font_a_width_and_a_title_and_the_same_figure_the_same_bytes(tmp_path, material):
     exhibit = run_exhibits(material.runs[0])[1]
     figures = []
@@ -202,6 +198,7 @@ def test_a_style_has_a_font_a_width_and_a_title_and_the_same_figure_the_same_byt
         assert files[0].read_bytes() == files[1].read_bytes() != b""
 
 
+@pytest.mark.slow
 def test_names_may_hold_anything_and_what_no_font_draws_is_numbered(tmp_path, monkeypatch):
     names = ["$x^", "\\frac", "a\nb", "<b>", "x" * 200, "Москва", "夜景", "人像"]
     rows = pd.DataFrame({"name": names, "value": 0.5, "low": 0.4, "high": 0.6})

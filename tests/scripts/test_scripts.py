@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import tiny
@@ -60,13 +59,6 @@ def test_true_nulls_are_rarely_rejected_and_true_differences_found(coverage):
     assert rates(coverage, coverage.power(coverage.Design(300)))["rate"].iloc[0] > 0.45
     near = rates(coverage, coverage.near_equal(20), 30)["rate"]
     assert near["the worse method"] > 0.3 and near["above Bonferroni"] == 0
-
-
-def test_rows_are_named_once_and_say_how_many_sets_they_rest_on(coverage):
-    rows = coverage.rows()
-    assert len({row.name for row in rows}) == len(rows)
-    slow = coverage.Row("slow", "test", "0", lambda rng: {"p": (False, np.nan)})
-    assert coverage.run(slow, 50, seconds=-1.0)[0]["sets"] == 1
 
 
 @pytest.mark.parametrize(
