@@ -82,7 +82,8 @@ def listing(root: str | Path) -> Iterator[dict[str, Any]]:
                 errors.append(error)
         makers = Counter[str]()
         for shard in shards:
-            makers[" ".join((shard.maker or {"engine": "unknown"}).values())] += len(shard.images)
+            maker = shard.maker or {"engine": "unknown", "device": ""}
+            makers[f"{maker['engine']} {maker['device']}".strip()] += len(shard.images)
         yield {
             "name": parent.name,
             "key": key,
