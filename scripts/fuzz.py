@@ -561,7 +561,9 @@ def main_(argv: list[str]) -> int:
     parser.add_argument("--case", type=int, help="run this one case alone, and show what it says")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGALRM, late)
-    resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))  # a bomb is an error, not the machine's end
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]  # -1: no limit
+    limit = min(16 << 30, most) if most > 0 else 16 << 30
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))  # a bomb is an error, not the machine's end
     kinds = options.only.split(",") if options.only else ORDER
     counts, failed = Counter(), 0
     with tempfile.TemporaryDirectory() as temporary:

@@ -244,16 +244,22 @@ def probe(
         if show:
             show(render(tables["probe"], record))
         if figures:
-            from magiqa.report.exhibit import write_captions
-            from magiqa.report.plots import probe_captions, probe_figures
-            from magiqa.report.style import styled
-            from magiqa.runs.config import Style
-
-            with clock.stage("figures"), results.drawing(record) as folder, styled(Style(width=width)):
-                probe_figures(folder, tables["probe"], tables["curves"])
-                write_captions(folder, probe_captions(record))
+            with clock.stage("figures"), results.drawing(record) as folder:
+                _draw(folder, tables, record, width)
         results.record(record)
     return tables["probe"], record
+
+
+def _draw(folder: Path, tables: dict[str, pd.DataFrame], record: dict[str, Any], width: Width) -> None:
+    """Draw the figures and write their captions."""
+    from magiqa.report.exhibit import write_captions
+    from magiqa.report.plots import probe_captions, probe_figures
+    from magiqa.report.style import styled
+    from magiqa.runs.config import Style
+
+    with styled(Style(width=width)):
+        probe_figures(folder, tables["probe"], tables["curves"])
+    write_captions(folder, probe_captions(record))
 
 
 def _checked_names(photos: Sequence[Photo], types: Sequence[str]) -> list[str]:

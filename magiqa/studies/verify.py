@@ -64,10 +64,7 @@ def verify(
         left_out = {image.image: image.reason for image in header.skipped}
         others = images.table["image"].isin(set(left_out) - set(header.frame()["image"])).to_numpy()
         rows = np.flatnonzero(~others)
-        claimed = dict(zip(occurrences(header.frame()["image"]), header.images, strict=True))
-        names = occurrences(images.table["image"].iloc[rows])
-        both = [(row, claimed[name]) for row, name in zip(rows, names, strict=True) if name in claimed]
-        drawn = [both[i] for i in sorted(np.random.default_rng(seed).permutation(len(both))[:sampled])]
+        drawn = _drawn(header, images, rows, sampled, seed)
         chosen = [*np.flatnonzero(others), *(row for row, _ in drawn)]
         some = Images(
             images.table.iloc[chosen].reset_index(drop=True), [images.sha256[row] for row in chosen]
@@ -93,6 +90,16 @@ def verify(
         "tolerance": tolerance,
         "weights_sha256": weights.sha256,
     }
+
+
+def _drawn(
+    header: Header, images: Images, rows: np.ndarray, sampled: int, seed: int
+) -> list[tuple[int, str]]:
+    """Draw some rows of ``images`` that are in the bundle too, each with the sha256 that the bundle claims."""
+    claimed = dict(zip(occurrences(header.frame()["image"]), header.images, strict=True))
+    names = occurrences(images.table["image"].iloc[rows])
+    both = [(int(row), claimed[name]) for row, name in zip(rows, names, strict=True) if name in claimed]
+    return [both[i] for i in sorted(np.random.default_rng(seed).permutation(len(both))[:sampled])]
 
 
 def _compare_facts(header: Header, job: RunConfig, features: Features) -> list[str]:

@@ -171,6 +171,11 @@ NOTES = {
 }
 
 
+def test_uhdiqa_tells_views_time_and_memory(tmp_path):
+    (effort,) = load("uhdiqa", tmp_path, split="test").warnings
+    assert "1,380 in all" in effort and "hours of one CPU core" in effort and "GB of memory" in effort
+
+
 @pytest.mark.parametrize("name", NOTES)
 def test_traps_are_told_in_a_note(name, tmp_path):
     note, options = NOTES[name]
