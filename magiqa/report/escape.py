@@ -21,6 +21,8 @@ _SIGNS = {
     "·": r"$\cdot$",
     "†": r"$^{\dagger}$",
     "‡": r"$^{\ddagger}$",
+    "\u00a0": "~",
+    "✓": r"$\surd$",
     "−": "$-$",
     "±": r"$\pm$",
     "≥": r"$\geq$",
@@ -56,11 +58,11 @@ def tex(text: str) -> str:
 
     Example:
         >>> tex("50 % of a_b & λ")
-        '50 \\% of a\\_b \\& $\\lambda$'
+        '50~\\% of a\\_b \\& $\\lambda$'
         >>> tex("RN50-quickgelu, gain -0.1"), tex("bell\x07")
         ('RN50-quickgelu, gain $-$0.1', 'bell\\textbackslash{}x07')
     """
-    text = _MINUS.sub("−", " ".join(text.split()))
+    text = re.sub(r"(?<=\d) (?=%)", "\u00a0", _MINUS.sub("−", " ".join(text.split())))
     pieces = re.split(r"([^\x20-\x7e]+)", text)
     out = "".join(_signs(p) if k % 2 == 0 else _other(p) for k, p in enumerate(pieces))
     return "{}" + out if out[:1] in ("[", "*") else out  # which the end of a row before them would take

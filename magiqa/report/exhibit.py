@@ -19,7 +19,7 @@ class Exhibit:
         kind: for ``only=``. name: of its files. caption: 40 words or fewer.
         table: the table, or None. draw: writes the figure's files for a path without suffix, or None.
         of: the run or result that it belongs to; empty for all of them. wide: as wide as a page, whatever the style.
-        png: the figure's file, once it is drawn.
+        twin: shows what another exhibit shows: for the page, not for a paper. png: the figure's file, once it is drawn.
     """
 
     kind: str
@@ -29,6 +29,7 @@ class Exhibit:
     draw: Callable[[Path], list[Path]] | None = None
     of: str = ""
     wide: bool = False
+    twin: bool = False
     png: Path | None = None
 
     @property

@@ -22,18 +22,18 @@ SECTIONS: dict[str, tuple[Callable[[Material], Iterable[Exhibit]], ...]] = {
     "Experiments": (experiments,),
 }
 
-# kinds of a paper's main document; the rest goes into the supplement
+# kinds of a paper's main document in order; the rest goes into the supplement
 MAIN = (
-    "main",
-    "scatter",
-    "backbones",
-    "groups",
-    "magnitude",
-    "matrix",
-    "ablation",
-    "curves",
-    "cost",
     "teaser",
+    "main",
+    "backbones",
+    "scatter",
+    "groups",
+    "matrix",
+    "magnitude",
+    "curves",
+    "ablation",
+    "cost",
 )
 
 KINDS = (

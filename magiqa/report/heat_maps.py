@@ -40,7 +40,7 @@ def heat_map(
     values = grid.to_numpy(float)
     many = max(values.shape) > MOST_WRITTEN
     finite = values[np.isfinite(values)]
-    low, high = _limits(finite, symmetric)
+    low, high = limits(finite, symmetric)
     with styled():
         figure = make(min(5.5, 1.0 + (0.1 if many else 0.26) * len(grid)))
         ax = figure.subplots()
@@ -54,7 +54,7 @@ def heat_map(
             if np.isfinite(value):
                 share = (value - low) / (high - low or 1.0)
                 dark = abs(share - 0.5) > 0.33 if symmetric else share < 0.6
-                text = f"{value:.3f}" if words is None else str(words.iloc[i, j])
+                text = f"{value:.3f}" if words is None else str(words.iloc[i, j]).replace("-", "−")
                 ax.text(j, i, text, ha="center", va="center", color="white" if dark else INK)
         for (row, name), dash in (framed or {}).items():
             i, j = grid.index.get_loc(row), grid.columns.get_loc(name)
@@ -81,8 +81,9 @@ def _fit(figure: Figure, ax: Axes, shape: tuple[int, ...]) -> None:
             text.remove()
 
 
-def _limits(finite: np.ndarray, symmetric: bool) -> tuple[float, float]:
+def limits(values: np.ndarray, symmetric: bool = False) -> tuple[float, float]:
     """Return the values of the first and last color."""
+    finite = values[np.isfinite(values)]
     if not len(finite):
         return 0.0, 1.0
     if symmetric:
@@ -99,7 +100,8 @@ def _ticks(ax: object, side: str, names: list[object], many: bool) -> None:
     )
     shown = [names[i] for i in places]
     texts = [
-        f"{n:g}" if isinstance(n, int | float) else textwrap.fill(shorten(str(n), 60), 24) for n in shown
+        f"{n:g}".replace("-", "−") if isinstance(n, int | float) else textwrap.fill(shorten(str(n), 60), 24)
+        for n in shown
     ]
     crowded = side == "x" and max(map(len, texts), default=0) * len(texts) > (80 if is_wide() else 34)
     turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if crowded else {}

@@ -8,7 +8,7 @@ from magiqa.report.escape import DAGGER, MACROS, cited, tex
 from magiqa.report.table import Cell, Table
 from magiqa.runs.folder import ResultFolder
 
-TEXT_CM, TEXT_LETTERS = 4.4, 32  # of a column of long text
+TEXT_CM, TEXT_LETTERS = 5.0, 36  # of a column of long text
 
 PAGE_LINES = 50  # of a table that a page holds with its caption and notes
 
@@ -49,7 +49,7 @@ def _float(
     wide = any(_total(widths, part) > COLUMN_CM for part in columns)
     star = "*" if wide else ""
     head = [
-        rf"\begin{{table{star}}}[tp]",
+        rf"\begin{{table{star}}}",
         r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         *(
             [rf"Table~\ref{{tab:{name}}} (continued).\par\smallskip"]

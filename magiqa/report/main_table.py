@@ -11,7 +11,7 @@ from magiqa.errors import UserError
 from magiqa.report.escape import DAGGER
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.material import Material
-from magiqa.report.methods import fit_words, primary, weights_note
+from magiqa.report.methods import fit_words, method_names, primary, weights_note
 from magiqa.report.plots import dots
 from magiqa.report.published_exhibits import published_rows
 from magiqa.report.table import MARKS, NONE, Cell, Table, best_marks, frame_table, name_cell, number, ranks
@@ -132,7 +132,7 @@ def main_table(material: Material) -> Iterator[Exhibit]:
     heads += [(title if len(sets) > 1 else "", statistic(s)) for title, s in columns]
     heads += [(group, statistic(s)) for group, s in averages]
     place = f"on {sets[0]}" if len(sets) == 1 else f"on {len(sets)} data sets"
-    weights = f"Backbone: {bones[0]}." if len(bones) == 1 else weights_note(material.records.values())
+    weights = weights_note(material.records.values())
     caption = f"{' and '.join(map(statistic, chosen))} of each method {place}. {weights}".strip()
     notes = _notes(material, rows, chosen)
     notes += [f"{NONE} not scored."] if any(cell.text == NONE for row in body for cell in row) else []
@@ -222,7 +222,7 @@ def backbones(material: Material) -> Iterator[Exhibit]:
     heads = [("", "Backbone"), *((title if len(sets) > 1 else "", method) for title, method in table)]
     place = f" on {sets[0]}" if len(sets) == 1 else ""
     caption = f"SRCC of each backbone{place}. {weights_note(material.records.values())}".strip()
-    notes = ["Bold: best of the column; underlined: second. Not tested."]
+    notes = ["Bold: best of the column; underlined: second."]
     yield Exhibit("backbones", "backbones", caption, Table("backbones", caption, heads, cells, own, notes))
 
 
@@ -237,7 +237,7 @@ def methods_figure(material: Material) -> Iterator[Exhibit]:
     rows = rows.rename(columns={"dataset": "panel", "ci_low": "low", "ci_high": "high"})
     rows["name"] = [names.get(key) for key in zip(rows["method"], rows["backbone"], strict=True)]
     order, controls = list(names.values()), [method for method, _, control in lines if control]
-    caption = "SRCC of each method with 95 % intervals. Hollow: controls, which know nothing of quality. "
+    caption = "SRCC of each method with 95 % intervals. Hollow: controls. "
     caption += weights_note(material.records.values())
     yield Exhibit("methods", "methods", caption.strip(), wide=rows["panel"].nunique() > 2,
                   draw=lambda stem: dots(stem, rows, xlabel="SRCC", order=order, hollow=controls))  # fmt: skip
@@ -260,7 +260,8 @@ def gains(material: Material) -> Iterator[Exhibit]:
             sets.setdefault(data["name"], tested["diff"])  # variants of one set count once
     if len(rows) < 2:
         return
-    caption = "Gain in SRCC of the fused score over the similarity cue, with 95 % intervals."
+    (method,) = method_names([("", material.leading[0].record, "q")])
+    caption = f"Gain in SRCC of {method} over its similarity cue, with 95 % intervals."
     if len(sets) >= MIN_SETS:
         mean = mean_over_sets(list(sets.values()))
         rows.append(
@@ -269,11 +270,9 @@ def gains(material: Material) -> Iterator[Exhibit]:
         label = next(
             run.label for run in material.runs if material.titles[set_key(run.record["dataset"])] in alike
         )
-        caption += (
-            f" Mean: over the data sets with {short_label(label)}, each once; t interval over data sets."
-        )
+        caption += f" Mean: over the data sets with {short_label(label)}, t interval."
     caption = f"{caption} {weights_note(material.records.values())}".strip()
-    table = pd.DataFrame(rows)
+    table, columns = pd.DataFrame(rows), {"set": "Data set", "n": "n", "diff": "Gain in SRCC"}
     frame = table.rename(columns=dict(zip(["set", *GAIN], ["name", "value", "low", "high"], strict=True)))
-    yield Exhibit("gains", "gains", caption, frame_table(table, name="gains", title=caption),
-                  draw=lambda stem: dots(stem, frame, xlabel="SRCC of q minus SRCC of q_sim"))  # fmt: skip
+    yield Exhibit("gains", "gains", caption, frame_table(table, columns, name="gains", title=caption),
+                  draw=lambda stem: dots(stem, frame, xlabel="Gain in SRCC"))  # fmt: skip

@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from magiqa.datasets.base import other_than_published
 from magiqa.method.presets import presets
 from magiqa.report.words import (
     BASES,
     SCORES,
     backbone_name,
+    capital,
     option_name,
     own_weights,
     set_key,
     set_line,
     set_name,
     set_words,
+    short_label,
 )
 from magiqa.runs.read import CONTROLS, Run, option, pooling
 
@@ -63,7 +64,7 @@ def _kind(record: Record, score: str) -> str:
     if score == "q":
         fusion = _parts(record, score).get("fusion", "fused")
         return f"{fusion[:1].upper()}{fusion[1:]} fusion"
-    return {"q_sim": "Similarity", "q_mag": "Magnitude"}.get(score, CONTROLS.get(score, score))
+    return SCORES.get(score, score)
 
 
 def primary(record: Record) -> str:
@@ -116,9 +117,9 @@ def method_names(
         >>> a = {"choices": {"prompts": "maclip", "views": "maclip", "magnitude": "boxcox", "fusion": "adaptive"}}
         >>> b = {"choices": {**a["choices"], "prompts": "clipiqa", "fusion": "fixed"}}
         >>> method_names([("a", a, "q"), ("b", b, "q"), ("b", b, "q_mag"), ("a", a, "bytes")])
-        ['MA-CLIP', 'Fixed fusion (CLIP-IQA prompts)', 'Magnitude', 'file bytes (control)']
+        ['MA-CLIP', 'Fixed fusion (CLIP-IQA prompts)', 'Magnitude cue', 'File size (control)']
         >>> method_names([("a", a, "q"), ("b", b, "q"), ("b", b, "q_sim")], {"b": "Ours"})
-        ['MA-CLIP', 'Ours', 'Ours, similarity']
+        ['MA-CLIP', 'Ours', 'Ours, similarity cue']
     """
     differing: dict[str, list[str]] = {score: [] for score in _PARTS}
     for group in _WORDS:
@@ -132,10 +133,10 @@ def method_names(
             method = str(record["external"]["method"])
             out.append((names or {}).get(method, method))
         elif own and score not in CONTROLS:
-            cue = "fused" if score == "q" else _kind(record, score).lower()
+            cue = SCORES[score].lower()
             out.append(own if score == primary(record) else f"{own}, {cue}")
         elif (whole := _paper_title(record, "q")) and score in ("q_sim", "q_mag"):
-            out.append(f"{whole}, {_kind(record, score).lower()}")
+            out.append(f"{whole}, {SCORES[score].lower()}")
         else:
             out.append(method_name(record, score, differing.get(score, ())))
     return out
@@ -193,7 +194,8 @@ _VARIED = {  # by an ablation's name
     "base": BASES,
     "lambda": "λ",
     "lambda_magnitude": "λ",
-    "positional_embedding": "positional embedding",
+    "magnitude": "definition of magnitude",
+    "pairs": "prompt pairs",
 }
 
 
@@ -202,13 +204,12 @@ def ablation_title(about: Record) -> str:
 
     Example:
         >>> ablation_title({"name": "lambda_magnitude", "score": "q_mag"}), ablation_title({"name": "my_own"})
-        ('λ, magnitude cue', 'My own')
+        ('λ (magnitude cue alone)', 'My own')
     """
     name = str(about.get("name") or "variants")
     words = _VARIED.get(name, name.replace("_", " "))
-    words = words[:1].upper() + words[1:] if len(words) > 1 else words
     score = str(about.get("score") or "q")
-    return words if score == "q" or score not in SCORES else f"{words}, {SCORES[score]}"
+    return capital(words) + (f" ({SCORES[score].lower()} alone)" if score in ("q_sim", "q_mag") else "")
 
 
 def result_title(record: Record, stem: str) -> str:
@@ -220,7 +221,7 @@ def result_title(record: Record, stem: str) -> str:
     Example:
         >>> result_title({"command": "ablate", "dataset": {"name": "spaq"},
         ...               "ablation": {"name": "pairs", "score": "q_sim"}}, "ablation")
-        'Ablation: Pairs, similarity cue, SPAQ'
+        'Ablation: Prompt pairs (similarity cue alone), SPAQ'
     """
     command = str(record.get("command", "results"))
     if command == "ablate -m":
@@ -258,9 +259,26 @@ def where(record: Record) -> str:
 
 
 def weights_note(records: Iterable[Record]) -> str:
-    """Return the sentence on weights that are not published ones; empty where all are."""
-    labels = own_weights(records)
-    return f"Weights: {'; '.join(labels)}." if labels else ""
+    """Return the sentences on the one backbone, else on weights that are not published, and on what stands for MOS."""
+    some = list(records)
+    bones = {backbone_name(r["backbone"]) for r in some if (r.get("backbone") or {}).get("name")}
+    labels = own_weights(some) if len(bones) > 1 else []
+    data = [r["dataset"] for r in some if (r.get("dataset") or {}).get("label", "mos") != "mos"]
+    others = dict.fromkeys(f"{set_name(d)}: with {short_label(d['label'])}." for d in data)
+    notes = [f"Backbone: {b}." for b in bones if len(bones) == 1] + (
+        [f"Weights: {'; '.join(labels)}."] if labels else []
+    )
+    return " ".join([*notes, *others])
+
+
+def score_name(record: Record, score: str) -> str:
+    """Return a score's name inside a sentence: that of a paper's own method, else of the cue.
+
+    Example:
+        >>> score_name({}, "q_mag"), score_name({"choices": {"fusion": "fixed"}}, "q")
+        ('the magnitude cue', 'the fused score')
+    """
+    return (_paper_title(record, score) if score == "q" else "") or f"the {SCORES[score].lower()}"
 
 
 def fit_words(records: Iterable[Record]) -> str:
@@ -282,10 +300,8 @@ def clustered(record: Record) -> str:
 
 
 def study_notes(record: Record) -> list[str]:
-    """Return the notes of a study's table: its own, what was left out and its warnings."""
+    """Return the notes of a study's table: its own, and what was left out."""
     about: Record = record.get("ablation") or record.get("experiment") or {}
-    warnings = [str(text) for text in record.get("warnings") or ()]
     notes = [str(note) for note in about.get("notes") or ()]
     notes += [f"Left out: {name}: {why}" for name, why in (about.get("lacking") or {}).items()]
-    notes += [f"Note: {text}" for text in warnings if text not in other_than_published(warnings)]
-    return [f"{note.rstrip('.')}." for note in notes]
+    return [f"{capital(note.rstrip('.'))}." for note in notes]

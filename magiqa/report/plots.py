@@ -49,8 +49,8 @@ def _parts(frame: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
 def _panels(frame: pd.DataFrame, height: float, across: int, more: float) -> tuple[Figure, list[Any]]:
     """Return a figure with a panel, of a height in inches, for each value of ``panel``."""
     titles, series = _values(frame, "panel"), _values(frame, "series")
-    across = min(across, len(titles))
     down = -(-len(titles) // across)
+    across = -(-len(titles) // down)
     legend = LINE * -(-len(series) // _columns(series)) + 0.1 if len(series) > 1 else 0.0
     figure = make(min(9.0, down * height + more + legend) if len(titles) > 1 else height + more + legend)
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()

@@ -10,10 +10,12 @@ from typing import Any
 
 from magiqa.method.presets import presets
 from magiqa.package import conf_dir
+from magiqa.report.escape import uncited
 from magiqa.report.material import Material
 from magiqa.report.methods import fit_words, method_name, method_names, primary
 from magiqa.report.words import (
     OWN_SENTENCES,
+    SCORES,
     backbone_name,
     label_name,
     option_name,
@@ -43,11 +45,13 @@ SETS = {
 VIEWS = {"global": "the resized image", "whole": "the image at its own size"}
 
 PHRASES = {
-    "prompts": "{} prompts",
-    "views": "{} views",
-    "magnitude": "the magnitude cue {}",
-    "fusion": "{} fusion",
+    "prompts": "{} prompts{}",
+    "views": "{1}",
+    "magnitude": "the {} magnitude{}",
+    "fusion": "{} fusion{}",
 }
+
+FEW = 200  # images on which four parameters are too many
 
 UNUSED = {"q_sim": ("magnitude", "fusion"), "q_mag": ("prompts", "fusion")}  # by a run of one cue
 
@@ -128,14 +132,17 @@ def records_of(material: Material) -> list[Record]:
     return [r.record for r in material.runs] + [s.record for s in material.sheets if s.record.get("dataset")]
 
 
-def protocol(material: Material) -> str:
-    """Return the protocol of the main document in 300 words or fewer."""
+def protocol(material: Material) -> dict[str, str]:
+    """Return the paragraphs of the main document by heading, in 300 words or fewer."""
     records = records_of(material)
     if not records:
-        return ""
-    return " ".join(
-        [*_data(_sets(records)), *_methods(material), *_backbones(records), *_statistics(material, records)]
-    )
+        return {}
+    parts = {
+        "Data sets": _data(_sets([run.record for run in material.runs] or records)),
+        "Methods": [*_methods(material)[:3], *_others(material), *_backbones(records)],
+        "Evaluation": _statistics(material, records),
+    }
+    return {name: " ".join(sentences) for name, sentences in parts.items()}
 
 
 def _sets(records: Sequence[Record]) -> list[Record]:
@@ -149,7 +156,7 @@ def _data(sets: Sequence[Record]) -> list[str]:
     out += [f"We use subsets: {subsets}."] if subsets else []
     out += [OWN_SENTENCES["sample"]] if any(data["name"] == "sample" for data in sets) else []
     out += [
-        f"{set_name(d)} has {label_name(d['label'])} in place of MOS." for d in sets if d["label"] != "mos"
+        f"On {set_name(d)}, {label_name(d['label'])} stands in for MOS." for d in sets if d["label"] != "mos"
     ]
     negated = enumeration(set_name(d) for d in sets if d.get("higher_is_better") is False)
     return out + ([f"We negate the scores of {negated}, so that higher is better."] if negated else [])
@@ -162,21 +169,29 @@ def _name(record: Record) -> str:
 
 
 def _methods(material: Material) -> list[str]:
-    """Return a sentence a method, of many the first three, and one on scores of other programs."""
+    """Return a sentence a method."""
     out: dict[str, None] = {}
     for record in (run.record for run in material.runs):
         unused = UNUSED.get(primary(record), ())
-        parts = [PHRASES.get(key, f"{key} {{}}").format(*value.split(" (", 1)[:1]) + "".join(value.partition(" (")[1:])
-                 for key, value in method_parts(record).items() if key not in unused]  # fmt: skip
+        parts = []
+        for key, value in method_parts(record).items():
+            option, bracket, facts = value.partition(" (")
+            facts = (facts.removesuffix(")") or f"{option} views") if key == "views" else bracket + facts
+            parts += [] if key in unused else [PHRASES.get(key, f"{key} {{}}{{}}").format(option, facts)]
         name = method_name(record, primary(record))
         sources = [re.search(r"arXiv:([\d.]+)", p.paper) for p in presets().values() if p.title == name]
         key = f"arxiv{sources[0][1]}" if sources and sources[0] else ""
-        out[f"{_name(record)}{cite(key)} uses {enumeration(parts)}."] = None
+        name = _name(record) if _name(record) not in SCORES.values() else f"The {_name(record).lower()} alone"
+        out[f"{name}{cite(key)} uses {enumeration(parts)}."] = None
+    return list(out)
+
+
+def _others(material: Material) -> list[str]:
+    """Return the sentence on scores of other programs."""
     names = enumeration(
         method_names([(r.name, r.record, "q") for r in material.others], material.asked.names)
     )
-    others = [f"Scores of {names} come from files of other programs, matched by image."] if names else []
-    return [*list(out)[:3], *others]
+    return [f"Scores of {names} come from files of other programs, matched by image."] if names else []
 
 
 def _backbones(records: Sequence[Record]) -> list[str]:
@@ -204,7 +219,11 @@ def _statistics(material: Material, records: Sequence[Record]) -> list[str]:
     if fitted:
         labels = " or ".join(dict.fromkeys(short_label(r["dataset"]["label"]) for r in fitted))
         out.append(f"PLCC is computed after a {fit_words(records)} fit to {labels} on the same images "
-                   "[@sheikh2006statistical] and carries the sign of the raw PLCC.")  # fmt: skip
+                   "[@vqeg2000] and carries the sign of the raw PLCC.")  # fmt: skip
+        few = min(r["dataset"]["n"] for r in fitted) < FEW
+        out += [f"On fewer than {FEW} images the fit itself raises PLCC."] if few else []
+    if any(r.get("command") in ("ablate", "compare") for r in records):
+        out.append("PLCC (raw) is computed without a fit.")
     clusters = enumeration(str(r["dataset"].get("cluster") or "") for r in records)
     out.append("Intervals are 95 %, from influence functions [@croux2010influence]"
                + (f" or, where images are clustered by {clusters}, the jackknife." if clusters else "."))  # fmt: skip
@@ -212,20 +231,20 @@ def _statistics(material: Material, records: Sequence[Record]) -> list[str]:
         out.append("We mark methods whose SRCC is not significantly worse than the best, in paired tests on the same "
                    "images that are adjusted for all pairs.")  # fmt: skip
     if any(r.get("command") in ("ablate", "compare") for r in records):
-        out.append("Paired differences are tested on the same images; p values are adjusted for all comparisons of a "
-                   "table by the distribution of its largest t [@hothorn2008simultaneous].")  # fmt: skip
-    return [*out, "The supplement holds the settings of all methods, and all other exhibits."]
+        out.append("Paired differences are tested on the same images; p values are adjusted within a data set and "
+                   "statistic by the distribution of the largest t [@hothorn2008simultaneous].")  # fmt: skip
+    return [*out, "The supplement holds the settings of all methods and further results."]
 
 
-def full_protocol(material: Material) -> list[str]:
-    """Return the paragraphs of the supplement: every setting, weight, data note, machine and version."""
+def full_protocol(material: Material) -> dict[str, str]:
+    """Return the paragraphs of the supplement by heading: every setting, weight, data note, machine and version."""
     records = records_of(material)
-    out = []
+    parts: dict[str, str] = {}
     for data in _sets(records):
-        notes = [note for note in data.get("notes") or () if note not in set_facts(data)]
-        out.append(" ".join(f"{text}." for text in (f"{set_name(data)}: {set_facts(data)}", *notes)))
-    out += dict.fromkeys(f"{_name(r)}: {'; '.join(f'{k}: {v}' for k, v in method_parts(r).items())}."
-                         for r in records if r.get("choices"))  # fmt: skip
+        name, facts = set_name(data), set_facts(data)
+        notes = [n for n in data.get("notes") or () if n not in facts and not n.startswith("images resized")]
+        parts[name] = f"{parts.get(name, '')} {'; '.join([facts, *notes])}.".strip()
+    out = []
     bones = {
         str(b["weights_sha256"]): b for r in records if (b := r.get("backbone") or {}).get("weights_sha256")
     }
@@ -241,4 +260,5 @@ def full_protocol(material: Material) -> list[str]:
     for name, version in (item for r in records for item in (r.get("versions") or {}).items()):
         versions.setdefault(str(name), {})[str(version)] = None
     shown = ", ".join(f"{name} {' and '.join(some)}" for name, some in versions.items())
-    return out + ([f"Versions: {shown}."] if shown else [])
+    out += [f"Versions: {shown}."] if shown else []
+    return parts | {"Methods": uncited(" ".join(_methods(material))), "Computation": " ".join(out)}

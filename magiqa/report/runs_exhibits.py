@@ -9,11 +9,20 @@ import pandas as pd
 
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.material import Material
-from magiqa.report.methods import clustered, each_once, fit_words, method_names, primary, where
+from magiqa.report.methods import clustered, each_once, fit_words, method_names, primary, score_name, where
 from magiqa.report.plots import dots
 from magiqa.report.scatter import Panel, binned_by_magnitude, magnitude_figure, scatter
 from magiqa.report.table import best_marks, frame_table
-from magiqa.report.words import AXES, backbone_name, group_name, group_word, set_key, set_name, short_label
+from magiqa.report.words import (
+    AXES,
+    backbone_name,
+    group_name,
+    group_word,
+    set_key,
+    set_name,
+    set_words,
+    short_label,
+)
 from magiqa.runs.read import CUES, Run
 from magiqa.stats.correlation import srcc
 
@@ -28,7 +37,7 @@ def agreement_words(run: Run, score: str) -> str:
     values = run.agreement[run.agreement["score"] == score].set_index("statistic")["value"]
     rank, raw, fitted = (float(values.get(name, np.nan)) for name in ("srcc", "plcc", "plcc_logistic"))
     plcc = raw if np.isnan(fitted) else np.copysign(fitted, raw)
-    return ", ".join(f"{name} {value:.3f}" if np.isfinite(value) else f"{name} undefined"
+    return ", ".join(f"{name} {value:.3f}".replace("-", "−") if np.isfinite(value) else f"{name} undefined"
                      for name, value in (("SRCC", rank), ("PLCC", plcc)))  # fmt: skip
 
 
@@ -41,21 +50,23 @@ def run_exhibits(run: Run) -> list[Exhibit]:
     """Return the figures of a run: each score against MOS, the magnitude cue in bins, SRCC by group."""
     label, place = short_label(run.label), where(run.record)
     panels = [Panel(run, score, agreement_words(run, score)) for score in shown_scores(run)]
-    unfitted = [p.score for p in panels if p.params is None]
-    line = f"Line: {fit_words([run.record])} fit" + (f" (none for {', '.join(unfitted)})" if unfitted else "")
+    unfitted = ", ".join(AXES[p.score].lower() for p in panels if p.params is None)
+    line = f"Line: {fit_words([run.record])} fit" + f" (none for {unfitted})" * bool(unfitted)
+    (method,) = method_names([(run.name, run.record, "q")])
+    method = score_name(run.record, "q")
     few = binned_by_magnitude(run)["low"].isna().any()
     out = [
-        Exhibit("cues", "scatter", f"{label} against each cue and the predicted score on {place} {line}.",
+        Exhibit("cues", "scatter", f"{label} against each cue and the score of {method} on {place} {line}.",
                 draw=lambda stem: scatter(stem, panels), of=run.name, wide=len(panels) > 1),
         Exhibit("magnitude", "magnitude", f"{label} against the magnitude cue on {place} Line: mean {label} in ten "
                 f"bins of the cue, with 95 % intervals{clustered(run.record)}."
                 + f" No interval: too few {run.record['dataset'].get('cluster') or 'image'}s in the bin." * bool(few),
                 draw=lambda stem: magnitude_figure(stem, run), of=run.name),
     ]  # fmt: skip
-    return out if run.groups is None or run.groups.empty else [*out, _group_figure(run, run.groups)]
+    return out if run.groups is None or run.groups.empty else [*out, _group_figure(run, run.groups, method)]
 
 
-def _group_figure(run: Run, groups: pd.DataFrame) -> Exhibit:
+def _group_figure(run: Run, groups: pd.DataFrame, method: str) -> Exhibit:
     """Return SRCC by group, with all images and the mean over groups above them."""
     data, word = run.record["dataset"], group_word(run.record["dataset"])
     order = groups[(groups["statistic"] == "srcc") & (groups["score"] == primary(run.record))]
@@ -65,12 +76,13 @@ def _group_figure(run: Run, groups: pd.DataFrame) -> Exhibit:
     }
     rows = pd.concat([run.agreement, groups[groups["statistic"] == "srcc"]])
     rows = rows.assign(
-        name=rows["group"].fillna(rows["statistic"]).map(names), series=rows["score"].map(AXES)
+        name=rows["group"].fillna(rows["statistic"]).map(names),
+        series=rows["score"].map({**AXES, "q": method}),
     )
     rows = rows[rows["name"].notna() & rows["score"].isin(shown_scores(run))]
     rows = rows.rename(columns={"ci_low": "low", "ci_high": "high"})
     order = [name for name in names.values() if name in set(rows["name"])]
-    caption = f"SRCC by {word} on {where(run.record)} Bars: 95 % intervals. Nothing is tested."
+    caption = f"SRCC by {word} on {where(run.record)} Bars: 95 % intervals."
     label = f"SRCC with {short_label(run.label)}"
     return Exhibit("group_figure", "srcc_by_group", caption, of=run.name,
                    draw=lambda stem: dots(stem, rows, xlabel=label, order=order))  # fmt: skip
@@ -105,8 +117,9 @@ def figures_of_runs(material: Material) -> Iterator[Exhibit]:
     """The figures of the first run on each set."""
     for run in material.leading:
         for exhibit in run_exhibits(run):
-            kind = exhibit.kind if run is material.leading[0] else exhibit.kind.replace("magnitude", "cues")
-            yield replace(exhibit, kind=kind, name=f"{run.name}/{exhibit.name}")
+            twin = exhibit.kind == "magnitude" and run is not material.leading[0]  # which the cues show too
+            kind = "cues" if twin else exhibit.kind
+            yield replace(exhibit, kind=kind, name=f"{run.name}/{exhibit.name}", twin=twin)
 
 
 def group_tables(material: Material) -> Iterator[Exhibit]:
@@ -133,14 +146,15 @@ def _group_table(material: Material, lead: Run, shown: Sequence[tuple[Run, str]]
         values = [srcc(r[score].to_numpy(float), r[run.label].to_numpy(float))
                   for r, (run, score) in zip(rows, shown, strict=True)]  # fmt: skip
         lines.append({"group": group, "n": len(part), **dict(zip(names, values, strict=True))})
+    lines.sort(key=lambda line: group_name(line["group"], data).lower())
     frame = pd.DataFrame(lines)
     bones = sorted({backbone_name(r.record["backbone"]) for r, _ in shown if not r.record.get("external")})
-    caption = f"SRCC by {word} on {set_name(data)}. Backbone: {'; '.join(bones)}."
+    caption = f"SRCC by {word} on {set_words(data)}. Backbone: {'; '.join(bones)}."
     table = frame_table(frame.assign(group=[group_name(g, data) for g in frame["group"]]),
                         {"group": word.capitalize(), **{name: name for name in frame if name != "group"}})  # fmt: skip
     for row in table.rows:
         marks = best_marks([cell.value for cell in row[2:]])
         row[2:] = [replace(cell, mark=mark) for cell, mark in zip(row[2:], marks, strict=True)]
-    notes = ["Bold: best of the row; underlined: second. Not tested."] if len(shown) > 1 else []
+    notes = ["Bold: best of the row; underlined: second."] if len(shown) > 1 else []
     table = replace(table, name=f"groups_{lead.name}", title=caption, data=frame, notes=notes)
     return Exhibit("groups", table.name, caption, table, of=lead.name)

@@ -4,6 +4,7 @@ A comparison has a matrix of paired differences, and a table of all pairs. An ex
 drawn, and its tables.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +22,17 @@ from magiqa.report.methods import (
     method_names,
     primary,
     result_title,
+    score_name,
     study_notes,
     where,
 )
 from magiqa.report.table import Cell, Table, frame_table, number, signed, simultaneous
 from magiqa.report.words import (
+    SCORES,
+    VALUES,
     backbone_name,
+    capital,
+    column,
     group_name,
     group_word,
     own_weights,
@@ -40,7 +46,7 @@ from magiqa.stats.family import SIGNIFICANCE
 
 TABLES = {  # captions of the experiments' tables; {label} is MOS or what stands for it
     "align": "SRCC with the MOS of quality and of alignment to the prompt",
-    "bias": "Effect of content on the magnitude cue and {label}",
+    "bias": "Share of the variance of the magnitude cue and {label} that lies between contents",
     "cells": "SRCC with and without each factor of MA-CLIP",
     "few_labels": "SRCC of predictors that are fitted to few labels",
     "group": "SRCC of each cue by {group}",
@@ -48,13 +54,19 @@ TABLES = {  # captions of the experiments' tables; {label} is MOS or what stands
     "magnitude": "Definitions of the magnitude cue and their rivals",
     "main": "SRCC of CLIP-IQA, MA-CLIP, its cues and controls",
     "pairs": "Image pairs that a score orders as raters do",
-    "pristine": "Agreement with the distortions of pristine images",
+    "pristine": "Detection of distortion and SRCC with distortion level",
     "redundancy": "SRCC between definitions of the magnitude cue",
     "regimes": "Differences in SRCC between cues inside bins of {label}",
     "shares": "Mean gain in SRCC of each factor of MA-CLIP",
     "steps": "Gain in SRCC of each factor of MA-CLIP, added to CLIP-IQA and other factors",
     "weights": "Mean weight of similarity and mean cues in bins of {label}",
 }
+
+ENGINES = {"openvino": "OpenVINO", "torch": "PyTorch"}
+
+MOST_NARROW = 3  # methods of a matrix that a column holds
+
+PLOTTED = ("few_labels", "weights")  # whose figures show best what their tables hold; of others the tables do
 
 
 def compared_names(material: Material, record: Record) -> dict[str, str]:
@@ -84,11 +96,16 @@ def _same(record: Record, method: Record) -> bool:
 def matrix(pairs: pd.DataFrame, names: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return differences (row minus column), and their text with a star where p < 0.05.
 
-    Rows are numbered, and columns go by these numbers.
+    Where names are long, rows are numbered, and columns go by these numbers.
     """
     keys = list(dict.fromkeys([*pairs["a"], *pairs["b"]]))
-    rows = [f"{k + 1}  {names.get(key, key)}" for k, key in enumerate(keys)]
-    values = pd.DataFrame(np.nan, index=rows, columns=[str(k + 1) for k in range(len(keys))])
+    rows = columns = [names.get(key, key) for key in keys]
+    if max(map(len, rows)) * len(rows) > (
+        80 if len(rows) > MOST_NARROW else 34
+    ):  # letters that stand below cells
+        columns = [str(k + 1) for k in range(len(keys))]
+        rows = [f"{k}  {name}" for k, name in zip(columns, rows, strict=True)]
+    values = pd.DataFrame(np.nan, index=rows, columns=columns)
     words = pd.DataFrame("", index=values.index, columns=values.columns)
     for r in pairs.to_dict("records"):
         star = "*" if r["p_adjusted"] < SIGNIFICANCE else "" if np.isfinite(r["p_adjusted"]) else "‡"
@@ -116,20 +133,21 @@ def comparison(sheet: Sheet, names: dict[str, str]) -> Iterator[Exhibit]:
     star += " ‡ not tested." if words.map(lambda text: text.endswith("‡")).to_numpy().any() else ""
     caption = f"SRCC of the row's method minus the column's on {place} {star}"
     bar = "Difference in SRCC"
-    yield Exhibit("matrix", sheet.result, caption, of=sheet.result, wide=len(values) > 3,
+    yield Exhibit("matrix", sheet.result, caption, of=sheet.result, wide=len(values) > MOST_NARROW,
                   draw=lambda stem: heat_map(stem, values, words=words, zlabel=bar, symmetric=True))  # fmt: skip
-    named = table.assign(
-        **{side: table[side].map(lambda k: names.get(k, k)) for side in ("a", "b")},
-        **simultaneous(table),
-        statistic=table["statistic"].map(statistic),
-    )
-    caption = f"All pairs on {place} Brackets: simultaneous 95 % intervals{clustered(record)}."
-    heads = {"a": "a", "b": "b", "statistic": "statistic", "value_a": "value of a", "value_b": "value of b"}
+    sides = {side: table[side].map(lambda k: names.get(k, k)) for side in ("a", "b")}
+    named = table.assign(**sides, **simultaneous(table))
+    words = table["statistic"].map(statistic).str.replace("groups", f"{group_word(record['dataset'])}s")
+    blocks = {int(np.flatnonzero(words == name)[0]): name for name in dict.fromkeys(words)}
+    caption = f"All pairs of methods on {place} Brackets: simultaneous 95 % intervals{clustered(record)}."
+    heads = {"a": "A", "b": "B", "value_a": "A alone", "value_b": "B alone"}
     whole = frame_table(
-        named, heads | {"diff": "a − b", "p_adjusted": "p (adjusted)"}, name=sheet.name, title=caption
+        named, heads | {"diff": "A − B", "p_adjusted": "p (adjusted)"}, name=sheet.name, title=caption
     )
-    notes = [f"{m['name']}: {m['note']}." for m in methods if m.get("note")]
-    yield Exhibit("pairs", sheet.name, caption, replace(whole, data=table, notes=notes), of=sheet.result)
+    notes = ["Intervals and p are adjusted within each block."]
+    notes += [f"{m['name']}: {m['note']}." for m in methods if m.get("note")]
+    whole = replace(whole, data=table, notes=notes, blocks=blocks)
+    yield Exhibit("pairs", sheet.name, caption, whole, of=sheet.result)
 
 
 def experiments(material: Material) -> Iterator[Exhibit]:
@@ -148,19 +166,43 @@ def experiments(material: Material) -> Iterator[Exhibit]:
             yield _cost(sheet)
         if name in ("cost", "teaser"):
             continue
-        data = record.get("dataset") or {}
-        words = {"label": short_label(str(data.get("label") or "mos")), "group": group_word(data)}
-        title = f"{TABLES[stem].format(**words)} on" if stem in TABLES else f"{result_title(record, stem)}."
+        title = f"{table_title(record, stem)} on" if stem in TABLES else f"{result_title(record, stem)}."
         caption = f"{title} {where(record)}".strip()
         frame = sheet.table[[c for c in sheet.table if "_within" not in str(c)]]
         if "group" in frame:
             frame = frame.assign(group=[group_name(str(g), record["dataset"]) for g in frame["group"]])
-        table = frame_table(frame.assign(**simultaneous(frame)), name=sheet.name, title=caption)
-        heads = [(group, head.replace("MOS", words["label"])) for group, head in table.columns]
-        sides = ["Intervals of differences and p hold for all rows at once; other intervals for one row."]
+        table = study_table(frame.assign(**simultaneous(frame)), record, name=sheet.name, title=caption)
+        pointwise = [c for c in frame if c.endswith("_low") and c not in ("diff_low", "ci_simultaneous_low")]
+        sides = [f"Differences: simultaneous 95 % intervals{'; others: pointwise' * bool(pointwise)}."]
         sides *= "ci_simultaneous_low" in frame
-        table = replace(table, columns=heads, notes=[*table.notes, *sides, *study_notes(record)])
-        yield Exhibit("experiments", sheet.name, caption, replace(table, data=sheet.table), of=sheet.result)
+        stems = {Path(n).stem for n in files_of(record) if n.endswith(".csv")} - {stem}
+        own = [n for n in study_notes(record) if n.partition(":")[0].lower() not in stems]
+        own = [worded(capital(n.removeprefix(f"{capital(stem)}: ")), record) for n in own]
+        table = replace(table, data=sheet.table, notes=[*table.notes, *sides, *own])
+        yield Exhibit("experiments", sheet.name, caption, table, of=sheet.result, twin=name in PLOTTED)
+
+
+def table_title(record: Record, stem: str) -> str:
+    """Return what an experiment's table shows, in the words of its data set."""
+    data = record.get("dataset") or {}
+    words = {"label": short_label(str(data.get("label") or "mos")), "group": group_word(data)}
+    return TABLES.get(stem, capital(stem.replace("_", " "))).format(**words)
+
+
+def study_table(frame: pd.DataFrame, record: Record, name: str = "", title: str = "") -> Table:
+    """Return an experiment's table in the words of its data set and method."""
+    table = frame_table(frame, name=name, title=title)
+    heads = [(group, worded(head, record)) for group, head in table.columns]
+    rows = [[replace(cell, text=worded(cell.text, record)) for cell in row] for row in table.rows]
+    return replace(table, columns=heads, rows=rows)
+
+
+def worded(text: str, record: Record) -> str:
+    """Return text in which a paper's own method goes by its name, and MOS by what stands for it."""
+    data, method = record.get("dataset") or {}, capital(score_name(record, "q").removeprefix("the "))
+    words = {SCORES["q"]: method, "Group": capital(group_word(data)),
+             "MOS": short_label(str(data.get("label") or "mos"))}  # fmt: skip
+    return re.sub("|".join(words), lambda match: words[match[0]], text)
 
 
 def left_out(material: Material) -> Iterator[Exhibit]:
@@ -176,11 +218,22 @@ def left_out(material: Material) -> Iterator[Exhibit]:
             set_name(d): "not in the same sweep" if d["label"] in labels else short_label(d["label"])
             for d in others if f"{d['name']} {d['variant']}".strip() not in set(sheet.table["dataset"])
         }  # fmt: skip
-        title = (
-            f"{ablation_title({'name': name})}: the variant that is best on the other data sets of the sweep."
+        title = f"{ablation_title({'name': name})} chosen on the other data sets (leave one data set out)."
+        shown = (
+            "dataset",
+            "n",
+            "srcc_reference",
+            "chosen_on_others",
+            "gain_chosen",
+            "best_here",
+            "gain_best",
+            "shortfall",
         )
-        table = frame_table(sheet.table, name=sheet.name, title=title)
-        notes = [*table.notes, "Gains are in SRCC, each of the variant at its left. Shortfall: the gain of the best on "
+        words = {k: VALUES[k] for k in ("dataset", "chosen_on_others", "best_here")}
+        frame = sheet.table.assign(**{k: sheet.table[k].map(word).map(capital) for k, word in words.items()})
+        table = frame_table(frame, {k: column(k) for k in shown}, name=sheet.name, title=title)
+        table = replace(table, data=sheet.table)
+        notes = ["Gains are in SRCC, each of the variant at its left. Shortfall: the gain of the best on "
                  "this data set minus that of the variant chosen on the others.",
                  *[f"Not among them: {'; '.join(f'{k} ({v})' for k, v in missing.items())}."] * bool(missing),
                  ]  # fmt: skip
@@ -194,21 +247,20 @@ def experiment_name(record: Record) -> str:
 
 def _cost(sheet: Sheet) -> Exhibit:
     """Return the cost of each method and backbone: a group of columns for each size of image."""
-    bone, alike = sheet.table.iloc[0], len(set(sheet.table["backbone"])) == 1
-    shown = sheet.table.drop(columns=["backbone", "parameters"] if alike else [])
-    heads = [
-        (size.replace("x", "×"), {"gmacs": "GMACs", "views": "Views"}.get(what, what))
-        if size else ("", "Parameters (M)" if what == "parameters" else what.capitalize())
-        for what, _, size in (str(key).partition("_") for key in shown)
-    ]  # fmt: skip
+    table = sheet.table.assign(backbone=[backbone_name({"name": name}) for name in sheet.table["backbone"]])
+    bone, alike = table.iloc[0], len(set(table["backbone"])) == 1
+    shown = table.drop(columns=["backbone", "parameters"] if alike else [])
+    heads = [(size, head) for head, _, size in (column(str(key)).partition(", ") for key in shown)]
     cells = [
-        [Cell(f"{v:,}", v) if isinstance(v, int) else number(v, form=".1f") if isinstance(v, float) else Cell(v, v)
+        [Cell(f"{v:,}", v) if isinstance(v, int) else number(v, form=".0f" if v >= 1000 else ".1f")
+         if isinstance(v, float) else Cell(v, v)
          for v in row] for row in shown.itertuples(index=False)]  # fmt: skip
     notes = [f"Backbone: {bone['backbone']}, {bone['parameters']:.1f} M parameters."] if alike else []
     engine = sheet.record.given["engine"]
     caption = (
-        "Multiply-accumulates (GMACs) of the image tower and time (ms) for an image of each size. "
-        f"{engine['machine']}, {engine['engine']} {engine['precision']}."
+        "Parameters, multiply-accumulates (GMACs) and time per image. "
+        f"{engine['machine']}, {ENGINES.get(engine['engine'], engine['engine'])}, "
+        f"{str(engine['precision']).replace('fp', 'float')}."
     )
     table = Table(sheet.name, caption, heads, cells, sheet.table, [*notes, *study_notes(sheet.record)])
     return Exhibit("cost", sheet.name, caption, table, of=sheet.result)
@@ -221,10 +273,11 @@ def _figures(sheet: Sheet) -> Iterator[Exhibit]:
     names = [n for n in files_of(sheet.record) if n.startswith("figures/") and n.endswith(".png")]
     for name in sorted(names, key=lambda name: [*captions, Path(name).stem].index(Path(name).stem)):
         stem = Path(name).stem
-        caption = str(captions.get(stem) or f"{stem.replace('_', ' ')}. {where(sheet.record)}")
+        caption = worded(str(captions.get(stem) or f"{stem}. {where(sheet.record)}"), sheet.record)
         main = experiment_name(sheet.record) == "teaser" and stem != "disagreements"
+        twin = not main and experiment_name(sheet.record) not in (*PLOTTED, "teaser")
         yield Exhibit("teaser" if main else "experiments", f"{sheet.result}/{stem}", caption, draw=_copy(sheet, name),
-                      of=sheet.result, wide=wide)  # fmt: skip
+                      of=sheet.result, wide=wide, twin=twin)  # fmt: skip
 
 
 def _copy(sheet: Sheet, name: str) -> Callable[[Path], list[Path]]:

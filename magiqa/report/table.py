@@ -17,9 +17,15 @@ from magiqa.report.words import column as heading
 
 NONE = "–"
 
-P_VALUES = ("p", "p_adjusted", "p_within", "p_within_adjusted")
+P_VALUES = ("p", "p_given_label", "p_adjusted", "p_within", "p_within_adjusted")
 
-_QUIET = ("withheld", "detectable", "n_within")  # columns of a CSV that a table leaves out
+_QUIET = (
+    "withheld",
+    "detectable",
+    "n_within",
+    "contents",
+    "level_references",
+)  # columns of a CSV that a table leaves out
 
 LONGEST = 48  # characters of a cell on a console where the table is too wide
 
@@ -159,8 +165,8 @@ def frame_table(
         same = [c for c in names[1:] if len(frame) > 1 and len(set(map(str, frame[c]))) == 1 and c != "srcc"]
         columns = {c: heading(c) for c in names if c not in same}
         cells = {c: _cell(c, shown[c].iloc[0], np.nan, np.nan, "", f".{digits}f") for c in same}
-        shared = "; ".join(f"{heading(c)} {cell.text}" for c, cell in cells.items())
-        notes = [f"In every row: {shared}."] if same else []
+        shared = "; ".join(f"{heading(c)} = {cell.text}" for c, cell in cells.items())
+        notes = [f"All rows: {shared}."] if same else []
     controls = pd.Series(["(control)" in str(row) for row in frame.to_numpy(object)], frame.index, dtype=bool)
     lines = []
     for key in columns:
@@ -180,7 +186,7 @@ def _cell(key: str, value: Any, low: float, high: float, mark: str, form: str) -
     if key == "n" and pd.notna(value):  # a column with an empty cell holds floats
         value = int(value)
     if isinstance(value, bool | np.bool_):
-        return Cell("yes" if value else "no", float(value))
+        return Cell("✓" if value else NONE, float(value))
     if isinstance(value, float):
         return number(value, low, high, form=form, band=form, mark=mark)
     return Cell(f"{value:,}" if isinstance(value, int) else str(value), value)

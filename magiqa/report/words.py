@@ -29,7 +29,7 @@ STATISTICS = {name: statistic.title for name, statistic in agreement.STATISTICS.
 
 LOWER_IS_BETTER = {name for name, statistic in agreement.STATISTICS.items() if not statistic.higher_is_better}
 
-SCORES = {"q_sim": "similarity cue", "q_mag": "magnitude cue", "q": "fused score", **CONTROLS}
+SCORES = {"q_sim": "Similarity cue", "q_mag": "Magnitude cue", "q": "Fused score", **CONTROLS}
 
 AXES = {"q_sim": "Similarity cue", "q_mag": "Magnitude cue", "q": "Predicted score"}
 
@@ -53,7 +53,7 @@ GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "pooling")  # k
 
 OPTIONS = {
     "boxcox": "Box-Cox",
-    "boxcox_raw": "Box-Cox, not standardized",
+    "boxcox_raw": "Box-Cox without standardization",
     "clipiqa": "CLIP-IQA",
     "clipiqa_attributes": "CLIP-IQA attributes",
     "high_low_quality": "High quality / Low quality",
@@ -63,36 +63,46 @@ OPTIONS = {
     "std": "standard deviation",
 }
 
-BASES = "difference of the bases"  # all that matters of the two
+BASES = "base of similarity minus base of magnitude"  # all that matters of the two
 
 COLUMNS = {
     **SCORES,
+    **OPTIONS,
     **STATISTICS,
     "dataset": "data set",
     "set": "data set",
     "diff": "difference",
-    "diff_within": "difference in groups",
+    "diff_within": "difference within groups",
     "p_adjusted": "p (adjusted)",
-    "p_within_adjusted": "p in groups (adjusted)",
-    "mos_quality": "SRCC with quality",
-    "mos_align": "SRCC with alignment",
-    "srcc_a": "SRCC of a",
-    "srcc_b": "SRCC of b",
+    "p_within_adjusted": "p within groups (adjusted)",
+    "mos_quality": "SRCC with quality MOS",
+    "mos_align": "SRCC with alignment MOS",
+    "a": "A",
+    "b": "B",
+    "srcc_a": "SRCC of A",
+    "srcc_b": "SRCC of B",
+    "mos": "MOS",
+    "by": "content",
+    "contents": "count",
+    "of": "features",
     "label_from": "MOS from",
     "label_to": "MOS to",
-    "distance_given_label": "distance, given MOS",
-    "chance_given_label": "chance, given MOS",
     "p_given_label": "p, given MOS",
     "share_given_label": "share, given MOS",
     "auroc": "AUROC",
-    "srcc_level": "SRCC with the level",
+    "gmacs": "GMACs",
+    "ms": "ms",
+    "parameters": "Parameters (M)",
+    "srcc_level": "SRCC with level",
+    "references": "pristine images",
+    "distorted": "distorted images",
     "partial": "partial SRCC",
     "w_sim": "weight of similarity",
-    "srcc_reference": "SRCC of the reference",
-    "chosen_on_others": "best on the other data sets",
-    "gain_chosen": "gain over reference",
-    "best_here": "best on this data set",
-    "gain_best": "gain over reference",
+    "srcc_reference": "SRCC, reference",
+    "chosen_on_others": "best on the others",
+    "gain_chosen": "gain",
+    "best_here": "best here",
+    "gain_best": "gain",
     **PARAMETERS,
     "lam": "λ",
 }
@@ -136,6 +146,7 @@ def set_words(data: Record) -> str:
     facts = [f"{data['n']:,} images"] if data.get("n") is not None else []
     facts += [f"one in {data['every']}"] if int(data.get("every") or 1) > 1 else []
     facts += [f"{len(data['skipped'])} skipped"] if data.get("skipped") else []
+    facts += [] if data.get("label", "mos") == "mos" else [short_label(data["label"])]
     return f"{set_name(data)} ({', '.join(facts)})" if facts else set_name(data)
 
 
@@ -293,7 +304,7 @@ def variant_name(name: str) -> str:
         >>> variant_name("lam=-0.50, base_sim=1"), variant_name("fixed, w_sim = 0.25"), variant_name("adaptive")
         ('λ = -0.50, base of similarity = 1', 'fixed, weight of similarity = 0.25', 'adaptive')
         >>> variant_name("pooling=worst_tenth"), variant_name("base_sim=0.4, base_mag=0")
-        ('pooling = worst tenth', 'difference of the bases = 0.4')
+        ('pooling = worst tenth', 'base of similarity minus base of magnitude = 0.4')
     """
 
     def shown(match: re.Match[str]) -> str:
@@ -313,8 +324,28 @@ def statistic(key: str) -> str:
 
 
 def column(key: str) -> str:
-    """Return the heading of a column of any CSV."""
-    return COLUMNS.get(key, parameter(key) if "." in key else key.replace("_", " "))
+    """Return the heading of a column of any CSV.
+
+    Example:
+        >>> column("diff"), column("p_adjusted"), column("gmacs_512x384")
+        ('Difference', 'p (adjusted)', 'GMACs, 512×384')
+    """
+    what, _, size = key.partition("_")
+    if what == "rank":
+        return f"Rank, {column(size).lower() if size != 'mos' else 'MOS'}"
+    if re.fullmatch(r"\d+x\d+", size):
+        return f"{column(what)}, {size.replace('x', '×')}"
+    return capital(COLUMNS.get(key, parameter(key) if "." in key else key.replace("_", " ")))
+
+
+def capital(text: str) -> str:
+    """Return text with a capital letter at its start; signs and units such as p and ms stay.
+
+    Example:
+        >>> capital("adaptive"), capital("p (adjusted)")
+        ('Adaptive', 'p (adjusted)')
+    """
+    return text[:1].upper() + text[1:] if len(re.split(r"\W", text)[0]) > 2 else text
 
 
 def _keyed_set(key: str) -> str:
@@ -324,9 +355,10 @@ def _keyed_set(key: str) -> str:
 
 VALUES: dict[str, Callable[[str], str]] = {  # by a CSV's column: the words for what it holds
     **dict.fromkeys(("best_here", "chosen_on_others", "reference", "variant"), variant_name),
-    **dict.fromkeys(("score", "a", "b"), lambda key: SCORES.get(key, key)),
+    **dict.fromkeys(("score", "a", "b", "cue"), lambda key: SCORES.get(key, capital(key))),
+    **dict.fromkeys(("factor", "added_to", "method", "of"), capital),
     "dataset": _keyed_set,
-    "definition": lambda name: SCORES.get(name, option_name(name)),
+    "definition": lambda name: SCORES.get(name, capital(option_name(name))),
     "label": label_name,
     "statistic": statistic,
 }

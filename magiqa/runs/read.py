@@ -19,7 +19,7 @@ from magiqa.runs.record import Record, RunRecord, load_record
 
 CUES = ("q_sim", "q_mag", "q")
 
-CONTROLS = {"laplacian": "Laplacian variance (control)", "bytes": "file bytes (control)"}
+CONTROLS = {"laplacian": "Laplacian variance (control)", "bytes": "File size (control)"}
 
 
 def option(record: Mapping[str, Any], group: str) -> str:

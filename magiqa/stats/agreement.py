@@ -177,7 +177,7 @@ STATISTICS: dict[str, Statistic] = {
         Statistic("plcc_logistic", "PLCC", _fitted(lambda curve, s: plcc(curve.predict(s.x), s.y))),
         Statistic("rmse_logistic", "RMSE", _fitted(lambda curve, s: curve.rmse), False),
         Statistic("plcc_logistic_cv", "PLCC (fitted, out of fold)", _out_of_fold),
-        Statistic(WITHIN, "SRCC in groups", _srcc_within),
+        Statistic(WITHIN, "SRCC within groups", _srcc_within),
     )
 }
 

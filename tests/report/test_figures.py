@@ -168,7 +168,7 @@ def test_the_fitted_curve_is_the_records_logistic_and_its_absence_is_said(tmp_pa
     exhibit.draw(Path("x"))
     x, y = drawn[0].axes[2].lines[0].get_data()
     np.testing.assert_allclose(y, b1 * (0.5 - 1 / (1 + np.exp(b2 * (x - b3)))) + b4 * x + b5, rtol=1e-9)
-    assert not drawn[0].axes[1].lines and "none for q_mag" in exhibit.caption
+    assert not drawn[0].axes[1].lines and "none for magnitude cue" in exhibit.caption
 
 
 def test_every_exhibit_can_be_chosen_and_its_short_caption_names_the_weights(material):

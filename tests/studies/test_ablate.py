@@ -55,7 +55,7 @@ EXPANDED = {
     "positional_embedding": (3, "positional_embedding=drop"),
     "precision": (2, "precision=fp32"),
     "prompts": (4, "prompts=maclip"),
-    "stride": (5, "stride 128 (paper)"),
+    "stride": (5, "stride 128"),
     "views": (5, "windows and global"),
 }
 

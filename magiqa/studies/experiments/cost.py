@@ -57,9 +57,8 @@ class Cost(Checked, key="experiment"):
             "engine": asdict(engine) | {"machine": machine(engine.device)},
         }
         notes = [
-            "parameters (millions) and GMACs are those of the image tower; the prompts are encoded once",
-            f"ms: time of an image from pixels in memory to its score, median of {self.repeats} repeats with "
-            f"{self.images} images each, after one call to warm up",
+            "parameters and GMACs: of the image tower",
+            f"ms: from pixels in memory to the score, median of {self.repeats} repeats of {self.images} images",
         ]
         return {"cost": pd.DataFrame(rows)}, notes, {}
 
@@ -157,36 +156,29 @@ class Teaser(Checked, key="experiment"):
         return [i for i in order if names[i] & set(self.images)]
 
     def _figures(self, study: Study, table: pd.DataFrame) -> dict[str, Figure]:
-        """Return the row, the disagreements and the maps."""
+        """Return the row with its maps, and the disagreements."""
         paths = dict(zip(study.features.table["image"], study.features.table["path"], strict=True))
         row, label = table[table["figure"] == "teaser"], study.features.labels.label
-        tiles = [
-            Tile(paths[r["image"]], f"Score {r['q']:.2f}\n{study.label} {r[label]:.2f}")
-            for r in row.to_dict("records")
-        ]
-        figures = {
-            "teaser": Figure(
-                "Images from the highest predicted score to the lowest.", {"": tiles}, {}, "image_rows"
-            )
-        }
-        rows: dict[str, list[Tile]] = {}
-        for r in table[table["figure"] == "disagreements"].to_dict("records"):
-            words = f"Cue {r['rank_' + r['cue']]:.0f} %, {study.label} {r[f'rank_{label}']:.0f} %"
-            rows.setdefault(AXES[r["cue"]], []).append(Tile(paths[r["image"]], words))
         if not study.job.output.figures:
             return {}
+        rows: dict[str, list[Tile]] = {}
+        for r in table[table["figure"] == "disagreements"].to_dict("records"):
+            what = "Score" if r["cue"] == "q" else "Cue"
+            words = f"{what} {r['rank_' + r['cue']]:.0f} %, {study.label} {r[f'rank_{label}']:.0f} %"
+            rows.setdefault(AXES[r["cue"]], []).append(Tile(paths[r["image"]], words))
         caption = (
             f"Images on which a cue and {study.label} disagree most: two that the cue overrates and two that it "
-            "underrates. Numbers: percentiles of rank."
+            "underrates. Numbers: percentile ranks."
         )
-        figures["disagreements"] = Figure(caption, rows, {}, "image_rows")
+        disagreements = Figure(caption, rows, {}, "image_rows")
         some = [paths[image] for image in row["image"]]
         maps = Scorer.of(study.job, cache_dir=study.job.machine.cache_dir).heatmap(some, stride=self.stride)
-        rows = {"Image": [Tile(path) for path in some]}
+        below = [f"Score {r['q']:.2f}\n{study.label} {r[label]:.2f}" for r in row.to_dict("records")]
+        rows = {"Image": [Tile(path, text) for path, text in zip(some, below, strict=True)]}
         for cue in ("q_sim", "q_mag"):
             rows[AXES[cue]] = [Tile(path, map=m[cue]) for path, m in zip(some, maps, strict=True)]
+        which = "Images" if self.images else f"{len(some)} images at equally spaced ranks"
         caption = (
-            f"Cues of windows at stride {self.stride}, which is for display (scores use stride "
-            f"{study.job.method.views.stride}), over the image in light gray. A row has one scale of colors."
+            f"{which} of the Fused score, from the highest, and their cues by window (stride {self.stride})."
         )
-        return figures | {"maps": Figure(caption, rows, {}, "image_rows")}
+        return {"teaser": Figure(caption, rows, {}, "image_rows"), "disagreements": disagreements}

@@ -67,8 +67,8 @@ class Pristine(Checked, key="experiment"):
             options = {"xlabel": "SRCC with the distortion level"}
             figures["levels"] = Figure(caption, _frame(table, "srcc_level", shown), options)
         notes = [
-            "auroc: share of pairs (reference, distorted) in which the reference image scores higher; by reference",
-            "srcc_level: mean over references of SRCC with the level inside each distortion type; -1 is right",
+            "AUROC: share of pairs (reference, distorted) in which the reference image scores higher",
+            "SRCC with level: mean over references of SRCC inside each distortion type; -1 is best",
         ]
         return {"pristine": table}, notes[: len(figures)], figures
 
@@ -183,10 +183,10 @@ class FewLabels(Checked, key="experiment"):
         )
         frame = frame.assign(low=table["mean"] - table["std"], high=table["mean"] + table["std"])
         caption = (
-            f"SRCC on {self.share:.0%} of the references (or prompts, or images), mean of {self.repeats} draws. Map "
-            "and ridge are fitted on labels of the others. Bands: one standard deviation over draws, no interval."
+            f"SRCC on {self.share:.0%} of the {study.features.labels.cluster or 'image'}s, mean of {self.repeats} "
+            "draws. Map and ridge are fitted on images of the others. Bands: one standard deviation over draws."
         )
-        options = {"xlabel": "Labels fitted on", "ylabel": f"SRCC with {study.label}"}
+        options = {"xlabel": "Number of training labels", "ylabel": f"SRCC with {study.label}"}
         notes = [
             f"mean and std: over {self.repeats} draws, whose test parts overlap: no confidence interval",
             *(f"{words[p]}: {_worth(table, p)}" for p in ("cues", "feature")),

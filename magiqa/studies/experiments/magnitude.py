@@ -63,6 +63,10 @@ class Magnitudes(Checked, key="experiment"):
             file=sys.stderr,
             flush=True,
         )
+        if not self.statistics_from:
+            study.clock.warnings.append(
+                "no experiment.statistics_from=FOLDER: whitened, conformity and mahalanobis are left out"
+            )
         cues = self._cues(study)
         jobs = [job.having(magnitude=cue) for cue in cues.values()]
         features, matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)
@@ -125,13 +129,9 @@ class Magnitudes(Checked, key="experiment"):
 
     def _notes(self) -> list[str]:
         return [
-            "partial: SRCC with the Laplacian variance, file bytes and q_sim partialled out",
-            f"untrained: mean SRCC of {len(self.seeds)} untrained networks; difference: SRCC minus that, signed; its "
-            "interval holds for other seeds too",
-            "gain: SRCC of the fused score minus that of q_sim, of cues that are on its scale; others are not fused",
-            f"{' and '.join(SHAPES)}: no theory gives their direction; SRCC is signed, and none is fused",
-            *([] if self.statistics_from else ["no experiment.statistics_from=FOLDER: whitened, conformity and "
-                                               "mahalanobis are left out"]),
+            "partial SRCC: given the Laplacian variance, file size and the similarity cue",
+            "gain: SRCC of the fused score minus that of the similarity cue, where a definition has its scale",
+            f"untrained: mean SRCC of {len(self.seeds)} untrained networks; difference: SRCC minus that",
         ]  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def _figure(study: Study, table: pd.DataFrame) -> Figure:
     frame = long(table, series, name=table["definition"].map(lambda d: SCORES.get(d, option_name(d))))
     caption = (
         "SRCC of the magnitude cue by its definition and of its rivals; partial SRCC given sharpness, file size and "
-        "q_sim; mean SRCC of untrained networks; gain in SRCC of the fused score. Bars: 95 % intervals."
+        "similarity; mean SRCC of untrained networks; gain in SRCC of the fused score. Bars: 95 % intervals."
     )
     return Figure(caption, frame, {"xlabel": f"SRCC with {study.label}"})
 
@@ -218,10 +218,10 @@ class Bias(Checked, key="experiment"):
         matrix = score_all(jobs, study.clock, "q_mag", progress=study.progress)[1]
         within = [] if groups is None else [groups]
         rows = []
-        for (what, kind), x in zip([*names, (study.label, "itself")], [*matrix, study.y], strict=True):
+        for (what, kind), x in zip([*names, (study.label, "–")], [*matrix, study.y], strict=True):
             share, p = content_share(x, content, within)
-            row: dict[str, Any] = {"by": by, "cue": what, "of": kind, "share": share, "p": p}
-            if kind != "itself":
+            row: dict[str, Any] = {"cue": what, "of": kind, "by": by, "share": share, "p": p}
+            if kind != "–":
                 row["share_given_label"], row["p_given_label"] = content_share(x, content, within, study.y)
             rows.append(row | {"contents": len(set(content)), "n": len(content)})
         table = pd.DataFrame(rows)
@@ -237,11 +237,10 @@ class Bias(Checked, key="experiment"):
             {"xlabel": f"Share of {CONTENT[by]}"},
         )
         notes = [
-            f"between {len(set(content))} {CONTENT[by]}"
-            + ("" if groups is None else ", inside each generator or distortion type")
-            + ("; no content is shared by images of this set" if by == "group" else ""),
-            "share: adjusted for chance, so 0 on average where content plays no role; p: F test",
-            f"contents differ in {study.label} too (its own row), whose noise stays in: no proof of semantics",
+            f"contents: {len(set(content))} {CONTENT[by]}"
+            + ("" if groups is None else ", within generators or distortion types")
+            + "; share: partial ε², which is 0 on average where content plays no role; p: F test",
+            f"contents differ in {study.label} too: its own row",
         ]
         return {"bias": table}, notes, {"bias": figure}
 

@@ -33,19 +33,18 @@ class Main(Checked, key="experiment"):
         rows: dict[str, tuple[dict[str, Any], str]] = {
             "CLIP-IQA (one pair, whole image)": ({"prompts": "clipiqa", "views": "whole"}, "q_sim"),
             "CLIP-IQA (five pairs, whole image)": ({"prompts": "maclip", "views": "whole"}, "q_sim"),
-            "similarity only (five pairs, windows and global)": ({}, "q_sim"),
-            "magnitude only": ({}, "q_mag"),
+            "MA-CLIP, similarity cue": ({}, "q_sim"),
+            "MA-CLIP, magnitude cue": ({}, "q_mag"),
             "MA-CLIP": ({}, "q"),
         }
         controls = study.features.controls
         matrix = np.vstack([study.scores(list(rows.values())), controls["laplacian"], controls["bytes"]])
         table = study.statistics(matrix, list(rows).index("MA-CLIP"))
-        table.insert(0, "method", [*rows, "Laplacian variance (control)", "file bytes (control)"])
+        table.insert(0, "method", [*rows, "Laplacian variance (control)", "File size (control)"])
         frame = long(table, {"srcc": "pooled", "srcc_within": "mean within groups"}, name=table["method"])
         caption = "SRCC of CLIP-IQA, MA-CLIP, its cues and two controls. Bars: 95 % intervals."
         notes = [
-            "difference: SRCC of the method minus that of MA-CLIP, on the same images",
-            "each method has its own prompts, views, pooling and fusion",
+            "difference: SRCC of the method minus that of MA-CLIP",
         ]
         figure = Figure(caption, frame, {"xlabel": f"SRCC with {study.label}"})
         return {"main": table}, notes, {"main": figure}
@@ -88,9 +87,9 @@ class Attribution(Checked, key="experiment"):
             "shares": shares[["factor", "diff", "diff_low", "diff_high"]],
         }
         notes = [
-            "steps: gain of a factor in SRCC, whatever else is on; shares: its mean over the six orders of adding them "
-            "(Shapley), which sum to the whole gain",
-            "prompts, views and fusion of a factor are those of MA-CLIP, else of CLIP-IQA",
+            "cells: difference: from the first row, CLIP-IQA; ✓: as in MA-CLIP, –: as in CLIP-IQA",
+            "steps: difference: SRCC with the factor minus SRCC without it",
+            "shares: difference: mean gain over the six orders of adding the factors (Shapley value)",
         ]
         caption = (
             "Gain in SRCC of each factor of MA-CLIP, added to CLIP-IQA and the factors named. Bars: simultaneous 95 % "
@@ -132,7 +131,7 @@ class Align(Checked, key="experiment"):
             "SRCC with the MOS of quality and with the MOS of alignment to the prompt. Bars: 95 % intervals."
         )
         both = srcc(y["mos_quality"], y["mos_align"])
-        note = f"SRCC of the two labels with each other {both:+.4f}; difference: SRCC with quality minus alignment"
+        note = f"difference: SRCC with quality minus SRCC with alignment; SRCC of the two kinds of MOS: {both:.3f}"
         frame = long(table, LABELS, name=table["score"].map(SCORES))
         return {"align": table}, [note], {"align": Figure(caption, frame, {"xlabel": "SRCC"})}
 
@@ -154,7 +153,13 @@ class Breakdown(Checked, key="experiment"):
             if names is None:
                 continue
             order = sorted(set(names), key=lambda v: (len(v), v) if by == "level" else (0, v))
-            parts = {name: np.flatnonzero(names == name) for name in order}
+            every = {name: np.flatnonzero(names == name) for name in order}
+            parts = {name: rows for name, rows in every.items() if not is_constant(study.y[rows])}
+            alike = ", ".join(name for name in order if name not in parts)
+            notes += [f"{by}: {by} {alike} is left out, where all images have one {study.label}"] * bool(
+                alike
+            )
+            order = list(parts)
             inside = [study.srcc(matrix, rows) for rows in parts.values()]
             columns: dict[str, Any] = {by: order, "n": [len(rows) for rows in parts.values()]}
             for k, cue in enumerate(CUES):
@@ -164,14 +169,6 @@ class Breakdown(Checked, key="experiment"):
                 ).T
             tables[by] = study.tested(columns, stacked([a[[2]] - a[[0]] for a in inside]))
             shown = [group_name(name, data) if by == "group" else f"Level {name}" for name in order]
-            alike = [
-                name for name, rows in zip(shown, parts.values(), strict=True) if is_constant(study.y[rows])
-            ]
-            notes += (
-                [f"{', '.join(alike)}: all images have one {study.label}, so SRCC is undefined"]
-                if alike
-                else []
-            )
             word = group_word(data) if by == "group" else by
             caption = (
                 f"SRCC inside each {word}. Bars: 95 % intervals. Compare cues inside one {word}: SRCC falls with the "
@@ -180,9 +177,8 @@ class Breakdown(Checked, key="experiment"):
             frame = long(tables[by], {c: AXES[c] for c in CUES}, name=shown)
             figures[f"by_{by}"] = Figure(caption, frame, {"xlabel": f"SRCC with {study.label}"})
         notes += [
-            "difference: fused score minus similarity cue; a row of under 3 images has empty values, one of fewer than "
-            "5 images or clusters no interval",
-            f"SRCC falls with the range of {study.label}: compare cues inside one row, never rows with each other",
+            f"difference: {SCORES['q']} minus similarity cue",
+            f"SRCC falls with the range of {study.label}: compare the scores of a row, not rows",
         ]
         return tables, notes, figures
 
@@ -218,7 +214,7 @@ class Regimes(Checked, key="experiment"):
             f"Differences in SRCC between cues inside {self.bins} bins of {study.label}. Bars: simultaneous 95 % "
             "intervals. Compare cues inside one bin: SRCC falls where the range is cut."
         )
-        note = "SRCC falls where the range is cut: compare cues inside one bin, never bins with each other"
+        note = f"difference: A minus B; SRCC falls with the range of {study.label}: compare scores in a bin, not bins"
         figure = Figure(caption, at_once(frame), {"xlabel": "Difference in SRCC"})
         return {"regimes": table}, [note], {"regimes": figure}
 
@@ -248,11 +244,11 @@ class Weights(Checked, key="experiment"):
         agreement, table = study.srcc(cues["w_sim"].to_numpy()[None]), pd.DataFrame(rows)
         ((low, high),) = study.bands(agreement)
         note = (
-            f"SRCC of the weight of similarity with {study.label} {agreement.values[0]:+.4f} "
-            f"{interval(low, high, '+.3f')}; the weight of magnitude is 1 minus that"
+            f"SRCC of the weight of similarity with {study.label}: {agreement.values[0]:.3f} "
+            f"{interval(low, high)}; the weight of magnitude is 1 minus that of similarity"
         )
-        caption = f"Mean weight of similarity and cues in {len(table)} bins of {study.label}. Bands: 95 % intervals."
+        caption = f"Mean cues and weight of similarity in {len(table)} bins of {study.label}. Bands: 95 % intervals."
         series = {c: AXES.get(c, "Weight of similarity") for c in ("q_sim", "q_mag", "w_sim")}
-        options = {"xlabel": study.label, "ylabel": "Mean"}
+        options = {"xlabel": study.label, "ylabel": "Mean cue or weight"}
         figure = Figure(caption, long(table, series, x=table["label"]), options, "curves")
         return {"weights": table}, [note], {"weights": figure}

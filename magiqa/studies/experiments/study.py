@@ -19,8 +19,9 @@ from magiqa.features.source import prepare
 from magiqa.method.presets import maclip
 from magiqa.report.console import screen
 from magiqa.report.methods import where
-from magiqa.report.table import Table, frame_table
-from magiqa.report.words import backbone_name, set_line, short_label
+from magiqa.report.study_exhibits import study_table, table_title, worded
+from magiqa.report.table import Table
+from magiqa.report.words import backbone_name, capital, set_line, short_label
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
 from magiqa.runs.read import written
@@ -231,7 +232,7 @@ def _run(
         **study.facts,
         "experiment": {"name": experiment.name, "notes": notes},
     }
-    captions = {name: f"{figure.caption} {where(record)}" for name, figure in figures.items()}
+    captions = {name: worded(f"{figure.caption} {where(record)}", record) for name, figure in figures.items()}
     record["experiment"]["captions"] = captions
     for name, table in tables.items():
         results.csv(name, table)
@@ -257,5 +258,5 @@ def render(tables: Tables, notes: Sequence[str], record: dict[str, Any]) -> str:
     head = [f"experiment {name}: {place}"]
     blocks: list[Table | str] = []
     for title, table in tables.items():
-        blocks += ["", title, frame_table(table)]
-    return screen(head, [*blocks, "", *notes], record["warnings"])
+        blocks += ["", table_title(record, title), study_table(table, record)]
+    return screen(head, [*blocks, "", *(capital(worded(note, record)) for note in notes)], record["warnings"])
