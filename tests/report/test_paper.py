@@ -78,7 +78,7 @@ def test_only_chooses_the_main_documents_exhibits_and_the_rest_is_the_supplement
     text, rest = ((tmp_path / name).read_text() for name in ("results.tex", "supplement.tex"))
     assert "tables/agreement" in text and "tables/ablations" in text and "includegraphics" not in text
     assert "figures/demo/predicted" in rest and "tables/agreement" not in rest
-    with pytest.raises(UserError, match="only=tables is not known: use main"):
+    with pytest.raises(UserError, match="only=tables is not known: use teaser"):
         paper(folders, tmp_path, Asked(only=("tables",)))
 
 

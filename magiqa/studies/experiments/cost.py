@@ -179,6 +179,6 @@ class Teaser(Checked, key="experiment"):
             rows[AXES[cue]] = [Tile(path, map=m[cue]) for path, m in zip(some, maps, strict=True)]
         which = "Images" if self.images else f"{len(some)} images at equally spaced ranks"
         caption = (
-            f"{which} of the Fused score, from the highest, and their cues by window (stride {self.stride})."
+            f"{which} by Fused score, from the highest, and their cues by window (stride {self.stride})."
         )
         return {"teaser": Figure(caption, rows, {}, "image_rows"), "disagreements": disagreements}

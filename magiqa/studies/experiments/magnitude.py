@@ -129,9 +129,9 @@ class Magnitudes(Checked, key="experiment"):
 
     def _notes(self) -> list[str]:
         return [
-            "partial SRCC: given the Laplacian variance, file size and the similarity cue",
-            "gain: SRCC of the fused score minus that of the similarity cue, where a definition has its scale",
-            f"untrained: mean SRCC of {len(self.seeds)} untrained networks; difference: SRCC minus that",
+            "magnitude: partial SRCC: given the Laplacian variance, file size and the similarity cue",
+            "magnitude: gain: SRCC of the fused score minus that of the similarity cue, where a definition has its scale",
+            f"magnitude: untrained: mean SRCC of {len(self.seeds)} untrained networks; difference: SRCC minus that",
         ]  # fmt: skip
 
 
@@ -239,7 +239,7 @@ class Bias(Checked, key="experiment"):
         notes = [
             f"contents: {len(set(content))} {CONTENT[by]}"
             + ("" if groups is None else ", within generators or distortion types")
-            + "; share: partial ε², which is 0 on average where content plays no role; p: F test",
+            + "; share: partial epsilon squared, which is 0 on average where content plays no role; p: F test",
             f"contents differ in {study.label} too: its own row",
         ]
         return {"bias": table}, notes, {"bias": figure}
