@@ -130,7 +130,7 @@ class Magnitudes(Checked, key="experiment"):
     def _notes(self) -> list[str]:
         return [
             "magnitude: partial SRCC: given the Laplacian variance, file size and the similarity cue",
-            "magnitude: gain: SRCC of the fused score minus that of the similarity cue, where a definition has its scale",
+            "magnitude: gain: SRCC of the fused score minus that of the similarity cue, where their scales fit",
             f"magnitude: untrained: mean SRCC of {len(self.seeds)} untrained networks; difference: SRCC minus that",
         ]  # fmt: skip
 
