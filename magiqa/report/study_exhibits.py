@@ -26,10 +26,9 @@ from magiqa.report.methods import (
     study_notes,
     where,
 )
-from magiqa.report.table import Cell, Table, frame_table, number, signed, simultaneous
+from magiqa.report.table import VALUES, Cell, Table, frame_table, number, signed, simultaneous
 from magiqa.report.words import (
     SCORES,
-    VALUES,
     backbone_name,
     capital,
     column,

@@ -3,7 +3,7 @@
 A cell holds its text, the value that it sorts by, its mark and its interval, so that all formats say the same.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from magiqa.errors import BOLD, PLAIN
 from magiqa.report.escape import md, uncited
-from magiqa.report.words import VALUES
+from magiqa.report.words import SCORES, capital, label_name, option_name, set_name, statistic, variant_name
 from magiqa.report.words import column as heading
 
 NONE = "–"
@@ -30,6 +30,22 @@ _QUIET = (
 LONGEST = 48  # characters of a cell on a console where the table is too wide
 
 MARKS = {1: "best", 2: "second"}  # by rank
+
+
+def _keyed_set(key: str) -> str:
+    name, _, variant = key.partition(" ")
+    return set_name({"name": name, "variant": variant})
+
+
+VALUES: dict[str, Callable[[str], str]] = {  # by a CSV's column: the words for what it holds
+    **dict.fromkeys(("best_here", "chosen_on_others", "reference", "variant"), variant_name),
+    **dict.fromkeys(("score", "a", "b", "cue"), lambda key: SCORES.get(key, capital(key))),
+    **dict.fromkeys(("factor", "added_to", "method", "of"), capital),
+    "dataset": _keyed_set,
+    "definition": lambda name: SCORES.get(name, capital(option_name(name))),
+    "label": label_name,
+    "statistic": statistic,
+}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Records and CSVs hold keys. Tables, figures, captions and the page show these wo
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from magiqa.datasets.base import other_than_published, sets
@@ -346,19 +346,3 @@ def capital(text: str) -> str:
         ('Adaptive', 'p (adjusted)')
     """
     return text[:1].upper() + text[1:] if len(re.split(r"\W", text)[0]) > 2 else text
-
-
-def _keyed_set(key: str) -> str:
-    name, _, variant = key.partition(" ")
-    return set_name({"name": name, "variant": variant})
-
-
-VALUES: dict[str, Callable[[str], str]] = {  # by a CSV's column: the words for what it holds
-    **dict.fromkeys(("best_here", "chosen_on_others", "reference", "variant"), variant_name),
-    **dict.fromkeys(("score", "a", "b", "cue"), lambda key: SCORES.get(key, capital(key))),
-    **dict.fromkeys(("factor", "added_to", "method", "of"), capital),
-    "dataset": _keyed_set,
-    "definition": lambda name: SCORES.get(name, capital(option_name(name))),
-    "label": label_name,
-    "statistic": statistic,
-}
