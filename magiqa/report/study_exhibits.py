@@ -24,6 +24,7 @@ from magiqa.report.methods import (
     result_title,
     score_name,
     study_notes,
+    weights_note,
     where,
 )
 from magiqa.report.table import VALUES, Cell, Table, frame_table, number, signed, simultaneous
@@ -34,7 +35,6 @@ from magiqa.report.words import (
     column,
     group_name,
     group_word,
-    own_weights,
     set_name,
     set_words,
     short_label,
@@ -125,8 +125,8 @@ def comparison(sheet: Sheet, names: dict[str, str]) -> Iterator[Exhibit]:
     """The exhibits of one comparison."""
     record, table = sheet.record, sheet.table
     methods = record.get("methods") or ()
-    weights = own_weights([m for m in methods if m.get("score") in CUES])
-    place = f"{set_words(record['dataset'])}." + (f" Weights: {'; '.join(weights)}." if weights else "")
+    weights = weights_note(m for m in methods if m.get("score") in CUES)
+    place = f"{set_words(record['dataset'])}. {weights}".strip()
     values, words = matrix(table[table["statistic"] == "srcc"], names)
     star = f"* p < {SIGNIFICANCE:g} (adjusted for all pairs)."
     star += " ‡ not tested." if words.map(lambda text: text.endswith("‡")).to_numpy().any() else ""

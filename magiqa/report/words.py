@@ -53,7 +53,7 @@ GROUPS = ("backbone", "prompts", "views", "magnitude", "fusion", "pooling")  # k
 
 OPTIONS = {
     "boxcox": "Box-Cox",
-    "boxcox_raw": "Box-Cox without standardization",
+    "boxcox_raw": "Unstandardized Box-Cox",
     "clipiqa": "CLIP-IQA",
     "clipiqa_attributes": "CLIP-IQA attributes",
     "high_low_quality": "High quality / Low quality",
