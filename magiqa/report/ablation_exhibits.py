@@ -18,6 +18,7 @@ from magiqa.report.words import (
     BASES,
     backbone_name,
     capital,
+    group_word,
     parameter,
     set_name,
     set_words,
@@ -309,5 +310,10 @@ def _detail_table(title: str, bone: str, sheets: Sequence[Sheet]) -> Exhibit:
     name = f"ablation_{first.name if len(sheets) == 1 else first.record['ablation']['name']}"
     whole = frame_table(frame[[*shown, *sides]], name=name, title=caption)
     data = pd.concat([s.table.assign(dataset=set_name(s.record["dataset"])) for s in sheets])
-    whole = replace(whole, data=data, notes=[*whole.notes, *dict.fromkeys(notes)], blocks=blocks)
+    word = f"{group_word(first.record['dataset'])}s"
+    heads = [(group, head.replace("groups", word)) for group, head in whole.columns]
+    notes += [f"SRCC within {word}: mean over {word}."] if "srcc_within" in shown else []
+    whole = replace(
+        whole, columns=heads, data=data, notes=[*whole.notes, *dict.fromkeys(notes)], blocks=blocks
+    )
     return Exhibit("details", name, caption, whole, of=first.result if len(sheets) == 1 else "")
