@@ -1,6 +1,6 @@
 """The exhibits of ablations: one table of blocks, curves of a parameter on all sets, a figure and a table of each."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -33,9 +33,10 @@ MOST_OF_AXIS, MOST_OF_SET, MOST_IN_BLOCK = 25, 11, 7  # values of a numeric axis
 SIGNS = {
     "*": "* SRCC differs from the reference (p < 0.05, adjusted within block and data set).",
     "‡": "‡ Best of the whole sweep, at its end.",
+    "§": "§ SRCC is equal to the similarity cue to three digits.",
 }
 
-OWN = "as configured"  # a variant of any ablation
+OWN, ALONE = "as configured", "similarity only"  # variants of any ablation, of the fusion
 
 MOST_SETS = 3  # data sets whose SRCC and PLCC stand side by side
 
@@ -110,20 +111,25 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
         {backbone_name(s.record["backbone"]) for s in sheets if ", " not in s.record["backbone"]["name"]}
     )
     blocks: dict[str, dict[str, Sheet]] = {}
+    alone: dict[str, float] = {}
     for sheet in sheets:
         bone = f", {backbone_name(sheet.record['backbone'])}" if len(bones) > 1 else ""
-        blocks.setdefault(ablation_title(sheet.record["ablation"]), {}).setdefault(
-            set_name(sheet.record["dataset"]) + bone, sheet
-        )
+        place = set_name(sheet.record["dataset"]) + bone
+        blocks.setdefault(ablation_title(sheet.record["ablation"]), {}).setdefault(place, sheet)
+        alone = {place: float(v) for v in sheet.table.loc[sheet.table["variant"] == ALONE, "srcc"]} | alone
     together: dict[tuple[str, ...], dict[str, dict[str, Sheet]]] = {}
     for title, of_sets in blocks.items():
         together.setdefault(tuple(of_sets), {})[title] = of_sets
     for some in together.values():
-        yield _ablation_table(some, bones)
+        yield _ablation_table(some, alone)
 
 
-def _ablation_table(blocks: dict[str, dict[str, Sheet]], bones: Sequence[str]) -> Exhibit:
-    """Return the table of the ablations that ran on the same data sets."""
+def _ablation_table(blocks: dict[str, dict[str, Sheet]], alone: Mapping[str, float]) -> Exhibit:
+    """Return the table of the ablations that ran on the same data sets.
+
+    Args:
+        alone: SRCC of the similarity cue by data set, where an ablation of the fusion holds it.
+    """
     sheets = [sheet for of_sets in blocks.values() for sheet in of_sets.values()]
     sets = list(next(iter(blocks.values())))
     shown = [s for s in ("srcc", "plcc_logistic", "plcc") if all(s in sheet.table for sheet in sheets)]
@@ -134,7 +140,9 @@ def _ablation_table(blocks: dict[str, dict[str, Sheet]], bones: Sequence[str]) -
         titles[len(rows)] = title
         printed = [thinned(sheet, MOST_IN_BLOCK, best=len(sets) == 1) for sheet in of_sets.values()]
         kept = {str(name) for table in printed for name in table["variant"]}
-        parts = [_block(sheet, shown, kept) for sheet in of_sets.values()]
+        parts = [
+            _block(sheet, shown, kept, alone.get(place, np.nan)) for place, sheet in of_sets.items()
+        ]
         for name, keys in _same_rows(list(of_sets.values()), kept).items():
             rows.append([name_cell(name), *(parts[k].get(keys, {}).get(s, Cell(NONE)) for k in range(len(sets))
                                             for s in shown)])  # fmt: skip
@@ -170,17 +178,22 @@ def _same_rows(sheets: Sequence[Sheet], kept: Collection[str]) -> dict[str, str]
     return out
 
 
-def _block(sheet: Sheet, shown: Sequence[str], names: Collection[str]) -> dict[str, dict[str, Cell]]:
+def _block(
+    sheet: Sheet, shown: Sequence[str], names: Collection[str], alone: float
+) -> dict[str, dict[str, Cell]]:
     """Return the cells of an ablation by variant and statistic, with their signs."""
     table = sheet.table[sheet.table["variant"].astype(str).isin(names)]
     competing = ~table["variant"].astype(str).str.contains("(control)", regex=False)
     p = table.get("p_adjusted", pd.Series(np.nan, table.index)).to_numpy(float)
     top = sheet.table["srcc"].max() if at_edge(sheet) else np.nan
+    fused = sheet.record["ablation"].get("score", "q") == "q"
     out: dict[str, dict[str, Cell]] = {str(variant): {} for variant in table["variant"]}
     for s in shown:
         marks = best_marks(table[s], competing)
-        for k, (cells, value) in enumerate(zip(out.values(), table[s], strict=True)):
-            signs = "*" * bool(p[k] < SIGNIFICANCE) + "‡" * bool(value == top) if s == "srcc" else ""
+        for k, ((name, cells), value) in enumerate(zip(out.items(), table[s], strict=True)):
+            like = fused and name != ALONE and round(value, 3) == round(alone, 3)
+            signs = "*" * bool(p[k] < SIGNIFICANCE) + "‡" * bool(value == top) + "§" * like
+            signs *= s == "srcc"
             cells[s] = number(value, form=".3f", mark=marks[k] if marks[k] == "best" else "", suffix=signs)
     return out
 
