@@ -116,7 +116,9 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
         bone = f", {backbone_name(sheet.record['backbone'])}" if len(bones) > 1 else ""
         place = set_name(sheet.record["dataset"]) + bone
         blocks.setdefault(ablation_title(sheet.record["ablation"]), {}).setdefault(place, sheet)
-        alone = {place: float(v) for v in sheet.table.loc[sheet.table["variant"] == ALONE, "srcc"]} | alone
+        of_similarity = sheet.table.loc[sheet.table["variant"] == ALONE, "srcc"]
+        if len(of_similarity):
+            alone.setdefault(place, float(of_similarity.iloc[0]))
     together: dict[tuple[str, ...], dict[str, dict[str, Sheet]]] = {}
     for title, of_sets in blocks.items():
         together.setdefault(tuple(of_sets), {})[title] = of_sets
@@ -140,9 +142,7 @@ def _ablation_table(blocks: dict[str, dict[str, Sheet]], alone: Mapping[str, flo
         titles[len(rows)] = title
         printed = [thinned(sheet, MOST_IN_BLOCK, best=len(sets) == 1) for sheet in of_sets.values()]
         kept = {str(name) for table in printed for name in table["variant"]}
-        parts = [
-            _block(sheet, shown, kept, alone.get(place, np.nan)) for place, sheet in of_sets.items()
-        ]
+        parts = [_block(sheet, shown, kept, alone.get(place, np.nan)) for place, sheet in of_sets.items()]
         for name, keys in _same_rows(list(of_sets.values()), kept).items():
             rows.append([name_cell(name), *(parts[k].get(keys, {}).get(s, Cell(NONE)) for k in range(len(sets))
                                             for s in shown)])  # fmt: skip

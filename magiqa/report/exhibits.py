@@ -10,7 +10,8 @@ from magiqa.report.main_table import backbones, gains, main_table, methods_figur
 from magiqa.report.material import Material
 from magiqa.report.published_exhibits import published_table
 from magiqa.report.runs_exhibits import figures_of_runs, group_tables, scatter_figure
-from magiqa.report.study_exhibits import comparisons, experiments, left_out
+from magiqa.report.study_exhibits import comparisons, experiments
+from magiqa.report.transfer import left_out
 
 # section -> what makes its exhibits
 SECTIONS: dict[str, tuple[Callable[[Material], Iterable[Exhibit]], ...]] = {

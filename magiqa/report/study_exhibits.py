@@ -17,7 +17,6 @@ from magiqa.report.heat_maps import heat_map
 from magiqa.report.material import Material
 from magiqa.report.methods import (
     Record,
-    ablation_title,
     clustered,
     method_names,
     primary,
@@ -27,7 +26,7 @@ from magiqa.report.methods import (
     weights_note,
     where,
 )
-from magiqa.report.table import VALUES, Cell, Table, frame_table, number, signed, simultaneous
+from magiqa.report.table import Cell, Table, frame_table, number, signed, simultaneous
 from magiqa.report.words import (
     SCORES,
     backbone_name,
@@ -35,7 +34,6 @@ from magiqa.report.words import (
     column,
     group_name,
     group_word,
-    set_name,
     set_words,
     short_label,
     statistic,
@@ -202,41 +200,6 @@ def worded(text: str, record: Record) -> str:
     words = {SCORES["q"]: method, "Group": capital(group_word(data)),
              "MOS": short_label(str(data.get("label") or "mos"))}  # fmt: skip
     return re.sub("|".join(words), lambda match: words[match[0]], text)
-
-
-def left_out(material: Material) -> Iterator[Exhibit]:
-    """The variants of each ablation that are best on the other data sets of its sweep."""
-    for sheet in (s for s in material.sheets if s.record.get("command") == "ablate -m"):
-        name, labels = sheet.file.stem.removesuffix("-left_out"), set(sheet.table["label"])
-        others = [
-            s.record["dataset"]
-            for s in material.sheets
-            if s.ablation and s.record["ablation"]["name"] == name
-        ]
-        missing = {
-            set_name(d): "not in the same sweep" if d["label"] in labels else short_label(d["label"])
-            for d in others if f"{d['name']} {d['variant']}".strip() not in set(sheet.table["dataset"])
-        }  # fmt: skip
-        title = f"{ablation_title({'name': name})} chosen on the other data sets (leave one data set out)."
-        shown = (
-            "dataset",
-            "n",
-            "srcc_reference",
-            "chosen_on_others",
-            "gain_chosen",
-            "best_here",
-            "gain_best",
-            "shortfall",
-        )
-        words = {k: VALUES[k] for k in ("dataset", "chosen_on_others", "best_here")}
-        frame = sheet.table.assign(**{k: sheet.table[k].map(word).map(capital) for k, word in words.items()})
-        table = frame_table(frame, {k: column(k) for k in shown}, name=sheet.name, title=title)
-        table = replace(table, data=sheet.table)
-        notes = ["Gains are in SRCC, each of the variant at its left. Shortfall: the gain of the best on "
-                 "this data set minus that of the variant chosen on the others.",
-                 *[f"Not among them: {'; '.join(f'{k} ({v})' for k, v in missing.items())}."] * bool(missing),
-                 ]  # fmt: skip
-        yield Exhibit("details", sheet.name, title, replace(table, notes=notes), of=sheet.result)
 
 
 def experiment_name(record: Record) -> str:

@@ -11,6 +11,7 @@ from magiqa import __version__
 from magiqa.method.presets import GROUPS
 from magiqa.report.console import round_steps, screen
 from magiqa.report.table import Table, frame_table
+from magiqa.report.transfer import transfer
 from magiqa.report.words import backbone_name, set_line
 from magiqa.runs.config import RunConfig
 from magiqa.runs.folder import ResultFolder
@@ -187,47 +188,3 @@ def write_transfer(folder: Path, done: Sequence[tuple[pd.DataFrame, dict[str, An
         results.csv(name, table)
         results.record({"magiqa": __version__, "command": "ablate -m"})
     return table
-
-
-def transfer(done: Sequence[tuple[pd.DataFrame, dict[str, Any]]]) -> pd.DataFrame:
-    """Leave one data set out: the variant that is best on the others, and what it gains on the one left out.
-
-    Args:
-        done: table and record of the same ablation on several data sets. Sets of different labels are never mixed: a
-            gain in SSIM says nothing of one in MOS. A set that is alone with its label has no row. Nor have sets that
-            differ in their variants.
-
-    Returns:
-        A row a data set: the variant chosen on the others (by its mean gain over the reference), its gain here, the
-        gain of the variant that is best here, and the shortfall between the two: of picking on the same images, and
-        of sets that differ in what is best.
-    """
-    names = [f"{r['dataset']['name']} {r['dataset']['variant']}".strip() for _, r in done]
-    if len(set(names)) < len(names) or len({tuple(table["variant"]) for table, _ in done}) > 1:
-        return pd.DataFrame()
-    gains = pd.DataFrame(
-        {n: t.set_index("variant")["diff"] for n, (t, _) in zip(names, done, strict=True)}
-    ).dropna()
-    rows: list[dict[str, Any]] = []
-    labels = dict(zip(names, (r["dataset"]["label"] for _, r in done), strict=True))
-    for name, (table, record) in zip(names, done, strict=True):
-        others = gains[[n for n in names if n != name and labels[n] == labels[name]]]
-        if others.empty:
-            continue
-        chosen, own = others.mean(axis=1).idxmax(), gains[name].idxmax()
-        rows.append(
-            {
-                "dataset": name,
-                "label": labels[name],
-                "n": record["dataset"]["n"],
-                "weights": record["backbone"]["label"] or record["backbone"]["kind"],
-                "reference": record["ablation"]["reference"],
-                "srcc_reference": table.set_index("variant")["srcc"][record["ablation"]["reference"]],
-                "chosen_on_others": chosen,
-                "gain_chosen": gains.loc[chosen, name],
-                "best_here": own,
-                "gain_best": gains.loc[own, name],
-                "shortfall": gains.loc[own, name] - gains.loc[chosen, name],
-            }
-        )
-    return pd.DataFrame(rows)

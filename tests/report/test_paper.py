@@ -24,6 +24,7 @@ from magiqa.report.material import Asked, Material
 from magiqa.report.paper import paper
 from magiqa.report.protocol import full_protocol, method_parts, protocol
 from magiqa.report.report import report
+from magiqa.report.transfer import transfer
 from magiqa.runs.read import read
 from magiqa.studies.ablate import write_transfer
 
@@ -163,7 +164,23 @@ def test_one_set_left_out_is_reported(tmp_path):
     text = left_out.read_text()
     assert "KonIQ-10k" in text and "λ = " in text and "Best on the others" in text
     assert "koniq" not in text and "lam=" not in text and "chosen_on" not in text
-    assert "Not among them: CSIQ (not in the same sweep); magiqa sample (SSIM)." in text
+    assert "Run apart from the sweep of the others: CSIQ." in text
+    assert (
+        "Not among them: magiqa sample (SSIM)." in text and "SRCC of the fused score. Backbone: demo" in text
+    )
+    every = [tmp_path / "sweep" / name for name in ("koniq", "spaq", "csiq")]
+    expected = transfer([(sheet.table, sheet.record) for sheet in read(every)[1]])
+    table = pd.read_csv(left_out.with_suffix(".csv"))
+    table, expected = (frame.set_index("dataset").sort_index() for frame in (table, expected))
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+    edit_record(tmp_path / "sweep" / "csiq", changed={"views.stride": 64})
+    with undrawn:
+        report([tmp_path / "sweep"], tmp_path / "again")
+    text = (tmp_path / "again" / "tables" / left_out.name).read_text()
+    assert (
+        "Not among them: magiqa sample (SSIM); CSIQ (run apart from this sweep)." in text
+        and "| CSIQ" not in text
+    )
 
 
 @pytest.mark.slow

@@ -316,7 +316,10 @@ def test_a_sign_marks_the_best_at_an_edge_and_rows_of_one_ranking_are_one(tmp_pa
         )
     table = ablation_of(*folders)
     by = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
-    assert by["Fixed, weight of similarity = 0.75"] == ["0.300", "0.300§"]  # which similarity alone has on koniq
+    assert by["Fixed, weight of similarity = 0.75"] == [
+        "0.300",
+        "0.300§",
+    ]  # which similarity alone has on koniq
     assert by["Similarity only"] == ["0.400", "0.300"]
     assert by["λ = -1"][0] == "0.390‡" and by["λ = 1"][1] == "0.389" and "λ = 0.5 (reference)" in by
     assert "Bold: best printed row of each block and column." in table.notes

@@ -20,10 +20,11 @@ from magiqa.method.fusion import Adaptive, Fixed, Product
 from magiqa.method.pooling import pool
 from magiqa.method.prompts import PromptSet
 from magiqa.package import conf_dir
+from magiqa.report.transfer import transfer
 from magiqa.runs.record import Clock
 from magiqa.scoring.score import score, score_many, score_views, sources
 from magiqa.studies import ablate as command
-from magiqa.studies.ablate import render, transfer
+from magiqa.studies.ablate import render
 from magiqa.studies.ablation import Ablation, expand
 from magiqa.studies.evaluate import evaluate
 
