@@ -11,14 +11,21 @@ from magiqa.report.console import round_steps
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.heat_maps import heat_map, limits
 from magiqa.report.material import Material
-from magiqa.report.methods import ablation_title, score_name, study_notes, weights_note, where
+from magiqa.report.methods import (
+    ablation_title,
+    score_name,
+    study_notes,
+    subsets_note,
+    weights_note,
+    where,
+    within_words,
+)
 from magiqa.report.plots import curves, dots
 from magiqa.report.table import NONE, Cell, Table, best_marks, frame_table, name_cell, number, simultaneous
 from magiqa.report.words import (
     BASES,
     backbone_name,
     capital,
-    group_word,
     parameter,
     set_name,
     set_words,
@@ -158,6 +165,7 @@ def _ablation_table(blocks: dict[str, dict[str, Sheet]], alone: Mapping[str, flo
     notes += [note for sign, note in SIGNS.items() if sign in text]
     notes += ["No SRCC differs significantly from the reference."] if "*" not in text else []
     notes += [f"{statistic('plcc')}: without a fit."] if "plcc" in shown else []
+    notes += list(filter(None, [subsets_note(s.record for s in sheets)]))
     table = Table("ablations", caption, [("", "Variant"), *heads], rows, data, notes, titles)
     return Exhibit("ablation", "ablations", caption, table)
 
@@ -228,7 +236,10 @@ def _curves(sheets: Sequence[Sheet], name: str) -> Exhibit:
             table.loc[table["variant"].astype(str) == sheet.record["ablation"]["reference"], axis]
         )
     mark = float(references.pop()) if len(references) == 1 else None
-    several = f"{len(sheets)} data sets. {weights_note(s.record for s in sheets)}".strip()
+    records = [s.record for s in sheets]
+    several = " ".join(
+        [f"{len(sheets)} data sets.", *filter(None, (weights_note(records), subsets_note(records)))]
+    )
     sign, score = axis_name(sheets[0], axis), str(sheets[0].record["ablation"].get("score"))
     caption = (
         f"SRCC of {score_name(sheets[0].record, score)} over {'the ' * (sign == BASES)}{sign} on "
@@ -318,14 +329,16 @@ def _detail_table(title: str, bone: str, sheets: Sequence[Sheet]) -> Exhibit:
     sides = [f"{c}_{side}" for c in shown[1:] for side in ("low", "high") if f"{c}_{side}" in frame]
     place = where(first.record) if len(sheets) == 1 else f"{len(sheets)} data sets. Backbone: {bone}."
     method = score_name(first.record, "q") if "alone" not in title else "the cue"
-    caption = f"{title}: variants of {method} on {place} Difference in SRCC: from the reference, simultaneous interval"
-    caption += " within a data set." if len(sheets) > 1 else "."
+    within = " within a data set" * (len(sheets) > 1)
+    caption = (
+        f"{title}: variants of {method} on {place} Difference in SRCC: from the reference, simultaneous 95 % "
+    )
+    caption += f"interval{within}."
     name = f"ablation_{first.name if len(sheets) == 1 else first.record['ablation']['name']}"
     whole = frame_table(frame[[*shown, *sides]], name=name, title=caption)
     data = pd.concat([s.table.assign(dataset=set_name(s.record["dataset"])) for s in sheets])
-    word = f"{group_word(first.record['dataset'])}s"
-    heads = [(group, head.replace("groups", word)) for group, head in whole.columns]
-    notes += [f"SRCC within {word}: mean over {word}."] if "srcc_within" in shown else []
+    heads = [(group, within_words(head, first.record)) for group, head in whole.columns]
+    notes += ["Other intervals: 95 %, pointwise."] if len(sides) > 2 * ("diff_low" in sides) else []
     whole = replace(
         whole, columns=heads, data=data, notes=[*whole.notes, *dict.fromkeys(notes)], blocks=blocks
     )

@@ -1,6 +1,6 @@
 """The main table: methods by data sets, with published rows and averages; and backbones by methods."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from magiqa.errors import UserError
 from magiqa.report.escape import DAGGER
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.material import Material
-from magiqa.report.methods import fit_words, method_names, primary, weights_note
+from magiqa.report.methods import FEW, fit_words, method_names, primary, subsets_note, weights_note
 from magiqa.report.plots import dots
 from magiqa.report.published_exhibits import published_rows
 from magiqa.report.table import MARKS, NONE, Cell, Table, best_marks, frame_table, name_cell, number, ranks
@@ -71,7 +71,7 @@ def best_tests(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
         tied = np.nan_to_num(p) >= SIGNIFICANCE
         untested = (name in TESTED) & ~np.isfinite(p) & (len(part) > 1)
         marks = {"rank": ranks(part["value"], lower), "p_best": p, "untested": untested}
-        marks["in_best_set"] = tied & tied[1:].any()
+        marks["in_best_set"] = tied
         out.append(part[KEYS].assign(**marks))
     return pd.concat(out, ignore_index=True).astype({"untested": object, "in_best_set": object})
 
@@ -134,9 +134,9 @@ def main_table(material: Material) -> Iterator[Exhibit]:
     place = f"on {sets[0]}" if len(sets) == 1 else f"on {len(sets)} data sets"
     weights = weights_note(material.records.values())
     caption = f"{' and '.join(map(statistic, chosen))} of each method {place}. {weights}".strip()
-    notes = _notes(material, rows, chosen)
-    notes += [f"{NONE} not scored."] if any(cell.text == NONE for row in body for cell in row) else []
-    notes += [f"Average: {', '.join(alike)}."] if averages and len(alike) < len(sets) else []
+    if averages and len(alike) < len(sets):
+        caption += f" Average: without {', '.join(title for title in sets if title not in alike)}."
+    notes = _notes(material, chosen, {cell.text[-1:] for row in body for cell in row})
     notes += ["First rows: as published."] if quoted else []
     table = Table("agreement", caption, heads, body, rows, [" ".join(notes)], blocks, details=len(sets) == 1)
     yield Exhibit("main", "agreement", caption, table)
@@ -161,9 +161,10 @@ def _lines(material: Material, rows: pd.DataFrame) -> list[tuple[str, str, bool]
 
 def _cell(row: Mapping[str, Any]) -> Cell:
     """Return a value with its interval, its rank's mark, and the sign of the test."""
-    sign = UNTESTED if row["untested"] is True else DAGGER if row["in_best_set"] is True else ""
-    sign = "" if row["statistic"] in FITTED else sign
     mark = MARKS.get(row["rank"], "")
+    tied = row["in_best_set"] is True and mark != "best"
+    sign = UNTESTED if row["untested"] is True else DAGGER if tied else ""
+    sign = "" if row["statistic"] in FITTED else sign
     return number(row["value"], row["ci_low"], row["ci_high"], form=".3f", mark=mark, suffix=sign)
 
 
@@ -187,18 +188,17 @@ def _averages(
             for (method, bone, _), mean, mark in zip(lines, means, marks, strict=True)}  # fmt: skip
 
 
-def _notes(material: Material, rows: pd.DataFrame, chosen: Sequence[str]) -> list[str]:
-    notes = ["Bold: best; underlined: second."]
+def _notes(material: Material, chosen: Sequence[str], signs: Collection[str]) -> list[str]:
+    """Return the notes of the main table, of 40 words or fewer on six data sets."""
+    notes, records = ["Bold: best; underlined: second."], material.records.values()
     if "plcc_logistic" in chosen:
-        notes.append(f"PLCC: after a {fit_words(material.records.values())} fit on the same images.")
-    if rows["in_best_set"].eq(True).any():
-        controls = "; controls are not tested" if rows["score"].isin(list(CONTROLS)).any() else ""
-        notes.append(
-            f"{DAGGER} not significantly worse than the best of the column (paired tests{controls})."
-        )
-    if (rows["untested"].eq(True) & ~rows["statistic"].isin(FITTED)).any():
-        notes.append(f"{UNTESTED} not tested: other images.")
-    return notes
+        few = any(r["dataset"]["n"] < FEW for r in records)
+        notes.append(f"PLCC: after a {fit_words(records)} fit on the same images, with the raw sign"
+                     f"{f'; inflated below {FEW} images' * few}.")  # fmt: skip
+    texts = {DAGGER: "not significantly worse than the best.", UNTESTED: "not tested: other images.",
+             NONE: "not scored."}  # fmt: skip
+    notes += [f"{sign} {text}" for sign, text in texts.items() if sign in signs]
+    return [*notes, *filter(None, [subsets_note(records)])]
 
 
 def backbones(material: Material) -> Iterator[Exhibit]:

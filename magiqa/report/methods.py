@@ -16,6 +16,7 @@ from magiqa.report.words import (
     SCORES,
     backbone_name,
     capital,
+    group_word,
     option_name,
     own_weights,
     set_key,
@@ -43,6 +44,7 @@ _WORDS = {
     "positional embedding": "positional embedding {}",
 }
 
+FEW = 200  # images on which the parameters of a fit are too many
 
 FITS = {
     "logistic4": "4-parameter logistic",
@@ -203,8 +205,8 @@ def ablation_title(about: Record) -> str:
     """Return what an ablation varies, and the score where it is not the fused one.
 
     Example:
-        >>> ablation_title({"name": "lambda_magnitude", "score": "q_mag"}), ablation_title({"name": "my_own"})
-        ('λ (magnitude cue alone)', 'My own')
+        >>> ablation_title({"name": "lambda_magnitude", "score": "q_mag"}), ablation_title({"name": "own_views"})
+        ('λ (magnitude cue alone)', 'Own views')
     """
     name = str(about.get("name") or "variants")
     words = _VARIED.get(name, name.replace("_", " "))
@@ -259,16 +261,39 @@ def where(record: Record) -> str:
 
 
 def weights_note(records: Iterable[Record]) -> str:
-    """Return the sentences on the one backbone, else on weights that are not published, and on what stands for MOS."""
+    """Return the sentences on the one backbone, else on labels of those not published, and on what stands for MOS."""
     some = list(records)
     bones = {backbone_name(r["backbone"]) for r in some if (r.get("backbone") or {}).get("name")}
     labels = own_weights(some) if len(bones) > 1 else []
     data = [r["dataset"] for r in some if (r.get("dataset") or {}).get("label", "mos") != "mos"]
     others = dict.fromkeys(f"{set_name(d)}: with {short_label(d['label'])}." for d in data)
     notes = [f"Backbone: {b}." for b in bones if len(bones) == 1] + (
-        [f"Weights: {'; '.join(labels)}."] if labels else []
+        [f"Backbones: {'; '.join(labels)}."] if labels else []
     )
     return " ".join([*notes, *others])
+
+
+def subsets_note(records: Iterable[Record]) -> str:
+    """Return the counts of images of data sets that are smaller than published; empty where there is none.
+
+    Example:
+        >>> subsets_note([{"dataset": {"name": "spaq", "n": 60, "expected": 11125}}])
+        'n: SPAQ 60.'
+    """
+    sets = [r.get("dataset") or {} for r in records]
+    counts = {set_name(d): f"{d['n']:,}" for d in sets if (d.get("n") or 0) < (d.get("expected") or 0)}
+    return f"n: {', '.join(f'{name} {n}' for name, n in counts.items())}." if counts else ""
+
+
+def within_words(text: str, record: Record) -> str:
+    """Return the name of a statistic in which groups go by their own word, and their mean is said to be one.
+
+    Example:
+        >>> within_words("SRCC within groups", {"dataset": {"name": "agiqa3k"}})
+        'Mean SRCC within generators'
+    """
+    word = f"within {group_word(record.get('dataset') or {})}s"
+    return text.replace("SRCC within groups", f"Mean SRCC {word}").replace("within groups", word)
 
 
 def score_name(record: Record, score: str) -> str:

@@ -12,7 +12,7 @@ from magiqa.method.presets import presets
 from magiqa.package import conf_dir
 from magiqa.report.escape import uncited
 from magiqa.report.material import Material
-from magiqa.report.methods import fit_words, method_name, method_names, primary
+from magiqa.report.methods import FEW, fit_words, method_name, method_names, primary
 from magiqa.report.words import (
     OWN_SENTENCES,
     SCORES,
@@ -50,8 +50,6 @@ PHRASES = {
     "magnitude": "the {} magnitude{}",
     "fusion": "{} fusion{}",
 }
-
-FEW = 200  # images on which four parameters are too many
 
 UNUSED = {"q_sim": ("magnitude", "fusion"), "q_mag": ("prompts", "fusion")}  # by a run of one cue
 

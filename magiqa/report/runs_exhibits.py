@@ -11,7 +11,7 @@ from magiqa.report.exhibit import Exhibit
 from magiqa.report.material import Material
 from magiqa.report.methods import clustered, each_once, fit_words, method_names, primary, score_name, where
 from magiqa.report.plots import dots
-from magiqa.report.scatter import Panel, binned_by_magnitude, magnitude_figure, scatter
+from magiqa.report.scatter import Panel, binned_by_magnitude, groups_of, magnitude_figure, scatter
 from magiqa.report.table import best_marks, frame_table
 from magiqa.report.words import (
     AXES,
@@ -55,8 +55,9 @@ def run_exhibits(run: Run) -> list[Exhibit]:
     (method,) = method_names([(run.name, run.record, "q")])
     method = score_name(run.record, "q")
     few = binned_by_magnitude(run)["low"].isna().any()
+    colors = f" Colors: {group_word(run.record['dataset'])}s." if groups_of(panels) else ""
     out = [
-        Exhibit("cues", "scatter", f"{label} against each cue and the score of {method} on {place} {line}.",
+        Exhibit("cues", "scatter", f"{label} against each cue and the score of {method} on {place} {line}.{colors}",
                 draw=lambda stem: scatter(stem, panels), of=run.name, wide=len(panels) > 1),
         Exhibit("magnitude", "magnitude", f"{label} against the magnitude cue on {place} Line: mean {label} in ten "
                 f"bins of the cue, with 95 % intervals{clustered(run.record)}."
@@ -102,14 +103,17 @@ def _scatter(material: Material, runs: Sequence[Run], name: str) -> Exhibit:
     (method, *_) = method_names(
         [(r.name, r.record, s) for r, s in zip(runs, scores, strict=True)], material.asked.names
     )
-    panels = [Panel(run, score, f"{set_name(run.record['dataset'])}\n" * several + agreement_words(run, score))
-              for run, score in zip(runs, scores, strict=True)]  # fmt: skip
+    heads = [
+        f"{set_name(d)}, n = {d['n']:,}\n" if several else "" for d in (run.record["dataset"] for run in runs)
+    ]
+    panels = [Panel(run, score, head + agreement_words(run, score))
+              for run, score, head in zip(runs, scores, heads, strict=True)]  # fmt: skip
     label = " or ".join(dict.fromkeys(short_label(run.label) for run in runs))
     bones = "; ".join(sorted({backbone_name(run.record["backbone"]) for run in runs}))
     place = f"each data set. Backbone: {bones}." if several else where(runs[0].record)
     fit = fit_words(run.record for run in runs)
-    caption = f"{label} against predicted score ({method}) on {place} Line: {fit} fit."
-    caption += f" Colors: {group_word(data)}s." if "group" in runs[0].scores and not several else ""
+    caption = f"{label} against predicted score ({method}) on {place} Line: {fit} fit. PLCC: after the fit."
+    caption += f" Colors: {group_word(data)}s." if groups_of(panels) else ""
     return Exhibit("scatter", name, caption, draw=lambda stem: scatter(stem, panels), wide=several)
 
 

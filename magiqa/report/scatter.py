@@ -20,6 +20,8 @@ BINS = 10
 
 VECTORS = 5000  # points of a figure up to which they are drawn as vectors; more make a slow file
 
+LEAST_COLORED = 5.0  # area of a point whose color and marker tell its group
+
 LAYERS = 8  # of points, each with some of every group, so that no group hides the others
 
 
@@ -45,7 +47,7 @@ def scatter(stem: Path, panels: Sequence[Panel]) -> list[Path]:
     """Draw panels side by side, colored by group where all show one run of at most ten groups."""
     across = min(len(panels), 3 if is_wide() else 1)
     down = -(-len(panels) // across)
-    names = _group_names(panels)
+    names = groups_of(panels)
     color_of = dict(zip(names, zip(COLORS, MARKERS, strict=True), strict=False))
     columns = 3 if is_wide() else 2
     with styled():
@@ -70,7 +72,8 @@ def scatter(stem: Path, panels: Sequence[Panel]) -> list[Path]:
         return save(figure, stem)
 
 
-def _group_names(panels: Sequence[Panel]) -> list[str]:
+def groups_of(panels: Sequence[Panel]) -> list[str]:
+    """Return the groups that have colors: at most ten, of one run."""
     frame = panels[0].run.scores
     if len({panel.run.name for panel in panels}) > 1 or "group" not in frame:
         return []
@@ -78,9 +81,9 @@ def _group_names(panels: Sequence[Panel]) -> list[str]:
     return names if 2 <= len(names) <= len(COLORS) else []
 
 
-def point_size(count: int) -> float:
+def point_size(count: int, least: float = 1.5) -> float:
     """Return the area of a point, smaller where there are many."""
-    return float(np.clip(2500 / max(count, 1), 1.5, 10))
+    return float(np.clip(2500 / max(count, 1), least, 10))
 
 
 def _draw(ax: Any, panel: Panel, color_of: dict[str, tuple[str, str]]) -> None:
@@ -88,11 +91,11 @@ def _draw(ax: Any, panel: Panel, color_of: dict[str, tuple[str, str]]) -> None:
     frame = panel.run.scores
     x, y = frame[panel.score].to_numpy(float), frame[panel.run.label].to_numpy(float)
     groups = frame["group"].astype(str).to_numpy() if color_of else np.full(len(frame), "")
-    order = np.random.default_rng(0).permutation(len(frame))
+    order, least = np.random.default_rng(0).permutation(len(frame)), LEAST_COLORED if color_of else 1.5
     for part in np.array_split(order, LAYERS if color_of else 1):
         for group, (color, marker) in (color_of or {"": (GRAY, "o")}).items():
             rows = part[groups[part] == group]
-            ax.scatter(x[rows], y[rows], s=point_size(len(x)), marker=marker, color=color, alpha=0.6,
+            ax.scatter(x[rows], y[rows], s=point_size(len(x), least), marker=marker, color=color, alpha=0.6,
                        linewidths=0, rasterized=len(x) > VECTORS)  # fmt: skip
     if panel.params is not None:
         line = np.linspace(np.nanmin(x), np.nanmax(x), 200)

@@ -25,6 +25,7 @@ from magiqa.report.methods import (
     study_notes,
     weights_note,
     where,
+    within_words,
 )
 from magiqa.report.table import Cell, Table, frame_table, number, signed, simultaneous
 from magiqa.report.words import (
@@ -48,7 +49,7 @@ TABLES = {  # captions of the experiments' tables; {label} is MOS or what stands
     "few_labels": "SRCC of predictors that are fitted to few labels",
     "group": "SRCC of each cue by {group}",
     "level": "SRCC of each cue by distortion level",
-    "magnitude": "Definitions of the magnitude cue and their rivals",
+    "magnitude": "Definitions of the magnitude cue and alternatives to it",
     "main": "SRCC of CLIP-IQA, MA-CLIP, its cues and controls",
     "pairs": "Image pairs that a score orders as raters do",
     "pristine": "Detection of distortion and SRCC with distortion level",
@@ -134,10 +135,10 @@ def comparison(sheet: Sheet, names: dict[str, str]) -> Iterator[Exhibit]:
                   draw=lambda stem: heat_map(stem, values, words=words, zlabel=bar, symmetric=True))  # fmt: skip
     sides = {side: table[side].map(lambda k: names.get(k, k)) for side in ("a", "b")}
     named = table.assign(**sides, **simultaneous(table))
-    words = table["statistic"].map(statistic).str.replace("groups", f"{group_word(record['dataset'])}s")
+    words = table["statistic"].map(lambda key: within_words(statistic(key), record))
     blocks = {int(np.flatnonzero(words == name)[0]): name for name in dict.fromkeys(words)}
     caption = f"All pairs of methods on {place} Brackets: simultaneous 95 % intervals{clustered(record)}."
-    heads = {"a": "A", "b": "B", "value_a": "A alone", "value_b": "B alone"}
+    heads = {"a": "A", "b": "B", "value_a": "Value of A", "value_b": "Value of B"}
     whole = frame_table(
         named, heads | {"diff": "A − B", "p_adjusted": "p (adjusted)"}, name=sheet.name, title=caption
     )
@@ -171,7 +172,9 @@ def experiments(material: Material) -> Iterator[Exhibit]:
         table = study_table(frame.assign(**simultaneous(frame)), record, name=sheet.name, title=caption)
         pointwise = [c for c in frame if c.endswith("_low") and c not in ("diff_low", "ci_simultaneous_low")]
         sides = [f"Differences: simultaneous 95 % intervals{'; others: pointwise' * bool(pointwise)}."]
-        sides *= "ci_simultaneous_low" in frame
+        if "ci_simultaneous_low" not in frame:
+            sides = ["Brackets: 95 % intervals."] * any(str(c).endswith("_low") for c in frame)
+        sides += ["p: adjusted over the rows of this table."] * ("p_adjusted" in frame)
         stems = {Path(n).stem for n in files_of(record) if n.endswith(".csv")} - {stem}
         own = [n for n in study_notes(record) if n.partition(":")[0].lower() not in stems]
         own = [worded(capital(n.removeprefix(f"{capital(stem)}: ")), record) for n in own]

@@ -19,8 +19,7 @@ SETS = {name: reader.title for name, reader in sets().items()}
 OWN_SENTENCES = {  # for a paper: what no reader of the field can know
     "sample": "The magiqa sample holds 16 photos that scikit-image and Matplotlib ship, distorted in eight ways and "
     "five levels.",
-    "demo": "The demo backbone is a small CLIP that ships with magiqa for demonstration. It was trained on synthetic "
-    "degradations.",
+    "demo": "The demo backbone is a small CLIP that ships with magiqa for demonstration.",
 }
 
 LABELS = {"mos": "MOS", "ssim": "SSIM to the pristine photo"}
@@ -311,11 +310,10 @@ def variant_name(name: str) -> str:
         value = option_name(match[2]) if match[2] and match[1] in GROUPS else match[2] or ""
         return f"{SIGNS.get(match[1], match[1].replace('_', ' '))} = {value}"
 
-    return re.sub(
-        r"\b([A-Za-z_]+) ?= ?([A-Za-z_]\w*)?",
-        shown,
-        re.sub(r"\bbase_sim=(\S+), base_mag=0$", rf"{BASES} = \1", name),
+    name = re.sub(
+        r"\bbase_sim=(\S+), base_mag=0$", rf"{BASES} = \1", name.replace("without alpha", "without α")
     )
+    return re.sub(r"\b([A-Za-z_]+) ?= ?([A-Za-z_]\w*)?", shown, name)
 
 
 def statistic(key: str) -> str:

@@ -182,7 +182,8 @@ def test_every_exhibit_can_be_chosen_and_its_short_caption_names_the_weights(mat
 
 @pytest.mark.slow
 def test_a_style_has_a_font_a_width_and_a_title_and_the_same_figure_the_same_bytes(tmp_path, material):
-    exhibit = run_exhibits(material.runs[0])[1]
+    cues, exhibit, *_ = run_exhibits(material.runs[0])
+    assert cues.caption.endswith("Colors: generators.")
     figures = []
     real = style.save
     try:

@@ -272,7 +272,7 @@ def test_every_difference_of_a_comparison_is_scipys(written, folders):
             run, score = key.split()[:2]
             scores = scores_of(folders, run)
             values.append(spearmanr(scores[score], scores["mos"])[0])
-        shown = [number(table.loc[k, column]) for column in ("A alone", "B alone", "A − B")]
+        shown = [number(table.loc[k, column]) for column in ("Value of A", "Value of B", "A − B")]
         assert shown == pytest.approx([*values, values[0] - values[1]], abs=0.0005)
 
 

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from magiqa.report.style import SERIES
+from magiqa.report.style import DASHES, SERIES
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, of linear RGB
 DEFICIENCIES = {
@@ -43,6 +43,11 @@ def test_series_differ_in_lightness():
     assert min(abs(a - b) for a, b in combinations(light, 2)) > 6
     assert min(abs(a - b) for a, b in combinations(light[:4], 2)) > 11  # what most figures have
     assert max(light) < 75  # against white paper
+
+
+def test_no_series_is_a_line_of_dots_which_marks_a_reference():
+    for _, strokes in DASHES[1:]:
+        assert max(strokes[::2]) >= 2.5 and sum(strokes[::2]) > sum(strokes[1::2])
 
 
 @pytest.mark.parametrize("kind", DEFICIENCIES)

@@ -78,6 +78,9 @@ def test_a_tie_with_the_best_srcc_is_marked_and_plcc_never(tmp_path):
     by = rows_of(table)
     similarity = [n for n in by if n.startswith("Similarity cue (MA-CLIP")] + ["CLIP-IQA"]
     assert all(by[name][0].text.endswith("†") for name in similarity)
+    (best,) = [cells[0] for cells in by.values() if cells[0].mark == "best"]
+    assert not best.text.endswith("†")  # its bold says it
+    assert "† not significantly worse than the best." in table.notes[0]
     assert not by["Similarity cue (CLIP-IQA prompts; global views)"][0].text.endswith("†")
     assert not any("†" in cells[1].text or "‡" in cells[1].text for cells in by.values())
     row = table.data[(table.data["run"] == "far") & (table.data["score"] == "q_sim")].iloc[0]
@@ -137,9 +140,11 @@ def test_averages_are_over_sets_of_one_kind_of_label_and_methods_on_all_of_them(
     folders = [write_run(tmp_path / "a", n=40), write_run(tmp_path / "b", n=50, dataset={"name": "spaq"})]
     ssim = write_run(tmp_path / "c", n=45, dataset={"name": "sample", "label": "ssim"})
     put(pd.read_csv(ssim / "scores.csv").rename(columns={"mos": "ssim"}), ssim / "scores.csv")
+    edit_record(folders[1], dataset={"expected": 11125})
     table = table_of(Material.read([*folders, ssim], Asked(statistics=["srcc"])))
+    assert table.notes[0].endswith("n: SPAQ 50.")  # a subset
     first, second, _, mean = (cell.value for cell in rows_of(table)["MA-CLIP"])
-    assert mean == pytest.approx((first + second) / 2) and "Average: AGIQA-3K, SPAQ." in table.notes[0]
+    assert mean == pytest.approx((first + second) / 2) and "Average: without magiqa sample." in table.title
     numbers = pd.read_csv(folders[1] / "agreement.csv")
     numbers.loc[numbers["score"].eq("q") & numbers["statistic"].eq("srcc"), "value"] = np.nan
     put(numbers, folders[1] / "agreement.csv")  # undefined on one set: no mean of the others
@@ -277,6 +282,11 @@ def test_a_numeric_axis_is_printed_in_steps_and_categories_are_never_left_out(ma
     assert {"λ = -1.00", "λ = 0.00", "λ = 0.36", "λ = 0.50 (reference)"} <= set(names) and len(names) == 6
     (detail,) = [e for e in ablation_details(material) if e.table]
     assert "λ = 0.10" in [row[0].text for row in detail.table.rows] and len(detail.table.rows) == 22
+    assert "Mean SRCC within generators" in [name for _, name in detail.table.columns]
+    assert (
+        "simultaneous 95 % interval." in detail.caption
+        and "Other intervals: 95 %, pointwise." in detail.table.notes
+    )
     assert len(exhibit.table.data) == 101
     folder = write_ablation(tmp_path / "many")
     table = pd.read_csv(folder / "ablation.csv").drop(columns="lam")
@@ -314,7 +324,9 @@ def test_a_sign_marks_the_best_at_an_edge_and_rows_of_one_ranking_are_one(tmp_pa
         folders.append(
             varied(tmp_path / f"l_{k}", k, srcc, name="lambda", reference="lam=0.5", columns=columns)
         )
+    edit_record(folders[0], dataset={"n": 60, "expected": 11125})
     table = ablation_of(*folders)
+    assert table.notes[-1] == "n: SPAQ 60."
     by = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
     assert by["Fixed, weight of similarity = 0.75"] == [
         "0.300",
@@ -387,6 +399,7 @@ def test_differences_of_an_experiment_have_the_intervals_of_their_adjusted_p(tmp
     (exhibit,) = experiments(Material.read([folder], Asked()))
     assert exhibit.table.rows[0][1].detail == "[+0.050, +0.150]"
     assert any("simultaneous 95 % intervals" in note for note in exhibit.table.notes)
+    assert "p: adjusted over the rows of this table." in exhibit.table.notes
 
 
 def test_a_comparisons_matrix_is_antisymmetric_and_stars_what_is_significant(material):
