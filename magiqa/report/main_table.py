@@ -193,7 +193,7 @@ def _notes(material: Material, chosen: Sequence[str], signs: Collection[str]) ->
     notes, records = ["Bold: best; underlined: second."], material.records.values()
     if "plcc_logistic" in chosen:
         few = any(r["dataset"]["n"] < FEW for r in records)
-        notes.append(f"PLCC: after a {fit_words(records)} fit on the same images, with the raw sign"
+        notes.append(f"PLCC: {fit_words(records)} fit on the same images, signed as raw PLCC"
                      f"{f'; inflated below {FEW} images' * few}.")  # fmt: skip
     texts = {DAGGER: "not significantly worse than the best.", UNTESTED: "not tested: other images.",
              NONE: "not scored."}  # fmt: skip

@@ -59,6 +59,7 @@ OPTIONS = {
     "l1": "L1 norm",
     "l2": "L2 norm",
     "maclip": "MA-CLIP",
+    "participation": "participation ratio",
     "std": "standard deviation",
 }
 
@@ -93,7 +94,7 @@ COLUMNS = {
     "ms": "ms",
     "parameters": "Parameters (M)",
     "srcc_level": "SRCC with level",
-    "references": "pristine images",
+    "references": "reference images",
     "distorted": "distorted images",
     "partial": "partial SRCC",
     "w_sim": "weight of similarity",

@@ -68,7 +68,7 @@ class Pristine(Checked, key="experiment"):
             figures["levels"] = Figure(caption, _frame(table, "srcc_level", shown), options)
         notes = [
             "AUROC: share of pairs (reference, distorted) in which the reference image scores higher",
-            "SRCC with level: mean over references of SRCC inside each distortion type; -1 is best",
+            "SRCC with level: mean SRCC over references and distortion types; -1 is best",
         ]
         return {"pristine": table}, notes[: len(figures)], figures
 
@@ -177,14 +177,15 @@ class FewLabels(Checked, key="experiment"):
                 values += [(name, k, srcc(x, y[test])) for name, x in predicted.items()]
         raw = pd.DataFrame(values, columns=["predictor", "labels", "srcc"])
         table = raw.groupby(["predictor", "labels"], sort=False)["srcc"].agg(["mean", "std"]).reset_index()
-        words = AXES | {"cues": "Linear map of cues", "feature": "Ridge on feature"}
+        words = AXES | {"cues": "Linear map of cues", "feature": "Ridge regression on image features"}
         frame = pd.DataFrame(
             {"x": table["labels"], "value": table["mean"], "series": table["predictor"].map(words)}
         )
         frame = frame.assign(low=table["mean"] - table["std"], high=table["mean"] + table["std"])
         caption = (
-            f"SRCC on {self.share:.0%} of the {study.features.labels.cluster or 'image'}s, mean of {self.repeats} "
-            "draws. Map and ridge are fitted on images of the others. Bands: one standard deviation over draws."
+            f"SRCC on {self.share * 100:.0f} % of the {study.features.labels.cluster or 'image'}s, mean of "
+            f"{self.repeats} draws. Map and ridge are fitted on images of the others. Bands: one standard deviation "
+            "over draws."
         )
         options = {"xlabel": "Number of training labels", "ylabel": f"SRCC with {study.label}"}
         notes = [

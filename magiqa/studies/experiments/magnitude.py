@@ -130,7 +130,8 @@ class Magnitudes(Checked, key="experiment"):
     def _notes(self) -> list[str]:
         return [
             "magnitude: partial SRCC: given the Laplacian variance, file size and the similarity cue",
-            "magnitude: gain: SRCC of the fused score minus that of the similarity cue, where their scales fit",
+            "magnitude: gain: SRCC of the fused score minus that of the similarity cue, only for definitions that the "
+            "fusion accepts",
             f"magnitude: untrained: mean SRCC of {len(self.seeds)} untrained networks; difference: SRCC minus that",
         ]  # fmt: skip
 

@@ -34,7 +34,7 @@ class Main(Checked, key="experiment"):
             "CLIP-IQA (one pair, whole image)": ({"prompts": "clipiqa", "views": "whole"}, "q_sim"),
             "CLIP-IQA (five pairs, whole image)": ({"prompts": "maclip", "views": "whole"}, "q_sim"),
             "MA-CLIP, similarity cue": ({}, "q_sim"),
-            "MA-CLIP, magnitude cue": ({}, "q_mag"),
+            "Magnitude cue": ({}, "q_mag"),
             "MA-CLIP": ({}, "q"),
         }
         controls = study.features.controls
