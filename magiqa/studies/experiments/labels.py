@@ -13,6 +13,7 @@ from magiqa.features.images import Features
 from magiqa.features.source import open_source
 from magiqa.images.decode import images_in
 from magiqa.package import expanded
+from magiqa.report.study_exhibits import worded
 from magiqa.report.words import AXES, SCORES
 from magiqa.runs.read import CONTROLS
 from magiqa.scoring.score import score
@@ -177,7 +178,12 @@ class FewLabels(Checked, key="experiment"):
                 values += [(name, k, srcc(x, y[test])) for name, x in predicted.items()]
         raw = pd.DataFrame(values, columns=["predictor", "labels", "srcc"])
         table = raw.groupby(["predictor", "labels"], sort=False)["srcc"].agg(["mean", "std"]).reset_index()
-        words = AXES | {"cues": "Linear map of cues", "feature": "Ridge regression on image features"}
+        made = {"choices": study.job.choices, "changed": study.job.changed, "config": study.job.config}
+        words = AXES | {
+            "q": worded(SCORES["q"], made),
+            "cues": "Linear map of cues",
+            "feature": "Ridge regression on image features",
+        }
         frame = pd.DataFrame(
             {"x": table["labels"], "value": table["mean"], "series": table["predictor"].map(words)}
         )

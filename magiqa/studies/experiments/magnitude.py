@@ -14,7 +14,7 @@ from magiqa.checked import Checked, Least
 from magiqa.errors import UserError
 from magiqa.method.cues import BoxCox, Plain
 from magiqa.method.rivals import DIRECTIONS, Rival, entropy, participation
-from magiqa.report.words import SCORES, option_name
+from magiqa.report.words import SCORES, group_word, option_name
 from magiqa.runs.config import Magnitude
 from magiqa.scoring.score import score_all
 from magiqa.stats.correlation import NAN, ranks
@@ -239,7 +239,7 @@ class Bias(Checked, key="experiment"):
         )
         notes = [
             f"contents: {len(set(content))} {CONTENT[by]}"
-            + ("" if groups is None else ", within generators or distortion types")
+            + ("" if groups is None else f", within {group_word(study.facts['dataset'])}s")
             + "; share: partial epsilon squared, which is 0 on average where content plays no role; p: F test",
             f"contents differ in {study.label} too: its own row",
         ]
