@@ -12,6 +12,7 @@ from runs import DEMO, RN50, edit_record, put, write_ablation, write_run
 from scipy import stats
 
 from magiqa.errors import UserError
+from magiqa.report import runs_exhibits
 from magiqa.report.ablation_exhibits import ablation_curves, ablation_details, ablation_tables
 from magiqa.report.escape import tex
 from magiqa.report.latex import latex
@@ -20,6 +21,7 @@ from magiqa.report.material import Asked, Material, external_runs
 from magiqa.report.methods import method_name
 from magiqa.report.published import published
 from magiqa.report.published_exhibits import published_table, refused
+from magiqa.report.runs_exhibits import scatter_figure
 from magiqa.report.study_exhibits import comparisons, experiments, matrix
 from magiqa.report.table import Cell, Table, frame_table, number, p_cell
 from magiqa.runs.read import read
@@ -136,13 +138,22 @@ def test_another_programs_scores_are_a_row_where_they_cover_a_set_in_the_directi
 
 
 @pytest.mark.slow
-def test_averages_are_over_sets_of_one_kind_of_label_and_methods_on_all_of_them(tmp_path):
+def test_averages_are_over_sets_of_one_kind_of_label_and_methods_on_all_of_them(tmp_path, monkeypatch):
     folders = [write_run(tmp_path / "a", n=40), write_run(tmp_path / "b", n=50, dataset={"name": "spaq"})]
     ssim = write_run(tmp_path / "c", n=45, dataset={"name": "sample", "label": "ssim"})
     put(pd.read_csv(ssim / "scores.csv").rename(columns={"mos": "ssim"}), ssim / "scores.csv")
     edit_record(folders[1], dataset={"expected": 11125})
     table = table_of(Material.read([*folders, ssim], Asked(statistics=["srcc"])))
     assert table.notes[0].endswith("n: SPAQ 50.")  # a subset
+    heads: list[str] = []
+    monkeypatch.setattr(runs_exhibits, "scatter", lambda stem, panels: heads.extend(p.title for p in panels))
+    (figure,) = scatter_figure(Material.read([*folders, ssim], Asked()))
+    figure.draw(tmp_path / "x")
+    assert [head.partition("\n")[0] for head in heads] == [
+        "AGIQA-3K, n = 40",
+        "SPAQ, n = 50",
+        "magiqa sample, n = 45",
+    ]
     first, second, _, mean = (cell.value for cell in rows_of(table)["MA-CLIP"])
     assert mean == pytest.approx((first + second) / 2) and "Average: without magiqa sample." in table.title
     numbers = pd.read_csv(folders[1] / "agreement.csv")
