@@ -105,7 +105,7 @@ def done(folder: Path, overrides: list[str]) -> bool:
 
 
 class Outcomes:
-    """What came of the steps: folders that hold results, ablations by name, and what has none, with the reason."""
+    """Outcomes of the steps: folders that hold results, ablations by name, and what has none, with the reason."""
 
     def __init__(self) -> None:
         self.ran: list[Path] = []

@@ -195,8 +195,8 @@ def _notes(material: Material, chosen: Sequence[str], signs: Collection[str]) ->
         few = any(r["dataset"]["n"] < FEW for r in records)
         notes.append(f"PLCC: {fit_words(records)} fit on the same images, signed as raw PLCC"
                      f"{f'; inflated below {FEW} images' * few}.")  # fmt: skip
-    texts = {DAGGER: "not significantly worse than the best.", UNTESTED: "not tested: other images.",
-             NONE: "not scored."}  # fmt: skip
+    texts = {DAGGER: "not significantly worse than the best (controls untested).",
+             UNTESTED: "not tested: other images."}  # fmt: skip
     notes += [f"{sign} {text}" for sign, text in texts.items() if sign in signs]
     return [*notes, *filter(None, [subsets_note(records)])]
 

@@ -66,9 +66,8 @@ def verify(
         rows = np.flatnonzero(~others)
         drawn = _drawn(header, images, rows, sampled, seed)
         chosen = [*np.flatnonzero(others), *(row for row, _ in drawn)]
-        some = Images(
-            images.table.iloc[chosen].reset_index(drop=True), [images.sha256[row] for row in chosen]
-        )
+        table = images.table.iloc[chosen].reset_index(drop=True)
+        some = Images(table, [images.sha256[row] for row in chosen])
         features = source.features(labels, some, weights)
         problems = [
             f"{name}: left out of the bundle ({left_out[name]}), but readable here"

@@ -22,7 +22,7 @@ def files(tmp_path, monkeypatch):
 
 
 def hashed(tmp_path: Path, files: list[str], **options) -> tuple[int, int]:
-    """How many files were read, and how many were known."""
+    """Count the files that were read, and those that were known."""
     index = HashIndex(tmp_path / "cache", tmp_path / "set", **options)
     hashes, failed = hash_files(files, "raise", index)
     assert hashes == [content_sha256(Path(f).read_bytes()) for f in files] and failed == {}

@@ -82,7 +82,7 @@ def test_a_tie_with_the_best_srcc_is_marked_and_plcc_never(tmp_path):
     assert all(by[name][0].text.endswith("†") for name in similarity)
     (best,) = [cells[0] for cells in by.values() if cells[0].mark == "best"]
     assert not best.text.endswith("†")  # its bold says it
-    assert "† not significantly worse than the best." in table.notes[0]
+    assert "† not significantly worse than the best (controls untested)." in table.notes[0]
     assert not by["Similarity cue (CLIP-IQA prompts; global views)"][0].text.endswith("†")
     assert not any("†" in cells[1].text or "‡" in cells[1].text for cells in by.values())
     row = table.data[(table.data["run"] == "far") & (table.data["score"] == "q_sim")].iloc[0]

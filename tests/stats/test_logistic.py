@@ -106,7 +106,7 @@ def test_fit_says_why_there_is_none(method):
 
 
 def official_procedure(y_label: np.ndarray, y_output: np.ndarray) -> tuple[bool, np.ndarray]:
-    """What the official evaluation does, written down from its description: converged, parameters."""
+    """The official evaluation, written down from its description: converged, parameters."""
 
     def curve(x, b1, b2, b3, b4, b5):
         return b1 * (0.5 - 1 / (1 + np.exp(b2 * (x - b3)))) + b4 * x + b5

@@ -1,4 +1,4 @@
-"""What a paper shows beside agreement: the cost of each method, and images with their scores."""
+"""Exhibits beside agreement: the cost of each method, and images with their scores."""
 
 import time
 from collections.abc import Mapping, Sequence
