@@ -83,6 +83,10 @@ class Method(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for key in ("magnitude", "fusion"):
+            if not callable(value := getattr(self, key)):
+                raise UserError(f"{key}: a {type(value).__name__} computes nothing; its _target_ must name a class "
+                                "whose objects can be called, such as those of magiqa.method")  # fmt: skip
         if not pooling.known(self.pooling):
             raise UserError(
                 f"pooling={self.pooling} is not known: use {pooling.WORDS}, or {{_target_: my_module.MyClass}}, "

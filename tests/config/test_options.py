@@ -130,6 +130,7 @@ def test_own_configs_in_a_config_dir_with_an_odd_name(tmp_path, monkeypatch):
         ("+fusion.foo=1", "fusion: magiqa.method.fusion.Adaptive refuses its fields .*foo"),
         ("prompts.root=/x", "prompts.root: no such key in the config; prompts has _target_, name, source"),
         ("views.kinds=windows", r"views.kinds=windows must be a list, such as \[windows\]"),
+        ("magnitude._target_=collections.OrderedDict", "^magnitude: a OrderedDict computes nothing"),
         ("pooling=max", "pooling=max is not known: use mean, median, worst_tenth"),
         ("batch_size=0", "batch_size=0 must be auto or a whole number from 1"),
         ("equivalence=-1", "must be a number above 0"),
