@@ -43,7 +43,8 @@ def columns(name: str, runs: Path, *overrides: str) -> tuple[pd.DataFrame, dict[
     for seed in SEEDS:
         untrained = [f"backbone.untrained={seed}", "figures=false"]
         other, _ = run(f"{name}-untrained{seed}", runs, *overrides, *untrained)
-        table[[f"{cue} seed {seed}" for cue in CUES]] = other[list(CUES)]
+        cues = other.set_index("image").loc[table["image"], list(CUES)]
+        table[[f"{cue} seed {seed}" for cue in CUES]] = cues.to_numpy()
     return table, record
 
 

@@ -1,6 +1,7 @@
 """A file of weights in, its tensors under open_clip's names and their fingerprint out."""
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,19 +12,13 @@ import numpy as np
 
 from magiqa.backbones.torchscript import is_archive, read_archive
 from magiqa.errors import UserError
+from magiqa.method.prompts import PromptSet
 from magiqa.package import expanded
 
 if TYPE_CHECKING:
     import torch
 
     Tensors = Mapping[str, torch.Tensor | np.ndarray]
-
-import json
-from collections.abc import Mapping
-
-import numpy as np
-
-from magiqa.method.prompts import PromptSet
 
 # in OpenAI's archives, beside the weights
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")

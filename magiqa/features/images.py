@@ -255,7 +255,7 @@ def find_images(job: RunConfig, labels: Labels, index: HashIndex) -> Images:
 
 @dataclass
 class ScorableFeatures:
-    """ScorableFeatures of images, as scoring reads them.
+    """Features of images, as scoring reads them.
 
     Args:
         table: a row an image; the column ``image`` has its name. images: the identity of each row. cache: holds all.
@@ -274,7 +274,7 @@ class ScorableFeatures:
 
 @dataclass(kw_only=True)
 class Features(ScorableFeatures):
-    """ScorableFeatures of a data set's images, in the cache, with what they came from.
+    """Features of a data set's images, in the cache, with what they came from.
 
     Args:
         labels: of the data set. record: what the run's record says of all this, and of each image left out.

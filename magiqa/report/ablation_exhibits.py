@@ -10,10 +10,11 @@ import pandas as pd
 from magiqa.report.console import round_steps
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.heat_maps import heat_map, limits
-from magiqa.report.material import Material
+from magiqa.report.material import Material, titled
 from magiqa.report.methods import (
     ablation_title,
     score_name,
+    settings,
     study_notes,
     subsets_note,
     weights_note,
@@ -118,14 +119,14 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
         {backbone_name(s.record["backbone"]) for s in sheets if ", " not in s.record["backbone"]["name"]}
     )
     blocks: dict[str, dict[str, Sheet]] = {}
-    alone: dict[str, float] = {}
-    for sheet in sheets:
+    alone: dict[tuple[str, str], float] = {}
+    for title, sheet in titled(sheets):
         bone = f", {backbone_name(sheet.record['backbone'])}" if len(bones) > 1 else ""
         place = set_name(sheet.record["dataset"]) + bone
-        blocks.setdefault(ablation_title(sheet.record["ablation"]), {}).setdefault(place, sheet)
+        blocks.setdefault(title, {})[place] = sheet
         of_similarity = sheet.table.loc[sheet.table["variant"] == ALONE, "srcc"]
         if len(of_similarity):
-            alone.setdefault(place, float(of_similarity.iloc[0]))
+            alone.setdefault((place, settings(sheet.record)), float(of_similarity.iloc[0]))
     together: dict[tuple[str, ...], dict[str, dict[str, Sheet]]] = {}
     for title, of_sets in blocks.items():
         together.setdefault(tuple(of_sets), {})[title] = of_sets
@@ -133,11 +134,11 @@ def ablation_tables(material: Material) -> Iterator[Exhibit]:
         yield _ablation_table(some, alone)
 
 
-def _ablation_table(blocks: dict[str, dict[str, Sheet]], alone: Mapping[str, float]) -> Exhibit:
+def _ablation_table(blocks: dict[str, dict[str, Sheet]], alone: Mapping[tuple[str, str], float]) -> Exhibit:
     """Return the table of the ablations that ran on the same data sets.
 
     Args:
-        alone: SRCC of the similarity cue by data set, where an ablation of the fusion holds it.
+        alone: SRCC of the similarity cue by data set and method, where an ablation of the fusion holds it.
     """
     sheets = [sheet for of_sets in blocks.values() for sheet in of_sets.values()]
     sets = list(next(iter(blocks.values())))
@@ -149,7 +150,8 @@ def _ablation_table(blocks: dict[str, dict[str, Sheet]], alone: Mapping[str, flo
         titles[len(rows)] = title
         printed = [thinned(sheet, MOST_IN_BLOCK, best=len(sets) == 1) for sheet in of_sets.values()]
         kept = {str(name) for table in printed for name in table["variant"]}
-        parts = [_block(sheet, shown, kept, alone.get(place, np.nan)) for place, sheet in of_sets.items()]
+        parts = [_block(sheet, shown, kept, alone.get((place, settings(sheet.record)), np.nan))
+                 for place, sheet in of_sets.items()]  # fmt: skip
         for name, keys in _same_rows(list(of_sets.values()), kept).items():
             rows.append([name_cell(name), *(parts[k].get(keys, {}).get(s, Cell(NONE)) for k in range(len(sets))
                                             for s in shown)])  # fmt: skip
@@ -158,7 +160,7 @@ def _ablation_table(blocks: dict[str, dict[str, Sheet]], alone: Mapping[str, flo
     place = f"on {sets[0]}" if len(sets) == 1 else f"on {len(sets)} data sets"
     weights = weights_note(s.record for s in sheets)
     caption = f"Ablations {place}: {' and '.join(map(statistic, shown))} of each variant. {weights}".strip()
-    data = pd.concat([s.table.assign(ablation=s.record["ablation"]["name"], dataset=key)
+    data = pd.concat([s.table.assign(ablation=s.record["ablation"]["name"], dataset=key, result=s.result)
                       for of_sets in blocks.values() for key, s in of_sets.items()])  # fmt: skip
     notes = [f"Bold: best {'printed ' * (len(rows) < len(data) / len(sets))}row of each block and column."]
     text = "".join(cell.text for row in rows for cell in row[1:])
@@ -208,13 +210,13 @@ def _block(
 
 def ablation_curves(material: Material) -> Iterator[Exhibit]:
     """One parameter's SRCC on all data sets, in one panel."""
-    by: dict[str, dict[str, Sheet]] = {}
-    for sheet in ablations(material.sheets):
-        if len(axes_of(sheet)) == 1:
-            by.setdefault(ablation_title(sheet.record["ablation"]), {})[where(sheet.record)] = sheet
-    for of_sets in by.values():
-        sheets = list(of_sets.values())
-        yield _curves(sheets, f"curves_{sheets[0].record['ablation']['name']}")
+    by: dict[str, list[Sheet]] = {}
+    for title, sheet in titled([s for s in ablations(material.sheets) if len(axes_of(s)) == 1]):
+        by.setdefault(title, []).append(sheet)
+    for title, sheets in by.items():
+        exhibit = _curves(sheets, f"curves_{sheets[0].record['ablation']['name']}")
+        folder = f" Folder: {sheets[0].result}." * title.endswith(f"[{sheets[0].result}]")
+        yield replace(exhibit, caption=exhibit.caption + folder)
 
 
 def _curves(sheets: Sequence[Sheet], name: str) -> Exhibit:
@@ -302,10 +304,10 @@ def ablation_details(material: Material) -> Iterator[Exhibit]:
     together: dict[tuple[str, str], list[Sheet]] = {}
     for sheet in ablations(material.sheets):
         yield from ablation_figures(sheet, f"ablation_{sheet.name}")
-    for sheet in differing(material.sheets):
-        if len(axes_of(sheet)) < 2:  # the heat map shows a grid
-            about, bone = sheet.record["ablation"], backbone_name(sheet.record["backbone"])
-            together.setdefault((ablation_title(about), bone), []).append(sheet)
+    for title, sheet in titled(
+        [s for s in differing(material.sheets) if len(axes_of(s)) < 2]
+    ):  # else a heat map
+        together.setdefault((title, backbone_name(sheet.record["backbone"])), []).append(sheet)
     for (title, bone), sheets in together.items():
         yield _detail_table(title, bone, sheets)
 

@@ -260,7 +260,8 @@ def gains(material: Material) -> Iterator[Exhibit]:
             sets.setdefault(data["name"], tested["diff"])  # variants of one set count once
     if len(rows) < 2:
         return
-    (method,) = method_names([("", material.leading[0].record, "q")])
+    lead = material.leading[0]
+    (method,) = method_names([(lead.name, lead.record, "q")], material.asked.names)
     caption = f"Gain in SRCC of {method} over its similarity cue, with 95 % intervals."
     if len(sets) >= MIN_SETS:
         mean = mean_over_sets(list(sets.values()))

@@ -11,8 +11,8 @@ import pandas as pd
 
 from magiqa.errors import UserError
 from magiqa.package import expanded
-from magiqa.report.methods import measurements, primary, set_titles
-from magiqa.report.words import set_key, set_name
+from magiqa.report.methods import ablation_title, measurements, primary, set_titles, settings
+from magiqa.report.words import backbone_name, set_key, set_name
 from magiqa.runs.config import Style
 from magiqa.runs.external_scores import EXTERNAL, Metric, check_direction, external_scores
 from magiqa.runs.read import Run, Sheet, files_of, read, read_listed, read_table
@@ -160,4 +160,16 @@ def compared_runs(runs: Sequence[Run], sheets: Sequence[Sheet], others: Sequence
             done.add((name, key))
             values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
             out.append(_external(f"{name}-{sheet.result}", name, same[0], values, notes.get(name, "")))
+    return out
+
+
+def titled(sheets: Sequence[Sheet]) -> list[tuple[str, Sheet]]:
+    """Return ablations with their titles; that of a second method, or of the same data again, names its folder."""
+    methods, seen, out = dict[str, str](), set[tuple[str, ...]](), list[tuple[str, Sheet]]()
+    for sheet in sheets:
+        title, method = ablation_title(sheet.record["ablation"]), settings(sheet.record)
+        place = title, set_name(sheet.record["dataset"]), backbone_name(sheet.record["backbone"])
+        again = place in seen or methods.setdefault(title, method) != method
+        seen.add(place)
+        out.append((f"{title} [{sheet.result}]" if again else title, sheet))
     return out

@@ -3,6 +3,7 @@
 One function names methods for tables, figures, captions and the page.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -212,6 +213,13 @@ def ablation_title(about: Record) -> str:
     words = _VARIED.get(name, name.replace("_", " "))
     score = str(about.get("score") or "q")
     return capital(words) + (f" ({SCORES[score].lower()} alone)" if score in ("q_sim", "q_mag") else "")
+
+
+def settings(record: Record, without: tuple[str, ...] = ("dataset", "backbone")) -> str:
+    """Return the options that a record's method was composed of, as text to compare."""
+    parts = [{k: v for k, v in (record.get(key) or {}).items() if not k.startswith(without)}
+             for key in ("choices", "changed")]  # fmt: skip
+    return json.dumps(parts, sort_keys=True, default=str)
 
 
 def result_title(record: Record, stem: str) -> str:

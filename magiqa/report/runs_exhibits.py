@@ -52,7 +52,6 @@ def run_exhibits(run: Run) -> list[Exhibit]:
     panels = [Panel(run, score, agreement_words(run, score)) for score in shown_scores(run)]
     unfitted = ", ".join(AXES[p.score].lower() for p in panels if p.params is None)
     line = f"Line: {fit_words([run.record])} fit" + f" (none for {unfitted})" * bool(unfitted)
-    (method,) = method_names([(run.name, run.record, "q")])
     method = score_name(run.record, "q")
     few = binned_by_magnitude(run)["low"].isna().any()
     colors = f" Colors: {group_word(run.record['dataset'])}s." if groups_of(panels) else ""

@@ -202,7 +202,7 @@ def worded(text: str, record: Record) -> str:
     data, method = record.get("dataset") or {}, capital(score_name(record, "q").removeprefix("the "))
     words = {SCORES["q"]: method, "Group": capital(group_word(data)),
              "MOS": short_label(str(data.get("label") or "mos"))}  # fmt: skip
-    return re.sub("|".join(words), lambda match: words[match[0]], text)
+    return re.sub(rf"\b(?:{'|'.join(words)})", lambda match: words[match[0]], text)
 
 
 def experiment_name(record: Record) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from magiqa.report.ablation_exhibits import ablations
 from magiqa.report.exhibit import Exhibit
 from magiqa.report.material import Material
-from magiqa.report.methods import ablation_title, score_name, weights_note
+from magiqa.report.methods import ablation_title, score_name, settings, weights_note
 from magiqa.report.table import VALUES, frame_table
 from magiqa.report.words import capital, column, set_name, short_label
 from magiqa.runs.read import Sheet
@@ -92,13 +92,7 @@ def _key(record: Mapping[str, Any]) -> str:
 
 def _one_method(done: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]]) -> bool:
     """Return whether all ablations vary one method with one backbone."""
-    keys = []
-    for _, record in done:
-        choices, changed = ({k: v for k, v in (record.get(key) or {}).items() if not k.startswith("dataset")}
-                            for key in ("choices", "changed"))  # fmt: skip
-        key = (record["backbone"].get("weights_sha256"), choices, changed)
-        keys += [] if key in keys else [key]
-    return len(keys) == 1
+    return len({(r["backbone"].get("weights_sha256"), settings(r, ("dataset",))) for _, r in done}) == 1
 
 
 def _exhibit(

@@ -180,8 +180,8 @@ def test_the_mean_gain_is_over_five_sets_of_one_kind_of_label_each_counted_once(
     assert mean[0].text == "Mean of 5 data sets" and mean[1].text == "–" and rows[0][1].text == "60"
     assert mean[2].value == pytest.approx(np.mean(diffs[:5]), abs=1e-9)
     assert "magiqa sample" in [row[0].text for row in rows] and "MOS" in exhibit.caption
-    (four,) = gains(Material.read(folders[:4], Asked()))
-    assert len(four.table.rows) == 4
+    (four,) = gains(Material.read(folders[:4], Asked(names={"0": "Ours"})))
+    assert len(four.table.rows) == 4 and four.caption.startswith("Gain in SRCC of Ours over ")
 
 
 def test_backbones_share_a_table_where_a_method_ran_with_several(base, tmp_path):
@@ -352,6 +352,30 @@ def test_a_sign_marks_the_best_at_an_edge_and_rows_of_one_ranking_are_one(tmp_pa
     assert [row[0].text for row in alone.rows][1] == (
         "Similarity only, Fixed, weight of similarity = 0.75 (same ranking)"
     )
+
+
+def test_ablations_of_a_second_method_on_the_same_data_stand_apart_with_their_folder(tmp_path):
+    lam = np.round(np.linspace(-1, 1, 5), 1)
+    for k, top in enumerate((0.5, 0.3)):
+        srcc = {f"lam={x:g}": top - 0.1 * x**2 for x in lam}
+        varied(
+            tmp_path / f"l{k}", "spaq", srcc, name="lambda", reference="lam=0", columns={"magnitude.lam": lam}
+        )
+        varied(tmp_path / f"f{k}", "spaq", {"adaptive": 0.5, "similarity only": top - 0.1}, name="fusion")
+    for folder in ("l1", "f1"):
+        edit_record(tmp_path / folder, choices={"prompts": "clipiqa"})
+    material = Material.read([tmp_path / name for name in ("l0", "f0", "l1", "f1")], Asked())
+    (table,) = [e.table for e in ablation_tables(material)]
+    titles = ["λ", "Fusion", "λ [l1]", "Fusion [f1]"]
+    assert list(table.blocks.values()) == titles
+    shown = [
+        float(row[1].text.strip("§‡")) for row in table.rows if row[0].text.startswith(("λ = 0 ", "Sim"))
+    ]
+    assert shown == [0.5, 0.4, 0.3, 0.2]
+    details = [e for e in ablation_details(material) if e.table]
+    assert [e.caption.partition(":")[0] for e in details] == titles
+    first, second = ablation_curves(material)
+    assert second.caption == f"{first.caption} Folder: l1."
 
 
 def test_steps_are_those_of_the_rows_and_bases_go_by_their_difference(tmp_path):
